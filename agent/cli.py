@@ -1,0 +1,271 @@
+"""Arguments in, exit status out; the only file that prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from typing import IO, TYPE_CHECKING, Any, Callable, NoReturn, Sequence
+
+from . import __version__
+from .errors import Exit, UsageError, UserError
+from .model.address import Address, Family
+from .model.plan import ADDONS, PLANS, build_plan
+from .model.ports import HIGHEST, LOWEST, parse_ports
+
+if TYPE_CHECKING:
+    from .client import Progress
+    from .model.notice import Notice
+    from .model.report import Report
+    from .show.style import Style
+
+# The agents and the renderers are imported where they are used: `--help` need not wait for what it does not need.
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+# A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
+_MAX_SECONDS = 24 * 3600
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status. Whatever goes wrong is told in words, never by a traceback."""
+    try:
+        arguments = _parser().parse_args(argv)
+        _catch_signals()
+        command: Callable[[argparse.Namespace], int] = arguments.command
+        return command(arguments)
+    except UserError as error:
+        _tell_error(error)
+        return error.status
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has gone; the interpreter must not stumble over it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.INCONCLUSIVE
+    except Exception as error:  # noqa: BLE001 - the last net: no traceback reaches a user
+        _tell_error(_internal(error))
+        return Exit.INCONCLUSIVE
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in the form that all errors have."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("the command line is not understood", message, f"see `{self.prog} --help`")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="pnmcheck", description="Checks every port of a WebRTC server from outside.")
+    parser.add_argument("--version", action="version", version=f"pnmcheck {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    server = commands.add_parser("server", help="run on the server", description="Listens on every planned port.")
+    server.set_defaults(command=_server)
+    server.add_argument("--plan", default="plugnmeet", choices=sorted(PLANS), help="the ports to check")
+    server.add_argument("--with", dest="addons", action="append", default=[], choices=sorted(ADDONS),
+                        help="add the ports of an optional service; may be given again")  # fmt: skip
+    server.add_argument("--tcp", metavar="PORTS", help="your own TCP ports in place of the plan's: 80,443,7881")
+    server.add_argument("--udp", metavar="PORTS", help="your own UDP ports: 50000-60000, or none")
+    server.add_argument("--bind", metavar="ADDR", type=_address, help="listen on this address alone")
+    server.add_argument("--control", metavar="PORT", type=_port, help="TCP port of the control channel")
+    server.add_argument("--once", action="store_true", help="end after the first finished check")
+    server.add_argument("--for", dest="seconds", metavar="TIME", type=_seconds, default=3600.0,
+                        help="how long to run: 90s, 10m, 1h (default)")  # fmt: skip
+    server.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+
+    client = commands.add_parser("client", help="run outside the firewall", description="Checks a server's ports.")
+    client.set_defaults(command=_client)
+    client.add_argument("host", metavar="HOST", type=_host, help="the server's name or address")
+    client.add_argument("--control", metavar="PORT", type=_port, help="the server's --control port")
+    family = client.add_mutually_exclusive_group()
+    family.add_argument("-4", dest="family", action="store_const", const=Family.IPV4, help="IPv4 only")
+    family.add_argument("-6", dest="family", action="store_const", const=Family.IPV6, help="IPv6 only")
+    client.add_argument("--json", action="store_true", help="the report as JSON")
+
+    selftest = commands.add_parser("selftest", help="prove that this file works here",
+                                   description="Runs both sides on this machine over loopback.")  # fmt: skip
+    selftest.set_defaults(command=_selftest)
+    selftest.add_argument("--json", action="store_true", help="the report as JSON")
+    return parser
+
+
+def _address(text: str) -> Address:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise UsageError(f"--bind {text}", "this is not an IP address", "give one of this machine's own") from None
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not LOWEST <= int(text) <= HIGHEST:
+        raise UsageError(f"--control {text}", f"this is not a port from {LOWEST} to {HIGHEST}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,6})([smh]?)", text)
+    seconds = int(match.group(1)) * _UNITS[match.group(2)] if match else 0
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise UsageError(f"--for {text}", "this is no time from 1s to 24h", "write 90s, 10m or 1h")
+    return float(seconds)
+
+
+def _host(text: str) -> str:
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not host or len(host) > 255 or not re.fullmatch(r"[\w.:%-]+", host):
+        raise UsageError(f"HOST '{text}'", "this is neither a name nor an address",
+                         "give the server's name or IP address alone, without https:// or a port")  # fmt: skip
+    return host
+
+
+def _server(arguments: argparse.Namespace) -> int:
+    from .server import Options, Server
+    from .show import notices
+
+    own = {name: None if text is None else parse_ports(text)
+           for name, text in (("tcp", arguments.tcp), ("udp", arguments.udp))}  # fmt: skip
+    plan = build_plan(arguments.plan, arguments.addons, own["tcp"], own["udp"])
+    options = Options(plan, arguments.bind, arguments.control, arguments.once, arguments.seconds)
+
+    def tell(notice: Notice) -> None:
+        from .model.notice import Reported
+        from .show import text
+
+        if arguments.json:
+            _print_json(notices.to_json(notice))
+        elif isinstance(notice, Reported):
+            _print(text.render(notice.report, _style(sys.stdout)))
+        else:
+            _print(notices.to_text(notice, _style(sys.stderr)), sys.stderr)
+
+    try:
+        return Server(options, tell).run()
+    except UserError as error:
+        if arguments.json:
+            _print_json({"event": "stopped", "error": _error_json(error)})
+        raise
+
+
+def _client(arguments: argparse.Namespace) -> int:
+    from .client import Options
+
+    return _check(Options(arguments.host, arguments.control, arguments.family), arguments.json)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from .selftest import serving
+
+    with serving() as options:
+        return _check(options, arguments.json)
+
+
+def _check(options: Any, as_json: bool) -> int:
+    from .client import check
+    from .model import report as reports
+    from .show import text
+
+    live = _Live(sys.stderr)
+    try:
+        report, interrupted = check(options, live.show)
+    except Exception as error:  # noqa: BLE001 - whoever asked for JSON gets some
+        report, interrupted = _failed(options.host, _internal(error)), False
+    finally:
+        live.clear()
+    if as_json:
+        _print(reports.dumps(report) + "\n")
+    else:
+        _print(text.render(report, _style(sys.stdout)))
+    return Exit.INTERRUPTED if interrupted else report.status
+
+
+def _failed(host: str, error: UserError) -> Report:
+    from .client import failed
+
+    return failed(host, error)
+
+
+class _Live:
+    """One line on a terminal that says what is going on; nothing where there is no terminal."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream, self._on = stream, stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._shown = 0
+
+    def show(self, progress: Progress) -> None:
+        """Replace the line."""
+        from .show.progress import render
+
+        if self._on:
+            style = _style(self._stream)
+            line = render(progress.doing, progress.done, progress.total, progress.left, style)
+            self._write(line)
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
+        if self._shown:
+            self._write("")
+            self._stream.write("\r")
+            self._stream.flush()
+
+    def _write(self, line: str) -> None:
+        # Spaces over what the last line had more: not every terminal on Windows knows how to clear a line.
+        self._stream.write("\r" + line.ljust(self._shown))
+        self._stream.flush()
+        self._shown = len(line)
+
+
+def _style(stream: IO[str]) -> Style:
+    from .show.style import MAX_WIDTH, MIN_WIDTH, Style
+
+    terminal = stream.isatty()
+    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb" and os.name != "nt"
+    columns = shutil.get_terminal_size((MAX_WIDTH, 24)).columns if terminal else MAX_WIDTH
+    unicode = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
+    return Style(max(MIN_WIDTH, min(columns, MAX_WIDTH)), unicode, colour)
+
+
+def _print(text: str, stream: IO[str] | None = None) -> None:
+    stream = stream or sys.stdout
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    stream.write(text.encode(encoding, "replace").decode(encoding))
+    stream.flush()
+
+
+def _print_json(value: object) -> None:
+    _print(json.dumps(value, separators=(",", ":")) + "\n")
+
+
+def _tell_error(error: UserError) -> None:
+    from .show.notices import error_text
+
+    _print(error_text(error, _style(sys.stderr)), sys.stderr)
+
+
+def _error_json(error: UserError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def _internal(error: Exception) -> UserError:
+    return UserError("internal", "pnmcheck made a mistake of its own", f"{type(error).__name__}: {error}",
+                     "run it again; if it comes back, report it with the line above")  # fmt: skip
+
+
+def _catch_signals() -> None:
+    """The first SIGINT, SIGTERM or SIGHUP ends the command cleanly; those that follow do not disturb that."""
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    caught = [getattr(signal, name) for name in names]
+
+    def end(number: int, frame: object) -> None:
+        for one in caught:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for one in caught:
+        if signal.getsignal(one) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(one, end)

@@ -1,0 +1,335 @@
+"""The client: checks every address of a host against the server's plan, and makes the report."""
+
+from __future__ import annotations
+
+import queue
+import random
+import statistics
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Callable, Iterable
+
+from . import __version__
+from .errors import UserError
+from .judge import verdict as judging
+from .judge.advice import advise
+from .judge.sweep import Sweep
+from .judge.verdict import Conditions
+from .model import report as reports
+from .model.address import Family, family_of, parse_address
+from .model.observation import UNTESTED_REASONS, Observation, Reason, Reply
+from .model.plan import CONTROL_PORTS, Plan, Transport
+from .model.report import AddressReport, Control, Loss, Problem, Report, Rtt, Verdict
+from .net import probe_tcp
+from .net.channel import Channel, ControlLost, open_channel
+from .net.connect import Target
+from .net.probe_udp import Prober
+from .net.resolve import resolve
+from .wire import control
+from .wire.control import About
+
+# TCP ports tried at a time: each has a thread that mostly waits.
+MAX_THREADS = 32
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to check."""
+
+    host: str
+    control: int | None = None
+    family: Family | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the client does now: `done` of `total` ports are known to be open, `left` is in seconds."""
+
+    doing: str
+    done: int = 0
+    total: int = 0
+    left: float | None = None
+
+
+Tell = Callable[[Progress], None]
+
+
+def check(options: Options, tell: Tell) -> tuple[Report, bool]:
+    """Check a host; the report, and whether the check was interrupted. No error but a programmer's leaves this."""
+    return _Check(options, tell).run()
+
+
+def problem(error: UserError) -> Problem:
+    """An error as the report has it."""
+    return Problem(error.code, error.message, error.hint)
+
+
+def failed(host: str, error: UserError) -> Report:
+    """The report of a check that could not run at all."""
+    return Report(__version__, _utc(time.time()), 0.0, host, "", Verdict.INCONCLUSIVE, error=problem(error))
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+_ABORTED = Problem("aborted", "The check was interrupted", "run it again")
+
+
+class _Check:
+    def __init__(self, options: Options, tell: Tell) -> None:
+        self._options, self._tell = options, tell
+        self._started, self._begun = time.time(), time.perf_counter()
+        self._plan = ""
+        self._channels: list[Channel] = []
+        self._targets: list[Target] = []
+        self._checked: list[AddressReport] = []
+        self._aborted = False
+
+    def run(self) -> tuple[Report, bool]:
+        error: Problem | None = None
+        try:
+            self._check_all()
+            if not any(one.findings for one in self._checked):
+                error = self._checked[0].error
+            report = self._report(error)
+            if not self._aborted:
+                self._hand_over(report)
+        except UserError as trouble:
+            report = self._report(problem(trouble))
+        except KeyboardInterrupt:
+            self._aborted = True
+            report = self._report(None if self._checked else _ABORTED)
+        finally:
+            for channel in self._channels:
+                channel.close()
+        return report, self._aborted
+
+    def _check_all(self) -> None:
+        host = self._options.host
+        self._tell(Progress(f"looking up {host}"))
+        self._targets = resolve(host, self._options.family)
+        for target in self._targets:
+            self._tell(Progress(f"looking for the server at {target.text}"))
+            try:
+                channel = self._open(target)
+            except UserError as trouble:
+                self._checked.append(_unchecked(target, problem(trouble)))
+                continue
+            one = _AddressCheck(target, host, channel, self._tell)
+            self._checked.append(one.run())
+            self._plan = channel.welcome.plan.name
+            if one.aborted:
+                self._aborted = True
+                return
+
+    def _open(self, target: Target) -> Channel:
+        ports = (self._options.control,) if self._options.control else CONTROL_PORTS
+        channel = open_channel(target, self._options.host, ports, __version__)
+        self._channels.append(channel)
+        return channel
+
+    def _report(self, error: Problem | None) -> Report:
+        left_out = [_unchecked(target, _ABORTED) for target in self._targets[len(self._checked) :]]
+        checked = (*self._checked, *left_out)
+        verdict = judging.worst(one.verdict for one in checked)
+        elapsed = time.perf_counter() - self._begun
+        return Report(
+            __version__, _utc(self._started), elapsed, self._options.host, self._plan, verdict, checked, error
+        )
+
+    def _hand_over(self, report: Report) -> None:
+        """Give the report to the server, by the first channel that still is there."""
+        parts = list(control.report_parts(reports.dumps(report)))
+        for channel in self._channels:
+            try:
+                for part in parts:
+                    channel.ask(part)
+                return
+            except ControlLost:
+                continue
+
+
+class _AddressCheck:
+    """The check of one address, over its control channel."""
+
+    def __init__(self, target: Target, host: str, channel: Channel, tell: Tell) -> None:
+        self._target = target
+        self._channel, self._tell = channel, tell
+        self._plan: Plan = channel.welcome.plan
+        key = channel.welcome.secret.encode()
+        self._session = probe_tcp.Session(channel.welcome.session, key, host, channel.welcome.tls)
+        self._untested: dict[Transport, dict[int, Reason]] = {transport: {} for transport in Transport}
+        self._tcp = _TcpProbes(target, self._session)
+        self._sweep: Sweep | None = None
+        self._seen: dict[tuple[About, Transport], dict[int, int]] = {}
+        self._unsendable: str | None = None
+        self.aborted = False
+
+    def run(self) -> AddressReport:
+        try:
+            self._probe()
+        except KeyboardInterrupt:
+            self.aborted = True
+        except ControlLost:
+            pass
+        finally:
+            self._tcp.stop()
+        return self._judge()
+
+    def _probe(self) -> None:
+        for transport in Transport:
+            for port, reason in self._channel.rows(About.UNTESTED, transport).items():
+                self._untested[transport][port] = _reason(reason)
+        self._tcp.start(self._to_probe(Transport.TCP))
+        rtt, now = min(self._channel.rtts), time.perf_counter()
+        self._sweep = Sweep(self._to_probe(Transport.UDP), random.Random(), rtt, now)
+        prober = Prober(self._sweep, self._target, self._session.id, self._session.key)
+        try:
+            prober.run(self._channel, self._tell_sweep)
+        finally:
+            prober.close()
+            self._unsendable = prober.unsendable
+        self._tell(Progress("waiting for the last TCP ports"))
+        self._tcp.join()
+        self._tell(Progress("asking the server what it saw"))
+        for about in (About.SIGHTINGS, About.CONNECTIONS, About.REDIRECTED):
+            for transport in Transport:
+                rows = self._channel.rows(about, transport)
+                self._seen[about, transport] = {port: n for port, n in rows.items() if isinstance(n, int)}
+
+    def _to_probe(self, transport: Transport) -> list[int]:
+        return [port for port in self._plan.ports(transport) if port not in self._untested[transport]]
+
+    def _tell_sweep(self, sweep: Sweep) -> None:
+        doing = f"UDP ports of {self._target.text}, try {sweep.tries}"
+        self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left()))
+
+    def _judge(self) -> AddressReport:
+        conditions = Conditions(
+            control=not self._channel.lost,
+            aborted=self.aborted,
+            conclusive=bool(self._sweep and self._sweep.done and self._sweep.conclusive),
+            chance=self._sweep.chance if self._sweep else None,
+        )
+        observations = {transport: {port: self._observe(transport, port) for port in self._plan.ports(transport)}
+                        for transport in Transport}  # fmt: skip
+        findings = judging.judge(self._plan, observations, conditions)
+        return AddressReport(
+            self._target.text,
+            _family(self._target),
+            judging.verdict_of(findings),
+            Control(self._channel.port, self._channel.tls),
+            self._rtt(),
+            self._loss(),
+            findings,
+            advise(findings),
+            tuple(self._notes()),
+        )
+
+    def _observe(self, transport: Transport, port: int) -> Observation:
+        seen = self._tcp.seen.get(port) if transport is Transport.TCP else self._observe_udp(port)
+        seen = seen or Observation(transport, port)
+        return replace(
+            seen,
+            at_socket=self._count(About.SIGHTINGS, transport, port) if seen.sent else None,
+            connections=self._count(About.CONNECTIONS, transport, port),
+            redirected_to=self._seen.get((About.REDIRECTED, transport), {}).get(port),
+            untested=self._untested[transport].get(port),
+        )
+
+    def _observe_udp(self, port: int) -> Observation | None:
+        if not self._sweep or not self._sweep.sent.get(port):
+            return None
+        answered = self._sweep.answered[port]
+        reply = Reply.PROOF if answered else Reply.NOTHING
+        return Observation(Transport.UDP, port, self._sweep.sent[port], reply, answered=answered)
+
+    def _count(self, about: About, transport: Transport, port: int) -> int | None:
+        counts = self._seen.get((about, transport))
+        return None if counts is None else counts.get(port, 0)
+
+    def _rtt(self) -> Rtt:
+        """By the probes; by the control channel where no probe came back."""
+        probes = self._sweep.rtts if self._sweep else []
+        return _rtt(probes or self._channel.rtts)
+
+    def _loss(self) -> Loss:
+        """The path's loss each way, by the probes to ports that proved open."""
+        sightings = self._seen.get((About.SIGHTINGS, Transport.UDP))
+        if not self._sweep or sightings is None:
+            return Loss()
+        proven = [port for port, answers in self._sweep.answered.items() if answers]
+        sent = sum(self._sweep.sent[port] for port in proven)
+        arrived = sum(sightings.get(port, 0) for port in proven)
+        answered = sum(self._sweep.answered[port] for port in proven)
+        return Loss(_share(sent - arrived, sent), _share(arrived - answered, arrived))
+
+    def _notes(self) -> Iterable[str]:
+        if parse_address(self._channel.local) == parse_address(self._target.text):
+            yield "This is the computer itself: its packets pass no firewall outside, so an open port proves little."
+        if self._unsendable:
+            yield f"This computer's own network refused to send some of the probes: {self._unsendable}."
+
+
+class _TcpProbes:
+    """The TCP ports, a thread each, up to MAX_THREADS at a time."""
+
+    def __init__(self, target: Target, session: probe_tcp.Session) -> None:
+        self._target, self._session = target, session
+        self._queue: queue.Queue[int] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+        self.seen: dict[int, Observation] = {}
+
+    def start(self, ports: list[int]) -> None:
+        for port in ports:
+            self._queue.put(port)
+        # Daemons: who interrupts the check does not wait for a silent port.
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(0.2)  # a join without an end is deaf to ctrl-C on Windows
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                port = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            seen = probe_tcp.probe(self._target, port, self._session, self._stopped.is_set)
+            if not self._stopped.is_set():
+                self.seen[port] = seen
+
+
+def _family(target: Target) -> Family:
+    return family_of(parse_address(target.text))
+
+
+def _unchecked(target: Target, error: Problem) -> AddressReport:
+    return AddressReport(target.text, _family(target), Verdict.INCONCLUSIVE, error=error)
+
+
+def _reason(word: int | str) -> Reason:
+    """Why the server does not listen, in a word of its own; one that is not known here is as good as busy."""
+    return next((reason for reason in UNTESTED_REASONS if reason.value == word), Reason.BUSY)
+
+
+def _rtt(seconds: Iterable[float]) -> Rtt:
+    times = sorted(second * 1000 for second in seconds)
+    if not times:
+        return Rtt()
+    at_95 = times[min(len(times) - 1, int(len(times) * 0.95))]
+    return Rtt(round(times[0], 3), round(statistics.median(times), 3), round(at_95, 3))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(min(1.0, max(0.0, part / whole)), 4) if whole else None

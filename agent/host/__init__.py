@@ -1,0 +1,1 @@
+"""What this machine is: who owns its ports, what it limits, what programs it has."""

@@ -1,0 +1,39 @@
+"""How many files this process may hold open; a socket is one."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# What is kept free for connections, log files and the interpreter itself.
+RESERVED = 256
+# Where select() is all there is, it takes so many sockets (FD_SETSIZE as CPython for Windows is built).
+SELECT_SOCKETS = 512
+
+if sys.platform != "win32":
+    import resource
+
+    def raise_descriptor_limit(wanted: int) -> int:
+        """Raise the soft limit, to the hard one at most, so that `wanted` sockets fit; returns how many do."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        unlimited = resource.RLIM_INFINITY
+        needed = wanted + RESERVED + _open_now()
+        if soft != unlimited and soft < needed:
+            target = needed if hard == unlimited else min(needed, hard)
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+                soft = target
+            except (OSError, ValueError):  # macOS has a limit of its own beneath the hard one
+                pass
+        return wanted if soft == unlimited else max(0, min(wanted, soft - RESERVED - _open_now()))
+
+    def _open_now() -> int:
+        try:
+            return len(os.listdir("/dev/fd"))
+        except OSError:
+            return 16
+else:
+
+    def raise_descriptor_limit(wanted: int) -> int:
+        """How many of `wanted` sockets fit."""
+        return min(wanted, SELECT_SOCKETS - RESERVED)

@@ -1,0 +1,67 @@
+"""Which process holds a port, as Linux tells it in /proc (proc_net(5), proc_pid_fd(5))."""
+
+from __future__ import annotations
+
+import os
+from typing import Collection, Iterator
+
+from ..model.plan import Transport
+
+_LISTEN = "0A"  # the state of a listening TCP socket in /proc/net/tcp (include/net/tcp_states.h)
+
+
+def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
+    """The owners that can be found, as `haproxy (pid 812)`.
+
+    Without root only the user's own processes can be looked into; elsewhere than on Linux nothing is found.
+    """
+    inodes: dict[str, int] = {}
+    held: set[int] = set()
+    # Listening sockets come first: a port may be held by an outgoing connection too.
+    for port, _state, inode in sorted(_sockets(transport), key=lambda entry: entry[1] != _LISTEN):
+        if port in ports and port not in held and inode != "0":
+            inodes[inode] = port
+            held.add(port)
+    return dict(_holders(inodes)) if inodes else {}
+
+
+def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
+    """Port, state and inode of every socket of a transport in this network namespace."""
+    for name in (transport.value, transport.value + "6"):
+        try:
+            with open(f"/proc/net/{name}", encoding="ascii", errors="replace") as table:
+                rows = table.readlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if len(fields) > 9:
+                yield int(fields[1].rpartition(":")[2], 16), fields[3], fields[9]
+
+
+def _holders(inodes: dict[str, int]) -> Iterator[tuple[int, str]]:
+    """The port and the holder of each of these sockets."""
+    for pid in filter(str.isdigit, _listdir("/proc")):
+        for descriptor in _listdir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            except OSError:  # closed meanwhile
+                continue
+            port = inodes.get(target[len("socket:[") : -1]) if target.startswith("socket:[") else None
+            if port is not None:
+                yield port, f"{_name(pid)} (pid {pid})"
+
+
+def _listdir(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:  # gone meanwhile, or another user's
+        return []
+
+
+def _name(pid: str) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().strip()
+    except OSError:
+        return "a process"

@@ -1,0 +1,145 @@
+"""From observations to findings, and from findings to a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Iterable, Mapping, Sequence
+
+from ..model.observation import Observation, Reason, Reply
+from ..model.plan import Need, Plan, Requirement, Transport
+from ..model.ports import PortRange
+from ..model.report import Evidence, Finding, State, Verdict, Where
+
+Observations = Mapping[Transport, Mapping[int, Observation]]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Under what conditions the observations were made.
+
+    `control` says that the server was still there when the evidence was whole: without that, silence proves nothing.
+    `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it;
+    `conclusive`, that the sweep could take enough tries.
+    """
+
+    control: bool = True
+    aborted: bool = False
+    conclusive: bool = True
+    chance: float | None = None
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One state and one cause: what the ports of a finding have in common."""
+
+    state: State
+    where: Where | None = None
+    by: str | None = None
+    reason: Reason | None = None
+    owner: str | None = None
+    shown: str | None = None
+
+
+def classify(seen: Observation, conditions: Conditions) -> Cause:
+    """The state of one port."""
+    if seen.reply is Reply.PROOF:
+        return Cause(State.OPEN)
+    if seen.untested:
+        return Cause(State.UNTESTED, reason=seen.untested, owner=seen.owner)
+    if conditions.aborted:
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED)
+    if not conditions.control:
+        return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
+    if seen.redirected_to:
+        return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
+    if seen.transport is Transport.TCP:
+        return _classify_tcp(seen)
+    if not conditions.conclusive:
+        return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
+    return _silent(seen)
+
+
+def _classify_tcp(seen: Observation) -> Cause:
+    if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
+        return Cause(State.REJECTED, Where.UNKNOWN, seen.by)
+    if seen.reply is Reply.FOREIGN:
+        return Cause(State.INTERCEPTED, shown=seen.shown)
+    if seen.reply is Reply.MUTE and not seen.connections and not seen.at_socket:
+        return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
+    return _silent(seen)
+
+
+def _silent(seen: Observation) -> Cause:
+    return Cause(State.FILTERED, Where.RETURN_PATH if seen.at_socket else Where.UNKNOWN)
+
+
+def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
+    """The findings of one address, in the plan's order: every planned port is in exactly one."""
+    findings = [
+        finding
+        for row in plan.requirements
+        for finding in _findings(row, observations[row.transport], conditions)
+    ]  # fmt: skip
+    silent = sum(len(one.ports) for one in findings if _by_chance(one))
+    if conditions.chance is None or not silent:
+        return tuple(findings)
+    each = conditions.chance / silent
+    return tuple(
+        replace(one, evidence=replace(one.evidence, chance=each * len(one.ports))) if _by_chance(one) else one
+        for one in findings
+    )
+
+
+def _by_chance(finding: Finding) -> bool:
+    """Whether loss could have made this finding."""
+    return finding.transport is Transport.UDP and finding.state is State.FILTERED
+
+
+def _findings(row: Requirement, observations: Mapping[int, Observation], conditions: Conditions) -> list[Finding]:
+    findings: list[Finding] = []
+    members: list[Observation] = []
+    cause: Cause | None = None
+    for port in row.ports:
+        seen = observations[port]
+        its_cause = classify(seen, conditions)
+        if members and its_cause != cause:
+            findings.append(_finding(row, members, cause))
+            members = []
+        cause = its_cause
+        members.append(seen)
+    findings.append(_finding(row, members, cause))
+    return findings
+
+
+def _finding(row: Requirement, members: Sequence[Observation], cause: Cause | None) -> Finding:
+    assert cause is not None, "a requirement has at least one port"
+    evidence = Evidence(
+        _total(seen.sent for seen in members),
+        _total(seen.at_interface for seen in members),
+        _total(seen.at_socket for seen in members),
+        _total(seen.answered for seen in members),
+    )
+    ports = PortRange(members[0].port, members[-1].port)
+    return Finding(row.transport, ports, row.need, row.purpose, **vars(cause), evidence=evidence)
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """The sum of what was measured; None where nothing was."""
+    measured = [count for count in counts if count is not None]
+    return sum(measured) if measured else None
+
+
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """Whether users can come in at one address."""
+    states = {finding.state for finding in findings if finding.need is Need.REQUIRED}
+    if states & {State.FILTERED, State.REJECTED, State.INTERCEPTED}:
+        return Verdict.FAIL
+    return Verdict.PASS if states == {State.OPEN} else Verdict.INCONCLUSIVE
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict of all addresses together."""
+    found = set(verdicts)
+    if Verdict.FAIL in found:
+        return Verdict.FAIL
+    return Verdict.PASS if found == {Verdict.PASS} else Verdict.INCONCLUSIVE

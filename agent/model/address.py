@@ -1,0 +1,31 @@
+"""IP addresses as values."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from typing import Union
+
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+class Family(str, enum.Enum):
+    """The family of an address."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
+
+
+def parse_address(text: str) -> Address:
+    """An address as the operating system writes it; one that a dual-stack socket saw as ::ffff:a.b.c.d is IPv4.
+
+    Raises ValueError where the text is no address.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address
+
+
+def family_of(address: Address) -> Family:
+    """The family of an address."""
+    return Family.IPV4 if address.version == 4 else Family.IPV6

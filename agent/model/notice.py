@@ -1,0 +1,75 @@
+"""What the server tells while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Union
+
+from .address import Address, Family
+from .observation import Reason
+from .plan import Transport
+from .ports import PortRange
+from .report import Problem, Report
+
+
+@dataclass(frozen=True)
+class Untaken:
+    """A run of ports that the server could not take; `family` is None where that holds for every family."""
+
+    transport: Transport
+    ports: PortRange
+    reason: Reason
+    owner: str | None
+    family: Family | None
+
+
+@dataclass(frozen=True)
+class Listening:
+    """The server is ready: a client may start. `own` are this machine's addresses that packets leave from."""
+
+    control: int
+    listening: tuple[tuple[Transport, PortRange], ...]
+    untaken: tuple[Untaken, ...]
+    tls: bool
+    own: tuple[Address, ...]
+    seconds: float  # how long it will run at most
+
+
+@dataclass(frozen=True)
+class Started:
+    """A client's check began."""
+
+    client: Address
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A client handed its report over."""
+
+    client: Address
+    report: Report
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A client was turned away."""
+
+    client: Address
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A client went without handing a report over."""
+
+    client: Address
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The server ends, and why."""
+
+    why: str
+
+
+Notice = Union[Listening, Started, Reported, Refused, Lost, Stopped]

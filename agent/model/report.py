@@ -1,0 +1,318 @@
+"""The report: what a check found, as values, and the same as JSON (schema pnmcheck.report/1)."""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Callable
+
+from ..errors import Exit
+from . import fields
+from .address import Family
+from .fields import FieldError, Fields
+from .observation import Reason
+from .plan import Need, Transport
+from .ports import HIGHEST, LOWEST, PortRange
+
+SCHEMA = "pnmcheck.report/1"
+
+# Bounds for a report that the other side sends. A plan has at most every port of both transports, a name of the
+# DNS 253 characters, and a sentence of advice a few lines.
+MAX_FINDINGS = 2 * HIGHEST
+MAX_ADDRESSES = 64
+MAX_NOTES = 64
+MAX_COMMANDS = 64
+MAX_NAME = 255
+MAX_SENTENCE = 2000
+MAX_COUNT = 10**9
+MAX_MILLISECONDS = 10**7
+
+
+class State(str, enum.Enum):
+    """What a port is; DESIGN section 3."""
+
+    OPEN = "open"
+    FILTERED = "filtered"
+    REJECTED = "rejected"
+    INTERCEPTED = "intercepted"
+    UNTESTED = "untested"
+    UNKNOWN = "unknown"
+
+
+class Where(str, enum.Enum):
+    """How far the packets of a filtered or rejected port came."""
+
+    BEFORE_SERVER = "before-server"
+    SERVER_HOST = "server-host"
+    RETURN_PATH = "return-path"
+    UNKNOWN = "unknown"
+
+
+class Verdict(str, enum.Enum):
+    """The answer to 'can users come in?'."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+_STATUS = {Verdict.PASS: Exit.PASS, Verdict.FAIL: Exit.FAIL, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a finding rests on, summed over its ports; None is 'not measured'."""
+
+    sent: int | None = None  # probes
+    at_interface: int | None = None  # probes
+    at_socket: int | None = None  # probes
+    answered: int | None = None  # probes
+    chance: float | None = None  # how many of the ports loss alone would silence, expected
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A run of ports with one state and one cause."""
+
+    transport: Transport
+    ports: PortRange
+    need: Need
+    purpose: str
+    state: State
+    where: Where | None = None
+    by: str | None = None
+    reason: Reason | None = None
+    owner: str | None = None
+    shown: str | None = None  # what an intercepted port showed of itself
+    evidence: Evidence = Evidence()
+
+
+@dataclass(frozen=True)
+class Control:
+    """The control channel of one address; the port and `tls` are None where there was none."""
+
+    port: int | None = None
+    tls: bool | None = None
+    paired: bool = False
+
+
+@dataclass(frozen=True)
+class Rtt:
+    """Round-trip times in milliseconds."""
+
+    min: float | None = None
+    median: float | None = None
+    p95: float | None = None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The path's own loss each way, 0.0 to 1.0, as probes to open ports measured it."""
+
+    to_server: float | None = None
+    to_client: float | None = None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What finding number `finding` means for users, and the commands that help, in the order to run them."""
+
+    finding: int
+    text: str
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something could not be checked."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class AddressReport:
+    """The check of one address."""
+
+    address: str
+    family: Family
+    verdict: Verdict
+    control: Control = Control()
+    rtt: Rtt = Rtt()
+    loss: Loss = Loss()
+    findings: tuple[Finding, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: Problem | None = None
+
+    def count(self, transport: Transport) -> dict[State, int]:
+        """How many ports of one transport are in which state."""
+        found: Counter[State] = Counter()
+        for finding in self.findings:
+            if finding.transport is transport:
+                found[finding.state] += len(finding.ports)
+        return dict(found)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole check."""
+
+    version: str
+    started: str  # UTC, ISO 8601
+    elapsed: float  # seconds
+    host: str
+    plan: str
+    verdict: Verdict
+    addresses: tuple[AddressReport, ...] = ()
+    error: Problem | None = None
+
+    @property
+    def status(self) -> Exit:
+        """The exit status that says the same."""
+        return _STATUS[self.verdict]
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as the JSON object of schema 1."""
+    return {
+        "schema": SCHEMA,
+        "version": report.version,
+        "started": report.started,
+        "elapsed_s": round(report.elapsed, 3),
+        "host": report.host,
+        "plan": report.plan,
+        "verdict": report.verdict.value,
+        "addresses": [_address_to_json(address) for address in report.addresses],
+        "error": _problem_to_json(report.error),
+    }
+
+
+def dumps(report: Report) -> str:
+    """The report as one line of JSON, plain ASCII."""
+    return json.dumps(to_json(report), separators=(",", ":"))
+
+
+def _address_to_json(address: AddressReport) -> dict[str, Any]:
+    return {
+        "address": address.address,
+        "family": address.family.value,
+        "verdict": address.verdict.value,
+        "control": vars(address.control),
+        "rtt_ms": vars(address.rtt),
+        "loss": vars(address.loss),
+        "findings": [_finding_to_json(finding) for finding in address.findings],
+        "summary": {
+            transport.value: {state.value: ports for state, ports in address.count(transport).items()}
+            for transport in Transport
+        },
+        "advice": [{"finding": a.finding, "text": a.text, "commands": list(a.commands)} for a in address.advice],
+        "notes": list(address.notes),
+        "error": _problem_to_json(address.error),
+    }
+
+
+def _finding_to_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "transport": finding.transport.value,
+        "first": finding.ports.first,
+        "last": finding.ports.last,
+        "need": finding.need.value,
+        "purpose": finding.purpose,
+        "state": finding.state.value,
+        "where": finding.where and finding.where.value,
+        "by": finding.by,
+        "reason": finding.reason and finding.reason.value,
+        "owner": finding.owner,
+        "shown": finding.shown,
+        "evidence": vars(finding.evidence),
+    }
+
+
+def _problem_to_json(problem: Problem | None) -> dict[str, str] | None:
+    return None if problem is None else vars(problem)
+
+
+def from_json(text: str) -> Report:
+    """Read a report that the other side sent; FieldError for anything that is none, or is out of bounds."""
+    report = fields.parse(text)
+    if report.text("schema") != SCHEMA:
+        raise FieldError("not a report of schema 1")
+    return Report(
+        report.text("version"),
+        report.text("started"),
+        report.number("elapsed_s", 0, MAX_COUNT),
+        report.text("host", MAX_NAME),
+        report.text("plan"),
+        report.choice("verdict", Verdict),
+        report.list("addresses", _address_from_json, MAX_ADDRESSES),
+        report.optional("error", lambda key: _problem_from_json(report.object(key))),
+    )
+
+
+def _address_from_json(value: object) -> AddressReport:
+    address = Fields(value)
+    control, rtt, loss = address.object("control"), address.object("rtt_ms"), address.object("loss")
+    findings = address.list("findings", _finding_from_json, MAX_FINDINGS)
+
+    def advice(item: object) -> Advice:
+        entry = Fields(item)
+        commands = entry.list("commands", lambda line: fields.text(line, MAX_SENTENCE), MAX_COMMANDS)
+        return Advice(entry.integer("finding", 0, len(findings) - 1), entry.text("text", MAX_SENTENCE), commands)
+
+    return AddressReport(
+        address.text("address"),
+        address.choice("family", Family),
+        address.choice("verdict", Verdict),
+        Control(
+            control.optional("port", lambda key: control.integer(key, LOWEST, HIGHEST)),
+            control.optional("tls", control.boolean),
+            control.boolean("paired"),
+        ),
+        Rtt(*(rtt.optional(key, _within(rtt, 0, MAX_MILLISECONDS)) for key in ("min", "median", "p95"))),
+        Loss(*(loss.optional(key, _within(loss, 0, 1)) for key in ("to_server", "to_client"))),
+        findings,
+        address.list("advice", advice, len(findings)),
+        address.list("notes", lambda note: fields.text(note, MAX_SENTENCE), MAX_NOTES),
+        address.optional("error", lambda key: _problem_from_json(address.object(key))),
+    )
+
+
+def _within(value: Fields, least: float, most: float) -> Callable[[str], float]:
+    return lambda key: value.number(key, least, most)
+
+
+def _finding_from_json(value: object) -> Finding:
+    finding = Fields(value)
+    evidence = finding.object("evidence")
+    first = finding.integer("first", LOWEST, HIGHEST)
+
+    def count(key: str) -> int | None:
+        return evidence.optional(key, lambda key: evidence.integer(key, 0, MAX_COUNT))
+
+    return Finding(
+        finding.choice("transport", Transport),
+        PortRange(first, finding.integer("last", first, HIGHEST)),
+        finding.choice("need", Need),
+        finding.text("purpose"),
+        finding.choice("state", State),
+        finding.optional("where", lambda key: finding.choice(key, Where)),
+        finding.optional("by", finding.text),
+        finding.optional("reason", lambda key: finding.choice(key, Reason)),
+        finding.optional("owner", finding.text),
+        finding.optional("shown", finding.text),
+        Evidence(
+            count("sent"),
+            count("at_interface"),
+            count("at_socket"),
+            count("answered"),
+            evidence.optional("chance", _within(evidence, 0, MAX_COUNT)),
+        ),
+    )
+
+
+def _problem_from_json(problem: Fields) -> Problem:
+    return Problem(problem.text("code"), problem.text("message", MAX_SENTENCE), problem.text("hint", MAX_SENTENCE))

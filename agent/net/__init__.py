@@ -1,0 +1,1 @@
+"""The edge: the only files that import socket, ssl and selectors."""

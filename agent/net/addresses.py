@@ -1,0 +1,28 @@
+"""Socket addresses as values."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from ..model.address import Address, Family, parse_address
+
+FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+# A connect of a UDP socket sends nothing; these are documentation addresses (RFC 5737, RFC 3849) all the same.
+_ELSEWHERE = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8::1"}
+
+
+def endpoint(sockaddr: tuple[Any, ...]) -> tuple[Address, int]:
+    """The address and port of a socket address."""
+    return parse_address(sockaddr[0]), sockaddr[1]
+
+
+def outgoing_address(family: Family, towards: str | None = None) -> Address | None:
+    """This machine's own address for packets that go to `towards`, or out; None where there is no way."""
+    with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards or _ELSEWHERE[family], 9))
+            return parse_address(probe.getsockname()[0])
+        except (OSError, ValueError):
+            return None

@@ -1,0 +1,194 @@
+"""The client's end of the control channel."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Sequence
+
+from ..errors import UserError
+from ..model.observation import Reply
+from ..model.plan import Transport
+from ..wire import DecodeError, control, framing
+from ..wire.shown import shown
+from . import tls
+from .connect import Attempt, Target, race
+
+# Between the starts of two connects: three lost packets of a clean path, a late answer of a bad one.
+CONNECT_GAP = 1.0
+# In all: by then the kernel has sent three SYNs for each port.
+CONNECT_SECONDS = 6.0
+# For a hello, or any later answer: several round trips of the worst path.
+ANSWER_SECONDS = 8.0
+CHUNK = 65536
+
+
+class ControlLost(Exception):
+    """The server does not answer on the control channel any more."""
+
+
+class _Foreign(Exception):
+    """Somebody else answers there; the argument says what he showed."""
+
+
+class Channel:
+    """An open control channel, and the session that the server's welcome began."""
+
+    def __init__(self, opened: socket.socket, port: int, program: str) -> None:
+        self._socket, self.port = opened, port
+        self.tls = isinstance(opened, ssl.SSLSocket)
+        self.local = opened.getsockname()[0]
+        self._lines = framing.Lines()
+        self.rtts: list[float] = []
+        self.lost = False
+        answer = self._exchange(control.Hello(control.PROTOCOL, program))
+        if isinstance(answer, control.Refusal):
+            raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
+        if not isinstance(answer, control.Welcome):
+            raise _Foreign("an answer that is no welcome")
+        self.welcome = answer
+
+    def ask(self, message: control.Message) -> control.Message:
+        """One question and its answer; ControlLost where none comes."""
+        if self.lost:
+            raise ControlLost
+        try:
+            return self._exchange(message)
+        except (OSError, _Foreign):
+            self.lost = True
+            raise ControlLost from None
+
+    def rows(self, about: control.About, transport: Transport) -> dict[int, int | str]:
+        """Everything that the server knows about one matter, port by port; ControlLost."""
+        found: dict[int, int | str] = {}
+        start: int | None = 1
+        while start is not None:
+            page = self.ask(control.Ask(about, transport, start))
+            if not isinstance(page, control.Rows):
+                self.lost = True
+                raise ControlLost
+            for ports, value in page.rows:
+                found.update(dict.fromkeys(ports, value))
+            start = page.next
+        return found
+
+    def fileno(self) -> int:
+        """For select: it becomes readable when the server goes."""
+        return self._socket.fileno()
+
+    def look(self) -> None:
+        """Call when it is readable though nothing was asked: the server has gone, or TLS has its own business."""
+        try:
+            self._socket.setblocking(False)
+            self.lost = self._socket.recv(CHUNK) == b"" or self.lost
+        except (ssl.SSLWantReadError, BlockingIOError):
+            pass
+        except OSError:
+            self.lost = True
+        finally:
+            self._socket.setblocking(True)
+
+    def close(self) -> None:
+        """Say goodbye, if anybody listens."""
+        try:
+            self._socket.settimeout(1.0)
+            if not self.lost:
+                self._socket.sendall(control.encode(control.Bye()))
+        except OSError:
+            pass
+        finally:
+            self._socket.close()
+
+    def _exchange(self, message: control.Message) -> control.Message:
+        """Send a line and read one; OSError (a timeout is one) or _Foreign."""
+        begun = time.perf_counter()
+        self._socket.settimeout(ANSWER_SECONDS)
+        self._socket.sendall(control.encode(message))
+        received = b""
+        while True:
+            self._socket.settimeout(max(0.001, begun + ANSWER_SECONDS - time.perf_counter()))
+            data = self._socket.recv(CHUNK)
+            if not data:
+                raise _Foreign(shown(received) or "closed the connection")
+            received += data if len(received) < CHUNK else b""
+            try:
+                lines = self._lines.feed(data)
+                if lines:
+                    answer = control.decode(lines[0])
+                    self.rtts.append(time.perf_counter() - begun)
+                    return answer
+            except DecodeError:
+                raise _Foreign(shown(received)) from None
+
+
+@dataclass(frozen=True)
+class _Failure:
+    port: int
+    what: str
+    reply: Reply
+    local: bool = False
+
+
+def open_channel(target: Target, host: str, ports: Sequence[int], program: str) -> Channel:
+    """Find the server's control channel; UserError where it is on none of these ports, or turns this client away."""
+    failures = []
+    for attempt in race(target, ports, CONNECT_GAP, CONNECT_SECONDS, hurry=True):
+        if not attempt.socket:
+            failures.append(_failure(attempt))
+            continue
+        try:
+            return _talk(attempt.socket, target, host, attempt.port, program)
+        except _Foreign as foreign:
+            failures.append(_Failure(attempt.port, f"somebody else answers ({foreign})", Reply.FOREIGN))
+        except OSError:
+            failures.append(_Failure(attempt.port, "connects, then silence", Reply.MUTE))
+    raise _no_channel(target, failures)
+
+
+def _talk(opened: socket.socket, target: Target, host: str, port: int, program: str) -> Channel:
+    """TLS where the other side speaks it, else plain."""
+    opened.settimeout(ANSWER_SECONDS)
+    try:
+        secure = tls.client_context().wrap_socket(opened, server_hostname=tls.server_name(host))
+    except socket.timeout:
+        opened.close()
+        raise
+    except OSError:  # ssl.SSLError is one: no TLS there
+        opened.close()
+        opened = socket.socket(target.family, socket.SOCK_STREAM)
+        opened.settimeout(ANSWER_SECONDS)
+        opened.connect(target.at(port))
+        return _channel(opened, port, program)
+    return _channel(secure, port, program)
+
+
+def _channel(opened: socket.socket, port: int, program: str) -> Channel:
+    try:
+        return Channel(opened, port, program)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _failure(attempt: Attempt) -> _Failure:
+    if attempt.local:
+        return _Failure(attempt.port, attempt.local, attempt.reply, local=True)
+    words = {Reply.REFUSED: "refused", Reply.NOTHING: "no answer"}
+    what = words.get(attempt.reply, f"unreachable, says {attempt.by or 'the network'}")
+    return _Failure(attempt.port, what, attempt.reply)
+
+
+def _no_channel(target: Target, failures: Sequence[_Failure]) -> UserError:
+    why = "; ".join(f"{one.port}/tcp {one.what}" for one in sorted(failures, key=lambda one: one.port))
+    what = f"No pnmcheck server found at {target.text}"
+    if failures and all(one.local for one in failures):
+        return UserError("unreachable", f"Cannot reach {target.text} from this computer", why,
+                         "check this computer's own network, or choose the family with -4 or -6")  # fmt: skip
+    if any(one.reply is Reply.FOREIGN for one in failures):
+        return UserError("not-pnmcheck", what, why,
+                         "stop what holds the ports there, or check that this is the right address")  # fmt: skip
+    return UserError("no-server", what, why,
+                     "run `sudo python3 pnmcheck.pyz server` there first; if it runs, its TCP ports are blocked: "
+                     "open one, or start it with `--control PORT` on one that is open")  # fmt: skip

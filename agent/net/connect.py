@@ -1,0 +1,120 @@
+"""TCP connects that do not wait for each other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import time
+from dataclasses import dataclass
+from typing import Any, Iterator, Sequence
+
+from ..model.observation import Reply
+from . import icmp
+
+# Windows' numbers differ from POSIX's, and the errno module names them only there.
+_WSAEWOULDBLOCK, _WSAECONNREFUSED, _WSAECONNRESET = 10035, 10061, 10054
+_PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, _WSAEWOULDBLOCK)
+_REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET, _WSAECONNREFUSED, _WSAECONNRESET)
+_TIMED_OUT = (errno.ETIMEDOUT, 10060)
+
+
+@dataclass(frozen=True)
+class Target:
+    """An address to check: as a socket address without its port, and as text."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def text(self) -> str:
+        """The address as people write it."""
+        return str(self.sockaddr[0])
+
+    def at(self, port: int) -> tuple[Any, ...]:
+        """The socket address of one port."""
+        return (self.sockaddr[0], port, *self.sockaddr[2:])
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How one connect ended: with a socket, or with what came back instead."""
+
+    port: int
+    socket: socket.socket | None
+    reply: Reply
+    by: str | None = None  # who refused, where the system tells
+    local: str | None = None  # what this machine's own network said, where the attempt did not leave it
+
+
+def race(target: Target, ports: Sequence[int], gap: float, patience: float, hurry: bool) -> Iterator[Attempt]:
+    """Connect to these ports in their order, `gap` seconds apart, and yield each outcome as it comes.
+
+    With `hurry` the next one starts at once when those before it have failed. What is still open after `patience`
+    seconds is nobody's answer. Whoever iterates owns the sockets that it is given, and may stop at any time.
+    """
+    waiting = list(ports)
+    pending: dict[socket.socket, int] = {}
+    ends = time.monotonic() + patience
+    starts = time.monotonic()
+    selector = selectors.DefaultSelector()
+    try:
+        while waiting or pending:
+            now = time.monotonic()
+            if now >= ends:
+                break
+            if waiting and (now >= starts or (hurry and not pending)):
+                port, starts = waiting.pop(0), now + gap
+                opened, failed = _start(target, port)
+                if opened:
+                    selector.register(opened, selectors.EVENT_WRITE)
+                    pending[opened] = port
+                elif failed:
+                    yield failed
+                continue
+            until = min(ends, starts) if waiting else ends
+            for key, _ in selector.select(min(max(0.0, until - now), 0.5)) if pending else _sleep(until - now):
+                opened = key.fileobj  # type: ignore[assignment]
+                assert isinstance(opened, socket.socket)
+                selector.unregister(opened)
+                yield _outcome(opened, pending.pop(opened), target)
+        for port in [*pending.values(), *waiting]:
+            yield Attempt(port, None, Reply.NOTHING)
+    finally:
+        for opened in pending:
+            opened.close()
+        selector.close()
+
+
+def _sleep(seconds: float) -> tuple[()]:
+    # select() of no sockets is an error on Windows.
+    time.sleep(max(0.0, seconds))
+    return ()
+
+
+def _start(target: Target, port: int) -> tuple[socket.socket | None, Attempt | None]:
+    opened = socket.socket(target.family, socket.SOCK_STREAM)
+    opened.setblocking(False)
+    icmp.want_senders(opened)
+    code = opened.connect_ex(target.at(port))
+    if code in _PENDING:
+        return opened, None
+    opened.close()
+    if code in _REFUSED:
+        return None, Attempt(port, None, Reply.REFUSED)
+    return None, Attempt(port, None, Reply.UNREACHABLE, local=os.strerror(code))
+
+
+def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
+    by = icmp.sender(opened)
+    code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if not code:
+        return Attempt(port, opened, Reply.MUTE)
+    opened.close()
+    if code in _TIMED_OUT:
+        return Attempt(port, None, Reply.NOTHING)
+    if code in _REFUSED and not by:
+        # A RST: who sent it cannot be told from the address that it claims, which is the one that was dialled.
+        return Attempt(port, None, Reply.REFUSED, target.text if icmp.HAS_SENDERS else None)
+    return Attempt(port, None, Reply.UNREACHABLE, by)

@@ -1,0 +1,178 @@
+"""The server's loop: it moves bytes between the sockets and the desk, and looks at the clock."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import time
+from typing import Callable
+
+from ..judge.responder import Conversation, Desk
+from ..model.address import family_of
+from ..model.plan import Transport
+from ..wire import DecodeError, first_bytes, stun
+from . import addresses, listen, tls
+from .listen import Listener
+
+# A check has a few connections at a time; past this the oldest strangers give way.
+MAX_CONNECTIONS = 200
+# How long the loop sleeps at most: deadlines are whole seconds, and Windows notices ctrl-C only between two sleeps.
+TICK = 0.5
+# Datagrams read from one socket before the others get their turn.
+DATAGRAMS = 8
+CHUNK = 65536
+
+
+class Peer:
+    """One TCP connection of the server."""
+
+    def __init__(self, opened: socket.socket, conversation: Conversation, secure: tls.ServerTls | None) -> None:
+        self.socket, self.conversation = opened, conversation
+        self._secure = secure
+        self._layer: tls.ServerLayer | None = None
+        self._heard = self._ended = False
+        self.unsent = b""
+
+    @property
+    def finished(self) -> bool:
+        """Whether all has been said and sent."""
+        return not self.unsent and (self._ended or self.conversation.closing)
+
+    def read(self, now: float) -> None:
+        """Take what came in; ConnectionError where the peer is gone."""
+        data = self.socket.recv(CHUNK)
+        if not data:
+            raise ConnectionResetError
+        if not self._heard:
+            self._heard = True
+            if self._secure and _is_tls(data):
+                self._layer = tls.ServerLayer(self._secure)
+                self.conversation.certificate = self._secure.certificate
+        try:
+            plain, out = self._layer.receive(data) if self._layer else (data, b"")
+            self.unsent += out
+            if plain:
+                answer = self.conversation.receive(plain, now)
+                self.unsent += self._layer.send(answer) if self._layer else answer
+        except tls.TlsError as error:
+            self.unsent += error.alert
+            self._ended = True
+
+    def write(self) -> None:
+        """Send what the peer takes; OSError where it is gone."""
+        self.unsent = self.unsent[self.socket.send(self.unsent) :]
+
+
+def _is_tls(data: bytes) -> bool:
+    try:
+        return first_bytes.tell(data) is first_bytes.Speech.TLS
+    except DecodeError:
+        return False
+
+
+class Loop:
+    """Every socket of one server."""
+
+    def __init__(self, desk: Desk, secure: tls.ServerTls | None) -> None:
+        self._desk, self._secure = desk, secure
+        self._selector = selectors.DefaultSelector()
+        self._peers: dict[Peer, None] = {}
+        self._listeners: list[Listener] = []
+
+    def add(self, listener: Listener) -> None:
+        """Serve one more port."""
+        handle = self._accept if listener.transport is Transport.TCP else self._answer
+        self._selector.register(listener.socket, selectors.EVENT_READ, (handle, listener))
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Give every port and connection back."""
+        for peer in list(self._peers):
+            self._drop(peer)
+        for listener in self._listeners:
+            listener.socket.close()
+        self._selector.close()
+
+    def run(self, go_on: Callable[[], bool]) -> None:
+        """Serve as long as `go_on`, which is asked after every turn, says so."""
+        swept = time.monotonic()
+        while go_on():
+            for key, _ in self._selector.select(TICK):
+                handle, about = key.data
+                handle(about)
+            now = time.monotonic()
+            if now - swept > TICK:
+                swept = now
+                for peer in [one for one in self._peers if one.conversation.deadline < now]:
+                    self._drop(peer)
+
+    def _answer(self, listener: Listener) -> None:
+        for _ in range(DATAGRAMS):
+            try:
+                data, source, ancillary = listen.receive(listener.socket, stun.MAX_BYTES + 1)
+            except OSError:  # nothing more, or an ICMP error of an answer that is past
+                return
+            answer = self._desk.probe(data, addresses.endpoint(source), Transport.UDP, listener.port)
+            if answer:
+                try:
+                    listen.answer(listener.socket, answer, source, ancillary)
+                except OSError:  # the way back is closed here: the client's silence tells
+                    pass
+
+    def _accept(self, listener: Listener) -> None:
+        try:
+            opened, source = listener.socket.accept()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._make_room()
+            return
+        if len(self._peers) >= MAX_CONNECTIONS and not self._make_room():
+            opened.close()
+            return
+        opened.setblocking(False)
+        client = addresses.endpoint(source)
+        self._desk.connected(client[0], listener.port)
+        conversation = Conversation(self._desk, client, family_of(client[0]), listener.port, time.monotonic())
+        peer = Peer(opened, conversation, self._secure)
+        self._peers[peer] = None
+        self._selector.register(opened, selectors.EVENT_READ, (self._serve, peer))
+
+    def _make_room(self) -> bool:
+        """Drop the oldest connection that is no session's."""
+        stranger = next((peer for peer in self._peers if not peer.conversation.has_session), None)
+        if stranger:
+            self._drop(stranger)
+        return stranger is not None
+
+    def _serve(self, peer: Peer) -> None:
+        if peer not in self._peers:  # dropped earlier in this turn
+            return
+        try:
+            if peer.unsent:
+                peer.write()
+            else:
+                peer.read(time.monotonic())
+                if peer.unsent:
+                    peer.write()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(peer)
+            return
+        if peer.finished:
+            self._drop(peer)
+            return
+        # Nothing is read from a peer that does not read: so its answers cannot pile up.
+        wanted = selectors.EVENT_WRITE if peer.unsent else selectors.EVENT_READ
+        self._selector.modify(peer.socket, wanted, (self._serve, peer))
+
+    def _drop(self, peer: Peer) -> None:
+        del self._peers[peer]
+        self._selector.unregister(peer.socket)
+        try:
+            peer.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        peer.socket.close()
+        peer.conversation.closed()

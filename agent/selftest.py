@@ -1,0 +1,73 @@
+"""Both sides on this machine over loopback: does this file work here?"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+from typing import Iterator
+
+from . import client, server
+from .errors import UserError
+from .model.address import parse_address
+from .model.notice import Listening, Notice
+from .model.plan import Need, Plan, Requirement, Transport
+from .model.ports import PortRange
+
+HOST = "127.0.0.1"
+TCP_PORTS, UDP_PORTS = 3, 200  # as many as Windows' select() takes, with room for the connections
+REGION = (20_000, 32_000)  # beneath the ports that systems lend to outgoing connections
+LOOKS = 50
+START_SECONDS = 20.0  # openssl may take five of them
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[client.Options]:
+    """A server on free ports of the loopback address, and the options for its client; UserError."""
+    ready = threading.Event()
+    found: list[Listening | UserError] = []
+
+    def tell(notice: Notice) -> None:
+        if isinstance(notice, Listening):
+            found.append(notice)
+            ready.set()
+
+    def run(one: server.Server) -> None:
+        try:
+            one.run()
+        except UserError as error:
+            found.append(error)
+            ready.set()
+
+    running = server.Server(server.Options(_plan(), parse_address(HOST), once=True), tell)
+    thread = threading.Thread(target=run, args=(running,), daemon=True)
+    thread.start()
+    ready.wait(START_SECONDS)
+    if not found:
+        raise UserError("selftest", "The server's side did not start", "it took too long", "try again")
+    if isinstance(found[0], UserError):
+        raise found[0]
+    yield client.Options(HOST, found[0].control)
+    running.stop()
+    thread.join(START_SECONDS)
+
+
+def _plan() -> Plan:
+    kinds = ((Transport.TCP, socket.SOCK_STREAM, TCP_PORTS), (Transport.UDP, socket.SOCK_DGRAM, UDP_PORTS))
+    return Plan("selftest", tuple(Requirement(transport, _free(kind, count), "selftest", Need.REQUIRED)
+                                  for transport, kind, count in kinds))  # fmt: skip
+
+
+def _free(kind: socket.SocketKind, count: int) -> PortRange:
+    """A run of ports that nobody holds just now; UserError where none is found."""
+    for _ in range(LOOKS):
+        ports = PortRange(first := random.randrange(*REGION), first + count - 1)
+        with contextlib.ExitStack() as held:
+            try:
+                for port in ports:
+                    held.enter_context(socket.socket(socket.AF_INET, kind)).bind((HOST, port))
+            except OSError:
+                continue
+            return ports
+    raise UserError("selftest", "No free ports were found", f"{LOOKS} runs of {count} were busy", "try again later")

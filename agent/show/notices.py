@@ -1,0 +1,117 @@
+"""What the server tells: words for people, and one JSON object a line for programs."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable
+
+from ..errors import UserError
+from ..model import report as reports
+from ..model.address import Address, Family
+from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken
+from ..model.observation import Reason
+from ..model.plan import CONTROL_PORTS, Transport
+from .style import Style
+
+ARCHIVE = "pnmcheck.pyz"
+
+
+def error_text(error: UserError, style: Style) -> str:
+    """An error in three short parts: what happened, why, what to do."""
+    lines = style.wrap(f"pnmcheck: {error.what}", 0)
+    if error.why:
+        lines += style.wrap(f"why: {error.why}", 2)
+    return "\n".join([*lines, *style.wrap(f"what to do: {error.hint}", 2)]) + "\n"
+
+
+def to_json(notice: Notice) -> dict[str, Any]:
+    """The notice as the event of `server --json`."""
+    if isinstance(notice, Listening):
+        return {
+            "event": "listening",
+            "control": notice.control,
+            "listening": [{"transport": transport.value, "first": run.first, "last": run.last}
+                          for transport, run in notice.listening],
+            "untested": list(map(_untaken_to_json, notice.untaken)),
+            "capture": False,
+            "tls": notice.tls,
+        }  # fmt: skip
+    if isinstance(notice, Started):
+        return {"event": "session", "client": str(notice.client)}
+    if isinstance(notice, Reported):
+        return {"event": "report", "client": str(notice.client), "report": reports.to_json(notice.report)}
+    if isinstance(notice, Refused):
+        return {"event": "refused", "client": str(notice.client), "error": vars(notice.problem)}
+    if isinstance(notice, Lost):
+        return {"event": "lost", "client": str(notice.client)}
+    return {"event": "stopped", "why": notice.why}
+
+
+def _untaken_to_json(one: Untaken) -> dict[str, Any]:
+    return {
+        "transport": one.transport.value,
+        "first": one.ports.first,
+        "last": one.ports.last,
+        "reason": one.reason.value,
+        "owner": one.owner,
+        "family": one.family and one.family.value,
+    }
+
+
+def to_text(notice: Notice, style: Style) -> str:
+    """The notice in words, with a newline at its end; empty for a report, which has a room of its own."""
+    if isinstance(notice, Listening):
+        return "\n".join(_listening(notice, style)) + "\n"
+    if isinstance(notice, Started):
+        return f"{notice.client} checks now.\n"
+    if isinstance(notice, Refused):
+        text = f"{notice.client} was turned away: {notice.problem.message}. What to do: {notice.problem.hint}."
+        return "\n".join(style.wrap(text, 0)) + "\n"
+    if isinstance(notice, Lost):
+        return f"{notice.client} went before its check was finished.\n"
+    return f"Stopped: {notice.why}.\n" if isinstance(notice, Stopped) else ""
+
+
+def _listening(notice: Listening, style: Style) -> Iterable[str]:
+    for transport in Transport:
+        ports = ", ".join(str(run) for one, run in notice.listening if one is transport)
+        yield from style.wrap(f"{transport.value}  {ports or 'none'}", 2)
+    for one in notice.untaken:
+        holder = {Reason.BUSY: one.owner or "by a program that only root may see"}.get(one.reason, "")
+        family = {Family.IPV4: " on IPv4", Family.IPV6: " on IPv6", None: ""}[one.family]
+        text = f"not {one.ports}/{one.transport.value}{family}, {one.reason.value}: {holder or _WHY[one.reason]}"
+        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
+    channel = "inside TLS" if notice.tls else "not encrypted, since there is no openssl program here"
+    yield from style.wrap(f"control on {notice.control}/tcp, {channel}", 2)
+    yield ""
+    yield "Now, on a computer outside the firewall (on Windows with py for python3):"
+    yield ""
+    yield "  " + style.paint(_command(notice), "bold")
+    yield ""
+    if not _public(notice):
+        own = f" (here it has {' and '.join(map(str, notice.own))})" if notice.own else ""
+        yield from style.wrap(f"HOST is this server's public name or address{own}.", 0)
+    yield f"This ends after {_duration(notice.seconds)}, or with ctrl-C."
+
+
+_WHY = {
+    Reason.DENIED: "start with sudo to have it tested",
+    Reason.LIMIT: "too many open files; as root: ulimit -n 65536, then start again",
+}
+
+
+def _command(notice: Listening) -> str:
+    control = "" if notice.control in CONTROL_PORTS else f" --control {notice.control}"
+    public = _public(notice)
+    return f"python3 {ARCHIVE} client {public[0] if public else 'HOST'}{control}"
+
+
+def _public(notice: Listening) -> list[Address]:
+    """Those of the server's own addresses that the Internet knows; IPv4 first, since it has that order."""
+    return [address for address in notice.own if address.is_global]
+
+
+def _duration(seconds: float) -> str:
+    for size, name in ((3600, "hour"), (60, "minute")):
+        if seconds >= size and seconds % size == 0:
+            return f"{seconds / size:.0f} {name}{'s' if seconds > size else ''}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,220 @@
+"""The control channel's messages: one JSON object a line; the client asks and the server answers each ask once.
+
+hello -> welcome; ask -> rows; report (in parts) -> received; bye. Whatever cannot be answered gets a refusal.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Callable, Union
+
+from ..model import fields
+from ..model.fields import FieldError, Fields
+from ..model.plan import Need, Plan, Requirement, Transport
+from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
+from . import DecodeError
+
+PROTOCOL = 1
+
+# An operator's own list has at most MAX_ITEMS runs a transport, beside the add-ons.
+MAX_REQUIREMENTS = 2 * MAX_ITEMS + 100
+# So many rows fit into a line at their longest (three numbers of five digits, or a word, in 30 bytes).
+MAX_ROWS = 1500
+# A part of a report: JSON escapes at most double it, and that has to fit into a line.
+MAX_PART = 24 * 1024
+# A finding takes about 330 bytes: enough for every other port of 10,001 blocked, little enough to keep for a stranger.
+MAX_REPORT = 4 * 1024 * 1024
+
+_SESSION = re.compile(r"[0-9a-f]{16}")
+_SECRET = re.compile(r"[0-9a-f]{64}")
+_MAX_COUNT = 10**9
+
+
+class About(str, enum.Enum):
+    """What a client may ask of its own session, port by port."""
+
+    UNTESTED = "untested"  # why the server does not listen there
+    SIGHTINGS = "sightings"  # probes that were read from the port's socket
+    CONNECTIONS = "connections"  # TCP connections from the client's address
+    REDIRECTED = "redirected"  # probes that came in at another port: at which
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The client's first line."""
+
+    protocol: int
+    program: str
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """A session begins: its id, 16 hex digits, its secret, 64 hex digits, the plan, and the server's own TLS."""
+
+    protocol: int
+    program: str
+    session: str
+    secret: str
+    plan: Plan
+    tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the other side does not go on, in words that the user sees."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Asks for rows about one transport, from port `start` on."""
+
+    about: About
+    transport: Transport
+    start: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Runs of ports with one value each, ascending; `next` is where to ask on, None where this is all."""
+
+    rows: tuple[tuple[PortRange, int | str], ...]
+    next: int | None
+
+
+@dataclass(frozen=True)
+class ReportPart:
+    """A piece of the report's JSON."""
+
+    text: str
+    last: bool
+
+
+@dataclass(frozen=True)
+class Received:
+    """The report came whole."""
+
+
+@dataclass(frozen=True)
+class Bye:
+    """The client goes."""
+
+
+Message = Union[Hello, Welcome, Refusal, Ask, Rows, ReportPart, Received, Bye]
+
+
+def encode(message: Message) -> bytes:
+    """A message as a line with its end."""
+    body = _ENCODERS[type(message)](message) if type(message) in _ENCODERS else vars(message)
+    line = {"type": _NAMES[type(message)], **body}
+    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read a line without its end; DecodeError for anything that is no message."""
+    try:
+        value = fields.parse(line)
+        decoder = _DECODERS.get(value.text("type"))
+        if decoder is None:
+            raise FieldError("a message of no known type")
+        return decoder(value)
+    except FieldError as error:
+        raise DecodeError(str(error)) from None
+
+
+def report_parts(text: str) -> list[ReportPart]:
+    """A report's JSON in parts that fit into lines; none where it is longer than the other side takes."""
+    if len(text) > MAX_REPORT:
+        return []
+    starts = range(0, len(text), MAX_PART)
+    return [ReportPart(text[start : start + MAX_PART], start == starts[-1]) for start in starts]
+
+
+def _encode_welcome(welcome: Welcome) -> dict[str, Any]:
+    rows = [[row.transport.value, row.ports.first, row.ports.last, row.purpose, row.need.value]
+            for row in welcome.plan.requirements]  # fmt: skip
+    return {**vars(welcome), "plan": {"name": welcome.plan.name, "requirements": rows}}
+
+
+def _decode_welcome(value: Fields) -> Welcome:
+    plan = value.object("plan")
+    requirements = plan.list("requirements", _decode_requirement, MAX_REQUIREMENTS)
+    for transport in Transport:
+        ranges = sorted(row.ports for row in requirements if row.transport is transport)
+        if any(before.overlaps(after) for before, after in zip(ranges, ranges[1:])):
+            raise FieldError("a plan that names a port twice")
+    return Welcome(
+        value.integer("protocol", 0, _MAX_COUNT),
+        value.text("program"),
+        _matching(_SESSION, value.text("session")),
+        _matching(_SECRET, value.text("secret")),
+        Plan(plan.text("name"), requirements),
+        value.boolean("tls"),
+    )
+
+
+def _decode_requirement(row: object) -> Requirement:
+    if not isinstance(row, list) or len(row) != 5:
+        raise FieldError("not a requirement")
+    value = Fields(dict(zip(("transport", "first", "last", "purpose", "need"), row)))
+    return Requirement(
+        value.choice("transport", Transport), _run(row[1], row[2]), value.text("purpose"), value.choice("need", Need)
+    )
+
+
+def _encode_rows(rows: Rows) -> dict[str, Any]:
+    return {"rows": [[ports.first, ports.last, value] for ports, value in rows.rows], "next": rows.next}
+
+
+def _decode_rows(value: Fields) -> Rows:
+    rows = value.list("rows", _decode_row, MAX_ROWS)
+    ends = [port for ports, _ in rows for port in (ports.first, ports.last)]
+    if ends != sorted(ends):
+        raise FieldError("rows that do not ascend")
+    least = ends[-1] + 1 if ends else LOWEST
+    return Rows(rows, value.optional("next", lambda key: value.integer(key, least, HIGHEST)))
+
+
+def _decode_row(row: object) -> tuple[PortRange, int | str]:
+    if not isinstance(row, list) or len(row) != 3:
+        raise FieldError("not a row")
+    about: int | str = fields.text(row[2], 20) if isinstance(row[2], str) else fields.integer(row[2], 0, _MAX_COUNT)
+    return _run(row[0], row[1]), about
+
+
+def _run(first: object, last: object) -> PortRange:
+    start = fields.integer(first, LOWEST, HIGHEST)
+    return PortRange(start, fields.integer(last, start, HIGHEST))
+
+
+def _matching(pattern: re.Pattern[str], text: str) -> str:
+    if not pattern.fullmatch(text):
+        raise FieldError("not of the form that it has to have")
+    return text
+
+
+_NAMES: dict[type, str] = {
+    Hello: "hello", Welcome: "welcome", Refusal: "refusal", Ask: "ask", Rows: "rows",
+    ReportPart: "report", Received: "received", Bye: "bye",
+}  # fmt: skip
+
+_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {Welcome: _encode_welcome, Rows: _encode_rows}
+
+_DECODERS: dict[str, Callable[[Fields], Message]] = {
+    _NAMES[Hello]: lambda value: Hello(value.integer("protocol", 0, _MAX_COUNT), value.text("program")),
+    _NAMES[Welcome]: _decode_welcome,
+    _NAMES[Refusal]: lambda value: Refusal(value.text("code"), value.text("message", 500), value.text("hint", 500)),
+    _NAMES[Ask]: lambda value: Ask(
+        value.choice("about", About), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
+    ),
+    _NAMES[Rows]: _decode_rows,
+    _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
+    _NAMES[Received]: lambda value: Received(),
+    _NAMES[Bye]: lambda value: Bye(),
+}
