@@ -177,8 +177,12 @@ def _check(options: Any, as_json: bool) -> int:
         report, interrupted = _failed(options.host, _internal(error)), False
     finally:
         live.clear()
+    if report.error and not interrupted:
+        _tell_error(UserError(report.error.code, report.error.message, "", report.error.hint))
     if as_json:
         _print(reports.dumps(report) + "\n")
+    elif report.error and len(report.addresses) < 2:
+        _print(text.headline(report, _style(sys.stdout)) + "\n")
     else:
         _print(text.render(report, _style(sys.stdout)))
     return Exit.INTERRUPTED if interrupted else report.status

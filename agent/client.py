@@ -19,8 +19,8 @@ from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, parse_address
 from .model.observation import UNTESTED_REASONS, Observation, Reason, Reply
-from .model.plan import CONTROL_PORTS, Plan, Transport
-from .model.report import AddressReport, Control, Loss, Problem, Report, Rtt, Verdict
+from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
+from .model.report import BLOCKED, AddressReport, Control, Loss, Problem, Report, Rtt, State, Verdict
 from .net import probe_tcp
 from .net.channel import Channel, ControlLost, open_channel
 from .net.connect import Target
@@ -31,6 +31,12 @@ from .wire.control import About
 
 # TCP ports tried at a time: each has a thread that mostly waits.
 MAX_THREADS = 32
+# For all TCP ports together: 500 silent ones, more than anybody's plan has.
+MAX_TCP_SECONDS = 90.0
+# With these errors an address may still be checked through another one: nobody, or somebody else, answers there.
+NOBODY_THERE = ("no-server", "not-pnmcheck")
+# Between two looks at those threads.
+JOIN_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -84,59 +90,71 @@ class _Check:
         self._plan = ""
         self._channels: list[Channel] = []
         self._targets: list[Target] = []
-        self._checked: list[AddressReport] = []
+        self._checked: dict[Target, AddressReport] = {}
         self._aborted = False
 
     def run(self) -> tuple[Report, bool]:
         error: Problem | None = None
         try:
             self._check_all()
-            if not any(one.findings for one in self._checked):
-                error = self._checked[0].error
+        except UserError as trouble:
+            error = problem(trouble)
+        except KeyboardInterrupt:
+            self._aborted = True
+        try:
             report = self._report(error)
             if not self._aborted:
                 self._hand_over(report)
-        except UserError as trouble:
-            report = self._report(problem(trouble))
-        except KeyboardInterrupt:
-            self._aborted = True
-            report = self._report(None if self._checked else _ABORTED)
         finally:
             for channel in self._channels:
-                channel.close()
+                channel.close(finished=not self._aborted)
         return report, self._aborted
 
     def _check_all(self) -> None:
-        host = self._options.host
-        self._tell(Progress(f"looking up {host}"))
-        self._targets = resolve(host, self._options.family)
+        """Each address by its own control channel; then those that have none by another's."""
+        self._tell(Progress(f"looking up {self._options.host}"))
+        self._targets = resolve(self._options.host, self._options.family)
+        without: dict[Target, UserError] = {}
         for target in self._targets:
-            self._tell(Progress(f"looking for the server at {target.text}"))
             try:
-                channel = self._open(target)
+                self._check(target, through=target)
             except UserError as trouble:
-                self._checked.append(_unchecked(target, problem(trouble)))
-                continue
-            one = _AddressCheck(target, host, channel, self._tell)
-            self._checked.append(one.run())
-            self._plan = channel.welcome.plan.name
-            if one.aborted:
-                self._aborted = True
+                without[target] = trouble
+            if self._aborted:
                 return
+        through = next(iter(self._checked), None)
+        for target, trouble in without.items():
+            nothing = _unchecked(target, problem(trouble))
+            if through is None or trouble.code not in NOBODY_THERE:
+                self._checked[target] = nothing
+                continue
+            try:
+                self._check(target, through)
+            except UserError:
+                self._checked[target] = nothing
+            if self._aborted:
+                return
+            if not any(one.state is State.OPEN or one.state in BLOCKED for one in self._checked[target].findings):
+                self._checked[target] = nothing  # the first trouble says more than that all of it is unknown
 
-    def _open(self, target: Target) -> Channel:
+    def _check(self, target: Target, through: Target) -> None:
+        self._tell(Progress(f"looking for the server at {through.text}"))
         ports = (self._options.control,) if self._options.control else CONTROL_PORTS
-        channel = open_channel(target, self._options.host, ports, __version__)
+        channel = open_channel(through, self._options.host, ports, __version__, _family(target))
         self._channels.append(channel)
-        return channel
+        self._plan = channel.welcome.plan.name
+        one = _AddressCheck(target, through, self._options.host, channel, self._tell)
+        self._checked[target] = one.run()
+        self._aborted = one.aborted
 
     def _report(self, error: Problem | None) -> Report:
-        left_out = [_unchecked(target, _ABORTED) for target in self._targets[len(self._checked) :]]
-        checked = (*self._checked, *left_out)
+        checked = [self._checked.get(target) or _unchecked(target, _ABORTED) for target in self._targets]
+        if not any(one.findings for one in checked):
+            error = error or next((one.error for one in checked), _ABORTED)
         verdict = judging.worst(one.verdict for one in checked)
         elapsed = time.perf_counter() - self._begun
         return Report(
-            __version__, _utc(self._started), elapsed, self._options.host, self._plan, verdict, checked, error
+            __version__, _utc(self._started), elapsed, self._options.host, self._plan, verdict, tuple(checked), error
         )
 
     def _hand_over(self, report: Report) -> None:
@@ -152,10 +170,10 @@ class _Check:
 
 
 class _AddressCheck:
-    """The check of one address, over its control channel."""
+    """The check of one address, over a control channel to it, or `through` another address of the same host."""
 
-    def __init__(self, target: Target, host: str, channel: Channel, tell: Tell) -> None:
-        self._target = target
+    def __init__(self, target: Target, through: Target, host: str, channel: Channel, tell: Tell) -> None:
+        self._target, self._through = target, through
         self._channel, self._tell = channel, tell
         self._plan: Plan = channel.welcome.plan
         key = channel.welcome.secret.encode()
@@ -194,7 +212,10 @@ class _AddressCheck:
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
         self._tell(Progress("asking the server what it saw"))
-        for about in (About.SIGHTINGS, About.CONNECTIONS, About.REDIRECTED):
+        abouts = [About.SIGHTINGS, About.REDIRECTED]
+        if self._through == self._target:  # else the server knows this client by another address
+            abouts.append(About.CONNECTIONS)
+        for about in abouts:
             for transport in Transport:
                 rows = self._channel.rows(about, transport)
                 self._seen[about, transport] = {port: n for port, n in rows.items() if isinstance(n, int)}
@@ -208,7 +229,7 @@ class _AddressCheck:
 
     def _judge(self) -> AddressReport:
         conditions = Conditions(
-            control=not self._channel.lost,
+            control=not self._channel.lost and self._path_lives(),
             aborted=self.aborted,
             conclusive=bool(self._sweep and self._sweep.done and self._sweep.conclusive),
             chance=self._sweep.chance if self._sweep else None,
@@ -227,6 +248,15 @@ class _AddressCheck:
             advise(findings),
             tuple(self._notes()),
         )
+
+    def _path_lives(self) -> bool:
+        """Whether anything came through between this address and this computer: else the fault may lie here."""
+        if self._through == self._target:
+            return True
+        replies = {seen.reply for seen in self._tcp.seen.values()}
+        arrived = any(self._seen.get((About.SIGHTINGS, transport)) for transport in Transport)
+        opened = self._sweep is not None and self._sweep.open > 0
+        return opened or arrived or not replies <= {Reply.NOTHING, Reply.UNREACHABLE}
 
     def _observe(self, transport: Transport, port: int) -> Observation:
         seen = self._tcp.seen.get(port) if transport is Transport.TCP else self._observe_udp(port)
@@ -268,7 +298,11 @@ class _AddressCheck:
 
     def _notes(self) -> Iterable[str]:
         if parse_address(self._channel.local) == parse_address(self._target.text):
-            yield "This is the computer itself: its packets pass no firewall outside, so an open port proves little."
+            yield "This is the server's own computer: no packet passed a firewall outside. Check from elsewhere too."
+        if self._through != self._target:
+            yield f"No control channel could be opened here; this was checked through {self._through.text}."
+        if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):
+            yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
         if self._unsendable:
             yield f"This computer's own network refused to send some of the probes: {self._unsendable}."
 
@@ -281,6 +315,7 @@ class _TcpProbes:
         self._queue: queue.Queue[int] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
+        self._ends = time.perf_counter() + MAX_TCP_SECONDS
         self.seen: dict[int, Observation] = {}
 
     def start(self, ports: list[int]) -> None:
@@ -292,9 +327,8 @@ class _TcpProbes:
             thread.start()
 
     def join(self) -> None:
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(0.2)  # a join without an end is deaf to ctrl-C on Windows
+        while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < self._ends:
+            time.sleep(JOIN_SECONDS)
 
     def stop(self) -> None:
         self._stopped.set()

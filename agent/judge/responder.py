@@ -45,7 +45,7 @@ class Session:
     redirected: dict[Transport, dict[int, int]] = field(default_factory=lambda: {t: {} for t in Transport})
     report: list[str] = field(default_factory=list)
     report_size: int = 0
-    reported: bool = False
+    finished: bool = False
 
 
 Untested = Mapping[Transport, Mapping[int, Reason]]
@@ -81,7 +81,7 @@ class Desk:
     def close(self, session: Session) -> None:
         """The session's control channel is gone, and the session with it."""
         del self.sessions[session.id]
-        if not session.reported:
+        if not session.finished:
             self.events.append(Lost(session.client))
 
     def connected(self, client: Address, port: int) -> None:
@@ -159,9 +159,8 @@ def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, 
 class Conversation:
     """One TCP connection, TLS taken off: bytes in, bytes out. `closing` says that nothing more will be said."""
 
-    def __init__(self, desk: Desk, client: tuple[Address, int], family: Family, port: int, now: float) -> None:
-        self._desk, self._client, self._family = desk, client, family
-        self._port = port
+    def __init__(self, desk: Desk, client: tuple[Address, int], port: int, now: float) -> None:
+        self._desk, self._client, self._port = desk, client, port
         self.certificate = b""  # in DER, of the TLS that was taken off, if any: proofs are bound to it
         self._speech: Speech | None = None
         self._request = b""
@@ -241,7 +240,7 @@ class Conversation:
         if isinstance(message, control.ReportPart):
             return self._take(session, message)
         if isinstance(message, control.Bye):
-            self.closing = True
+            self.closing = session.finished = True
             return control.Bye()
         return self._refuse("order", "The client sent what only a server says", "use pnmcheck's own client")
 
@@ -253,7 +252,7 @@ class Conversation:
                 f"the client speaks protocol {hello.protocol} (pnmcheck {hello.program[:40]})",
                 "use the same pnmcheck.pyz on both sides",
             )
-        session = self._desk.open(self._client[0], self._family)
+        session = self._desk.open(self._client[0], hello.family)
         if session is None:
             return self._refuse("crowded", f"{MAX_SESSIONS} checks are running", "try again in a minute")
         self._session = session
@@ -271,7 +270,7 @@ class Conversation:
             except FieldError as error:
                 return self._refuse("report", f"The client's report cannot be read: {error}", "use the same version")
             session.report.clear()
-            session.reported = True
+            session.finished = True
             self._desk.events.append(Reported(session.client, report))
         return control.Received()
 

@@ -8,7 +8,7 @@ from typing import Iterable, Mapping, Sequence
 from ..model.observation import Observation, Reason, Reply
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import PortRange
-from ..model.report import Evidence, Finding, State, Verdict, Where
+from ..model.report import BLOCKED, Evidence, Finding, State, Verdict, Where
 
 Observations = Mapping[Transport, Mapping[int, Observation]]
 
@@ -50,6 +50,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
     if not conditions.control:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
+    if not seen.sent:
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED)  # the check ended before this port's turn
     if seen.redirected_to:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
     if seen.transport is Transport.TCP:
@@ -64,7 +66,7 @@ def _classify_tcp(seen: Observation) -> Cause:
         return Cause(State.REJECTED, Where.UNKNOWN, seen.by)
     if seen.reply is Reply.FOREIGN:
         return Cause(State.INTERCEPTED, shown=seen.shown)
-    if seen.reply is Reply.MUTE and not seen.connections and not seen.at_socket:
+    if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
     return _silent(seen)
 
@@ -132,7 +134,7 @@ def _total(counts: Iterable[int | None]) -> int | None:
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """Whether users can come in at one address."""
     states = {finding.state for finding in findings if finding.need is Need.REQUIRED}
-    if states & {State.FILTERED, State.REJECTED, State.INTERCEPTED}:
+    if states & BLOCKED:
         return Verdict.FAIL
     return Verdict.PASS if states == {State.OPEN} else Verdict.INCONCLUSIVE
 

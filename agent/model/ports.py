@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterable, Iterator, Sequence
+from typing import Iterable, Iterator
 
 from ..errors import UsageError
 
 LOWEST, HIGHEST = 1, 65535
 # A list that somebody types has a few items; a plan of two such lists has to fit into a line of the control channel.
 MAX_ITEMS = 500
+# Runs named in a sentence; who needs each of a thousand reads the JSON.
+MAX_LISTED = 12
 
 
 @dataclass(frozen=True, order=True)
@@ -93,6 +95,9 @@ def runs(ports: Iterable[int]) -> tuple[PortRange, ...]:
     return tuple(found)
 
 
-def format_ports(ranges: Sequence[PortRange]) -> str:
-    """Write runs in the grammar that `parse_ports` reads."""
-    return ",".join(map(str, ranges)) or "none"
+def list_ports(ranges: Iterable[PortRange], transport: str, most: int = MAX_LISTED) -> str:
+    """Runs as people read them, joined and in order: `80, 443, 7000-7010/tcp`; past `most`, how many more there are."""
+    joined = runs(port for run in ranges for port in run)
+    named = ", ".join(map(str, joined[:most])) + f"/{transport}"
+    more = len(joined) - most
+    return f"{named} and {more:,} more runs" if more > 0 else named

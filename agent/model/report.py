@@ -6,7 +6,7 @@ import enum
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from ..errors import Exit
 from . import fields
@@ -39,6 +39,10 @@ class State(str, enum.Enum):
     INTERCEPTED = "intercepted"
     UNTESTED = "untested"
     UNKNOWN = "unknown"
+
+
+# The states that say: a user's packets do not get through.
+BLOCKED = frozenset((State.FILTERED, State.REJECTED, State.INTERCEPTED))
 
 
 class Where(str, enum.Enum):
@@ -90,6 +94,38 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Findings that are not open for one cause, and the number of the first of them."""
+
+    number: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def first(self) -> Finding:
+        """One of them: they differ in their ports, and where nothing is blocked in their purposes."""
+        return self.findings[0]
+
+    @property
+    def ports(self) -> tuple[PortRange, ...]:
+        """All their ports."""
+        return tuple(one.ports for one in self.findings)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ports))
+
+
+def alike(findings: Sequence[Finding]) -> list[Alike]:
+    """The findings that are not open, those of one cause together; what is blocked, by its purpose too."""
+    groups: dict[object, list[int]] = {}
+    for number, one in enumerate(findings):
+        if one.state is not State.OPEN:
+            purpose = one.purpose if one.state in BLOCKED else None
+            cause = (one.transport, purpose, one.state, one.where, one.by, one.reason, one.owner, one.shown)
+            groups.setdefault(cause, []).append(number)
+    return [Alike(numbers[0], tuple(map(findings.__getitem__, numbers))) for numbers in groups.values()]
+
+
+@dataclass(frozen=True)
 class Control:
     """The control channel of one address; the port and `tls` are None where there was none."""
 
@@ -117,7 +153,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Advice:
-    """What finding number `finding` means for users, and the commands that help, in the order to run them."""
+    """What a finding, and those that are alike, mean for users, and the commands that help, in their order.
+
+    `finding` is the number of the first of them.
+    """
 
     finding: int
     text: str

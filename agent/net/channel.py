@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from ..errors import UserError
+from ..model.address import Family
 from ..model.observation import Reply
 from ..model.plan import Transport
 from ..wire import DecodeError, control, framing
@@ -22,6 +23,8 @@ CONNECT_GAP = 1.0
 CONNECT_SECONDS = 6.0
 # For a hello, or any later answer: several round trips of the worst path.
 ANSWER_SECONDS = 8.0
+# For the goodbye, which nobody waits for.
+FAREWELL_SECONDS = 1.0
 CHUNK = 65536
 
 
@@ -36,14 +39,14 @@ class _Foreign(Exception):
 class Channel:
     """An open control channel, and the session that the server's welcome began."""
 
-    def __init__(self, opened: socket.socket, port: int, program: str) -> None:
+    def __init__(self, opened: socket.socket, port: int, program: str, family: Family) -> None:
         self._socket, self.port = opened, port
         self.tls = isinstance(opened, ssl.SSLSocket)
         self.local = opened.getsockname()[0]
         self._lines = framing.Lines()
         self.rtts: list[float] = []
         self.lost = False
-        answer = self._exchange(control.Hello(control.PROTOCOL, program))
+        answer = self._exchange(control.Hello(control.PROTOCOL, program, family))
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
         if not isinstance(answer, control.Welcome):
@@ -90,11 +93,11 @@ class Channel:
         finally:
             self._socket.setblocking(True)
 
-    def close(self) -> None:
-        """Say goodbye, if anybody listens."""
+    def close(self, finished: bool) -> None:
+        """Give it up; after a finished check, with a goodbye."""
         try:
-            self._socket.settimeout(1.0)
-            if not self.lost:
+            self._socket.settimeout(FAREWELL_SECONDS)
+            if finished and not self.lost:
                 self._socket.sendall(control.encode(control.Bye()))
         except OSError:
             pass
@@ -131,7 +134,7 @@ class _Failure:
     local: bool = False
 
 
-def open_channel(target: Target, host: str, ports: Sequence[int], program: str) -> Channel:
+def open_channel(target: Target, host: str, ports: Sequence[int], program: str, family: Family) -> Channel:
     """Find the server's control channel; UserError where it is on none of these ports, or turns this client away."""
     failures = []
     for attempt in race(target, ports, CONNECT_GAP, CONNECT_SECONDS, hurry=True):
@@ -139,7 +142,7 @@ def open_channel(target: Target, host: str, ports: Sequence[int], program: str) 
             failures.append(_failure(attempt))
             continue
         try:
-            return _talk(attempt.socket, target, host, attempt.port, program)
+            return _talk(attempt.socket, target, host, attempt.port, program, family)
         except _Foreign as foreign:
             failures.append(_Failure(attempt.port, f"somebody else answers ({foreign})", Reply.FOREIGN))
         except OSError:
@@ -147,7 +150,7 @@ def open_channel(target: Target, host: str, ports: Sequence[int], program: str) 
     raise _no_channel(target, failures)
 
 
-def _talk(opened: socket.socket, target: Target, host: str, port: int, program: str) -> Channel:
+def _talk(opened: socket.socket, target: Target, host: str, port: int, program: str, family: Family) -> Channel:
     """TLS where the other side speaks it, else plain."""
     opened.settimeout(ANSWER_SECONDS)
     try:
@@ -160,13 +163,13 @@ def _talk(opened: socket.socket, target: Target, host: str, port: int, program: 
         opened = socket.socket(target.family, socket.SOCK_STREAM)
         opened.settimeout(ANSWER_SECONDS)
         opened.connect(target.at(port))
-        return _channel(opened, port, program)
-    return _channel(secure, port, program)
+        return _channel(opened, port, program, family)
+    return _channel(secure, port, program, family)
 
 
-def _channel(opened: socket.socket, port: int, program: str) -> Channel:
+def _channel(opened: socket.socket, port: int, program: str, family: Family) -> Channel:
     try:
-        return Channel(opened, port, program)
+        return Channel(opened, port, program, family)
     except BaseException:
         opened.close()
         raise

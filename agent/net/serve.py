@@ -9,7 +9,6 @@ import time
 from typing import Callable
 
 from ..judge.responder import Conversation, Desk
-from ..model.address import family_of
 from ..model.plan import Transport
 from ..wire import DecodeError, first_bytes, stun
 from . import addresses, listen, tls
@@ -133,7 +132,7 @@ class Loop:
         opened.setblocking(False)
         client = addresses.endpoint(source)
         self._desk.connected(client[0], listener.port)
-        conversation = Conversation(self._desk, client, family_of(client[0]), listener.port, time.monotonic())
+        conversation = Conversation(self._desk, client, listener.port, time.monotonic())
         peer = Peer(opened, conversation, self._secure)
         self._peers[peer] = None
         self._selector.register(opened, selectors.EVENT_READ, (self._serve, peer))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from typing import AbstractSet, Iterable, Sequence
 
 from ..model.address import Family
 from ..model.observation import Reason
 from ..model.plan import Need, Transport
-from ..model.ports import PortRange, runs
-from ..model.report import AddressReport, Finding, Problem, Report, Rtt, State, Verdict, Where
+from ..model.ports import list_ports
+from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, Where, alike
 from .style import Style
 
-# Runs of ports named in one line of text; who needs each of a thousand reads the JSON.
-MAX_RUNS = 12
-
 _VERDICTS = {
-    Verdict.PASS: ("PASS", "green", "every required port is open"),
-    Verdict.FAIL: ("FAIL", "red", "required ports are blocked"),
-    Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "yellow", "not everything could be told"),
+    Verdict.PASS: ("PASS", "green"),
+    Verdict.FAIL: ("FAIL", "red"),
+    Verdict.INCONCLUSIVE: ("INCONCLUSIVE", "yellow"),
 }
 
 _MARKS = {State.OPEN: ("green", "\N{CHECK MARK}", "+"), State.UNTESTED: ("yellow", "?", "?"),
@@ -48,28 +45,44 @@ _REASONS = {
 
 def render(report: Report, style: Style) -> str:
     """The report in lines of at most `style.width` columns, with a newline at its end."""
-    lines = [_headline(report, style), ""]
-    if report.error:
+    lines = [headline(report, style), ""]
+    if report.error and all(address.error != report.error for address in report.addresses):
         lines += [*_problem(report.error, style), ""]
     for address in report.addresses:
-        if address.findings or address.error != report.error:
-            lines += [*_address(address, style), ""]
+        lines += [*_address(address, style), ""]
     ports = sum(len(finding.ports) for address in report.addresses for finding in address.findings)
     lines += style.wrap(f"{ports:,} ports in {report.elapsed:.1f} s, plan {report.plan or 'not known'}, "
                         f"pnmcheck {report.version}", 0)  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def _headline(report: Report, style: Style) -> str:
-    word, colour, meaning = _VERDICTS[report.verdict]
-    if report.verdict is Verdict.PASS and any(_warns(one) for address in report.addresses for one in address.findings):
-        meaning += ", a recommended one is not"
-    if report.verdict is Verdict.INCONCLUSIVE and report.error:
-        meaning = "the check could not run"
+def headline(report: Report, style: Style) -> str:
+    """The verdict in one line."""
+    word, colour = _VERDICTS[report.verdict]
+    meaning = _meaning(report)
     host = style.clean(report.host)
     room = style.width - len(word) - len(meaning) - 4
     host = host if len(host) <= room else host[: max(1, room - 3)] + "..."
     return f"{style.paint(word, colour)}  {host}: {meaning}"
+
+
+def _meaning(report: Report) -> str:
+    if report.error:
+        return "the check could not run"
+    findings = [one for address in report.addresses for one in address.findings]
+    required = [one for one in findings if one.need is Need.REQUIRED]
+    blocked, unclear = _ports(required, BLOCKED), _ports(required, set(State) - BLOCKED - {State.OPEN})
+    if report.verdict is Verdict.FAIL:
+        return f"{blocked:,} required port{' is' if blocked == 1 else 's are'} blocked"
+    if report.verdict is Verdict.INCONCLUSIVE:
+        one_or_more = f"{unclear:,} required port{'s' if unclear != 1 else ''}"
+        return f"{one_or_more if unclear else 'an address'} could not be checked"
+    warning = ", a recommended one is not" if any(map(_warns, findings)) else ""
+    return f"every required port is open{warning}"
+
+
+def _ports(findings: Iterable[Finding], states: AbstractSet[State]) -> int:
+    return sum(len(finding.ports) for finding in findings if finding.state in states)
 
 
 def _warns(finding: Finding) -> bool:
@@ -81,36 +94,25 @@ def _problem(problem: Problem, style: Style) -> list[str]:
 
 
 def _address(address: AddressReport, style: Style) -> list[str]:
-    word, colour, _ = _VERDICTS[address.verdict]
+    word, colour = _VERDICTS[address.verdict]
     title = f"{style.clean(address.address)} ({_FAMILIES[address.family]})"
     lines = [f"{style.paint(title, 'bold')}  {style.paint(word, colour)}"]
     if address.error:
         return lines + _problem(address.error, style)
     advice = {one.finding: one.text for one in address.advice}
-    for finding, ports, number in _alike(address.findings):
-        lines += _not_open(finding, ports, advice.get(number, ""), style)
+    for group in alike(address.findings):
+        lines += _not_open(group, advice.get(group.number, ""), style)
     lines += _open(address.findings, style)
     lines += [line for note in address.notes for line in style.wrap(note, 2)]
     return lines + style.wrap("; ".join(_measured(address)), 2)
 
 
-def _alike(findings: Sequence[Finding]) -> list[tuple[Finding, list[PortRange], int]]:
-    """What is not open, runs of one cause together: one of the findings, all their ports, the first one's number."""
-    groups: dict[object, tuple[Finding, list[PortRange], int]] = {}
-    for number, one in enumerate(findings):
-        if one.state is State.OPEN:
-            continue
-        cause = (one.transport, one.purpose, one.state, one.where, one.by, one.reason, one.owner, one.shown)
-        groups.setdefault(cause, (one, [], number))[1].append(one.ports)
-    return list(groups.values())
-
-
-def _not_open(finding: Finding, ports: list[PortRange], advice: str, style: Style) -> list[str]:
-    count = sum(map(len, ports))
-    number = f"{count:,} ports, " if count > 1 else ""
-    what = f"{finding.transport.value} {_list(ports)}: {finding.state.value} ({number}{_purpose(finding)})"
-    lines = _marked(finding.state, what, style)
-    return lines + style.wrap(f"{_cause(finding)} {advice}".strip(), 4)
+def _not_open(group: Alike, advice: str, style: Style) -> list[str]:
+    finding = group.first
+    about = [f"{len(group):,} ports"] if len(group) > 1 else []
+    about += [_purpose(finding)] if len({one.purpose for one in group.findings}) == 1 else []
+    what = f"{list_ports(group.ports, finding.transport.value)}: {finding.state.value} ({', '.join(about)})"
+    return _marked(finding.state, what, style) + style.wrap(f"{_cause(finding)} {advice}".strip(), 4)
 
 
 def _purpose(finding: Finding) -> str:
@@ -141,15 +143,8 @@ def _open(findings: Sequence[Finding], style: Style) -> list[str]:
     for transport in Transport:
         ports = [one.ports for one in findings if one.transport is transport and one.state is State.OPEN]
         if ports:
-            texts.append(f"{transport.value} {_list(ports)}")
-    return _marked(State.OPEN, "open: " + "; ".join(texts), style) if texts else []
-
-
-def _list(ports: Iterable[PortRange]) -> str:
-    joined = runs(port for run in ports for port in run)
-    named = ", ".join(map(str, joined[:MAX_RUNS]))
-    more = len(joined) - MAX_RUNS
-    return f"{named} and {more:,} more runs" if more > 0 else named
+            texts.append(list_ports(ports, transport.value))
+    return _marked(State.OPEN, "; ".join(texts) + ": open", style) if texts else []
 
 
 def _measured(address: AddressReport) -> Iterable[str]:

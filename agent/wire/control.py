@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Union
 
 from ..model import fields
+from ..model.address import Family
 from ..model.fields import FieldError, Fields
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
@@ -44,10 +45,11 @@ class About(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Hello:
-    """The client's first line."""
+    """The client's first line; `family` is that of the address that it is going to check."""
 
     protocol: int
     program: str
+    family: Family
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,13 @@ def _encode_welcome(welcome: Welcome) -> dict[str, Any]:
     return {**vars(welcome), "plan": {"name": welcome.plan.name, "requirements": rows}}
 
 
+def _decode_hello(value: Fields) -> Hello:
+    # Only the first two are for ever: the rest is this protocol's, and a peer of another one has to be told.
+    protocol, program = value.integer("protocol", 0, _MAX_COUNT), value.text("program")
+    family = value.choice("family", Family) if protocol == PROTOCOL else Family.IPV4
+    return Hello(protocol, program, family)
+
+
 def _decode_welcome(value: Fields) -> Welcome:
     plan = value.object("plan")
     requirements = plan.list("requirements", _decode_requirement, MAX_REQUIREMENTS)
@@ -207,7 +216,7 @@ _NAMES: dict[type, str] = {
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {Welcome: _encode_welcome, Rows: _encode_rows}
 
 _DECODERS: dict[str, Callable[[Fields], Message]] = {
-    _NAMES[Hello]: lambda value: Hello(value.integer("protocol", 0, _MAX_COUNT), value.text("program")),
+    _NAMES[Hello]: _decode_hello,
     _NAMES[Welcome]: _decode_welcome,
     _NAMES[Refusal]: lambda value: Refusal(value.text("code"), value.text("message", 500), value.text("hint", 500)),
     _NAMES[Ask]: lambda value: Ask(
