@@ -118,8 +118,8 @@ class _Check:
         for target in self._targets:
             try:
                 self._check(target, through=target)
-            except UserError as trouble:
-                without[target] = trouble
+            except UserError as error:
+                without[target] = error
             if self._aborted:
                 return
         through = next(iter(self._checked), None)

@@ -6,7 +6,7 @@ import os
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import Callable, Mapping, Sequence
 
 from . import __version__
 from .errors import Exit, UserError
@@ -67,7 +67,7 @@ class Server:
             wanted = self._wanted()
             room = limits.raise_descriptor_limit(2 * len(wanted))
             self._opener = Opener(self._options.bind, room)
-            self._take(wanted)
+            self._take({one: self._opener.families for one in wanted})
             self._announce()
             self._loop.run(self._go_on)
             self._tell(Stopped("check finished" if self._farewell < self._ends else "time is over"))
@@ -90,11 +90,11 @@ class Server:
             wanted.insert(0, (Transport.TCP, control))
         return wanted
 
-    def _take(self, wanted: list[tuple[Transport, int]]) -> None:
+    def _take(self, wanted: Mapping[tuple[Transport, int], Sequence[Family]]) -> None:
         """Open what can be had; the rest is remembered as gaps."""
         self._tried = time.monotonic()
-        for transport, port in wanted:
-            listeners, gaps = self._opener.open(transport, port)
+        for (transport, port), families in wanted.items():
+            listeners, gaps = self._opener.open(transport, port, families)
             for listener in listeners:
                 self._loop.add(listener)
                 self._taken.add((transport, port))
@@ -108,12 +108,15 @@ class Server:
 
     def _take_freed(self) -> None:
         """Try the busy ports again: whoever starts a check may have stopped what held them."""
-        busy = [gap for gap in self._gaps if gap.reason is Reason.BUSY]
+        busy: dict[tuple[Transport, int], list[Family]] = defaultdict(list)
+        for gap in self._gaps:
+            if gap.reason is Reason.BUSY:
+                busy[gap.transport, gap.port].append(gap.family)
         if not busy or time.monotonic() < self._tried + RETRY_SECONDS:
             return
         before = set(self._gaps)
         self._gaps = [gap for gap in self._gaps if gap.reason is not Reason.BUSY]
-        self._take(sorted({(gap.transport, gap.port) for gap in busy}))
+        self._take(busy)
         if set(self._gaps) != before:
             self._announce()
 
@@ -138,9 +141,10 @@ class Server:
         """The port that a client is best told: the one asked for, else 443, else the first that could be taken."""
         asked = self._options.control
         candidates = [asked] if asked else [HTTPS_PORT, *self._options.plan.ports(Transport.TCP)]
-        for port in candidates:
-            if (Transport.TCP, port) in self._taken:
-                return port
+        taken = [port for port in candidates if (Transport.TCP, port) in self._taken]
+        if taken:
+            whole = (port for port in taken if not any(gap.port == port for gap in self._gaps))
+            return next(whole, taken[0])
         what = f"Port {asked} cannot be taken for the control channel" if asked else (
             "No TCP port is left for the control channel"
         )  # fmt: skip

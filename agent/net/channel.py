@@ -21,7 +21,9 @@ from .connect import Attempt, Target, race
 CONNECT_GAP = 1.0
 # In all: by then the kernel has sent three SYNs for each port.
 CONNECT_SECONDS = 6.0
-# For a hello, or any later answer: several round trips of the worst path.
+# For TLS and a hello each: several round trips of a bad path; then the next port gets its chance.
+HELLO_SECONDS = 4.0
+# For any later answer: the server is known to be there, and a lost packet may take the kernel seconds to repeat.
 ANSWER_SECONDS = 8.0
 # For the goodbye, which nobody waits for.
 FAREWELL_SECONDS = 1.0
@@ -46,7 +48,7 @@ class Channel:
         self._lines = framing.Lines()
         self.rtts: list[float] = []
         self.lost = False
-        answer = self._exchange(control.Hello(control.PROTOCOL, program, family))
+        answer = self._exchange(control.Hello(control.PROTOCOL, program, family), HELLO_SECONDS)
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
         if not isinstance(answer, control.Welcome):
@@ -58,7 +60,7 @@ class Channel:
         if self.lost:
             raise ControlLost
         try:
-            return self._exchange(message)
+            return self._exchange(message, ANSWER_SECONDS)
         except (OSError, _Foreign):
             self.lost = True
             raise ControlLost from None
@@ -104,14 +106,14 @@ class Channel:
         finally:
             self._socket.close()
 
-    def _exchange(self, message: control.Message) -> control.Message:
+    def _exchange(self, message: control.Message, seconds: float) -> control.Message:
         """Send a line and read one; OSError (a timeout is one) or _Foreign."""
         begun = time.perf_counter()
-        self._socket.settimeout(ANSWER_SECONDS)
+        self._socket.settimeout(seconds)
         self._socket.sendall(control.encode(message))
         received = b""
         while True:
-            self._socket.settimeout(max(0.001, begun + ANSWER_SECONDS - time.perf_counter()))
+            self._socket.settimeout(max(0.001, begun + seconds - time.perf_counter()))
             data = self._socket.recv(CHUNK)
             if not data:
                 raise _Foreign(shown(received) or "closed the connection")
@@ -152,7 +154,7 @@ def open_channel(target: Target, host: str, ports: Sequence[int], program: str, 
 
 def _talk(opened: socket.socket, target: Target, host: str, port: int, program: str, family: Family) -> Channel:
     """TLS where the other side speaks it, else plain."""
-    opened.settimeout(ANSWER_SECONDS)
+    opened.settimeout(HELLO_SECONDS)
     try:
         secure = tls.client_context().wrap_socket(opened, server_hostname=tls.server_name(host))
     except socket.timeout:
@@ -161,7 +163,7 @@ def _talk(opened: socket.socket, target: Target, host: str, port: int, program: 
     except OSError:  # ssl.SSLError is one: no TLS there
         opened.close()
         opened = socket.socket(target.family, socket.SOCK_STREAM)
-        opened.settimeout(ANSWER_SECONDS)
+        opened.settimeout(HELLO_SECONDS)
         opened.connect(target.at(port))
         return _channel(opened, port, program, family)
     return _channel(secure, port, program, family)

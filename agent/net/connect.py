@@ -78,7 +78,9 @@ def race(target: Target, ports: Sequence[int], gap: float, patience: float, hurr
                 opened = key.fileobj  # type: ignore[assignment]
                 assert isinstance(opened, socket.socket)
                 selector.unregister(opened)
+                paused = time.monotonic()
                 yield _outcome(opened, pending.pop(opened), target)
+                ends += time.monotonic() - paused  # what the caller does with a socket is not the others' time
         for port in [*pending.values(), *waiting]:
             yield Attempt(port, None, Reply.NOTHING)
     finally:

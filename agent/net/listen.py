@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass
-from typing import Any, Iterable
+from typing import Any, Iterable, Sequence
 
 from ..errors import UserError
 from ..model.address import Address, Family, family_of
@@ -69,16 +69,16 @@ class Opener:
             raise UserError("bind", f"Cannot listen on {bind}", "this machine does not have that address",
                             "look at `ip address` for those it has, or leave out --bind")  # fmt: skip
 
-    def open(self, transport: Transport, port: int) -> tuple[list[Listener], list[Gap]]:
-        """Open one port for every family; what could not be had is told for each."""
-        if len(self.families) > 1:
-            both = self._try(transport, port, self.families)
+    def open(self, transport: Transport, port: int, families: Sequence[Family]) -> tuple[list[Listener], list[Gap]]:
+        """Open one port for these families; what could not be had is told for each."""
+        if len(families) > 1:
+            both = self._try(transport, port, tuple(families))
             if isinstance(both, Listener):
                 return [both], []
             if both is not Reason.BUSY:
-                return [], [Gap(transport, port, family, both) for family in self.families]
+                return [], [Gap(transport, port, family, both) for family in families]
         listeners, gaps = [], []
-        for family in self.families:
+        for family in families:
             one = self._try(transport, port, (family,))
             if isinstance(one, Listener):
                 listeners.append(one)
