@@ -67,7 +67,7 @@ class Server:
             wanted = self._wanted()
             room = limits.raise_descriptor_limit(2 * len(wanted))
             self._opener = Opener(self._options.bind, room)
-            self._take({one: self._opener.families for one in wanted})
+            self._take(dict.fromkeys(wanted, self._opener.families))
             self._announce()
             self._loop.run(self._go_on)
             self._tell(Stopped("check finished" if self._farewell < self._ends else "time is over"))
