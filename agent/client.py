@@ -33,6 +33,8 @@ from .wire.control import About
 MAX_THREADS = 32
 # For all TCP ports together: 500 silent ones, more than anybody's plan has.
 MAX_TCP_SECONDS = 90.0
+# Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
+MORE_CONNECTS = 2
 # With these errors an address may still be checked through another one: nobody, or somebody else, answers there.
 NOBODY_THERE = ("no-server", "not-pnmcheck")
 # Between two looks at those threads.
@@ -211,6 +213,10 @@ class _AddressCheck:
             self._unsendable = prober.unsendable
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
+        for _ in range(MORE_CONNECTS):
+            unsure = [port for port, seen in self._tcp.seen.items() if judging.silent_by_chance(seen, self._sweep.loss)]
+            self._tcp.start(unsure)
+            self._tcp.join()
         self._tell(Progress("asking the server what it saw"))
         abouts = [About.SIGHTINGS, About.REDIRECTED]
         if self._through == self._target:  # else the server knows this client by another address
@@ -233,6 +239,7 @@ class _AddressCheck:
             aborted=self.aborted,
             conclusive=bool(self._sweep and self._sweep.done and self._sweep.conclusive),
             chance=self._sweep.chance if self._sweep else None,
+            loss=self._sweep.loss if self._sweep else 0.0,
         )
         observations = {transport: {port: self._observe(transport, port) for port in self._plan.ports(transport)}
                         for transport in Transport}  # fmt: skip
@@ -340,6 +347,8 @@ class _TcpProbes:
             except queue.Empty:
                 return
             seen = probe_tcp.probe(self._target, port, self._session, self._stopped.is_set)
+            if port in self.seen:
+                seen = replace(seen, sent=(seen.sent or 0) + (self.seen[port].sent or 0))
             if not self._stopped.is_set():
                 self.seen[port] = seen
 

@@ -32,7 +32,7 @@ def advise(findings: Sequence[Finding]) -> tuple[Advice, ...]:
     """One piece of advice for each cause that keeps ports from being open."""
     media = sum(len(one.ports) for one in findings if one.purpose == MEDIA)
     return tuple(
-        Advice(group.number, " ".join(filter(None, (_meaning(group, media), _what_to_do(group)))))
+        Advice(group.number, " ".join(filter(None, (_meaning(group, media), _what_to_do(group, media)))))
         for group in alike(findings)
     )
 
@@ -52,7 +52,7 @@ def _one_in(share: float) -> str:
     return f"one time in {round(1 / share):,}" if share <= 0.5 else f"{share:.0%} of the time"
 
 
-def _what_to_do(group: Alike) -> str:
+def _what_to_do(group: Alike, media: int) -> str:
     finding = group.first
     if finding.reason:
         return _REASON.get(finding.reason, "")
@@ -61,5 +61,8 @@ def _what_to_do(group: Alike) -> str:
     ports = list_ports(group.ports, finding.transport.value)
     if finding.where is Where.RETURN_PATH:
         return f"The packets arrive: let the answers from {ports} out, in the server's firewall and the provider's."
+    if finding.purpose == MEDIA and len(group) == media:
+        elsewhere = "Check from another network too: this one may block UDP."
+        return f"Open {ports} in the server's firewall and in the provider's. {elsewhere}"
     urgency = "Open" if finding.need is Need.REQUIRED else "Better open"
     return f"{urgency} {ports} in the server's firewall and in the provider's."

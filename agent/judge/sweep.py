@@ -96,6 +96,12 @@ class Sweep:
         late = sum(1 for port in self._late if self.answered[port])
         return len(self.sent) * math.prod(bounds) * max(upper_bound(late, self.open), *bounds)
 
+    @property
+    def loss(self) -> float:
+        """The share of round trips that the path loses, as the canaries bound it from above; 0.0 without any."""
+        sent, answered = sum(one.sent for one in self._passes), sum(one.answered for one in self._passes)
+        return upper_bound(sent - answered, sent) if sent else 0.0
+
     def due(self, now: float) -> list[Probe]:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
         while not self.done:

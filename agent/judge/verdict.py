@@ -9,6 +9,10 @@ from ..model.observation import Observation, Reason, Reply
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import PortRange
 from ..model.report import BLOCKED, Evidence, Finding, State, Verdict, Where
+from .loss import MAX_CHANCE
+
+# What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
+SYNS = 2
 
 Observations = Mapping[Transport, Mapping[int, Observation]]
 
@@ -19,13 +23,14 @@ class Conditions:
 
     `control` says that the server was still there when the evidence was whole: without that, silence proves nothing.
     `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it;
-    `conclusive`, that the sweep could take enough tries.
+    `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses.
     """
 
     control: bool = True
     aborted: bool = False
     conclusive: bool = True
     chance: float | None = None
+    loss: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,19 +60,26 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     if seen.redirected_to:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
     if seen.transport is Transport.TCP:
-        return _classify_tcp(seen)
+        return _classify_tcp(seen, conditions.loss)
     if not conditions.conclusive:
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     return _silent(seen)
 
 
-def _classify_tcp(seen: Observation) -> Cause:
+def silent_by_chance(seen: Observation, loss: float) -> bool:
+    """Whether a TCP port is silent, and loss alone may have made it so; then it takes more connects."""
+    return seen.reply is Reply.NOTHING and loss ** (SYNS * (seen.sent or 0)) > MAX_CHANCE
+
+
+def _classify_tcp(seen: Observation, loss: float) -> Cause:
     if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
         return Cause(State.REJECTED, Where.UNKNOWN, seen.by)
     if seen.reply is Reply.FOREIGN:
         return Cause(State.INTERCEPTED, shown=seen.shown)
     if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
+    if silent_by_chance(seen, loss):
+        return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     return _silent(seen)
 
 
