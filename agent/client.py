@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-import queue
 import random
-import statistics
-import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Callable, Iterable
 
 from . import __version__
 from .errors import UserError
 from .judge import verdict as judging
 from .judge.advice import advise
+from .judge.observe import ServerSide, anything_came, measure_loss, measure_rtt, observe
 from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, parse_address
-from .model.observation import UNTESTED_REASONS, Observation, Reason, Reply
+from .model.observation import UNTESTED_REASONS, Reason
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
-from .model.report import BLOCKED, AddressReport, Control, Loss, Problem, Report, Rtt, State, Verdict
-from .net import probe_tcp
+from .model.report import BLOCKED, AddressReport, Control, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, open_channel
 from .net.connect import Target
+from .net.probe_tcp import Session, TcpProbes
 from .net.probe_udp import Prober
 from .net.resolve import resolve
 from .wire import control
 from .wire.control import About
 
-# TCP ports tried at a time: each has a thread that mostly waits.
-MAX_THREADS = 32
-# For all TCP ports together: 500 silent ones, more than anybody's plan has.
-MAX_TCP_SECONDS = 90.0
 # Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
 MORE_CONNECTS = 2
 # With these errors an address may still be checked through another one: nobody, or somebody else, answers there.
 NOBODY_THERE = ("no-server", "not-pnmcheck")
-# Between two looks at those threads.
-JOIN_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -103,13 +95,14 @@ class _Check:
             error = problem(trouble)
         except KeyboardInterrupt:
             self._aborted = True
+        report = self._report(error)
         try:
-            report = self._report(error)
             if not self._aborted:
                 self._hand_over(report)
-        finally:
             for channel in self._channels:
                 channel.close(finished=not self._aborted)
+        except KeyboardInterrupt:  # the report is whole: it is shown all the same
+            self._aborted = True
         return report, self._aborted
 
     def _check_all(self) -> None:
@@ -179,11 +172,10 @@ class _AddressCheck:
         self._channel, self._tell = channel, tell
         self._plan: Plan = channel.welcome.plan
         key = channel.welcome.secret.encode()
-        self._session = probe_tcp.Session(channel.welcome.session, key, host, channel.welcome.tls)
-        self._untested: dict[Transport, dict[int, Reason]] = {transport: {} for transport in Transport}
-        self._tcp = _TcpProbes(target, self._session)
+        self._session = Session(channel.welcome.session, key, host, channel.welcome.tls)
+        self._tcp = TcpProbes(target, self._session)
         self._sweep: Sweep | None = None
-        self._seen: dict[tuple[About, Transport], dict[int, int]] = {}
+        self._server = ServerSide()
         self._unsendable: str | None = None
         self.aborted = False
 
@@ -200,8 +192,8 @@ class _AddressCheck:
 
     def _probe(self) -> None:
         for transport in Transport:
-            for port, reason in self._channel.rows(About.UNTESTED, transport).items():
-                self._untested[transport][port] = _reason(reason)
+            rows = self._channel.rows(About.UNTESTED, transport)
+            self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
         self._tcp.start(self._to_probe(Transport.TCP))
         rtt, now = min(self._channel.rtts), time.perf_counter()
         self._sweep = Sweep(self._to_probe(Transport.UDP), random.Random(), rtt, now)
@@ -218,90 +210,44 @@ class _AddressCheck:
             self._tcp.start(unsure)
             self._tcp.join()
         self._tell(Progress("asking the server what it saw"))
-        abouts = [About.SIGHTINGS, About.REDIRECTED]
+        for transport in Transport:
+            self._server.sightings[transport] = self._counts(About.SIGHTINGS, transport)
+            self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
         if self._through == self._target:  # else the server knows this client by another address
-            abouts.append(About.CONNECTIONS)
-        for about in abouts:
-            for transport in Transport:
-                rows = self._channel.rows(about, transport)
-                self._seen[about, transport] = {port: n for port, n in rows.items() if isinstance(n, int)}
+            self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
+
+    def _counts(self, about: About, transport: Transport) -> dict[int, int]:
+        return {port: n for port, n in self._channel.rows(about, transport).items() if isinstance(n, int)}
 
     def _to_probe(self, transport: Transport) -> list[int]:
-        return [port for port in self._plan.ports(transport) if port not in self._untested[transport]]
+        return [port for port in self._plan.ports(transport) if port not in self._server.untested[transport]]
 
     def _tell_sweep(self, sweep: Sweep) -> None:
         doing = f"UDP ports of {self._target.text}, try {sweep.tries}"
         self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left()))
 
     def _judge(self) -> AddressReport:
+        sweep, tcp, server = self._sweep, self._tcp.seen, self._server
         conditions = Conditions(
-            control=not self._channel.lost and self._path_lives(),
+            # Without a channel of its own, an address at which nothing stirs may be out of this computer's reach.
+            control=not self._channel.lost and (self._through == self._target or anything_came(sweep, tcp, server)),
             aborted=self.aborted,
-            conclusive=bool(self._sweep and self._sweep.done and self._sweep.conclusive),
-            chance=self._sweep.chance if self._sweep else None,
-            loss=self._sweep.loss if self._sweep else 0.0,
+            conclusive=bool(sweep and sweep.done and sweep.conclusive),
+            chance=sweep.chance if sweep else None,
+            loss=sweep.loss if sweep else 0.0,
         )
-        observations = {transport: {port: self._observe(transport, port) for port in self._plan.ports(transport)}
-                        for transport in Transport}  # fmt: skip
-        findings = judging.judge(self._plan, observations, conditions)
+        findings = judging.judge(self._plan, observe(self._plan, sweep, tcp, server), conditions)
         return AddressReport(
             self._target.text,
             _family(self._target),
             judging.verdict_of(findings),
             Control(self._channel.port, self._channel.tls),
-            self._rtt(),
-            self._loss(),
+            measure_rtt((sweep and sweep.rtts) or self._channel.rtts),
+            measure_loss(sweep, server),
             findings,
             advise(findings),
             tuple(self._notes()),
         )
-
-    def _path_lives(self) -> bool:
-        """Whether anything came through between this address and this computer: else the fault may lie here."""
-        if self._through == self._target:
-            return True
-        replies = {seen.reply for seen in self._tcp.seen.values()}
-        arrived = any(self._seen.get((About.SIGHTINGS, transport)) for transport in Transport)
-        opened = self._sweep is not None and self._sweep.open > 0
-        return opened or arrived or not replies <= {Reply.NOTHING, Reply.UNREACHABLE}
-
-    def _observe(self, transport: Transport, port: int) -> Observation:
-        seen = self._tcp.seen.get(port) if transport is Transport.TCP else self._observe_udp(port)
-        seen = seen or Observation(transport, port)
-        return replace(
-            seen,
-            at_socket=self._count(About.SIGHTINGS, transport, port) if seen.sent else None,
-            connections=self._count(About.CONNECTIONS, transport, port),
-            redirected_to=self._seen.get((About.REDIRECTED, transport), {}).get(port),
-            untested=self._untested[transport].get(port),
-        )
-
-    def _observe_udp(self, port: int) -> Observation | None:
-        if not self._sweep or not self._sweep.sent.get(port):
-            return None
-        answered = self._sweep.answered[port]
-        reply = Reply.PROOF if answered else Reply.NOTHING
-        return Observation(Transport.UDP, port, self._sweep.sent[port], reply, answered=answered)
-
-    def _count(self, about: About, transport: Transport, port: int) -> int | None:
-        counts = self._seen.get((about, transport))
-        return None if counts is None else counts.get(port, 0)
-
-    def _rtt(self) -> Rtt:
-        """By the probes; by the control channel where no probe came back."""
-        probes = self._sweep.rtts if self._sweep else []
-        return _rtt(probes or self._channel.rtts)
-
-    def _loss(self) -> Loss:
-        """The path's loss each way, by the probes to ports that proved open."""
-        sightings = self._seen.get((About.SIGHTINGS, Transport.UDP))
-        if not self._sweep or sightings is None:
-            return Loss()
-        proven = [port for port, answers in self._sweep.answered.items() if answers]
-        sent = sum(self._sweep.sent[port] for port in proven)
-        arrived = sum(sightings.get(port, 0) for port in proven)
-        answered = sum(self._sweep.answered[port] for port in proven)
-        return Loss(_share(sent - arrived, sent), _share(arrived - answered, arrived))
 
     def _notes(self) -> Iterable[str]:
         if parse_address(self._channel.local) == parse_address(self._target.text):
@@ -312,45 +258,6 @@ class _AddressCheck:
             yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
         if self._unsendable:
             yield f"This computer's own network refused to send some of the probes: {self._unsendable}."
-
-
-class _TcpProbes:
-    """The TCP ports, a thread each, up to MAX_THREADS at a time."""
-
-    def __init__(self, target: Target, session: probe_tcp.Session) -> None:
-        self._target, self._session = target, session
-        self._queue: queue.Queue[int] = queue.Queue()
-        self._threads: list[threading.Thread] = []
-        self._stopped = threading.Event()
-        self._ends = time.perf_counter() + MAX_TCP_SECONDS
-        self.seen: dict[int, Observation] = {}
-
-    def start(self, ports: list[int]) -> None:
-        for port in ports:
-            self._queue.put(port)
-        # Daemons: who interrupts the check does not wait for a silent port.
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
-        for thread in self._threads:
-            thread.start()
-
-    def join(self) -> None:
-        while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < self._ends:
-            time.sleep(JOIN_SECONDS)
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _work(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                port = self._queue.get_nowait()
-            except queue.Empty:
-                return
-            seen = probe_tcp.probe(self._target, port, self._session, self._stopped.is_set)
-            if port in self.seen:
-                seen = replace(seen, sent=(seen.sent or 0) + (self.seen[port].sent or 0))
-            if not self._stopped.is_set():
-                self.seen[port] = seen
 
 
 def _family(target: Target) -> Family:
@@ -364,15 +271,3 @@ def _unchecked(target: Target, error: Problem) -> AddressReport:
 def _reason(word: int | str) -> Reason:
     """Why the server does not listen, in a word of its own; one that is not known here is as good as busy."""
     return next((reason for reason in UNTESTED_REASONS if reason.value == word), Reason.BUSY)
-
-
-def _rtt(seconds: Iterable[float]) -> Rtt:
-    times = sorted(second * 1000 for second in seconds)
-    if not times:
-        return Rtt()
-    at_95 = times[min(len(times) - 1, int(len(times) * 0.95))]
-    return Rtt(round(times[0], 3), round(statistics.median(times), 3), round(at_95, 3))
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(min(1.0, max(0.0, part / whole)), 4) if whole else None

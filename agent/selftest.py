@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import socket
 import threading
 from typing import Iterator
 
@@ -13,12 +11,10 @@ from .errors import UserError
 from .model.address import parse_address
 from .model.notice import Listening, Notice
 from .model.plan import Need, Plan, Requirement, Transport
-from .model.ports import PortRange
+from .net.free import free_run
 
 HOST = "127.0.0.1"
 TCP_PORTS, UDP_PORTS = 3, 200  # as many as Windows' select() takes, with room for the connections
-REGION = (20_000, 32_000)  # beneath the ports that systems lend to outgoing connections
-LOOKS = 50
 START_SECONDS = 20.0  # openssl may take five of them
 
 
@@ -54,20 +50,6 @@ def serving() -> Iterator[client.Options]:
 
 
 def _plan() -> Plan:
-    kinds = ((Transport.TCP, socket.SOCK_STREAM, TCP_PORTS), (Transport.UDP, socket.SOCK_DGRAM, UDP_PORTS))
-    return Plan("selftest", tuple(Requirement(transport, _free(kind, count), "selftest", Need.REQUIRED)
-                                  for transport, kind, count in kinds))  # fmt: skip
-
-
-def _free(kind: socket.SocketKind, count: int) -> PortRange:
-    """A run of ports that nobody holds just now; UserError where none is found."""
-    for _ in range(LOOKS):
-        ports = PortRange(first := random.randrange(*REGION), first + count - 1)
-        with contextlib.ExitStack() as held:
-            try:
-                for port in ports:
-                    held.enter_context(socket.socket(socket.AF_INET, kind)).bind((HOST, port))
-            except OSError:
-                continue
-            return ports
-    raise UserError("selftest", "No free ports were found", f"{LOOKS} runs of {count} were busy", "try again later")
+    counts = {Transport.TCP: TCP_PORTS, Transport.UDP: UDP_PORTS}
+    return Plan("selftest", tuple(Requirement(transport, free_run(transport, HOST, count), "selftest", Need.REQUIRED)
+                                  for transport, count in counts.items()))  # fmt: skip

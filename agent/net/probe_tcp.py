@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import ssl
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Callable
@@ -23,6 +25,12 @@ CONNECT_SECONDS = 5.0
 # For a handshake and an answer, several round trips of the worst path each.
 ANSWER_SECONDS = 4.0
 CHUNK = 4096
+# TCP ports tried at a time: each has a thread that mostly waits.
+MAX_THREADS = 32
+# For all TCP ports together: 500 silent ones, more than anybody's plan has.
+MAX_TCP_SECONDS = 90.0
+# Between two looks at those threads.
+JOIN_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -131,3 +139,45 @@ def _read(opened: socket.socket, enough: Callable[[bytes], bool], most: int) -> 
             break
         received += data
     return received
+
+
+class TcpProbes:
+    """The TCP ports, a thread each, up to MAX_THREADS at a time."""
+
+    def __init__(self, target: Target, session: Session) -> None:
+        self._target, self._session = target, session
+        self._queue: queue.Queue[int] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+        self._ends = time.perf_counter() + MAX_TCP_SECONDS
+        self.seen: dict[int, Observation] = {}
+
+    def start(self, ports: list[int]) -> None:
+        """Try these ports; what comes of it stands in `seen`, added to what stood there."""
+        for port in ports:
+            self._queue.put(port)
+        # Daemons: who interrupts the check does not wait for a silent port.
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Wait until they are through, or the time for all of them is over."""
+        while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < self._ends:
+            time.sleep(JOIN_SECONDS)
+
+    def stop(self) -> None:
+        """Begin nothing more, and take nothing in any more."""
+        self._stopped.set()
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                port = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            seen = probe(self._target, port, self._session, self._stopped.is_set)
+            if port in self.seen:
+                seen = replace(seen, sent=(seen.sent or 0) + (self.seen[port].sent or 0))
+            if not self._stopped.is_set():
+                self.seen[port] = seen

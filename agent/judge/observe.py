@@ -1,0 +1,93 @@
+"""Joins what the client and the server know of each port into observations, and measures the path by them."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field, replace
+from typing import Iterable, Mapping, Sequence
+
+from ..model.observation import Observation, Reason, Reply
+from ..model.plan import Plan, Transport
+from ..model.report import Loss, Rtt
+from .sweep import Sweep
+
+PerPort = Mapping[int, int]
+
+
+@dataclass
+class ServerSide:
+    """What the server told of one session, port by port; None is what it was not asked, or could not tell any more."""
+
+    untested: dict[Transport, dict[int, Reason]] = field(default_factory=lambda: {one: {} for one in Transport})
+    sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
+    redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
+    connections: PerPort | None = None
+
+
+def observe(
+    plan: Plan, sweep: Sweep | None, tcp: Mapping[int, Observation], server: ServerSide
+) -> dict[Transport, dict[int, Observation]]:
+    """An observation of every planned port."""
+    return {
+        Transport.TCP: {port: _join(_tcp(tcp, port), server) for port in plan.ports(Transport.TCP)},
+        Transport.UDP: {port: _join(_udp(sweep, port), server) for port in plan.ports(Transport.UDP)},
+    }
+
+
+def _tcp(tcp: Mapping[int, Observation], port: int) -> Observation:
+    return tcp.get(port) or Observation(Transport.TCP, port)
+
+
+def _udp(sweep: Sweep | None, port: int) -> Observation:
+    if not sweep or not sweep.sent.get(port):
+        return Observation(Transport.UDP, port)
+    answered = sweep.answered[port]
+    reply = Reply.PROOF if answered else Reply.NOTHING
+    return Observation(Transport.UDP, port, sweep.sent[port], reply, answered=answered)
+
+
+def _join(seen: Observation, server: ServerSide) -> Observation:
+    transport, port = seen.transport, seen.port
+    connections = server.connections if transport is Transport.TCP else None
+    return replace(
+        seen,
+        at_socket=_count(server.sightings[transport], port) if seen.sent else None,
+        connections=_count(connections, port),
+        redirected_to=server.redirected[transport].get(port),
+        untested=server.untested[transport].get(port),
+    )
+
+
+def _count(counts: PerPort | None, port: int) -> int | None:
+    return None if counts is None else counts.get(port, 0)
+
+
+def anything_came(sweep: Sweep | None, tcp: Mapping[int, Observation], server: ServerSide) -> bool:
+    """Whether any packet made its way between the two sides, or from whoever else has the address."""
+    arrived = any(server.sightings.values()) or bool(sweep and sweep.open)
+    return arrived or any(seen.reply not in (None, Reply.NOTHING, Reply.UNREACHABLE) for seen in tcp.values())
+
+
+def measure_loss(sweep: Sweep | None, server: ServerSide) -> Loss:
+    """The path's loss each way, by the probes to ports that proved open."""
+    sightings = server.sightings[Transport.UDP]
+    if not sweep or sightings is None:
+        return Loss()
+    proven = [port for port, answers in sweep.answered.items() if answers]
+    sent = sum(sweep.sent[port] for port in proven)
+    arrived = sum(sightings.get(port, 0) for port in proven)
+    answered = sum(sweep.answered[port] for port in proven)
+    return Loss(_share(sent - arrived, sent), _share(arrived - answered, arrived))
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(min(1.0, max(0.0, part / whole)), 4) if whole else None
+
+
+def measure_rtt(seconds: Iterable[float]) -> Rtt:
+    """Round trips in seconds, as the report has them."""
+    times: Sequence[float] = sorted(second * 1000 for second in seconds)
+    if not times:
+        return Rtt()
+    at_95 = times[min(len(times) - 1, int(len(times) * 0.95))]
+    return Rtt(round(times[0], 3), round(statistics.median(times), 3), round(at_95, 3))
