@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, Callable, NoReturn, Sequence
 from . import __version__
 from .errors import Exit, UsageError, UserError
 from .model.address import Address, Family
-from .model.plan import ADDONS, PLANS, build_plan
+from .model.plan import ADDONS, PLANS, Transport, build_plan
 from .model.ports import HIGHEST, LOWEST, parse_ports
 
 if TYPE_CHECKING:
@@ -52,14 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in the form that all errors have."""
+    """Errors in the form that all errors have, and no option by half its name: a later one may begin alike."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError("the command line is not understood", message, f"see `{self.prog} --help`")
+        raise UsageError("the command line is not understood", message, f"see `python3 {self.prog} --help`")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="pnmcheck", description="Checks every port of a WebRTC server from outside.")
+    parser = _Parser(prog="pnmcheck.pyz", description="Checks every port of a WebRTC server from outside.")
     parser.add_argument("--version", action="version", version=f"pnmcheck {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -131,6 +134,8 @@ def _server(arguments: argparse.Namespace) -> int:
     own = {name: None if text is None else parse_ports(text)
            for name, text in (("tcp", arguments.tcp), ("udp", arguments.udp))}  # fmt: skip
     plan = build_plan(arguments.plan, arguments.addons, own["tcp"], own["udp"])
+    if not arguments.control and not plan.of(Transport.TCP):
+        raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
     options = Options(plan, arguments.bind, arguments.control, arguments.once, arguments.seconds)
 
     def tell(notice: Notice) -> None:

@@ -227,7 +227,7 @@ class _AddressCheck:
         self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left()))
 
     def _judge(self) -> AddressReport:
-        sweep, tcp, server = self._sweep, self._tcp.seen, self._server
+        sweep, tcp, server = self._sweep, dict(self._tcp.seen), self._server
         conditions = Conditions(
             # Without a channel of its own, an address at which nothing stirs may be out of this computer's reach.
             control=not self._channel.lost and (self._through == self._target or anything_came(sweep, tcp, server)),

@@ -150,7 +150,7 @@ class Server:
         )  # fmt: skip
         held = [f"{one.ports}/tcp is {one.reason.value}" + (f" ({one.owner})" if one.owner else "")
                 for one in self._untaken if one.transport is Transport.TCP]  # fmt: skip
-        why = ", ".join(held) or "the plan has no TCP port"
+        why = ", ".join(held)
         hint = "start with `--control PORT` and a TCP port that is free and open, or stop what holds the ports"
         raise UserError("no-control-port", what, why, hint)
 
