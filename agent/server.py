@@ -13,7 +13,7 @@ from .errors import Exit, UserError
 from .host import limits
 from .host.certificate import make_certificate
 from .host.owners import port_owners
-from .judge.responder import Desk
+from .judge.desk import Desk
 from .model.address import Address, Family
 from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken
 from .model.observation import Reason

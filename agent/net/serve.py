@@ -8,7 +8,8 @@ import socket
 import time
 from typing import Callable
 
-from ..judge.responder import Conversation, Desk
+from ..judge.conversation import Conversation
+from ..judge.desk import Desk
 from ..model.plan import Transport
 from ..wire import DecodeError, first_bytes, stun
 from . import addresses, listen, tls

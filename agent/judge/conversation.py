@@ -1,0 +1,144 @@
+"""One TCP connection of the server, TLS taken off: bytes in, bytes out."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from ..model import report as reports
+from ..model.address import Address
+from ..model.fields import FieldError
+from ..model.notice import Refused, Reported
+from ..model.plan import Transport
+from ..model.report import Problem
+from ..wire import DecodeError, control, first_bytes, framing, http_proof, stun
+from ..wire.first_bytes import Speech
+from .desk import MAX_SESSIONS, Desk, Session
+
+# A client says hello at once; whoever has not after this is none, even over a bad path.
+HELLO_SECONDS = 10.0
+# The longest silence within a check is a pass over the ports that are left; twice that and a stalled path.
+IDLE_SECONDS = 120.0
+
+
+class Conversation:
+    """One TCP connection, TLS taken off: bytes in, bytes out. `closing` says that nothing more will be said."""
+
+    def __init__(self, desk: Desk, client: tuple[Address, int], port: int, now: float) -> None:
+        self._desk, self._client, self._port = desk, client, port
+        self.certificate = b""  # in DER, of the TLS that was taken off, if any: proofs are bound to it
+        self._speech: Speech | None = None
+        self._request = b""
+        self._frames = framing.Frames(stun.MAX_BYTES)
+        self._lines = framing.Lines()
+        self._session: Session | None = None
+        self.deadline = now + HELLO_SECONDS
+        self.closing = False
+
+    @property
+    def has_session(self) -> bool:
+        """Whether this is the control channel of a running check."""
+        return self._session is not None
+
+    def receive(self, data: bytes, now: float) -> bytes:
+        """What to send in answer to at least one byte."""
+        try:
+            if self._speech is None:
+                self._speech = first_bytes.tell(data)
+            return self._answers()[self._speech](data, now)
+        except DecodeError:
+            self.closing = True
+            return b""
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        if self._session:
+            self._desk.close(self._session)
+            self._session = None
+
+    def _answers(self) -> dict[Speech, Callable[[bytes, float], bytes]]:
+        return {
+            Speech.HTTP: self._answer_http,
+            Speech.FRAMED_STUN: self._answer_stun,
+            Speech.CONTROL: self._answer_control,
+            Speech.TLS: self._refuse_tls,
+        }
+
+    def _refuse_tls(self, data: bytes, now: float) -> bytes:
+        # Whoever runs this conversation takes TLS off first, if it can: here it cannot, and says so at once.
+        self.closing = True
+        return first_bytes.TLS_REFUSAL
+
+    def _answer_http(self, data: bytes, now: float) -> bytes:
+        self._request += data
+        try:
+            token = http_proof.decode_request(self._request)
+            if token is None:
+                return b""
+            body = self._desk.token(token, self._port, self.certificate)
+        except DecodeError:
+            body = None
+        self.closing = True
+        return http_proof.encode_answer(body)
+
+    def _answer_stun(self, data: bytes, now: float) -> bytes:
+        answers = (self._desk.probe(packet, self._client, Transport.TCP, self._port)
+                   for packet in self._frames.feed(data))  # fmt: skip
+        return b"".join(framing.frame(answer) for answer in answers if answer)
+
+    def _answer_control(self, data: bytes, now: float) -> bytes:
+        sent = b""
+        for line in self._lines.feed(data):
+            if not self.closing:
+                self.deadline = now + IDLE_SECONDS
+                sent += control.encode(self._answer(control.decode(line)))
+        return sent
+
+    def _answer(self, message: control.Message) -> control.Message:
+        if isinstance(message, control.Hello) and self._session is None:
+            return self._welcome(message)
+        session = self._session
+        if session is None:
+            return self._refuse("order", "The client asked before it said hello", "use pnmcheck's own client")
+        if isinstance(message, control.Ask):
+            return self._desk.rows(session, message)
+        if isinstance(message, control.ReportPart):
+            return self._take(session, message)
+        if isinstance(message, control.Bye):
+            self.closing = session.finished = True
+            return control.Bye()
+        return self._refuse("order", "The client sent what only a server says", "use pnmcheck's own client")
+
+    def _welcome(self, hello: control.Hello) -> control.Message:
+        if hello.protocol != control.PROTOCOL:
+            return self._refuse(
+                "version",
+                f"This server speaks protocol {control.PROTOCOL} (pnmcheck {self._desk.program}), "
+                f"the client speaks protocol {hello.protocol} (pnmcheck {hello.program[:40]})",
+                "use the same pnmcheck.pyz on both sides",
+            )
+        session = self._desk.open(self._client[0], hello.family)
+        if session is None:
+            return self._refuse("crowded", f"{MAX_SESSIONS} checks are running", "try again in a minute")
+        self._session = session
+        key = session.key.decode()
+        return control.Welcome(control.PROTOCOL, self._desk.program, session.id, key, self._desk.plan, self._desk.tls)
+
+    def _take(self, session: Session, part: control.ReportPart) -> control.Message:
+        session.report.append(part.text)
+        session.report_size += len(part.text) + 1  # an empty part takes memory too
+        if session.report_size > control.MAX_REPORT:
+            return self._refuse("report", "The client's report is too long", "use pnmcheck's own client")
+        if part.last:
+            try:
+                report = reports.from_json("".join(session.report))
+            except FieldError as error:
+                return self._refuse("report", f"The client's report cannot be read: {error}", "use the same version")
+            session.report.clear()
+            session.finished = True
+            self._desk.events.append(Reported(session.client, report))
+        return control.Received()
+
+    def _refuse(self, code: str, message: str, hint: str) -> control.Refusal:
+        self.closing = True
+        self._desk.events.append(Refused(self._client[0], Problem(code, message, hint)))
+        return control.Refusal(code, message, hint)

@@ -1,0 +1,148 @@
+"""The server's sessions: their keys, what was seen of their probes, and what a probe is answered."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Callable, Iterable, Iterator, Mapping
+
+from ..model.address import Address, Family
+from ..model.notice import Lost, Notice, Started
+from ..model.observation import Reason
+from ..model.plan import Plan, Transport
+from ..model.ports import PortRange
+from ..wire import DecodeError, control, http_proof, stun
+from ..wire.control import About
+
+# More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
+MAX_SESSIONS = 64
+# Tries of one port in one session: four at least, more under loss; past that somebody uses us as a mirror.
+ANSWERS_PER_PORT = 64
+
+Key = bytes
+
+
+@dataclass
+class Session:
+    """One client's check: its id and key, and what the server saw of its probes."""
+
+    id: str
+    key: Key
+    client: Address
+    family: Family
+    answers_left: int
+    sightings: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
+    connections: Counter[int] = field(default_factory=Counter)
+    redirected: dict[Transport, dict[int, int]] = field(default_factory=lambda: {t: {} for t in Transport})
+    report: list[str] = field(default_factory=list)
+    report_size: int = 0
+    finished: bool = False
+
+
+Untested = Mapping[Transport, Mapping[int, Reason]]
+
+
+class Desk:
+    """All sessions of one server. `draw` gives random bytes; `untested` may be replaced while sessions run."""
+
+    def __init__(self, plan: Plan, program: str, tls: bool, draw: Callable[[int], bytes]) -> None:
+        self.plan, self.program, self.tls = plan, program, tls
+        self.untested: Mapping[Family, Untested] = {}
+        self.events: list[Notice] = []
+        self.sessions: dict[str, Session] = {}
+        self._draw = draw
+        self._ports = sum(1 for transport in Transport for _ in plan.ports(transport))
+
+    def take_events(self) -> list[Notice]:
+        """What happened since the last call."""
+        events, self.events = self.events, []
+        return events
+
+    def open(self, client: Address, family: Family) -> Session | None:
+        """A new session, or None where there are too many."""
+        if len(self.sessions) >= MAX_SESSIONS:
+            return None
+        session = Session(
+            self._draw(8).hex(), self._draw(32).hex().encode(), client, family, ANSWERS_PER_PORT * self._ports
+        )
+        self.sessions[session.id] = session
+        self.events.append(Started(client))
+        return session
+
+    def close(self, session: Session) -> None:
+        """The session's control channel is gone, and the session with it."""
+        del self.sessions[session.id]
+        if not session.finished:
+            self.events.append(Lost(session.client))
+
+    def connected(self, client: Address, port: int) -> None:
+        """Somebody connected to a TCP port: a sighting for the sessions from that address."""
+        for session in self.sessions.values():
+            if session.client == client:
+                session.connections[port] += 1
+
+    def probe(self, data: bytes, source: tuple[Address, int], transport: Transport, port: int) -> bytes | None:
+        """The answer to a STUN probe that came in at `port`; None for anything that deserves silence."""
+        try:
+            message = stun.decode(data)
+            request = stun.read_request(message)
+        except DecodeError:
+            return None
+        session = self.sessions.get(request.username)
+        if session is None or not stun.verified(message, session.key):
+            return None
+        if not self._sighted(session, transport, request.port, port):
+            return None
+        answer = stun.encode_answer(request.transaction, *source, session.key)
+        return answer if len(answer) <= len(data) else None
+
+    def token(self, token: http_proof.Token, port: int, certificate: bytes) -> str | None:
+        """The proof for an HTTP token that came in at `port`; None for a stranger's."""
+        session = self.sessions.get(token.session)
+        if session is None or not http_proof.token_is_of(token, session.key):
+            return None
+        if not self._sighted(session, Transport.TCP, token.port, port):
+            return None
+        return http_proof.proof(token, certificate, session.key)
+
+    def _sighted(self, session: Session, transport: Transport, meant: int, port: int) -> bool:
+        """Record a probe meant for one port that came in at another or the same; whether to answer it."""
+        if not self.plan.has(transport, meant):
+            return False
+        session.sightings[transport][meant] += 1
+        if meant != port:
+            session.redirected[transport][meant] = port
+            return False
+        session.answers_left -= 1
+        return session.answers_left >= 0
+
+    def rows(self, session: Session, ask: control.Ask) -> control.Rows:
+        """One page of what a client may know of its own session."""
+        untested = self.untested.get(session.family, {}).get(ask.transport, {})
+        tables: dict[About, Mapping[int, int] | Mapping[int, str]] = {
+            About.SIGHTINGS: session.sightings[ask.transport],
+            About.CONNECTIONS: session.connections if ask.transport is Transport.TCP else {},
+            About.REDIRECTED: session.redirected[ask.transport],
+            About.UNTESTED: {port: reason.value for port, reason in untested.items()},
+        }
+        about = tables[ask.about]
+        ascending = ((port, about[port]) for port in sorted(about) if port >= ask.start)
+        page = list(itertools.islice(_runs(ascending), control.MAX_ROWS + 1))
+        following = page[control.MAX_ROWS][0].first if len(page) > control.MAX_ROWS else None
+        return control.Rows(tuple(page[: control.MAX_ROWS]), following)
+
+
+def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, int | str]]:
+    """Join neighbouring ports that have the same value."""
+    first = last = 0
+    about: int | str = ""
+    for port, value in values:
+        if first and port == last + 1 and value == about:
+            last = port
+            continue
+        if first:
+            yield PortRange(first, last), about
+        first, last, about = port, port, value
+    if first:
+        yield PortRange(first, last), about

@@ -1,0 +1,400 @@
+"""Networks to test in: two namespaces of this machine and a cable between them, made for a test and removed after it.
+
+Nothing here leaves the machine: a namespace has no way out but the cable, and asks nobody for names.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
+
+import pytest
+
+PLAN = "tcp 80,443,7881 udp 443,50000-60000"
+TRANSPORTS = ("tcp", "udp")
+STATUS = {"pass": 0, "fail": 1, "inconclusive": 3}
+INTERRUPTED = 130
+
+# From the room that is kept for documentation (RFC 5737, RFC 3849): by mistake they lead nowhere either.
+CLIENT_IPV4, SERVER_IPV4, SECOND_IPV4 = "198.51.100.2", "198.51.100.1", "198.51.100.3"
+CLIENT_IPV6, SERVER_IPV6 = "2001:db8:1::2", "2001:db8:1::1"
+INTERFACE = "eth0"
+
+_numbers = itertools.count(1)
+_T = TypeVar("_T")
+_JSON = json.JSONDecoder(parse_constant=lambda constant: _not_json(constant))
+
+
+def _not_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def need(*tools: str) -> None:
+    """Root, and these programs. Where they are missing the test is skipped, but never in CI."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        missing.insert(0, "root")
+    if missing:
+        message = f"needs {', '.join(missing)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+def until(condition: Callable[[], _T], timeout: float, what: str) -> _T:
+    """Wait for something that nobody tells of; what the condition gave when it was true."""
+    ends = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < ends, f"waited {timeout:g} s in vain for {what}"
+        time.sleep(0.02)
+
+
+class Host:
+    """One network namespace."""
+
+    def __init__(self, name: str, ipv4: str, ipv6: str) -> None:
+        self.name, self.ipv4, self.ipv6 = name, ipv4, ipv6
+        self._chains = itertools.count(1)
+
+    def command(self, argv: Sequence[str | Path]) -> list[str]:
+        """The command line that runs this one here; it replaces itself, so that the process id is the program's."""
+        return [str(shutil.which("ip")), "netns", "exec", self.name, *map(str, argv)]
+
+    def popen(self, argv: Sequence[str | Path], **kw: Any) -> subprocess.Popen[str]:
+        """Start a program here."""
+        return subprocess.Popen(self.command(argv), **{"stdin": subprocess.DEVNULL, "encoding": "utf-8", **kw})
+
+    def run(self, argv: Sequence[str | Path], timeout: float = 60, **kw: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program here to its end."""
+        feed = {} if "input" in kw else {"stdin": subprocess.DEVNULL}
+        kw = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "check": False, **feed, **kw}
+        return subprocess.run(self.command(argv), timeout=timeout, **kw)
+
+    def must(self, *argv: str | Path, **kw: Any) -> str:
+        """Run a program that has to succeed; its output."""
+        done = self.run(argv, **kw)
+        assert done.returncode == 0, f"{' '.join(map(str, argv))}: {done.stdout}{done.stderr}"
+        return str(done.stdout)
+
+    def nft(self, rules: str) -> None:
+        """Load nftables rules, beside those that are there."""
+        self.must("nft", "-f", "-", input=rules)
+
+    def rules(self, hook: str, *rules: str, kind: str = "filter") -> None:
+        """Load one chain of rules at a hook: `input`, `output`; as `nat` at `prerouting`."""
+        priority = {"filter": "filter", "nat": "dstnat"}[kind]
+        lines = "\n".join(rules)
+        self.nft(
+            f"table inet lab {{\n chain {hook}{next(self._chains)} {{\n"
+            f"type {kind} hook {hook} priority {priority}\n{lines}\n}}\n}}\n"
+        )
+
+    def counted(self) -> int:
+        """How many packets the rules with a `counter` have seen."""
+        ruleset = json.loads(self.must("nft", "-j", "list", "ruleset"))["nftables"]
+        expressions = [one for entry in ruleset for one in entry.get("rule", {}).get("expr", ())]
+        return sum(one["counter"]["packets"] for one in expressions if isinstance(one.get("counter"), dict))
+
+    def wait_until_counted(self, packets: int, timeout: float = 30) -> None:
+        """Wait until the rules with a `counter` have seen so many packets."""
+        until(lambda: self.counted() >= packets, timeout, f"{packets} packets at the rules of {self.name}")
+
+    def knows(self, names: Mapping[str, Sequence[str]]) -> None:
+        """What names there are for programs that start here from now on."""
+        lines = [f"{address} {name}\n" for name, addresses in names.items() for address in addresses]
+        (_settings(self.name) / "hosts").write_text("".join(["127.0.0.1 localhost\n", *lines]), encoding="ascii")
+
+
+def _settings(name: str) -> Path:
+    """Files here stand for those of /etc in the namespace (ip-netns(8))."""
+    return Path("/etc/netns", name)
+
+
+class Lab(NamedTuple):
+    """Two hosts with a cable between them."""
+
+    client: Host
+    server: Host
+
+
+@contextlib.contextmanager
+def lab() -> Iterator[Lab]:
+    """A network of its own."""
+    need("ip", "nft")
+    number = f"pnmcheck-{os.getpid()}-{next(_numbers)}"
+    made = Lab(Host(f"{number}-c", CLIENT_IPV4, CLIENT_IPV6), Host(f"{number}-s", SERVER_IPV4, SERVER_IPV6))
+    try:
+        for host in made:
+            _ip("netns", "add", host.name)
+            _settings(host.name).mkdir(parents=True)
+            # Whoever asks for a name that is in no file is refused at once, by this very machine.
+            (_settings(host.name) / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="ascii")
+            host.knows({})
+        ends = [("name", INTERFACE, "netns", host.name) for host in made]
+        _ip("link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+        for host in made:
+            # No duplicate address detection: an address would be of no use for a second or two.
+            host.must("sysctl", "-q", "-w", f"net.ipv6.conf.{INTERFACE}.accept_dad=0")
+            _ip("-n", host.name, "address", "add", f"{host.ipv4}/24", "dev", INTERFACE)
+            _ip("-n", host.name, "address", "add", f"{host.ipv6}/64", "dev", INTERFACE, "nodad")
+            for interface in ("lo", INTERFACE):
+                _ip("-n", host.name, "link", "set", interface, "up")
+        yield made
+    finally:
+        for host in made:
+            _remove(host)
+
+
+def _ip(*arguments: str) -> None:
+    done = subprocess.run(["ip", *arguments], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, f"ip {' '.join(arguments)}: {done.stderr}"
+
+
+def _remove(host: Host) -> None:
+    left = subprocess.run(["ip", "netns", "pids", host.name], capture_output=True, encoding="utf-8", check=False)
+    for pid in left.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    subprocess.run(["ip", "netns", "delete", host.name], capture_output=True, check=False)
+    shutil.rmtree(_settings(host.name), ignore_errors=True)
+
+
+class Server:
+    """A running `server --json`."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self.process, self._errors = process, errors
+        self.events: list[dict[str, Any]] = []
+        self._news = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            event = _JSON.decode(line)
+            with self._news:
+                self.events.append(event)
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        """The events of one name so far."""
+        with self._news:
+            return [one for one in self.events if one["event"] == event]
+
+    def wait_for(self, event: str, timeout: float = 20, number: int = 1) -> dict[str, Any]:
+        """The first event of that name, or the `number`th, as soon as it is there."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or len(self.of(event)) >= number, timeout)
+            found = self.of(event)
+            assert len(found) >= number, f"no {event} event {number}: {self.events} {self.stderr}"
+            return found[number - 1]
+
+    @property
+    def listening(self) -> dict[str, Any]:
+        """What the server said first."""
+        return self.wait_for("listening")
+
+    @property
+    def stderr(self) -> str:
+        """What the server has written to stderr so far."""
+        return Path(self._errors.name).read_text(encoding="utf-8")
+
+    def wait(self, timeout: float = 20) -> int:
+        """The exit status, once it ends by itself."""
+        status = self.process.wait(timeout)
+        self._reader.join(timeout)
+        return status
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = 10) -> int:
+        """End it by a signal; its exit status."""
+        self.process.send_signal(number)
+        return self.wait(timeout)
+
+
+@contextlib.contextmanager
+def server(
+    host: Host,
+    archive: Path,
+    *args: str,
+    python: str | Path = sys.executable,
+    env: Mapping[str, str] | None = None,
+    preexec: Callable[[], None] | None = None,
+    prefix: Sequence[str] = (),
+) -> Iterator[Server]:
+    """A server that a client may start with. `prefix` is a command that runs it, `env` is added to what there is."""
+    with tempfile.NamedTemporaryFile("w+", encoding="utf-8") as errors:
+        process = host.popen(
+            [*prefix, python, archive, "server", "--json", *args],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **(env or {})},
+            preexec_fn=preexec,
+        )
+        started = Server(process, errors)
+        try:
+            started.wait_for("listening")
+            yield started
+            if process.poll() is None:
+                started.stop()
+            assert "Traceback" not in started.stderr
+        finally:
+            process.kill()
+            started.wait()
+            assert process.stdout
+            process.stdout.close()
+
+
+class Check(NamedTuple):
+    """What `client TARGET --json` came to."""
+
+    status: int
+    report: dict[str, Any]
+    stderr: str
+
+    @property
+    def address(self) -> dict[str, Any]:
+        """The one address of the report."""
+        (only,) = self.report["addresses"]
+        assert isinstance(only, dict)
+        return only
+
+    def finding(self, transport: str, port: int, address: str | None = None) -> dict[str, Any]:
+        """The one finding that a port is in."""
+        found = [one for one in _address(self.report, address)["findings"]
+                 if one["transport"] == transport and one["first"] <= port <= one["last"]]  # fmt: skip
+        (only,) = found
+        assert isinstance(only, dict)
+        return only
+
+
+class Checking:
+    """A client that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def finish(self, timeout: float = 120) -> Check:
+        """Wait for its end. What has to hold for every check is asserted here."""
+        try:
+            stdout, stderr = self.process.communicate(timeout=timeout)
+        finally:
+            self.process.kill()
+        status = self.process.returncode
+        assert "Traceback" not in stderr, stderr
+        assert stdout.count("\n") == 1, f"status {status}, not one line: {stdout!r} {stderr}"
+        report = _JSON.decode(stdout)
+        assert isinstance(report, dict)
+        assert report["schema"] == "pnmcheck.report/1"
+        assert status in (STATUS[report["verdict"]], INTERRUPTED), f"status {status}, verdict {report['verdict']}"
+        return Check(status, report, stderr)
+
+
+def start_check(
+    host: Host,
+    archive: Path,
+    target: str,
+    *args: str,
+    python: str | Path = sys.executable,
+    env: Mapping[str, str] | None = None,
+    prefix: Sequence[str] = (),
+) -> Checking:
+    """Start `client TARGET --json`."""
+    return Checking(
+        host.popen(
+            [*prefix, python, archive, "client", target, "--json", *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+    )
+
+
+def check(host: Host, archive: Path, target: str, *args: str, timeout: float = 120, **kw: Any) -> Check:
+    """Run `client TARGET --json` to its end."""
+    return start_check(host, archive, target, *args, **kw).finish(timeout)
+
+
+def _address(report: Mapping[str, Any], address: str | None) -> dict[str, Any]:
+    entries = [one for one in report["addresses"] if address in (None, one["address"])]
+    assert len(entries) == 1, f"{address or 'one address'} of {[one['address'] for one in report['addresses']]}"
+    assert isinstance(entries[0], dict)
+    return entries[0]
+
+
+def states(report: Mapping[str, Any], address: str | None = None) -> dict[tuple[str, int], str]:
+    """The state of every port of an address; no port may be in two findings."""
+    return {port: cause.split()[0] for port, cause in causes(report, address).items()}
+
+
+def causes(report: Mapping[str, Any], address: str | None = None) -> dict[tuple[str, int], str]:
+    """The state of every port with `where` and `reason`: `open`, `filtered unknown`, `untested busy`."""
+    found: dict[tuple[str, int], str] = {}
+    for one in _address(report, address)["findings"]:
+        cause = " ".join(filter(None, (one["state"], one["where"], one["reason"])))
+        for port in range(one["first"], one["last"] + 1):
+            key = one["transport"], port
+            assert key not in found, f"{one['transport']} {port} is in two findings"
+            found[key] = cause
+    return found
+
+
+def ports(text: str) -> Iterator[tuple[str, int]]:
+    """The ports that a text such as `tcp 80,443 udp 50000-60000` names."""
+    words = text.split()
+    for transport, items in zip(words[::2], words[1::2]):
+        assert transport in TRANSPORTS, text
+        for item in items.split(","):
+            first, _, last = item.partition("-")
+            for port in range(int(first), int(last or first) + 1):
+                yield transport, port
+
+
+def wrong(
+    report: Mapping[str, Any],
+    exceptions: Mapping[str, str] | None = None,
+    *,
+    address: str | None = None,
+    plan: str = PLAN,
+    rest: str = "open",
+) -> list[str]:
+    """What is not as it has to be, as runs: all of `plan` has to be `rest`, but the exceptions.
+
+    `{"udp 53000-53999": "filtered return-path"}`; without the second word any `where` or `reason` will do.
+    """
+    want = dict.fromkeys(ports(plan), rest)
+    for text, cause in (exceptions or {}).items():
+        want.update(dict.fromkeys(ports(text), cause))
+    have = causes(report, address)
+    rows = [(transport, port, have.get((transport, port), "in no finding"), want.get((transport, port), "not planned"))
+            for transport, port in sorted({*want, *have})]  # fmt: skip
+    return list(_joined(row for row in rows if not f"{row[2]} ".startswith(f"{row[3]} ")))
+
+
+def _joined(rows: Iterable[tuple[str, int, str, str]]) -> Iterator[str]:
+    runs: list[tuple[str, int, int, str, str]] = []
+    for transport, port, have, must in rows:
+        if runs and runs[-1][0] == transport and runs[-1][2] == port - 1 and runs[-1][3:] == (have, must):
+            runs[-1] = (transport, runs[-1][1], port, have, must)
+        else:
+            runs.append((transport, port, port, have, must))
+    for transport, first, last, have, must in runs:
+        yield f"{transport} {first if first == last else f'{first}-{last}'}: {have}, not {must}"
