@@ -176,7 +176,7 @@ class _AddressCheck:
         self._tcp = TcpProbes(target, self._session)
         self._sweep: Sweep | None = None
         self._server = ServerSide()
-        self._unsendable: str | None = None
+        self._unsendable: dict[int, str] = {}
         self.aborted = False
 
     def run(self) -> AddressReport:
@@ -236,7 +236,8 @@ class _AddressCheck:
             chance=sweep.chance if sweep else None,
             loss=sweep.loss if sweep else 0.0,
         )
-        findings = judging.judge(self._plan, observe(self._plan, sweep, tcp, server), conditions)
+        observations = observe(self._plan, sweep, self._unsendable, tcp, server)
+        findings = judging.judge(self._plan, observations, conditions)
         return AddressReport(
             self._target.text,
             _family(self._target),
@@ -256,8 +257,6 @@ class _AddressCheck:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
         if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):
             yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
-        if self._unsendable:
-            yield f"This computer's own network refused to send some of the probes: {self._unsendable}."
 
 
 def _family(target: Target) -> Family:

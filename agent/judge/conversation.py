@@ -98,7 +98,9 @@ class Conversation:
             return self._welcome(message)
         session = self._session
         if session is None:
-            return self._refuse("order", "The client asked before it said hello", "use pnmcheck's own client")
+            return self._refuse(
+                control.Refusal("order", "The client asked before it said hello", "use pnmcheck's own client")
+            )
         if isinstance(message, control.Ask):
             return self._desk.rows(session, message)
         if isinstance(message, control.ReportPart):
@@ -106,19 +108,19 @@ class Conversation:
         if isinstance(message, control.Bye):
             self.closing = session.finished = True
             return control.Bye()
-        return self._refuse("order", "The client sent what only a server says", "use pnmcheck's own client")
+        return self._refuse(
+            control.Refusal("order", "The client sent what only a server says", "use pnmcheck's own client")
+        )
 
     def _welcome(self, hello: control.Hello) -> control.Message:
         if hello.protocol != control.PROTOCOL:
-            return self._refuse(
-                "version",
-                f"This server speaks protocol {control.PROTOCOL} (pnmcheck {self._desk.program}), "
-                f"the client speaks protocol {hello.protocol} (pnmcheck {hello.program[:40]})",
-                "use the same pnmcheck.pyz on both sides",
-            )
+            mine = control.PROTOCOL, self._desk.program
+            return self._refuse(control.version_refusal(*mine, hello.protocol, hello.program))
         session = self._desk.open(self._client[0], hello.family)
         if session is None:
-            return self._refuse("crowded", f"{MAX_SESSIONS} checks are running", "try again in a minute")
+            return self._refuse(
+                control.Refusal("crowded", f"{MAX_SESSIONS} checks are running", "try again in a minute")
+            )
         self._session = session
         key = session.key.decode()
         return control.Welcome(control.PROTOCOL, self._desk.program, session.id, key, self._desk.plan, self._desk.tls)
@@ -127,18 +129,25 @@ class Conversation:
         session.report.append(part.text)
         session.report_size += len(part.text) + 1  # an empty part takes memory too
         if session.report_size > control.MAX_REPORT:
-            return self._refuse("report", "The client's report is too long", "use pnmcheck's own client")
+            return self._refuse(
+                control.Refusal("report", "The client's report is too long", "use pnmcheck's own client")
+            )
         if part.last:
             try:
                 report = reports.from_json("".join(session.report))
             except FieldError as error:
-                return self._refuse("report", f"The client's report cannot be read: {error}", "use the same version")
+                return self._refuse(
+                    control.Refusal("report", f"The client's report cannot be read: {error}", "use the same version")
+                )
             session.report.clear()
             session.finished = True
             self._desk.events.append(Reported(session.client, report))
         return control.Received()
 
-    def _refuse(self, code: str, message: str, hint: str) -> control.Refusal:
+    def _refuse(self, refusal: control.Refusal) -> control.Refusal:
         self.closing = True
-        self._desk.events.append(Refused(self._client[0], Problem(code, message, hint)))
-        return control.Refusal(code, message, hint)
+        self._desk.events.append(Refused(self._client[0], Problem(refusal.code, refusal.message, refusal.hint)))
+        return refusal
+
+    def _refuse_because(self, code: str, message: str, hint: str) -> control.Refusal:
+        return self._refuse(control.Refusal(code, message, hint))

@@ -20,15 +20,13 @@ MAX_SESSIONS = 64
 # Tries of one port in one session: four at least, more under loss; past that somebody uses us as a mirror.
 ANSWERS_PER_PORT = 64
 
-Key = bytes
-
 
 @dataclass
 class Session:
     """One client's check: its id and key, and what the server saw of its probes."""
 
     id: str
-    key: Key
+    key: bytes
     client: Address
     family: Family
     answers_left: int

@@ -25,12 +25,19 @@ class ServerSide:
 
 
 def observe(
-    plan: Plan, sweep: Sweep | None, tcp: Mapping[int, Observation], server: ServerSide
+    plan: Plan,
+    sweep: Sweep | None,
+    unsendable: Mapping[int, str],
+    tcp: Mapping[int, Observation],
+    server: ServerSide,
 ) -> dict[Transport, dict[int, Observation]]:
-    """An observation of every planned port."""
+    """An observation of every planned port.
+
+    `unsendable` are the UDP ports that the client's own network refused to send to, and what it said.
+    """
     return {
         Transport.TCP: {port: _join(_tcp(tcp, port), server) for port in plan.ports(Transport.TCP)},
-        Transport.UDP: {port: _join(_udp(sweep, port), server) for port in plan.ports(Transport.UDP)},
+        Transport.UDP: {port: _join(_udp(sweep, unsendable, port), server) for port in plan.ports(Transport.UDP)},
     }
 
 
@@ -38,10 +45,12 @@ def _tcp(tcp: Mapping[int, Observation], port: int) -> Observation:
     return tcp.get(port) or Observation(Transport.TCP, port)
 
 
-def _udp(sweep: Sweep | None, port: int) -> Observation:
+def _udp(sweep: Sweep | None, unsendable: Mapping[int, str], port: int) -> Observation:
     if not sweep or not sweep.sent.get(port):
         return Observation(Transport.UDP, port)
     answered = sweep.answered[port]
+    if port in unsendable and not answered:
+        return Observation(Transport.UDP, port, unsendable=unsendable[port])
     reply = Reply.PROOF if answered else Reply.NOTHING
     return Observation(Transport.UDP, port, sweep.sent[port], reply, answered=answered)
 

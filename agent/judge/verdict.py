@@ -56,7 +56,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     if not conditions.control:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
     if not seen.sent:
-        return Cause(State.UNKNOWN, reason=Reason.ABORTED)  # the check ended before this port's turn
+        # Never its turn, or not let out: either way the check did not get to this port.
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=seen.unsendable)
     if seen.redirected_to:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
     if seen.transport is Transport.TCP:

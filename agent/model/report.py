@@ -89,7 +89,7 @@ class Finding:
     by: str | None = None
     reason: Reason | None = None
     owner: str | None = None
-    shown: str | None = None  # what an intercepted port showed of itself
+    shown: str | None = None  # what an intercepted port showed of itself, or what kept an unknown one from being sent
     evidence: Evidence = Evidence()
 
 

@@ -76,6 +76,9 @@ class Channel:
                 raise ControlLost
             for ports, value in page.rows:
                 found.update(dict.fromkeys(ports, value))
+            if page.next is not None and page.next <= start:
+                self.lost = True
+                raise ControlLost
             start = page.next
         return found
 

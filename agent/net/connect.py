@@ -98,7 +98,7 @@ def _sleep(seconds: float) -> tuple[()]:
 def _start(target: Target, port: int) -> tuple[socket.socket | None, Attempt | None]:
     opened = socket.socket(target.family, socket.SOCK_STREAM)
     opened.setblocking(False)
-    icmp.want_senders(opened)
+    icmp.want_senders(opened, True)
     code = opened.connect_ex(target.at(port))
     if code in _PENDING:
         return opened, None
@@ -112,6 +112,7 @@ def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     by = icmp.sender(opened)
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if not code:
+        icmp.want_senders(opened, False)
         return Attempt(port, opened, Reply.MUTE)
     opened.close()
     if code in _TIMED_OUT:

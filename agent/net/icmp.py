@@ -19,10 +19,13 @@ HAS_SENDERS = sys.platform == "linux"
 
 if sys.platform == "linux":
 
-    def want_senders(opened: socket.socket) -> None:
-        """Have the kernel keep the ICMP errors for this socket."""
+    def want_senders(opened: socket.socket, want: bool) -> None:
+        """Have the kernel keep the ICMP errors for this socket, or no more.
+
+        While it does, an error ends a TCP connection that it would otherwise survive.
+        """
         try:
-            opened.setsockopt(*_RECVERR[socket.AddressFamily(opened.family)], 1)
+            opened.setsockopt(*_RECVERR[socket.AddressFamily(opened.family)], int(want))
         except OSError:  # then nobody is named
             pass
 
@@ -42,7 +45,7 @@ if sys.platform == "linux":
         return None
 else:
 
-    def want_senders(opened: socket.socket) -> None:
+    def want_senders(opened: socket.socket, want: bool) -> None:
         """Only Linux tells who sent an ICMP error."""
 
     def sender(opened: socket.socket) -> str | None:

@@ -53,6 +53,9 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
     """Up to three connects, until one brings our server's proof; the most telling of their outcomes."""
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0)
     for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
+        if attempt.local:
+            seen = replace(seen, unsendable=attempt.local)
+            continue
         answer = _Answer(attempt.reply)
         if attempt.socket:
             with attempt.socket:

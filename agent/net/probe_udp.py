@@ -33,7 +33,7 @@ class Prober:
         self._sockets: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._under_way: dict[bytes, Probe] = {}
-        self.unsendable: str | None = None  # what this machine's own network said to a probe
+        self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
 
     def run(self, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """Probe until the sweep is done or the control channel is lost."""
@@ -75,7 +75,7 @@ class Prober:
             if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
                 self._send_again(opened, data, to)
             else:
-                self.unsendable = error.strerror or str(error)
+                self.unsendable[probe.port] = error.strerror or str(error)
 
     def _send_again(self, opened: socket.socket, data: bytes, to: tuple[object, ...]) -> None:
         try:

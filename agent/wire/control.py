@@ -151,7 +151,20 @@ def _decode_hello(value: Fields) -> Hello:
     return Hello(protocol, program, family)
 
 
-def _decode_welcome(value: Fields) -> Welcome:
+def version_refusal(server: int, server_program: str, client: int, client_program: str) -> Refusal:
+    """What both sides say when they speak different protocols."""
+    return Refusal(
+        "version",
+        f"the server speaks protocol {server} (pnmcheck {server_program[:40]}), "
+        f"the client speaks protocol {client} (pnmcheck {client_program[:40]})",
+        "use the same pnmcheck.pyz on both sides",
+    )
+
+
+def _decode_welcome(value: Fields) -> Welcome | Refusal:
+    protocol, program = value.integer("protocol", 0, _MAX_COUNT), value.text("program")
+    if protocol != PROTOCOL:
+        return version_refusal(protocol, program, PROTOCOL, "of this side")
     plan = value.object("plan")
     requirements = plan.list("requirements", _decode_requirement, MAX_REQUIREMENTS)
     for transport in Transport:
@@ -159,8 +172,8 @@ def _decode_welcome(value: Fields) -> Welcome:
         if any(before.overlaps(after) for before, after in zip(ranges, ranges[1:])):
             raise FieldError("a plan that names a port twice")
     return Welcome(
-        value.integer("protocol", 0, _MAX_COUNT),
-        value.text("program"),
+        protocol,
+        program,
         _matching(_SESSION, value.text("session")),
         _matching(_SECRET, value.text("secret")),
         Plan(plan.text("name"), requirements),
@@ -186,8 +199,10 @@ def _decode_rows(value: Fields) -> Rows:
     ends = [port for ports, _ in rows for port in (ports.first, ports.last)]
     if ends != sorted(ends):
         raise FieldError("rows that do not ascend")
-    least = ends[-1] + 1 if ends else LOWEST
-    return Rows(rows, value.optional("next", lambda key: value.integer(key, least, HIGHEST)))
+    following = value.optional("next", lambda key: value.integer(key, LOWEST, HIGHEST))
+    if following is not None and (len(rows) < MAX_ROWS or following <= ends[-1]):
+        raise FieldError("a next page behind one that is not full, or that does not ascend")
+    return Rows(rows, following)
 
 
 def _decode_row(row: object) -> tuple[PortRange, int | str]:
