@@ -19,6 +19,12 @@ HELLO_SECONDS = 10.0
 # The longest silence within a check is a pass over the ports that are left; twice that and a stalled path.
 IDLE_SECONDS = 120.0
 
+_OWN_CLIENT = "use pnmcheck's own client"
+_NO_HELLO = control.Refusal("order", "the client asked before it said hello", _OWN_CLIENT)
+_NO_QUESTION = control.Refusal("order", "the client sent what only a server says", _OWN_CLIENT)
+_LONG_REPORT = control.Refusal("report", "the client's report is too long", _OWN_CLIENT)
+_CROWDED = control.Refusal("crowded", f"{MAX_SESSIONS} checks are running already", "try again in a minute")
+
 
 class Conversation:
     """One TCP connection, TLS taken off: bytes in, bytes out. `closing` says that nothing more will be said."""
@@ -98,9 +104,7 @@ class Conversation:
             return self._welcome(message)
         session = self._session
         if session is None:
-            return self._refuse(
-                control.Refusal("order", "The client asked before it said hello", "use pnmcheck's own client")
-            )
+            return self._refuse(_NO_HELLO)
         if isinstance(message, control.Ask):
             return self._desk.rows(session, message)
         if isinstance(message, control.ReportPart):
@@ -108,9 +112,7 @@ class Conversation:
         if isinstance(message, control.Bye):
             self.closing = session.finished = True
             return control.Bye()
-        return self._refuse(
-            control.Refusal("order", "The client sent what only a server says", "use pnmcheck's own client")
-        )
+        return self._refuse(_NO_QUESTION)
 
     def _welcome(self, hello: control.Hello) -> control.Message:
         if hello.protocol != control.PROTOCOL:
@@ -118,9 +120,7 @@ class Conversation:
             return self._refuse(control.version_refusal(*mine, hello.protocol, hello.program))
         session = self._desk.open(self._client[0], hello.family)
         if session is None:
-            return self._refuse(
-                control.Refusal("crowded", f"{MAX_SESSIONS} checks are running", "try again in a minute")
-            )
+            return self._refuse(_CROWDED)
         self._session = session
         key = session.key.decode()
         return control.Welcome(control.PROTOCOL, self._desk.program, session.id, key, self._desk.plan, self._desk.tls)
@@ -129,15 +129,13 @@ class Conversation:
         session.report.append(part.text)
         session.report_size += len(part.text) + 1  # an empty part takes memory too
         if session.report_size > control.MAX_REPORT:
-            return self._refuse(
-                control.Refusal("report", "The client's report is too long", "use pnmcheck's own client")
-            )
+            return self._refuse(_LONG_REPORT)
         if part.last:
             try:
                 report = reports.from_json("".join(session.report))
             except FieldError as error:
                 return self._refuse(
-                    control.Refusal("report", f"The client's report cannot be read: {error}", "use the same version")
+                    control.Refusal("report", f"the client's report cannot be read: {error}", "use the same version")
                 )
             session.report.clear()
             session.finished = True
@@ -148,6 +146,3 @@ class Conversation:
         self.closing = True
         self._desk.events.append(Refused(self._client[0], Problem(refusal.code, refusal.message, refusal.hint)))
         return refusal
-
-    def _refuse_because(self, code: str, message: str, hint: str) -> control.Refusal:
-        return self._refuse(control.Refusal(code, message, hint))
