@@ -81,7 +81,7 @@ class _Check:
     def __init__(self, options: Options, tell: Tell) -> None:
         self._options, self._tell = options, tell
         self._started, self._begun = time.time(), time.perf_counter()
-        self._plan = ""
+        self._plan, self._everywhere = "", False
         self._channels: list[Channel] = []
         self._targets: list[Target] = []
         self._checked: dict[Target, AddressReport] = {}
@@ -117,7 +117,8 @@ class _Check:
                 without[target] = error
             if self._aborted:
                 return
-        through = next(iter(self._checked), None)
+        # A server that listens on one address alone would make its others look blocked.
+        through = next(iter(self._checked), None) if self._everywhere else None
         for target, trouble in without.items():
             nothing = _unchecked(target, problem(trouble))
             if through is None or trouble.code not in NOBODY_THERE:
@@ -137,7 +138,7 @@ class _Check:
         ports = (self._options.control,) if self._options.control else CONTROL_PORTS
         channel = open_channel(through, self._options.host, ports, __version__, _family(target))
         self._channels.append(channel)
-        self._plan = channel.welcome.plan.name
+        self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.everywhere
         one = _AddressCheck(target, through, self._options.host, channel, self._tell)
         self._checked[target] = one.run()
         self._aborted = one.aborted

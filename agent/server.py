@@ -47,7 +47,7 @@ class Server:
         self._options, self._tell = options, tell
         pem = make_certificate()
         self._tls = tls.server_tls(pem) if pem else None
-        self._desk = Desk(options.plan, __version__, self._tls is not None, os.urandom)
+        self._desk = Desk(options.plan, __version__, self._tls is not None, options.bind is None, os.urandom)
         self._loop = Loop(self._desk, self._tls)
         self._untaken: tuple[Untaken, ...] = ()
         self._tried = 0.0
@@ -85,7 +85,8 @@ class Server:
         self._desk.untested = self._holdings.untested
         self._untaken = self._holdings.untaken()
         bind = self._options.bind
-        own = [bind] if bind else [one for one in map(addresses.outgoing_address, self._holdings.families) if one]
+        outgoing = [one for one in map(addresses.outgoing_address, self._holdings.families) if one]
+        own = [bind] if bind and not bind.is_unspecified else outgoing
         self._tell(Listening(
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
             self._options.seconds,

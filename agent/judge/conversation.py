@@ -122,8 +122,8 @@ class Conversation:
         if session is None:
             return self._refuse(_CROWDED)
         self._session = session
-        key = session.key.decode()
-        return control.Welcome(control.PROTOCOL, self._desk.program, session.id, key, self._desk.plan, self._desk.tls)
+        desk, key = self._desk, session.key.decode()
+        return control.Welcome(control.PROTOCOL, desk.program, session.id, key, desk.plan, desk.tls, desk.everywhere)
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:
         session.report.append(part.text)

@@ -44,8 +44,9 @@ Untested = Mapping[Transport, Mapping[int, Reason]]
 class Desk:
     """All sessions of one server. `draw` gives random bytes; `untested` may be replaced while sessions run."""
 
-    def __init__(self, plan: Plan, program: str, tls: bool, draw: Callable[[int], bytes]) -> None:
-        self.plan, self.program, self.tls = plan, program, tls
+    def __init__(self, plan: Plan, program: str, tls: bool, everywhere: bool, draw: Callable[[int], bytes]) -> None:
+        self.plan, self.program = plan, program
+        self.tls, self.everywhere = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}

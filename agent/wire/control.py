@@ -62,6 +62,7 @@ class Welcome:
     secret: str
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
+    everywhere: bool  # it listens on every address of its machine
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
         _matching(_SECRET, value.text("secret")),
         Plan(plan.text("name"), requirements),
         value.boolean("tls"),
+        value.boolean("everywhere"),
     )
 
 
