@@ -5,6 +5,7 @@ Nothing here leaves the machine: a namespace has no way out but the cable, and a
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -13,11 +14,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
+from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
 
 import pytest
 
@@ -27,17 +27,28 @@ STATUS = {"pass": 0, "fail": 1, "inconclusive": 3}
 INTERRUPTED = 130
 
 # From the room that is kept for documentation (RFC 5737, RFC 3849): by mistake they lead nowhere either.
-CLIENT_IPV4, SERVER_IPV4, SECOND_IPV4 = "198.51.100.2", "198.51.100.1", "198.51.100.3"
-CLIENT_IPV6, SERVER_IPV6 = "2001:db8:1::2", "2001:db8:1::1"
+CLIENT, SERVER = ("198.51.100.2", "2001:db8:1::2"), ("198.51.100.1", "2001:db8:1::1")
+FAR_CLIENT, ROUTER_OUTSIDE, ROUTER_INSIDE = (
+    ("203.0.113.2", "2001:db8:2::2"),
+    ("203.0.113.1", "2001:db8:2::1"),
+    ("198.51.100.254", "2001:db8:1::fe"),
+)
 INTERFACE = "eth0"
 
+# So many networks at a time keep two cores busy; with more, the programs under test would wait for each other.
+SIDE_BY_SIDE = 10
+
 _numbers = itertools.count(1)
+_making = threading.Lock()
+_S = TypeVar("_S")
 _T = TypeVar("_T")
-_JSON = json.JSONDecoder(parse_constant=lambda constant: _not_json(constant))
 
 
 def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_not_json)
 
 
 def need(*tools: str) -> None:
@@ -63,6 +74,22 @@ def until(condition: Callable[[], _T], timeout: float, what: str) -> _T:
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def side_by_side(request: pytest.FixtureRequest, run: Callable[[_S], _T]) -> Iterator[Callable[[_S], _T]]:
+    """Run the scenarios that were chosen of a module's table at a time, since they mostly wait; gives their results.
+
+    They are the values of the parameter `scenario`.
+    """
+    specs = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
+    chosen = [spec.params["scenario"] for spec in specs if spec and "scenario" in spec.params]
+    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        running = {one: pool.submit(run, one) for one in chosen}
+        try:
+            yield lambda scenario: running[scenario].result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 class Host:
     """One network namespace."""
 
@@ -81,8 +108,8 @@ class Host:
     def run(self, argv: Sequence[str | Path], timeout: float = 60, **kw: Any) -> subprocess.CompletedProcess[str]:
         """Run a program here to its end."""
         feed = {} if "input" in kw else {"stdin": subprocess.DEVNULL}
-        kw = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "check": False, **feed, **kw}
-        return subprocess.run(self.command(argv), timeout=timeout, **kw)
+        kw = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", **feed, **kw}
+        return subprocess.run(self.command(argv), timeout=timeout, check=False, **kw)
 
     def must(self, *argv: str | Path, **kw: Any) -> str:
         """Run a program that has to succeed; its output."""
@@ -113,6 +140,10 @@ class Host:
         """Wait until the rules with a `counter` have seen so many packets."""
         until(lambda: self.counted() >= packets, timeout, f"{packets} packets at the rules of {self.name}")
 
+    def sysctl(self, name: str, value: int) -> None:
+        """Set one of the kernel's values, which this host has of its own."""
+        self.must("tee", f"/proc/sys/{name.replace('.', '/')}", input=str(value))
+
     def knows(self, names: Mapping[str, Sequence[str]]) -> None:
         """What names there are for programs that start here from now on."""
         lines = [f"{address} {name}\n" for name, addresses in names.items() for address in addresses]
@@ -125,38 +156,62 @@ def _settings(name: str) -> Path:
 
 
 class Lab(NamedTuple):
-    """Two hosts with a cable between them."""
+    """Two hosts and the cable between them, or the router."""
 
     client: Host
     server: Host
+    router: Host | None = None
 
 
 @contextlib.contextmanager
-def lab() -> Iterator[Lab]:
+def lab(routed: bool = False) -> Iterator[Lab]:
     """A network of its own."""
     need("ip", "nft")
     number = f"pnmcheck-{os.getpid()}-{next(_numbers)}"
-    made = Lab(Host(f"{number}-c", CLIENT_IPV4, CLIENT_IPV6), Host(f"{number}-s", SERVER_IPV4, SERVER_IPV6))
+    client = Host(f"{number}-client", *(FAR_CLIENT if routed else CLIENT))
+    host = Host(f"{number}-server", *SERVER)
+    router = Host(f"{number}-router", *ROUTER_OUTSIDE) if routed else None
+    made = Lab(client, host, router)
+    hosts = [one for one in made if one]
     try:
-        for host in made:
-            _ip("netns", "add", host.name)
-            _settings(host.name).mkdir(parents=True)
-            # Whoever asks for a name that is in no file is refused at once, by this very machine.
-            (_settings(host.name) / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="ascii")
-            host.knows({})
-        ends = [("name", INTERFACE, "netns", host.name) for host in made]
-        _ip("link", "add", *ends[0], "type", "veth", "peer", *ends[1])
-        for host in made:
-            # No duplicate address detection: an address would be of no use for a second or two.
-            host.must("sysctl", "-q", "-w", f"net.ipv6.conf.{INTERFACE}.accept_dad=0")
-            _ip("-n", host.name, "address", "add", f"{host.ipv4}/24", "dev", INTERFACE)
-            _ip("-n", host.name, "address", "add", f"{host.ipv6}/64", "dev", INTERFACE, "nodad")
-            for interface in ("lo", INTERFACE):
-                _ip("-n", host.name, "link", "set", interface, "up")
+        with _making:
+            for one in hosts:
+                _add(one)
+        if router:
+            _join((client, INTERFACE, FAR_CLIENT), (router, "outside", ROUTER_OUTSIDE))
+            _join((router, "inside", ROUTER_INSIDE), (host, INTERFACE, SERVER))
+            router.sysctl("net.ipv4.ip_forward", 1)
+            router.sysctl("net.ipv6.conf.all.forwarding", 1)
+            for one, ways in ((client, ROUTER_OUTSIDE), (host, ROUTER_INSIDE)):
+                for way in ways:
+                    _ip("-n", one.name, "route", "add", "default", "via", way)
+        else:
+            _join((client, INTERFACE, CLIENT), (host, INTERFACE, SERVER))
         yield made
     finally:
-        for host in made:
-            _remove(host)
+        for one in hosts:
+            _remove(one)
+
+
+def _add(host: Host) -> None:
+    _ip("netns", "add", host.name)
+    _settings(host.name).mkdir(parents=True)
+    # Whoever asks for a name that is in no file is refused at once, by this very machine.
+    (_settings(host.name) / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="ascii")
+    host.knows({})
+    _ip("-n", host.name, "link", "set", "lo", "up")
+
+
+def _join(*ends: tuple[Host, str, tuple[str, str]]) -> None:
+    """A cable between two interfaces."""
+    here, there = (("name", interface, "netns", host.name) for host, interface, _ in ends)
+    _ip("link", "add", *here, "type", "veth", "peer", *there)
+    for host, interface, (ipv4, ipv6) in ends:
+        # No duplicate address detection: an address would be of no use for a second or two.
+        host.sysctl(f"net.ipv6.conf.{interface}.accept_dad", 0)
+        _ip("-n", host.name, "address", "add", f"{ipv4}/24", "dev", interface)
+        _ip("-n", host.name, "address", "add", f"{ipv6}/64", "dev", interface, "nodad")
+        _ip("-n", host.name, "link", "set", interface, "up")
 
 
 def _ip(*arguments: str) -> None:
@@ -176,24 +231,33 @@ def _remove(host: Host) -> None:
 class Server:
     """A running `server --json`."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
-        self.process, self._errors = process, errors
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
         self.events: list[dict[str, Any]] = []
+        self.stderr = ""
         self._news = threading.Condition()
         self._ended = False
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._readers = [threading.Thread(target=one, daemon=True) for one in (self._read_events, self._read_errors)]
+        for reader in self._readers:
+            reader.start()
 
-    def _read(self) -> None:
+    def _read_events(self) -> None:
         assert self.process.stdout
-        for line in self.process.stdout:
-            event = _JSON.decode(line)
+        try:
+            for line in self.process.stdout:
+                event = _JSON.decode(line)
+                with self._news:
+                    self.events.append(event)
+                    self._news.notify_all()
+        finally:
             with self._news:
-                self.events.append(event)
+                self._ended = True
                 self._news.notify_all()
-        with self._news:
-            self._ended = True
-            self._news.notify_all()
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.stderr += line
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The events of one name so far."""
@@ -205,23 +269,21 @@ class Server:
         with self._news:
             self._news.wait_for(lambda: self._ended or len(self.of(event)) >= number, timeout)
             found = self.of(event)
-            assert len(found) >= number, f"no {event} event {number}: {self.events} {self.stderr}"
-            return found[number - 1]
+        if len(found) < number:
+            self._readers[1].join(1)
+            pytest.fail(f"no {event} event {number}: {self.events} {self.stderr}")
+        return found[number - 1]
 
     @property
     def listening(self) -> dict[str, Any]:
         """What the server said first."""
         return self.wait_for("listening")
 
-    @property
-    def stderr(self) -> str:
-        """What the server has written to stderr so far."""
-        return Path(self._errors.name).read_text(encoding="utf-8")
-
     def wait(self, timeout: float = 20) -> int:
         """The exit status, once it ends by itself."""
         status = self.process.wait(timeout)
-        self._reader.join(timeout)
+        for reader in self._readers:
+            reader.join(timeout)
         return status
 
     def stop(self, number: int = signal.SIGINT, timeout: float = 10) -> int:
@@ -241,26 +303,54 @@ def server(
     prefix: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server that a client may start with. `prefix` is a command that runs it, `env` is added to what there is."""
-    with tempfile.NamedTemporaryFile("w+", encoding="utf-8") as errors:
-        process = host.popen(
-            [*prefix, python, archive, "server", "--json", *args],
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={**os.environ, **(env or {})},
-            preexec_fn=preexec,
-        )
-        started = Server(process, errors)
+    with host.popen(
+        [*prefix, python, archive, "server", "--json", *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **(env or {})},
+        preexec_fn=preexec,
+    ) as process:
+        started = Server(process)
         try:
             started.wait_for("listening")
             yield started
             if process.poll() is None:
                 started.stop()
-            assert "Traceback" not in started.stderr
+            assert "Traceback" not in started.stderr, started.stderr
         finally:
             process.kill()
             started.wait()
+
+
+@contextlib.contextmanager
+def program(host: Host, code: str, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python program of a few lines that has said one line on stdout: it is ready."""
+    with host.popen([sys.executable, "-c", code, *args], stdout=subprocess.PIPE) as process:
+        try:
             assert process.stdout
-            process.stdout.close()
+            assert process.stdout.readline(), f"it did not come up:\n{code}"
+            yield process
+        finally:
+            process.kill()
+
+
+_HOLDER = """
+import signal, socket, sys
+held = []
+for transport, port in zip(sys.argv[1::2], sys.argv[2::2]):
+    held.append(socket.socket(socket.AF_INET6, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM))
+    held[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    held[-1].bind(("::", int(port)))
+    if transport == "tcp":
+        held[-1].listen()
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def hold(host: Host, taken: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """A program that holds ports, such as `tcp 80,443 udp 50000`, and says nothing to whoever comes."""
+    return program(host, _HOLDER, *(str(word) for port in ports(taken) for word in port))
 
 
 class Check(NamedTuple):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # python-win ARGUMENT ...   Windows' CPython under Wine, with this shell's folder, input and output
-# python-win-stop           ends the Wine that a call leaves running
+# python-win-stop           ends the Wine that a call leaves running, and removes its prefix
 #   PYWIN=3.13       which Python
 #   PYWIN_KEEP=300   seconds that a Wine stays, so that the next call starts in 0.1 s; with 0 each call takes a
 #                    second, and holds its output open a second longer
@@ -18,9 +18,9 @@ if [ "$(basename "$0")" = python-win-stop ]; then
     for WINEPREFIX in "$root/prefixes/$namespace" "$root/prefixes/$namespace-plain"; do
         [ -d "$WINEPREFIX" ] || continue
         export WINEPREFIX
-        rm -f "$WINEPREFIX/keeper"
         /usr/lib/wine/wineserver64 -k || true # nothing runs
         /usr/lib/wine/wineserver64 -w
+        rm -r "$WINEPREFIX" # the disk behind it is the common one, and stays
     done
     exit 0
 fi

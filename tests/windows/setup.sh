@@ -78,7 +78,7 @@ make_python() {
 </assembly>
 XML
     touch "$root/$version.ready"
-    if ! PYWIN=$version "$root/python-win" -c 'import ssl, sys; print(sys.version, ssl.OPENSSL_VERSION)'; then
+    if ! PYWIN=$version PYWIN_KEEP=0 "$root/python-win" -c 'import ssl, sys; print(sys.version, ssl.OPENSSL_VERSION)'; then
         rm "$root/$version.ready"
         die "Windows' Python $version does not start"
     fi
@@ -100,6 +100,7 @@ make_missing() {
     for version in "$@"; do
         [ -e "$root/$version.ready" ] || make_python "$version"
     done
+    "$root/python-win-stop"
     exec 9>&-
 }
 

@@ -1,0 +1,253 @@
+"""Connections to the server, driven by bytes: whatever comes in, in whatever pieces."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Callable, Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.judge.conversation import HELLO_SECONDS, IDLE_SECONDS, Conversation
+from agent.judge.desk import MAX_SESSIONS, Desk
+from agent.model import report as reports
+from agent.model.address import Family
+from agent.model.notice import Lost, Refused, Reported, Started
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
+from agent.model.report import Report, Verdict
+from agent.wire import control, framing, http_proof, stun
+from agent.wire.control import About, Ask, Bye, Hello, Received, Refusal, ReportPart, Rows, Welcome
+from tests.judge.test_desk import CLIENT, PLAN, TRANSACTION, make_desk, make_session, probe
+from tests.model.values import ANY
+
+HELLO = Hello(control.PROTOCOL, "0.1.0", Family.IPV4)
+REPORT = Report("0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "mine", Verdict.PASS)
+
+
+def talk(desk: Desk, port: int = 80) -> Conversation:
+    return Conversation(desk, (CLIENT, 40000), port, now=0.0)
+
+
+def lines(*messages: control.Message) -> bytes:
+    return b"".join(map(control.encode, messages))
+
+
+def answers(sent: bytes) -> list[control.Message]:
+    return list(map(control.decode, sent.splitlines()))
+
+
+def say(conversation: Conversation, *messages: control.Message) -> list[control.Message]:
+    return answers(conversation.receive(lines(*messages), 1.0))
+
+
+def begun(desk: Desk) -> Conversation:
+    conversation = talk(desk)
+    say(conversation, HELLO)
+    desk.take_events()
+    return conversation
+
+
+def byte_by_byte(conversation: Conversation, data: bytes) -> bytes:
+    """What is sent until the conversation ends."""
+    sent = b""
+    for at in range(len(data)):
+        if not conversation.closing:
+            sent += conversation.receive(data[at : at + 1], 1.0)
+    return sent
+
+
+WAYS: list[Callable[[Conversation, bytes], bytes]] = [lambda one, data: one.receive(data, 1.0), byte_by_byte]
+ways = pytest.mark.parametrize("receive", WAYS, ids=["whole", "byte by byte"])
+
+
+@ways
+def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    (welcome,) = answers(receive(conversation, lines(HELLO)))
+    (session,) = desk.sessions.values()
+    assert welcome == Welcome(
+        control.PROTOCOL, "0.1.0", session.id, session.key.decode(), PLAN, tls=True, everywhere=True
+    )
+    assert conversation.has_session
+    desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)
+    rows = answers(receive(conversation, lines(Ask(About.SIGHTINGS, Transport.UDP, 1))))
+    assert rows == [Rows(((PortRange(50000, 50000), 1),), None)]
+    text = reports.dumps(REPORT)
+    for part in (ReportPart(text[:50], last=False), ReportPart(text[50:], last=True)):
+        assert answers(receive(conversation, lines(part))) == [Received()]
+        assert not conversation.closing
+    assert answers(receive(conversation, lines(Bye()))) == [Bye()]
+    assert conversation.closing
+    conversation.closed()
+    assert desk.take_events() == [Started(CLIENT), Reported(CLIENT, REPORT)]
+    assert desk.sessions == {}
+
+
+def test_a_session_ends_with_its_connection() -> None:
+    desk = make_desk()
+    conversation = begun(desk)
+    conversation.closed()
+    conversation.closed()
+    assert desk.sessions == {}
+    assert desk.take_events() == [Lost(CLIENT)]
+    talk(desk).closed()
+    assert desk.take_events() == []
+
+
+def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
+    conversation = talk(make_desk())
+    assert conversation.deadline == HELLO_SECONDS
+    conversation.receive(lines(HELLO)[:-1], 5.0)
+    assert conversation.deadline == HELLO_SECONDS
+    conversation.receive(b"\n", 6.0)
+    assert conversation.deadline == 6.0 + IDLE_SECONDS
+
+
+REPORT_TEXT = reports.dumps(REPORT)
+
+
+@pytest.mark.parametrize(
+    ("start", "message", "code"),
+    [
+        ([], Hello(2, "7.0", Family.IPV4), "version"),
+        ([], Ask(About.SIGHTINGS, Transport.UDP, 1), "order"),
+        ([], Bye(), "order"),
+        ([HELLO], HELLO, "order"),
+        ([HELLO], Received(), "order"),
+        ([HELLO], ReportPart("no report", last=True), "report"),
+        ([HELLO], ReportPart(REPORT_TEXT.replace("/1", "/2"), last=True), "report"),
+    ],
+)
+def test_a_refusal_is_told_on_both_sides_and_ends_it(
+    start: list[control.Message], message: control.Message, code: str
+) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    refusal = say(conversation, *start, message, Ask(About.SIGHTINGS, Transport.UDP, 1))[-1]
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, bool(refusal.message), bool(refusal.hint)) == (code, True, True)
+    assert conversation.closing
+    event = desk.take_events()[-1]
+    assert isinstance(event, Refused)
+    assert (event.client, vars(event.problem)) == (CLIENT, vars(refusal))
+
+
+def test_more_checks_than_there_is_room_for() -> None:
+    desk = make_desk()
+    for _ in range(MAX_SESSIONS):
+        make_session(desk)
+    (refusal,) = say(talk(desk), HELLO)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "crowded"
+    assert len(desk.sessions) == MAX_SESSIONS
+
+
+@pytest.mark.parametrize("text", ["x" * control.MAX_PART, ""])
+def test_a_report_too_long_is_refused_however_small_its_parts(text: str) -> None:
+    conversation = begun(make_desk())
+    part = lines(ReportPart(text, last=False)) * 1000
+    received = 0
+    while not conversation.closing:
+        received += len(conversation.receive(part, 1.0).splitlines())
+        assert received * (len(text) + 1) <= control.MAX_REPORT + len(part)
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 20, b"ssh", b"{}\n", b"{" + bytes(framing.MAX_LINE), b"\0\xff\xff", b"\n"])
+def test_junk_is_answered_with_the_end(junk: bytes) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    assert conversation.receive(junk, 1.0) == b""
+    assert conversation.closing
+    assert desk.take_events() == []
+
+
+def test_tls_that_nobody_took_off_gets_an_alert() -> None:
+    conversation = talk(make_desk())
+    alert = conversation.receive(bytes.fromhex("160301020001"), 1.0)
+    assert (alert[0], alert[5]) == (0x15, 2)  # RFC 8446, section 6: an alert, and a fatal one
+    assert int.from_bytes(alert[3:5], "big") == len(alert) - 5
+    assert conversation.closing
+
+
+def acme(desk: Desk, port: int) -> tuple[bytes, str]:
+    """A request for a proof, and the proof."""
+    session = make_session(desk)
+    token = http_proof.make_token(session.id, port, "0" * 16, session.key)
+    return http_proof.encode_request("meet.example.com", token), http_proof.proof(token, b"DER", session.key)
+
+
+@ways
+def test_http_for_a_clients_token(receive: Callable[[Conversation, bytes], bytes]) -> None:
+    desk = make_desk()
+    request, proof = acme(desk, 80)
+    conversation = talk(desk, 80)
+    conversation.certificate = b"DER"
+    assert receive(conversation, request) == http_proof.encode_answer(proof)
+    assert conversation.closing
+
+
+@ways
+@pytest.mark.parametrize("fault", ["another page", "another port", "another method", "no end"])
+def test_http_for_strangers_is_a_404(receive: Callable[[Conversation, bytes], bytes], fault: str) -> None:
+    desk = make_desk()
+    request = {
+        "another page": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "another port": acme(desk, 81)[0],
+        "another method": b"POST" + acme(desk, 80)[0][3:],
+        "no end": b"GET /" + b"x" * (http_proof.MAX_REQUEST + 1),
+    }[fault]
+    conversation = talk(desk, 80)
+    assert receive(conversation, request).startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert conversation.closing
+
+
+@ways
+def test_framed_stun_is_answered_frame_by_frame(receive: Callable[[Conversation, bytes], bytes]) -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    conversation = talk(desk, 80)
+    sent = receive(
+        conversation, framing.frame(probe(session, 80)) + framing.frame(b"") + framing.frame(probe(session, 80))
+    )
+    packets = framing.Frames(stun.MAX_BYTES).feed(sent)
+    assert [stun.proves(packet, TRANSACTION, session.key) for packet in packets] == [True, True]
+    assert not conversation.closing
+    assert receive(conversation, framing.frame(probe(session, 81))) == b""
+
+
+def test_many_questions_in_one_piece_do_not_pile_up_answers() -> None:
+    # The client asks and waits; who does not would keep the server busy for seconds with one piece.
+    desk = make_desk()
+    conversation = begun(desk)
+    (session,) = desk.sessions.values()
+    session.sightings[Transport.UDP].update({port: 1 for port in range(50000, 51000, 2)})
+    ask = lines(Ask(About.SIGHTINGS, Transport.UDP, 1))
+    sent = conversation.receive(ask * (framing.MAX_LINE // len(ask)), 1.0)
+    assert len(sent) <= 4 * framing.MAX_LINE
+
+
+@st.composite
+def speeches(draw: st.DrawFn) -> Iterable[bytes]:
+    session = st.sampled_from(
+        [HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), ReportPart("{", False), Bye(), Received()]
+    )
+    said = st.one_of(session.map(control.encode), st.just(framing.frame(bytes(20))), st.just(b"GET / HTTP/1.1\r\n"),
+                     st.binary(min_size=1, max_size=10))  # fmt: skip
+    return draw(st.lists(said, min_size=1, max_size=6))
+
+
+@ANY
+@given(speeches())
+def test_nothing_that_is_said_raises_or_leaves_a_session_behind(pieces: Iterable[bytes]) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    for piece in pieces:
+        if not conversation.closing:
+            conversation.receive(piece, 1.0)
+    conversation.closed()
+    assert desk.sessions == {}
+    json.dumps([str(event) for event in desk.take_events()])

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import ipaddress
+import random
+from typing import Callable
+
+import pytest
+
+from agent.judge.desk import ANSWERS_PER_PORT, MAX_SESSIONS, Desk, Session
+from agent.model.address import Family
+from agent.model.notice import Lost, Started
+from agent.model.observation import Reason
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
+from agent.wire import http_proof, stun
+from agent.wire.control import MAX_ROWS, About, Ask
+from agent.wire.http_proof import Token
+
+TCP, UDP = Transport.TCP, Transport.UDP
+CLIENT, STRANGER = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::bad")
+SOURCE = (CLIENT, 40000)
+PLAN = Plan(
+    "mine",
+    (
+        Requirement(TCP, PortRange(80, 81), "web", Need.REQUIRED),
+        Requirement(UDP, PortRange(50000, 60000), "media", Need.REQUIRED),
+    ),
+)
+TRANSACTION = bytes(range(12))
+
+
+def make_desk(plan: Plan = PLAN) -> Desk:
+    return Desk(plan, "0.1.0", True, True, random.Random(1).randbytes)
+
+
+def make_session(desk: Desk) -> Session:
+    session = desk.open(CLIENT, Family.IPV4)
+    assert session
+    return session
+
+
+def probe(session: Session, port: int = 50000, key: bytes | None = None) -> bytes:
+    return stun.encode_request(stun.Request(session.id, TRANSACTION, port), key or session.key)
+
+
+@pytest.mark.parametrize(("transport", "port"), [(UDP, 50000), (UDP, 60000), (TCP, 80)])
+@pytest.mark.parametrize("client", [CLIENT, STRANGER])
+def test_a_probe_is_answered_with_a_proof_and_seen(
+    transport: Transport, port: int, client: ipaddress.IPv4Address
+) -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    request = probe(session, port)
+    for count in (1, 2):
+        answer = desk.probe(request, (client, 40000), transport, port)  # a NAT may give it another address
+        assert answer
+        assert stun.proves(answer, TRANSACTION, session.key)
+        assert stun.mapped_address(stun.decode(answer)) == (client, 40000)
+        assert len(answer) <= len(request)
+        assert session.sightings[transport] == {port: count}
+
+
+def shortest(session: Session) -> bytes:
+    """A probe that is shorter than its answer would be."""
+    attributes = [(stun.Attribute.USERNAME, session.id.encode()), (stun.Attribute.PRIORITY, (50000).to_bytes(4, "big"))]
+    return stun.encode(stun.Kind.REQUEST, TRANSACTION, attributes, session.key)
+
+
+UNPROVEN: dict[str, Callable[[Session], bytes]] = {
+    "nothing": lambda session: b"",
+    "noise": lambda session: bytes(92),
+    "a plain STUN request": lambda session: stun.HEADER.pack(1, 0, stun.MAGIC_COOKIE, TRANSACTION),
+    "an answer": lambda session: stun.encode_answer(TRANSACTION, CLIENT, 1, session.key),
+    "another's key": lambda session: probe(session, key=b"guess"),
+    "a flipped byte": lambda session: probe(session)[:-9] + bytes([probe(session)[-9] ^ 1]) + probe(session)[-8:],
+    "an unknown session": lambda session: probe(Session("f" * 16, session.key, CLIENT, Family.IPV4, 9)),
+    "no integrity": lambda session: stun.HEADER.pack(1, 20, stun.MAGIC_COOKIE, TRANSACTION) + probe(session)[20:40],
+    "a port outside the plan": lambda session: probe(session, 61000),
+    "a port of the other transport": lambda session: probe(session, 80),
+    "a port that no plan can have": lambda session: probe(session, 2**32 - 1),
+}
+
+
+@pytest.mark.parametrize("fault", UNPROVEN)
+def test_silence_for_strangers(fault: str) -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    assert desk.probe(UNPROVEN[fault](session), SOURCE, UDP, 50000) is None
+    assert not session.sightings[UDP]
+    assert desk.probe(probe(session), SOURCE, UDP, 50000)
+
+
+def test_an_answer_longer_than_its_probe_is_not_sent() -> None:
+    desk = make_desk()
+    request = shortest(make_session(desk))
+    assert desk.probe(request, (STRANGER, 1), UDP, 50000) is None  # IPv6 addresses are longer
+    assert desk.probe(request, SOURCE, UDP, 50000)
+
+
+def test_a_port_forwarded_to_another_is_seen_and_not_answered() -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    assert desk.probe(probe(session, 50001), SOURCE, UDP, 50002) is None
+    token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
+    assert desk.token(token, 81, b"") is None
+    assert session.sightings == {UDP: {50001: 1}, TCP: {80: 1}}
+    assert session.redirected == {UDP: {50001: 50002}, TCP: {80: 81}}
+
+
+def test_a_session_has_a_budget_of_answers() -> None:
+    plan = Plan("small", (Requirement(UDP, PortRange(7, 8), "media", Need.REQUIRED),))
+    desk = make_desk(plan)
+    session, other = make_session(desk), make_session(desk)
+    answers = [desk.probe(probe(session, 7), SOURCE, UDP, 7) for _ in range(2 * ANSWERS_PER_PORT + 5)]
+    assert sum(map(bool, answers)) == 2 * ANSWERS_PER_PORT
+    assert not any(answers[-5:])
+    assert session.sightings[UDP][7] == len(answers)
+    assert desk.probe(probe(other, 7), SOURCE, UDP, 7)
+
+
+def test_a_token_is_answered_with_a_proof_of_its_certificate() -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
+    assert desk.token(token, 80, b"DER") == http_proof.proof(token, b"DER", session.key)
+    assert session.sightings[TCP] == {80: 1}
+    for stranger in (Token("f" * 16, 80, token.nonce, token.mac), Token(session.id, 81, token.nonce, token.mac)):
+        assert desk.token(stranger, stranger.port, b"DER") is None
+    outside = http_proof.make_token(session.id, 82, "0" * 16, session.key)
+    assert desk.token(outside, 82, b"DER") is None
+    assert session.sightings[TCP] == {80: 1}
+
+
+def test_connections_count_for_the_sessions_from_that_address() -> None:
+    desk = make_desk()
+    mine, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
+    desk.connected(CLIENT, 80)
+    desk.connected(CLIENT, 80)
+    assert other
+    assert (mine.connections, other.connections) == ({80: 2}, {})
+
+
+def test_sessions_are_few_and_of_their_own() -> None:
+    desk = make_desk()
+    opened = [make_session(desk) for _ in range(MAX_SESSIONS)]
+    assert len({session.id for session in opened} | {session.key.decode() for session in opened}) == 2 * MAX_SESSIONS
+    assert desk.open(CLIENT, Family.IPV4) is None
+    desk.close(opened[0])
+    assert desk.probe(probe(opened[0]), SOURCE, UDP, 50000) is None
+    assert desk.open(CLIENT, Family.IPV4)
+
+
+def test_what_happened_is_told_once() -> None:
+    desk = make_desk()
+    lost, finished = make_session(desk), make_session(desk)
+    finished.finished = True
+    for session in (lost, finished):
+        desk.close(session)
+    assert desk.take_events() == [Started(CLIENT), Started(CLIENT), Lost(CLIENT)]
+    assert desk.take_events() == []
+
+
+def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:
+    """What a client is told after a redirected probe, two that came in, and a connect."""
+    desk = make_desk()
+    desk.untested = {
+        Family.IPV4: {UDP: {50005: Reason.BUSY, 50006: Reason.BUSY, 50007: Reason.LIMIT}},
+        Family.IPV6: {UDP: {60000: Reason.DENIED}},
+    }
+    session = make_session(desk)
+    for port in (50003, 50001, 50002, 50002):
+        desk.probe(probe(session, port), SOURCE, UDP, 50003)
+    desk.connected(CLIENT, 80)
+    page = desk.rows(session, Ask(about, transport, start))
+    assert page.next is None
+    return [(str(ports), value) for ports, value in page.rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (asked(About.SIGHTINGS), [("50001", 1), ("50002", 2), ("50003", 1)]),
+        (asked(About.SIGHTINGS, start=50002), [("50002", 2), ("50003", 1)]),
+        (asked(About.SIGHTINGS, TCP), []),
+        (asked(About.REDIRECTED), [("50001-50002", 50003)]),
+        (asked(About.CONNECTIONS, TCP), [("80", 1)]),
+        (asked(About.CONNECTIONS), []),
+        (asked(About.UNTESTED), [("50005-50006", "busy"), ("50007", "limit")]),
+        (asked(About.UNTESTED, TCP), []),
+    ],
+)
+def test_a_client_learns_of_its_own_probes_in_runs(
+    rows: list[tuple[str, int | str]], expected: list[tuple[str, int | str]]
+) -> None:
+    assert rows == expected
+
+
+@pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1, 2 * MAX_ROWS, 2 * MAX_ROWS + 1])
+def test_more_runs_than_a_page_holds_are_read_in_pages(count: int) -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    ports = range(50000, 50000 + 2 * count, 2)
+    session.sightings[UDP].update(dict.fromkeys(ports, 1))
+    read: list[int] = []
+    start: int | None = 1
+    pages = 0
+    while start:
+        page = desk.rows(session, Ask(About.SIGHTINGS, UDP, start))
+        assert len(page.rows) <= MAX_ROWS
+        read += [port for run, _ in page.rows for port in run]
+        start, pages = page.next, pages + 1
+    assert read == list(ports)
+    assert pages == -(-count // MAX_ROWS)
+
+
+def test_a_run_is_not_cut_by_a_page() -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    session.sightings[UDP].update({**dict.fromkeys(range(50000, 60001), 1), 55000: 2})
+    page = desk.rows(session, Ask(About.SIGHTINGS, UDP, 1))
+    assert [(str(run), value) for run, value in page.rows] == [("50000-54999", 1), ("55000", 2), ("55001-60000", 1)]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Sequence
+
+import pytest
+
+from agent.judge.pace import FLOOR_RATE, MIN_ROUND, SILENT_RATE, START_RATE, TOP_RATE, Pace
+
+ROUND, WAIT = 0.1, 0.05  # seconds
+
+
+def rates(shares: Sequence[float], judge: bool = True) -> list[float]:
+    """The rates after rounds of which these shares are answered."""
+    pace, now, found = Pace(0.0, ROUND, WAIT), 0.0, []
+    for share in shares:
+        sent = 0
+        while not pace.round_is_full:
+            now = max(now, pace.next_at())
+            allowed = pace.allowance(now)
+            sent += allowed
+            for _ in range(allowed):
+                pace.send(now)
+            now += 1e-6
+        for _ in range(round(share * sent)):
+            pace.answer(pace.round)
+        now += WAIT
+        pace.next_round(now, judge)
+        found.append(round(pace.rate))
+    return found
+
+
+FAST = [4 * START_RATE, TOP_RATE, TOP_RATE]
+
+
+@pytest.mark.parametrize(
+    ("fault", "shares", "expected"),
+    [
+        ("none", [1, 1, 1], FAST),
+        ("half of the ports are blocked", [0.5, 0.5, 0.5], FAST),
+        ("all but a few ports are blocked", [0.02, 0.02, 0.02], FAST),
+        ("chance, within what chance does", [0.5, 0.46, 0.5], FAST),
+        ("everything is blocked", [0, 0, 0], [SILENT_RATE] * 3),
+        ("a limit of 1,000 a second", [1, 0.25, 1, 1], [4000, 858, 944, 1038]),
+        ("a limit that gets narrower", [1, 0.25, 0.5, 1], [4000, 858, 368, 405]),
+        ("all is shut out at once", [1, 0, 0, 0], [4000, FLOOR_RATE, FLOOR_RATE, FLOOR_RATE]),
+    ],
+)
+def test_a_rate_that_the_share_of_answers_teaches(fault: str, shares: list[float], expected: list[float]) -> None:
+    assert rates(shares) == pytest.approx(expected, rel=0.02)
+
+
+def test_later_passes_keep_the_rate() -> None:
+    assert rates([1, 0.1, 1], judge=False) == [START_RATE] * 3
+
+
+def test_a_round_is_judged_only_when_its_answers_had_time_to_come() -> None:
+    pace = Pace(0.0, ROUND, WAIT)
+    for _ in range(MIN_ROUND):
+        pace.send(0.1)
+    pace.next_round(0.1, judge=True)
+    assert pace.rate == START_RATE
+    for _ in range(MIN_ROUND):
+        pace.answer(0)
+    pace.next_round(0.1 + WAIT, judge=True)
+    assert pace.rate == 4 * START_RATE
+
+
+def test_a_limit_is_blamed_once_and_not_for_rounds_sent_before_it_showed() -> None:
+    pace = Pace(0.0, ROUND, WAIT)
+    for number in range(3):  # sent one behind the other, before any of them is judged
+        for _ in range(MIN_ROUND):
+            pace.send(0.1 * number)
+            if number == 0 or _ % 4 == 0:
+                pace.answer(number)
+        pace.next_round(0.1 * number, judge=False)
+    pace.next_round(1.0, judge=True)
+    slowed = pace.rate
+    assert slowed == pytest.approx(0.85 * START_RATE / 4, rel=0.02)
+    assert not pace.climbing
+
+
+def test_probes_are_spread_over_their_round() -> None:
+    pace = Pace(0.0, ROUND, WAIT)
+    assert pace.allowance(0.0) == 1
+    pace.send(0.0)
+    assert pace.allowance(0.0) == 0
+    assert pace.next_at() == pytest.approx(1 / START_RATE)
+    assert pace.allowance(0.01) == 10
+    assert pace.allowance(10.0) == MIN_ROUND - 1
+    for _ in range(MIN_ROUND - 1):
+        pace.send(0.1)
+    assert pace.round_is_full
+    assert pace.allowance(10.0) == 0
+
+
+def test_it_climbs_until_the_top_or_a_limit() -> None:
+    pace = Pace(0.0, ROUND, WAIT)
+    assert pace.climbing
+    pace.rate = SILENT_RATE
+    assert not pace.climbing  # nothing has come back yet
+    pace.answer(0)
+    assert pace.climbing
+    pace.rate = TOP_RATE
+    assert not pace.climbing

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import Exit
+from agent.model import fields, report
+from agent.model.address import Family
+from agent.model.fields import FieldError
+from agent.model.observation import Reason
+from agent.model.plan import Need, Transport
+from agent.model.ports import PortRange
+from agent.model.report import (
+    AddressReport,
+    Advice,
+    Control,
+    Evidence,
+    Finding,
+    Loss,
+    Problem,
+    Report,
+    Rtt,
+    State,
+    Verdict,
+    Where,
+)
+from tests.model.values import ANY, FEW, REPORTS, gone_wrong
+
+
+def finding(first: int, last: int, state: State = State.OPEN, **rest: Any) -> Finding:
+    return Finding(Transport.UDP, PortRange(first, last), Need.REQUIRED, "WebRTC media", state, **rest)
+
+
+HOLE = finding(53000, 53999, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(4000, 0, 0, 0, 1e-12))
+REPORT = Report(
+    "0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "plugnmeet", Verdict.FAIL,
+    (
+        AddressReport(
+            "203.0.113.10", Family.IPV4, Verdict.FAIL, Control(443, True), Rtt(1.0, 2.0, 3.0), Loss(0.0, 0.01),
+            (finding(50000, 52999), HOLE, finding(54000, 60000)), (Advice(1, "Open them.", ("ufw allow 53000",)),),
+        ),
+    ),
+)  # fmt: skip
+
+# DESIGN.md, section 5; beside these, keys may be added.
+TOP = "schema version started elapsed_s host plan verdict addresses error"
+ADDRESS = "address family verdict control rtt_ms loss findings summary advice notes error"
+FINDING = "transport first last need purpose state where by reason owner shown evidence"
+
+
+def test_the_json_of_a_report_has_the_keys_of_its_schema() -> None:
+    made = report.to_json(REPORT)
+    (address,) = made["addresses"]
+    assert list(made) == TOP.split()
+    assert list(address) == ADDRESS.split()
+    assert [list(one) for one in address["findings"]] == [FINDING.split()] * 3
+    assert [list(one) for one in address["advice"]] == [["finding", "text", "commands"]]
+
+
+def test_the_json_of_a_report_has_its_values() -> None:
+    made = report.to_json(REPORT)
+    (address,) = made["addresses"]
+    assert (made["schema"], made["verdict"], made["error"]) == ("pnmcheck.report/1", "fail", None)
+    assert address["control"] == {"port": 443, "tls": True, "paired": False}
+    assert address["rtt_ms"] == {"min": 1.0, "median": 2.0, "p95": 3.0}
+    assert address["loss"] == {"to_server": 0.0, "to_client": 0.01}
+    assert address["summary"] == {"tcp": {}, "udp": {"open": 9001, "filtered": 1000}}
+    assert address["findings"][1] == {
+        "transport": "udp", "first": 53000, "last": 53999, "need": "required", "purpose": "WebRTC media",
+        "state": "filtered", "where": "before-server", "by": None, "reason": None, "owner": None, "shown": None,
+        "evidence": {"sent": 4000, "at_interface": 0, "at_socket": 0, "answered": 0, "chance": 1e-12},
+    }  # fmt: skip
+    failed = replace(REPORT, error=Problem("no-server", "No server found", "start it"))
+    assert report.to_json(failed)["error"] == {"code": "no-server", "message": "No server found", "hint": "start it"}
+
+
+@ANY
+@given(REPORTS)
+def test_a_report_round_trips_as_one_plain_line(made: Report) -> None:
+    text = report.dumps(made)
+    assert report.from_json(text) == made
+    assert text.isascii()
+    assert "\n" not in text
+    json.loads(text, parse_constant=pytest.fail)
+
+
+@ANY
+@given(st.one_of(st.just(REPORT), REPORTS).map(report.to_json).flatmap(gone_wrong))
+def test_a_report_with_something_gone_wrong_is_refused_or_read(value: Any) -> None:
+    try:
+        report.from_json(json.dumps(value))
+    except FieldError:
+        pass
+
+
+@FEW
+@given(st.integers(0, len(report.dumps(REPORT)) - 1))
+def test_a_report_cut_short_is_refused(length: int) -> None:
+    with pytest.raises(FieldError):
+        report.from_json(report.dumps(REPORT)[:length])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["schema"], "pnmcheck.report/2"),
+        (["elapsed_s"], -1),
+        (["elapsed_s"], "3"),
+        (["elapsed_s"], True),
+        (["host"], "x" * 256),
+        (["verdict"], "PASS"),
+        (["verdict"], None),
+        (["addresses"], {}),
+        (["addresses"], [report.to_json(REPORT)["addresses"][0]] * 65),
+        (["error"], {"code": "x"}),
+        (["addresses", 0, "control", "port"], 0),
+        (["addresses", 0, "control", "paired"], None),
+        (["addresses", 0, "rtt_ms", "min"], -0.1),
+        (["addresses", 0, "loss", "to_server"], 1.01),
+        (["addresses", 0, "findings", 0, "first"], 53000),
+        (["addresses", 0, "findings", 0, "last"], 65536),
+        (["addresses", 0, "findings", 0, "purpose"], "\ud800"),
+        (["addresses", 0, "findings", 0, "evidence", "sent"], 1.5),
+        (["addresses", 0, "findings", 0, "evidence", "chance"], -1e-9),
+        (["addresses", 0, "advice", 0, "finding"], 3),
+        (["addresses", 0, "advice", 0, "commands"], "rm"),
+    ],
+)
+def test_a_report_with_a_field_out_of_bounds_is_refused(path: list[Any], value: object) -> None:
+    made: Any = json.loads(report.dumps(REPORT))
+    place = made
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(FieldError):
+        report.from_json(json.dumps(made))
+
+
+@pytest.mark.parametrize("second", [(54000, 60000), (50000, 60000), (1, 65535)])
+def test_a_report_with_a_port_in_two_findings_is_refused(second: tuple[int, int]) -> None:
+    # Thousands of runs of every port would keep whoever lists their ports busy for a minute.
+    (address,) = REPORT.addresses
+    twice = replace(address, findings=(*address.findings, finding(*second)))
+    with pytest.raises(FieldError):
+        report.from_json(report.dumps(replace(REPORT, addresses=(twice,))))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "null", "[]", "{", '{"a":1,"a":1}', '{"a":NaN}', '{"a":1e999}', '{"a":' + "9" * 21 + "}", "[" * 100_000],
+)
+def test_what_is_no_json_object_or_has_not_the_field_asked_for(text: str) -> None:
+    with pytest.raises(FieldError):
+        fields.parse(text).number("a", 0, float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [(Verdict.PASS, Exit.PASS), (Verdict.FAIL, Exit.FAIL), (Verdict.INCONCLUSIVE, Exit.INCONCLUSIVE)],
+)
+def test_a_verdict_has_its_exit_status(verdict: Verdict, status: int) -> None:
+    assert replace(REPORT, verdict=verdict).status == status
+
+
+def test_findings_of_one_cause_are_told_together() -> None:
+    busy = {"reason": Reason.BUSY, "owner": "haproxy (pid 812)"}
+    found = [
+        finding(1, 10),
+        finding(11, 20, State.FILTERED, where=Where.UNKNOWN),
+        finding(21, 21, State.UNTESTED, **busy),
+        finding(31, 33, State.FILTERED, where=Where.UNKNOWN),
+        finding(34, 34, State.FILTERED, where=Where.RETURN_PATH),
+        replace(finding(35, 35, State.UNTESTED, **busy), purpose="something else"),
+        replace(finding(36, 36, State.FILTERED, where=Where.UNKNOWN), purpose="something else"),
+        replace(finding(37, 37, State.FILTERED, where=Where.UNKNOWN), transport=Transport.TCP),
+    ]
+    groups = report.alike(found)
+    assert [(group.number, list(map(str, group.ports)), len(group)) for group in groups] == [
+        (1, ["11-20", "31-33"], 13),
+        (2, ["21", "35"], 2),
+        (4, ["34"], 1),
+        (6, ["36"], 1),
+        (7, ["37"], 1),
+    ]
+    assert [group.first for group in groups] == [found[group.number] for group in groups]

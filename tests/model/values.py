@@ -1,0 +1,127 @@
+"""Values for hypothesis to draw: everything that the two sides and the report can speak of, and JSON gone wrong."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Iterator
+
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from agent.model.address import Address, Family
+from agent.model.observation import Reason
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import HIGHEST, LOWEST, PortRange
+from agent.model.report import (
+    AddressReport,
+    Advice,
+    Control,
+    Evidence,
+    Finding,
+    Loss,
+    Problem,
+    Report,
+    Rtt,
+    State,
+    Verdict,
+    Where,
+)
+
+# No deadline: the tests have no clock.
+ANY = settings(deadline=None)
+FEW = settings(deadline=None, max_examples=40)
+
+PORTS = st.integers(LOWEST, HIGHEST)
+ADDRESSES: st.SearchStrategy[Address] = st.ip_addresses(v=4) | st.ip_addresses(v=6)
+
+
+def texts(most: int = 200) -> st.SearchStrategy[str]:
+    return st.text(st.characters(exclude_categories=["Cs"]), max_size=most)
+
+
+@st.composite
+def disjoint_runs(draw: st.DrawFn, most: int = 6) -> list[PortRange]:
+    """Runs of ports, ascending, of which no two share a port."""
+    ends = sorted(draw(st.lists(PORTS, unique=True, max_size=2 * most)))
+    return [PortRange(first, last) for first, last in zip(ends[::2], ends[1::2])]
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    row = st.builds(Requirement, st.sampled_from(Transport), st.none(), texts(), st.sampled_from(Need))
+    rows = [Requirement(one.transport, run, one.purpose, one.need)
+            for run in draw(disjoint_runs()) for one in [draw(row)]]  # fmt: skip
+    return Plan(draw(texts()), tuple(rows))
+
+
+COUNTS = st.none() | st.integers(0, 10**9)
+MILLISECONDS = st.none() | st.floats(0, 10**7)
+SHARES = st.none() | st.floats(0, 1)
+PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
+
+
+@st.composite
+def findings(draw: st.DrawFn) -> tuple[Finding, ...]:
+    evidence = st.builds(Evidence, COUNTS, COUNTS, COUNTS, COUNTS, st.none() | st.floats(0, 10**9))
+    word = st.none() | texts()
+    return tuple(
+        draw(
+            st.builds(
+                Finding, st.sampled_from(Transport), st.just(run), st.sampled_from(Need), texts(),
+                st.sampled_from(State), st.none() | st.sampled_from(Where), word, st.none() | st.sampled_from(Reason),
+                word, word, evidence,
+            )
+        )
+        for run in draw(disjoint_runs())
+    )  # fmt: skip
+
+
+@st.composite
+def address_reports(draw: st.DrawFn) -> AddressReport:
+    found = draw(findings())
+    advice = st.builds(Advice, st.integers(0, max(0, len(found) - 1)), texts(2000),
+                       st.lists(texts(), max_size=2).map(tuple))  # fmt: skip
+    return AddressReport(
+        draw(texts()),
+        draw(st.sampled_from(Family)),
+        draw(st.sampled_from(Verdict)),
+        draw(st.builds(Control, st.none() | PORTS, st.none() | st.booleans(), st.booleans())),
+        draw(st.builds(Rtt, MILLISECONDS, MILLISECONDS, MILLISECONDS)),
+        draw(st.builds(Loss, SHARES, SHARES)),
+        found,
+        tuple(draw(st.lists(advice, max_size=len(found)))),
+        tuple(draw(st.lists(texts(), max_size=2))),
+        draw(PROBLEMS),
+    )
+
+
+REPORTS = st.builds(
+    Report, texts(), texts(), st.floats(0, 10**6).map(lambda seconds: round(seconds, 3)), texts(255), texts(),
+    st.sampled_from(Verdict), st.lists(address_reports(), max_size=2).map(tuple), PROBLEMS,
+)  # fmt: skip
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container within a JSON value, with each of its keys."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield value, key
+        yield from _places(item)
+
+
+@st.composite
+def gone_wrong(draw: st.DrawFn, value: Any) -> Any:
+    """A JSON object in which one thing is missing, or replaced by anything."""
+    changed = copy.deepcopy(value)
+    container, key = draw(st.sampled_from(list(_places(changed))))
+    if draw(st.booleans()):
+        container[key] = draw(JSON)
+    else:
+        del container[key]
+    return changed

@@ -1,0 +1,164 @@
+"""Names and addresses: IPv4 and IPv6 apart, several of them, wrong ones, and those where nobody is."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.lab import FAR_CLIENT, INTERFACE, Check, Lab, check, lab, server, side_by_side, wrong
+
+FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")
+NAME, SECOND = "meet.example", "198.51.100.3"
+
+
+def add_second(net: Lab) -> None:
+    net.server.must("ip", "address", "add", f"{SECOND}/24", "dev", INTERFACE)
+
+
+def test_everything_is_open(net: Lab, archive: Path) -> None:
+    with server(net.server, archive) as running:
+        for number, address in enumerate((net.server.ipv4, net.server.ipv6), 1):
+            seen = check(net.client, archive, address)
+            assert wrong(seen.report) == []
+            assert (seen.status, seen.report["verdict"], seen.report["error"]) == (0, "pass", None)
+            assert seen.address["control"] == {"port": 443, "tls": True, "paired": False}
+            assert seen.address["loss"] == {"to_server": 0.0, "to_client": 0.0}
+            assert seen.address["summary"] == {"tcp": {"open": 3}, "udp": {"open": 10002}}
+            assert seen.address["advice"] == []
+            assert 0 < seen.address["rtt_ms"]["min"] <= seen.address["rtt_ms"]["median"] < 1000
+            assert seen.report["elapsed_s"] < 4
+            assert running.wait_for("report", number=number)["report"] == seen.report
+        assert running.listening["untested"] == []
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """What a name leads to, and what has to come of it: each address's verdict, and the whole one's."""
+
+    fault: str
+    names: tuple[str, ...]
+    rules: tuple[str, ...]
+    verdicts: Mapping[str, tuple[str, ...]]
+    whole: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+V4, V6, CLIENT_V6, ROUTER_V6 = "198.51.100.1", "2001:db8:1::1", "2001:db8:2::2", "2001:db8:2::1"
+BAD = ("fail", "inconclusive")
+
+SCENARIOS = (
+    Scenario("nothing is wrong", (V4, V6), (), {V4: ("pass",), V6: ("pass",)}, ("pass",)),
+    Scenario("IPv6 is dropped", (V4, V6), ("meta nfproto ipv6 meta l4proto {tcp, udp} drop",),
+             {V4: ("pass",), V6: BAD}, BAD),
+    Scenario("IPv6 is rejected", (V4, V6), ("meta nfproto ipv6 meta l4proto {tcp, udp} reject",),
+             {V4: ("pass",), V6: BAD}, BAD),
+    Scenario("UDP is dropped for IPv6", (V4, V6), ("meta nfproto ipv6 meta l4proto udp drop",),
+             {V4: ("pass",), V6: ("fail",)}, ("fail",)),
+    Scenario("TCP is dropped for IPv6", (V4, V6), ("meta nfproto ipv6 meta l4proto tcp drop",),
+             {V4: ("pass",), V6: ("fail",)}, ("fail",)),
+    Scenario("TCP is dropped for IPv4", (V4, V6), ("meta nfproto ipv4 meta l4proto tcp drop",),
+             {V4: ("fail",), V6: ("pass",)}, ("fail",)),
+    Scenario("the AAAA is another machine", (V4, ROUTER_V6), (), {V4: ("pass",), ROUTER_V6: ("fail",)}, ("fail",)),
+    Scenario("the AAAA is nobody", (V4, "2001:db8:1::99"), (), {V4: ("pass",), "2001:db8:1::99": BAD}, BAD),
+    Scenario("IPv6 is dropped and not asked for", (V4, V6), ("meta nfproto ipv6 meta l4proto {tcp, udp} drop",),
+             {V4: ("pass",)}, ("pass",), ("-4",)),
+    Scenario("IPv4 is dropped and not asked for", (V4, V6), ("meta nfproto ipv4 meta l4proto {tcp, udp} drop",),
+             {V6: ("pass",)}, ("pass",), ("-6",)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Check]]:
+    def run(scenario: Scenario) -> Check:
+        with contextlib.ExitStack() as stack:
+            net = stack.enter_context(lab(routed=True))
+            net.client.knows({NAME: scenario.names})
+            net.server.rules("input", *scenario.rules)
+            stack.enter_context(server(net.server, archive, *UDP))
+            return check(net.client, archive, NAME, *scenario.options)
+
+    with side_by_side(request, run) as results:
+        yield results
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
+def test_a_name(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> None:
+    seen = outcome(scenario)
+    entries = {one["address"]: one for one in seen.report["addresses"]}
+    assert list(entries) == list(scenario.verdicts)
+    for address, verdicts in scenario.verdicts.items():
+        assert entries[address]["verdict"] in verdicts
+        assert entries[address]["family"] == ("ipv6" if ":" in address else "ipv4")
+        if verdicts == ("pass",):
+            assert wrong(seen.report, address=address, plan=FEW) == []
+        elif entries[address]["findings"]:
+            assert any(one["state"] != "open" for one in entries[address]["findings"])
+        else:
+            assert entries[address]["error"]["hint"]
+    assert seen.report["verdict"] in scenario.whole
+    assert (seen.report["host"], seen.report["error"]) == (NAME, None)
+
+
+def test_a_second_address_is_asked_and_answers(net: Lab, archive: Path) -> None:
+    add_second(net)
+    with server(net.server, archive, *UDP):
+        for address in (SECOND, net.server.ipv4):
+            assert wrong(check(net.client, archive, address).report, plan=FEW) == []
+
+
+def test_the_server_listens_on_one_address_alone(net: Lab, archive: Path) -> None:
+    add_second(net)
+    with server(net.server, archive, *UDP, "--bind", SECOND):
+        assert wrong(check(net.client, archive, SECOND).report, plan=FEW) == []
+        seen = check(net.client, archive, net.server.ipv4)
+        assert (seen.status, seen.report["error"]["code"], seen.address["findings"]) == (3, "no-server", [])
+    with server(net.server, archive, *UDP, "--bind", net.server.ipv6):
+        assert wrong(check(net.client, archive, net.server.ipv6).report, plan=FEW) == []
+    failed = net.server.run([sys.executable, archive, "server", "--bind", FAR_CLIENT[0]])
+    assert (failed.returncode, failed.stdout) == (3, "")
+    assert FAR_CLIENT[0] in failed.stderr
+
+
+def test_ipv6_is_off_on_the_server(net: Lab, archive: Path) -> None:
+    net.server.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+    net.client.knows({NAME: (net.server.ipv4, net.server.ipv6)})
+    with server(net.server, archive, *UDP) as running:
+        assert running.listening["untested"] == []
+        assert wrong(check(net.client, archive, NAME, "-4").report, plan=FEW) == []
+        seen = check(net.client, archive, NAME)
+        assert wrong(seen.report, plan=FEW, address=net.server.ipv4) == []
+        assert seen.report["verdict"] in BAD
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "rule", "code"),
+    [
+        pytest.param(V4, (), None, "no-server", id="nobody-is-there"),
+        pytest.param(V6, (), None, "no-server", id="nobody-is-there-for-IPv6"),
+        pytest.param(V4, (), "drop", "no-server", id="silence"),
+        pytest.param(V4, (), "reject", "no-server", id="all-is-rejected"),
+        pytest.param("203.0.113.9", (), None, "unreachable", id="no-route"),
+        pytest.param("2001:db8:9::9", (), None, "unreachable", id="no-route-for-IPv6"),
+        pytest.param("no-such-name.example", (), None, "name-not-found", id="no-such-name"),
+        pytest.param("only-ipv4.example", ("-6",), None, "name-not-found", id="no-AAAA"),
+        pytest.param("a" * 64 + ".example", (), None, "name-not-found", id="a-name-that-cannot-be"),
+    ],
+)
+def test_there_is_no_server(
+    net: Lab, archive: Path, target: str, options: tuple[str, ...], rule: str | None, code: str
+) -> None:
+    net.client.knows({"only-ipv4.example": (V4,)})
+    if rule:
+        net.server.rules("input", f"meta l4proto {{tcp, udp}} {rule}")
+    seen = check(net.client, archive, target, *options)
+    assert (seen.status, seen.report["verdict"], seen.report["error"]["code"]) == (3, "inconclusive", code)
+    assert all(one["findings"] == [] and one["verdict"] == "inconclusive" for one in seen.report["addresses"])
+    assert seen.report["error"]["message"]
+    assert seen.report["error"]["hint"]
+    assert target in seen.stderr
+    assert seen.report["elapsed_s"] < 20

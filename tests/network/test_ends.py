@@ -1,0 +1,103 @@
+"""One side goes in the middle, or ends as it should."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.lab import INTERRUPTED, PLAN, Lab, check, hold, server, start_check, wrong
+
+FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")
+HOLE, HELD = "udp dport 50100-50199 counter drop", "udp 50100-50199"
+SECOND_PASS = 101  # packets at the hole: then the first pass is over, and the last one is seconds away
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_the_server_goes_in_the_middle_of_a_check(net: Lab, archive: Path, number: signal.Signals) -> None:
+    net.server.rules("input", HOLE)
+    with server(net.server, archive, *UDP) as running:
+        checking = start_check(net.client, archive, net.server.ipv4)
+        net.server.wait_until_counted(SECOND_PASS)
+        status = running.stop(number)
+        seen = checking.finish()
+    assert wrong(seen.report, {HELD: "unknown no-control"}, plan=FEW) == []
+    assert (seen.status, seen.report["verdict"]) == (3, "inconclusive")
+    if number is signal.SIGKILL:
+        assert status == -signal.SIGKILL
+    else:
+        assert (status, [one["why"] for one in running.of("stopped")]) == (INTERRUPTED, ["interrupted"])
+
+
+def test_the_client_is_killed_in_the_middle_of_a_check(net: Lab, archive: Path) -> None:
+    net.server.rules("input", HOLE)
+    with server(net.server, archive, *UDP) as running:
+        checking = start_check(net.client, archive, net.server.ipv4)
+        net.server.wait_until_counted(SECOND_PASS)
+        checking.process.kill()
+        checking.process.communicate()
+        assert running.wait_for("lost")["client"] == net.client.ipv4
+        seen = check(net.client, archive, net.server.ipv4)
+        assert wrong(seen.report, {HELD: "filtered"}, plan=FEW) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
+def test_the_client_is_interrupted(net: Lab, archive: Path, number: signal.Signals) -> None:
+    net.server.rules("input", HOLE)
+    with server(net.server, archive, *UDP) as running:
+        checking = start_check(net.client, archive, net.server.ipv4)
+        net.server.wait_until_counted(SECOND_PASS)
+        checking.process.send_signal(number)
+        seen = checking.finish(10)
+        assert wrong(seen.report, {HELD: "unknown aborted"}, plan=FEW) == []
+        assert (seen.status, seen.report["verdict"]) == (INTERRUPTED, "inconclusive")
+        assert running.wait_for("lost")["client"] == net.client.ipv4
+
+
+def test_the_client_is_interrupted_before_it_found_a_server(net: Lab, archive: Path) -> None:
+    net.server.rules("input", "tcp dport 443 counter drop", "drop")
+    checking = start_check(net.client, archive, net.server.ipv4)
+    net.server.wait_until_counted(1)
+    checking.process.send_signal(signal.SIGINT)
+    seen = checking.finish(10)
+    assert (seen.status, seen.report["verdict"]) == (INTERRUPTED, "inconclusive")
+    assert seen.report["error"]["code"] == "aborted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
+def test_the_server_is_interrupted_while_it_waits(net: Lab, archive: Path, number: signal.Signals) -> None:
+    with server(net.server, archive) as running:
+        assert running.stop(number) == INTERRUPTED
+        assert running.events[1:] == [{"event": "stopped", "why": "interrupted"}]
+
+
+@pytest.mark.parametrize("families", [("ipv4", "ipv6"), ("ipv4", "ipv4")], ids=" and ".join)
+def test_two_clients_at_once(net: Lab, archive: Path, families: tuple[str, str]) -> None:
+    net.server.rules("input", "udp dport 53000-53999 drop")
+    with server(net.server, archive) as running:
+        checkings = [start_check(net.client, archive, getattr(net.server, family)) for family in families]
+        for checking in checkings:
+            assert wrong(checking.finish().report, {"udp 53000-53999": "filtered"}, plan=PLAN) == []
+        running.wait_for("report", number=2)
+        assert [one["event"] for one in running.events[1:]] == ["session", "session", "report", "report"]
+
+
+@pytest.mark.parametrize(("fault", "status"), [("none", 0), ("hole", 1), ("busy", 3)])
+def test_the_server_ends_after_one_check_with_its_status(net: Lab, archive: Path, fault: str, status: int) -> None:
+    if fault == "hole":
+        net.server.rules("input", "tcp dport 80 reject with tcp reset")
+    with contextlib.ExitStack() as stack:
+        if fault == "busy":
+            stack.enter_context(hold(net.server, "udp 50000"))
+        running = stack.enter_context(server(net.server, archive, *UDP, "--once"))
+        assert check(net.client, archive, net.server.ipv4).status == status
+        assert running.wait(10) == status
+        assert [one["event"] for one in running.events[1:]] == ["session", "report", "stopped"]
+
+
+def test_the_servers_time_is_over(net: Lab, archive: Path) -> None:
+    with server(net.server, archive, "--for", "1s") as running:
+        assert running.wait(10) == 3
+        assert running.events[1:] == [{"event": "stopped", "why": "time is over"}]

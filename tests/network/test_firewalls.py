@@ -1,0 +1,156 @@
+"""What stands between a client and a server, and what the check calls it: whole programs, real firewalls."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.lab import PLAN, Check, check, lab, program, server, side_by_side, wrong
+
+FEW = "tcp 80,443,7881 udp 50000-50299"
+
+# Something that is not ours, on port 2222: what it says at once, or to the first bytes of whoever connects.
+STRANGER = """
+import socket, sys
+with socket.create_server(("", 2222)) as listener:
+    print("ready", flush=True)
+    opened = []
+    while True:
+        opened.append(listener.accept()[0])
+        {does}
+"""
+SSHD = STRANGER.format(does="opened[-1].sendall(b'SSH-2.0-OpenSSH_9.6p1 Ubuntu-3\\r\\n')")
+PORTAL = STRANGER.format(
+    does="opened[-1].recv(4096); opened[-1].sendall(b'HTTP/1.1 302 Found\\r\\nLocation: http://login.example/\\r\\n\\r\\n')"
+)
+MUTE = STRANGER.format(does="pass")
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A fault: rules by host and hook, and what every port has to be called; the rest is open."""
+
+    fault: str
+    rules: Mapping[str, tuple[str, ...]]
+    expected: Mapping[str, str]
+    control: int = 443
+    by_server: bool = False  # whether the server's host is who rejects
+    shown: str | None = None  # what those who intercept are said to have shown
+    stranger: str | None = None
+    plan: str = FEW
+    ipv6: bool = False
+
+
+def dropped(*rules: str) -> dict[str, tuple[str, ...]]:
+    """By the server's own firewall."""
+    return {"server input": rules}
+
+
+def forwarded(*rules: str) -> dict[str, tuple[str, ...]]:
+    """To another port, before the server's programs get to see them."""
+    return {"server prerouting": rules}
+
+
+RESET, PROHIBITED = "reject with tcp reset", "reject with icmpx type admin-prohibited"
+
+SCENARIOS = (
+    Scenario("one UDP port is shut", dropped("udp dport 50123 drop"), {"udp 50123": "filtered unknown"}),
+    Scenario("holes at both ends and within", dropped("udp dport {50000, 53000-53999, 57001, 60000} drop"),
+             {"udp 50000,53000-53999,57001,60000": "filtered unknown"}, plan=PLAN),
+    Scenario("the whole UDP range is shut", dropped("udp dport 50000-60000 drop"),
+             {"udp 50000-60000": "filtered unknown"}, plan=PLAN),
+    Scenario("all UDP is shut", dropped("meta l4proto udp drop"), {"udp 50000-50299": "filtered unknown"}),
+    Scenario("all UDP is shut for IPv6", dropped("meta l4proto udp drop"), {"udp 50000-50299": "filtered unknown"},
+             ipv6=True),
+    Scenario("a range one too short in rules that deny the rest",
+             dropped("ct state established,related accept", "tcp dport {80, 443, 7881} accept",
+                     "udp dport 50000-50298 accept", "meta l4proto {icmp, ipv6-icmp} accept", "drop"),
+             {"udp 50299": "filtered unknown"}),
+    Scenario("the UDP answers are stopped by the server's rules", {"server output": ("udp sport 50100-50149 drop",)},
+             {"udp 50100-50149": "filtered return-path"}),
+    Scenario("the UDP answers are lost on the way", {"client input": ("udp sport 50100-50149 drop",)},
+             {"udp 50100-50149": "filtered return-path"}),
+    Scenario("the UDP answers are lost on the way for IPv6", {"client input": ("udp sport 50100-50149 drop",)},
+             {"udp 50100-50149": "filtered return-path"}, ipv6=True),
+    Scenario("80 is dropped", dropped("tcp dport 80 drop"), {"tcp 80": "filtered"}),
+    Scenario("7881 is dropped", dropped("tcp dport 7881 drop"), {"tcp 7881": "filtered"}),
+    Scenario("443 is dropped", dropped("tcp dport 443 drop"), {"tcp 443": "filtered"}, control=80),
+    Scenario("only 7881 is open for TCP", dropped("tcp dport {80, 443} drop"), {"tcp 80,443": "filtered"},
+             control=7881),
+    Scenario("the answers from 7881 are dropped", {"client input": ("tcp sport 7881 drop",)}, {"tcp 7881": "filtered"}),
+    Scenario("7881 connects and passes no data", dropped("tcp dport 7881 meta length > 100 drop"),
+             {"tcp 7881": "filtered"}),
+    Scenario("80 is reset", dropped(f"tcp dport 80 {RESET}"), {"tcp 80": "rejected unknown"}, by_server=True),
+    Scenario("7881 is reset for IPv6", dropped(f"tcp dport 7881 {RESET}"), {"tcp 7881": "rejected unknown"},
+             by_server=True, ipv6=True),
+    Scenario("443 is reset", dropped(f"tcp dport 443 {RESET}"), {"tcp 443": "rejected unknown"}, by_server=True,
+             control=80),
+    Scenario("80 is prohibited", dropped(f"tcp dport 80 {PROHIBITED}"), {"tcp 80": "rejected unknown"},
+             by_server=True),
+    Scenario("7881 is prohibited for IPv6", dropped(f"tcp dport 7881 {PROHIBITED}"), {"tcp 7881": "rejected unknown"},
+             by_server=True, ipv6=True),
+    Scenario("7881 is forwarded to another port", forwarded("tcp dport 7881 redirect to :443"),
+             {"tcp 7881": "intercepted"}, shown="443"),
+    Scenario("80 and 443 are swapped", forwarded("tcp dport 80 redirect to :443", "tcp dport 443 redirect to :80"),
+             {"tcp 80,443": "intercepted"}, shown="forwarded"),
+    Scenario("a UDP port is forwarded to another one", forwarded("udp dport 50010 redirect to :50020"),
+             {"udp 50010": "intercepted"}, shown="50020"),
+    Scenario("all UDP is forwarded to one port", forwarded("udp dport 50000-50299 redirect to :50000"),
+             {"udp 50001-50299": "intercepted"}, shown="50000"),
+    Scenario("an sshd answers on 7881", forwarded("tcp dport 7881 redirect to :2222"), {"tcp 7881": "intercepted"},
+             shown="SSH-2.0-OpenSSH_9.6p1", stranger=SSHD),
+    Scenario("an sshd answers on 443", forwarded("tcp dport 443 redirect to :2222"), {"tcp 443": "intercepted"},
+             stranger=SSHD, control=80),
+    Scenario("a portal answers on 80", forwarded("tcp dport 80 redirect to :2222"), {"tcp 80": "intercepted"},
+             shown="HTTP/1.1 302 Found", stranger=PORTAL),
+    Scenario("somebody takes 7881 and says nothing", forwarded("tcp dport 7881 redirect to :2222"),
+             {"tcp 7881": "intercepted"}, stranger=MUTE),
+    Scenario("somebody takes 443 and says nothing", forwarded("tcp dport 443 redirect to :2222"),
+             {"tcp 443": "intercepted"}, stranger=MUTE, control=80),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Check]]:
+    def run(scenario: Scenario) -> Check:
+        with contextlib.ExitStack() as stack:
+            net = stack.enter_context(lab())
+            for place, rules in scenario.rules.items():
+                host, hook = place.split()
+                kind = "nat" if hook == "prerouting" else "filter"
+                (net.server if host == "server" else net.client).rules(hook, *rules, kind=kind)
+            if scenario.stranger:
+                stack.enter_context(program(net.server, scenario.stranger))
+            udp = () if scenario.plan == PLAN else ("--udp", scenario.plan.split()[-1])
+            stack.enter_context(server(net.server, archive, *udp))
+            return check(net.client, archive, net.server.ipv6 if scenario.ipv6 else net.server.ipv4)
+
+    with side_by_side(request, run) as results:
+        yield results
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
+def test_fault(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> None:
+    seen = outcome(scenario)
+    assert wrong(seen.report, scenario.expected, plan=scenario.plan) == []
+    assert (seen.report["verdict"], seen.address["control"]["port"]) == ("fail", scenario.control)
+    blocked = [one for one in seen.address["findings"] if one["state"] != "open"]
+    assert {one["by"] for one in blocked} == {seen.address["address"] if scenario.by_server else None}
+    assert scenario.shown is None or all(scenario.shown in one["shown"] for one in blocked), blocked
+    assert len(seen.address["advice"]) >= 1
+    silent = [one for one in blocked if one["state"] == "filtered" and one["transport"] == "udp"]
+    assert all(one["evidence"]["chance"] is None or one["evidence"]["chance"] <= 1e-3 for one in silent), silent
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_a_router_prohibits_a_port_and_is_named(archive: Path, family: str) -> None:
+    with lab(routed=True) as net, server(net.server, archive, "--udp", "50000"):
+        assert net.router
+        net.router.rules("forward", f"tcp dport 7881 {PROHIBITED}")
+        seen = check(net.client, archive, getattr(net.server, family))
+        assert wrong(seen.report, {"tcp 7881": "rejected unknown"}, plan="tcp 80,443,7881 udp 50000") == []
+        assert seen.finding("tcp", 7881)["by"] == getattr(net.router, family)

@@ -1,0 +1,203 @@
+"""Servers that are none of ours, or lie: the client says so, in time, and harms nobody's terminal."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from tests.lab import Check, check, lab, program, server, side_by_side
+
+# Whoever connects and says a line gets the next of these texts; the last one again and again. `null` closes.
+LIAR = """
+import json, socket, sys, threading
+script = json.loads(sys.argv[1])
+
+def serve(opened):
+    with opened:
+        for number in range(10**9):
+            if opened.recv(65536)[:1] in (b"", b"\\x16"):
+                return
+            text = script[min(number, len(script) - 1)]
+            if text is None:
+                return
+            opened.sendall(text.encode("utf-8", "surrogateescape"))
+            while text and not text.endswith("\\n"):
+                opened.sendall(text.encode() * 1000)
+
+with socket.create_server(("", 443)) as listener:
+    print("ready", flush=True)
+    while True:
+        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+"""
+
+HELLO = '{"type":"hello","protocol":1,"program":"0.1.0","family":"ipv4"}\n'
+ASK = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 443), 10) as opened:
+    opened.sendall(sys.argv[2].encode())
+    print(opened.makefile().readline())
+"""
+
+Script = Callable[[dict[str, Any]], list[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """What a liar says to each line, made of a true welcome, and the error that has to come of it."""
+
+    lie: str
+    script: Script
+    code: str | None = "not-pnmcheck"  # None: the lie comes after the welcome, and the check has an outcome
+    says: str = ""  # what of it the message has to hold
+
+
+def line(value: object) -> str:
+    return json.dumps(value) + "\n"
+
+
+def welcome(**other: object) -> Script:
+    return lambda true: [line({**true, **other}), line({"type": "rows", "rows": [], "next": None})]
+
+
+def planned(*rows: object, name: object = "plugnmeet") -> Script:
+    return welcome(plan={"name": name, "requirements": rows})
+
+
+def row(first: object, last: object, transport: object = "udp", purpose: str = "media") -> list[object]:
+    return [transport, first, last, purpose, "required"]
+
+
+def paged(page: str) -> Script:
+    """A true welcome with few ports, and then this page of rows for ever."""
+    few = {"name": "plugnmeet", "requirements": [row(50000, 50009), row(7881, 7881, "tcp")]}
+    return lambda true: [line({**true, "plan": few}), page]
+
+
+def refusal(code: str, message: str, hint: str) -> Script:
+    return lambda true: [line({"type": "refusal", "code": code, "message": message, "hint": hint})]
+
+
+def text(said: str | None) -> Script:
+    return lambda true: [said]
+
+
+def replaced(old: str, new: str) -> Script:
+    def change(true: dict[str, Any]) -> list[Any]:
+        told = line(true)
+        assert old in told
+        return [told.replace(old, new)]
+
+    return change
+
+
+PROTOCOL = '"protocol": 1'
+ESCAPE = "\x1b[2J\x1b]0;owned\x07\r\x9b31m\u202e"
+
+SCENARIOS = (
+    Scenario("a welcome of another protocol", welcome(protocol=99), "version", "99"),
+    Scenario("a welcome of another protocol that says other things",
+             text(line({"type": "welcome", "protocol": 99, "program": "9.9", "ports": "all"})), "version", "99"),
+    Scenario("a refusal for the version", refusal("version", "This server speaks protocol 99", "fetch 9.9"), "version",
+             "protocol 99"),
+    Scenario("a refusal because it is crowded", refusal("crowded", "64 checks are running", "wait"), "crowded",
+             "64 checks"),
+    Scenario("closes", text(None)),
+    Scenario("says nothing", text(""), "no-server"),
+    Scenario("a banner", text("SSH-2.0-OpenSSH_9.6\r\n"), says="SSH-2.0"),
+    Scenario("an empty line", text("\n")),
+    Scenario("an endless line", text("x")),
+    Scenario("an endless line of JSON", text('{"type":"')),
+    Scenario("bytes that are no UTF-8", text('{"type":"\udcff\udcfe"}\n')),
+    Scenario("deep lists", text("[" * 60000 + "\n")),
+    Scenario("deep objects", text('{"type":' * 8000 + "\n")),
+    Scenario("not a number", replaced(PROTOCOL, '"protocol": NaN')),
+    Scenario("an endless number", replaced(PROTOCOL, '"protocol": Infinity')),
+    Scenario("a number of many digits", replaced(PROTOCOL, '"protocol": ' + "9" * 50000)),
+    Scenario("a negative protocol", welcome(protocol=-1)),
+    Scenario("a key twice", replaced(PROTOCOL, f"{PROTOCOL}, {PROTOCOL}")),
+    Scenario("overlapping ports", planned(row(50000, 50010), row(50010, 50020))),
+    Scenario("a range backwards", planned(row(50010, 50000))),
+    Scenario("negative ports", planned(row(-5, 5))),
+    Scenario("ports out of bounds", planned(row(60000, 70000))),
+    Scenario("ports that are no whole numbers", planned(row(1.5, 2.5))),
+    Scenario("ports that are true", planned(row(True, True))),
+    Scenario("a transport that is none", planned(row(1, 2, "sctp"))),
+    Scenario("a session that is none", welcome(session="../../etc/passwd")),
+    Scenario("a secret that is none", welcome(secret="")),
+    Scenario("a text of great length", planned(row(1, 2, purpose="x" * 60000))),
+    Scenario("half a surrogate", replaced('"plugnmeet"', '"\\ud800"')),
+    Scenario("control characters in a refusal", refusal(f"v{ESCAPE}", f"go {ESCAPE} away", f"now {ESCAPE}"), "", "go"),
+    Scenario("control characters in a plan", planned(row(50000, 50009, purpose=f"m{ESCAPE}"), name=f"p{ESCAPE}"), None),
+    Scenario("control characters in a banner", text(f"hi{ESCAPE}\n"), says="hi"),
+    Scenario("no ports at all", planned(), None),
+    Scenario("rows that lead back to themselves", paged(line({"type": "rows", "rows": [], "next": 1})), None),
+    Scenario("rows of negative ports", paged(line({"type": "rows", "rows": [[-1, 5, 1]], "next": None})), None),
+    Scenario("rows of negative counts",
+             paged(line({"type": "rows", "rows": [[50000, 50001, -7]], "next": None})), None),
+    Scenario("rows of ports that nobody planned",
+             paged(line({"type": "rows", "rows": [[1, 65535, "busy"]], "next": None})), None),
+    Scenario("rows with control characters",
+             paged(line({"type": "rows", "rows": [[50000, 50009, ESCAPE]], "next": None})), None),
+    Scenario("a welcome again instead of rows", lambda true: [line(true)], None),
+    Scenario("nothing after the welcome", lambda true: [line(true), ""], None),
+    Scenario("a refusal after the welcome",
+             lambda true: [line(true), line({"type": "refusal", "code": "c", "message": ESCAPE, "hint": "h"})], None),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The same check as JSON and in words."""
+
+    check: Check
+    words: str
+
+
+@pytest.fixture(scope="module")
+def true_welcome(archive: Path) -> dict[str, Any]:
+    with lab() as net, server(net.server, archive, "--udp", "50000-50009"):
+        found = json.loads(net.client.must(sys.executable, "-c", ASK, net.server.ipv4, HELLO))
+        assert found["type"] == "welcome"
+        assert isinstance(found, dict)
+        return found
+
+
+@pytest.fixture(scope="module")
+def outcome(
+    request: pytest.FixtureRequest, archive: Path, true_welcome: dict[str, Any]
+) -> Iterator[Callable[[Scenario], Outcome]]:
+    def run(scenario: Scenario) -> Outcome:
+        script = json.dumps(scenario.script(copy.deepcopy(true_welcome)))
+        with lab() as net, program(net.server, LIAR, script):
+            seen = check(net.client, archive, net.server.ipv4)
+            words = net.client.run([sys.executable, archive, "client", net.server.ipv4])
+            assert words.returncode == seen.status
+            return Outcome(seen, words.stdout + words.stderr)
+
+    with side_by_side(request, run) as results:
+        yield results
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.lie.replace(" ", "-"))
+def test_lie(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
+    seen, words = outcome(scenario).check, outcome(scenario).words
+    assert seen.report["elapsed_s"] < 30
+    assert "Traceback" not in words
+    harmful = [char for char in words + seen.stderr if not (char.isprintable() or char == "\n")]
+    assert harmful == []
+    states = {one["state"] for address in seen.report["addresses"] for one in address["findings"]}
+    assert "open" not in states
+    if scenario.code is None:
+        assert seen.status in (1, 3)
+        return
+    assert (seen.status, seen.report["verdict"], states) == (3, "inconclusive", set())
+    error = seen.report["error"]
+    assert scenario.code in (error["code"], "")
+    assert scenario.says in error["message"]
+    assert error["hint"]

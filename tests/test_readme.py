@@ -1,0 +1,279 @@
+"""What README.md tells people to type is typed here, from a copy of the archive, and what it shows is what they see."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any, Iterator, Sequence
+
+import pytest
+
+import build
+from agent.model.plan import ADDONS
+from agent.model.report import State
+from tests import lab
+
+README = (build.ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+# The services are the user's own, and the last one is what runs these tests.
+NOT_RUN = ("systemctl stop plugnmeet haproxy", "systemctl start haproxy plugnmeet", "./.ci/run")
+SELFTEST = "python3 dist/pnmcheck.pyz selftest"
+SCP = "scp dist/pnmcheck.pyz root@SERVER:"
+CURL = "curl -O https://YOUR-WEB-SPACE/pnmcheck.pyz"
+COPY, PASTE = "base64 dist/pnmcheck.pyz", "base64 -d > pnmcheck.pyz"
+SERVER = "sudo python3 pnmcheck.pyz server"
+CLIENT, EXAMPLE = "python3 pnmcheck.pyz client SERVER", "python3 pnmcheck.pyz client meet.example.com"
+PLANS = {
+    "server --with sip": f"{lab.PLAN} tcp 5060-5061 udp 5060-5061,10000-20000",
+    "server --tcp 443,7881 --udp 50000-60000": "tcp 443,7881 udp 50000-60000",
+}
+BUILD = "python3 build.py"
+RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, BUILD)
+
+SSHD = """
+ListenAddress {address}
+HostKey {keys}/host
+AuthorizedKeysFile {keys}/user.pub
+PasswordAuthentication no
+StrictModes no
+UsePAM no
+PidFile none
+Subsystem sftp internal-sftp
+"""
+SSH = """
+IdentityFile {keys}/user
+UserKnownHostsFile {keys}/known
+BatchMode yes
+"""
+
+
+def commands() -> Iterator[str]:
+    """Every line of a block that is to be typed, and whatever else looks like a command: code of several words."""
+    for language, text in BLOCK.findall(README):
+        lines = [" ".join(line.split()) for line in text.splitlines()]
+        yield from (line for line in lines if line) if language else (line[2:] for line in lines if line[:2] == "$ ")
+    for code in re.findall(r"`([^`]+)`", BLOCK.sub("", README)):
+        if len(code.split()) > 1:
+            yield " ".join(code.split())
+
+
+def test_every_command_is_run_here() -> None:
+    assert sorted(set(commands())) == sorted([*RUN, *NOT_RUN])
+    assert os.access(build.ROOT / NOT_RUN[-1], os.X_OK)
+
+
+def test_the_tables_are_complete() -> None:
+    assert re.findall(r"^\| (\w+) \|", README, re.MULTILINE)[1:] == [state.value for state in State]
+    (addons,) = re.findall(r"optional service \((.*?)\)", README)
+    assert sorted(re.findall(r"\w+", addons)) == sorted(ADDONS)
+
+
+@pytest.fixture
+def net() -> Iterator[lab.Lab]:
+    with lab.lab() as made:
+        yield made
+
+
+@pytest.fixture
+def here(tmp_path: Path, archive: Path) -> Iterator[Path]:
+    """A folder with the archive where the README has it, and nothing else, before and after."""
+    folder = tmp_path / "here"
+    (folder / "dist").mkdir(parents=True)
+    shutil.copy(archive, folder / "dist")
+    yield folder
+    assert contents(folder) == ["dist", f"dist/{archive.name}"]
+
+
+@pytest.fixture
+def there(tmp_path: Path, archive: Path) -> Iterator[Path]:
+    """An empty folder on another computer, to which the archive comes, and nothing else."""
+    folder = tmp_path / "there"
+    folder.mkdir()
+    yield folder
+    assert contents(folder) == [archive.name]
+    assert (folder / archive.name).read_bytes() == archive.read_bytes()
+
+
+@pytest.fixture
+def copied(there: Path, archive: Path) -> Path:
+    """The other computer's folder, with the archive in it already."""
+    shutil.copy(archive, there)
+    return there
+
+
+def contents(folder: Path) -> list[str]:
+    return sorted(one.relative_to(folder).as_posix() for one in folder.rglob("*"))
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """The environment of whoever types; root, who runs this, may have no sudo."""
+    path = os.environ["PATH"]
+    if not shutil.which("sudo"):
+        (tmp_path / "bin").mkdir()
+        sudo = tmp_path / "bin" / "sudo"
+        sudo.write_text('#!/bin/sh\nexec "$@"\n', encoding="ascii")
+        sudo.chmod(0o755)
+        path = f"{path}:{sudo.parent}"
+    return {**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "NO_PROXY": "*"}
+
+
+def typed(command: str) -> list[str | Path]:
+    return ["sh", "-c", command]
+
+
+def run_here(command: str, folder: Path, feed: str = "", **kw: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        typed(command),
+        cwd=folder,
+        input=feed,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+        **kw,
+    )
+
+
+class Running:
+    """A program that has told on stderr that it is ready."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: str) -> None:
+        self._process, self.told = process, ""
+        assert process.stderr
+        while ready not in self.told:
+            line = process.stderr.readline()
+            assert line, self.told
+            self.told += line
+
+    def press_ctrl_c(self) -> tuple[int, str, str]:
+        """What a terminal does then; the exit status, what is on stdout, and the rest of stderr."""
+        os.killpg(self._process.pid, signal.SIGINT)
+        assert self._process.stdout
+        assert self._process.stderr
+        stdout, stderr = self._process.stdout.read(), self._process.stderr.read()
+        return self._process.wait(20), stdout, stderr
+
+
+@contextlib.contextmanager
+def running(host: lab.Host, ready: str, argv: Sequence[str | Path], **kw: Any) -> Iterator[Running]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with host.popen(argv, start_new_session=True, **pipes, **kw) as process:
+        try:
+            yield Running(process, ready)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_selftest(here: Path, env: dict[str, str]) -> None:
+    done = run_here(SELFTEST, here, env=env)
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
+
+
+def at_home(home: Path, settings: Path, *argv: str | Path) -> list[str | Path]:
+    """A command for which root lives in that folder and may come in by key. The rest of the machine knows nothing of
+    it: `ip netns exec` runs it with mounts of its own."""
+    settings.mkdir()
+    for name, row in (("passwd", f"root:x:0:0:root:{home}:/bin/sh"), ("shadow", "root:*:1::::::")):
+        lines = Path("/etc", name).read_text(encoding="utf-8").splitlines()
+        lines = [row, *(line for line in lines if not line.startswith("root:"))]
+        (settings / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    script = """
+        mount --bind "$0/passwd" /etc/passwd && mount --bind "$0/shadow" /etc/shadow &&
+        mount -t tmpfs none /run && mkdir -m 755 /run/sshd && exec "$@"
+    """
+    return ["sh", "-c", script, settings, *argv]
+
+
+def test_scp(net: lab.Lab, here: Path, there: Path, tmp_path: Path, env: dict[str, str]) -> None:
+    lab.need("scp", "ssh-keygen", "sshd")
+    keys, address = tmp_path / "keys", net.server.ipv4
+    keys.mkdir()
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], timeout=20, check=True)
+    (keys / "sshd_config").write_text(SSHD.format(address=address, keys=keys), encoding="utf-8")
+    (keys / "known").write_text(f"{address} {(keys / 'host.pub').read_text(encoding='ascii')}", encoding="ascii")
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh" / "config").write_text(SSH.format(keys=keys), encoding="utf-8")
+    sshd: list[str | Path] = [str(shutil.which("sshd")), "-D", "-e", "-f", keys / "sshd_config"]
+    with running(net.server, "Server listening", at_home(there, tmp_path / "server", *sshd)):
+        command = at_home(home, tmp_path / "client", *typed(SCP.replace("SERVER", address)))
+        done = net.client.run(command, cwd=here, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_curl(net: lab.Lab, here: Path, there: Path, env: dict[str, str]) -> None:
+    lab.need("curl")
+    command = CURL.replace("https", "http").replace("YOUR-WEB-SPACE", net.server.ipv4)
+    web = typed("exec python3 -u -m http.server 80 >&2")
+    with running(net.server, "Serving HTTP", web, cwd=here / "dist", env=env):
+        done = net.client.run(typed(command), cwd=there, env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_copy_and_paste(here: Path, there: Path) -> None:
+    text = run_here(COPY, here).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert run_here(PASTE, there, text).returncode == 0
+
+
+def test_server_and_client(net: lab.Lab, copied: Path, env: dict[str, str]) -> None:
+    with running(net.server, "ctrl-C", shlex.split(SERVER), cwd=copied, env=env) as server:
+        assert CLIENT.replace("SERVER", "HOST") in server.told
+        done = net.client.run(typed(CLIENT.replace("SERVER", net.server.ipv4)), cwd=copied, env=env)
+        status, stdout, stderr = server.press_ctrl_c()
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
+    assert (status, stdout) == (lab.INTERRUPTED, done.stdout)
+    assert f"{net.client.ipv4} checks now" in stderr
+    assert "Traceback" not in stderr
+
+
+def masked(report: str) -> str:
+    """The report without what no two checks have in common: figures, and the line breaks that depend on them."""
+    report = re.sub(r"\b\d+(\.\d+){3}\b", "ADDRESS", " ".join(report.split()))
+    report = re.sub(r"[\d,.]+ (?=m?s\b)", "TIME ", report)
+    report = re.sub(r"(?<=pnmcheck )[\w.]+", "VERSION", report)
+    return re.sub(r"no loss|loss \S+% to the server, \S+% back", "LOSS", report)
+
+
+def test_the_example_is_what_the_program_shows(net: lab.Lab, copied: Path, env: dict[str, str]) -> None:
+    (shown,) = [text.split("\n", 1)[1] for _, text in BLOCK.findall(README) if text.startswith(f"$ {EXAMPLE}\n")]
+    net.client.knows({EXAMPLE.rpartition(" ")[2]: [net.server.ipv4]})
+    net.server.rules("input", "udp dport 53000-53999 drop")
+    with lab.server(net.server, copied / "pnmcheck.pyz"):
+        done = net.client.run(typed(EXAMPLE), cwd=copied, env=env)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert masked(done.stdout) == masked(shown)
+
+
+@pytest.mark.parametrize("command", PLANS)
+def test_other_plans(net: lab.Lab, copied: Path, command: str) -> None:
+    with lab.server(net.server, copied / "pnmcheck.pyz", *command.split()[1:]) as server:
+        rows = [*server.listening["listening"], *server.listening["untested"]]
+    found = {(row["transport"], port) for row in rows for port in range(row["first"], row["last"] + 1)}
+    assert found == set(lab.ports(PLANS[command]))
+
+
+def test_help_has_the_options(copied: Path) -> None:
+    commands = ("server", "client", "selftest")
+    texts = [run_here(f"python3 pnmcheck.pyz {command} --help", copied).stdout for command in commands]
+    named = set(re.findall(r"(?<=[` ])--[a-z]+", README)) - {"--help"}
+    assert [option for option in sorted(named) if not any(option in text for text in texts)] == []
+
+
+def test_build(tmp_path: Path, archive: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(build.ROOT / "agent", tree / "agent")
+    shutil.copy(build.ROOT / "build.py", tree)
+    done = run_here(BUILD, tree)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert build.differences(build.target(tree).read_bytes(), archive.read_bytes()) == []

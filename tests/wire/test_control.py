@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.model.address import Family
+from agent.model.observation import UNTESTED_REASONS
+from agent.model.plan import ADDONS, Need, Plan, Requirement, Transport, build_plan
+from agent.model.ports import HIGHEST, MAX_ITEMS, PortRange
+from agent.wire import DecodeError, control
+from agent.wire.control import (
+    MAX_PART,
+    MAX_REPORT,
+    MAX_ROWS,
+    About,
+    Ask,
+    Bye,
+    Hello,
+    Message,
+    Received,
+    Refusal,
+    ReportPart,
+    Rows,
+    Welcome,
+)
+from agent.wire.framing import MAX_LINE
+from tests.model.values import ANY, PORTS, disjoint_runs, plans, texts
+
+SESSION, SECRET = "0123456789abcdef", "0123456789abcdef" * 4
+HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
+PLAN = Plan("mine", (Requirement(Transport.UDP, PortRange(50000, 60000), "media", Need.REQUIRED),))
+WELCOME = Welcome(control.PROTOCOL, "0.1.0", SESSION, SECRET, PLAN, True, True)
+
+
+@st.composite
+def pages(draw: st.DrawFn) -> Rows:
+    value = st.integers(0, 10**9) | st.sampled_from([reason.value for reason in UNTESTED_REASONS])
+    return Rows(tuple((run, draw(value)) for run in draw(disjoint_runs())), None)
+
+
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
+    st.builds(Hello, st.just(control.PROTOCOL), texts(), st.sampled_from(Family)),
+    st.builds(Welcome, st.just(control.PROTOCOL), texts(), HEX, HEX.map(lambda text: text * 4), plans(),
+              st.booleans(), st.booleans()),
+    st.builds(Refusal, texts(), texts(500), texts(500)),
+    st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
+    pages(),
+    st.builds(ReportPart, texts(), st.booleans()),
+    st.just(Received()),
+    st.just(Bye()),
+)  # fmt: skip
+
+
+@ANY
+@given(MESSAGES)
+def test_every_message_round_trips_as_one_line(message: Message) -> None:
+    line = control.encode(message)
+    assert line.find(b"\n") == len(line) - 1
+    assert control.decode(line[:-1]) == message
+
+
+def full_page(value: int | str) -> Rows:
+    first = HIGHEST - 2 * MAX_ROWS - 1
+    rows = tuple((PortRange(port, port + 1), value) for port in range(first, first + 2 * MAX_ROWS, 2))
+    return Rows(rows, HIGHEST)
+
+
+def runs_of_own(first: int) -> list[PortRange]:
+    """As many as somebody can name, with as many digits as there are, clear of the add-ons' ports."""
+    return [PortRange(port, port + 10) for port in range(first, first + 20 * MAX_ITEMS, 20)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Welcome(control.PROTOCOL, "9" * 200, SESSION, SECRET,
+                build_plan("plugnmeet", sorted(ADDONS), runs_of_own(30000), runs_of_own(40000)), False, False),
+        full_page(10**9),
+        full_page("w" * 20),
+        ReportPart('"' * MAX_PART, last=False),
+        ReportPart("\\" * MAX_PART, last=False),
+    ],
+    ids=["the longest plan", "a full page of counts", "a full page of words", "all quotes", "all backslashes"],
+)  # fmt: skip
+def test_the_longest_messages_fit_into_a_line(message: Message) -> None:
+    line = control.encode(message)
+    assert MAX_LINE // 2 < len(line) <= MAX_LINE  # the first: else it would not be the longest
+    assert control.decode(line[:-1]) == message
+
+
+def test_a_report_goes_in_parts_and_comes_whole() -> None:
+    for text in ("x", "x" * MAX_PART, "xy" * MAX_PART, '"' * MAX_REPORT):
+        parts = control.report_parts(text)
+        assert "".join(part.text for part in parts) == text
+        assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
+        assert max(len(control.encode(part)) for part in parts) <= MAX_LINE
+    assert control.report_parts("x" * (MAX_REPORT + 1)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"hello"',
+        b"{}",
+        b'{"type":null}',
+        b'{"type":"shutdown"}',
+        b'{"type":"__class__"}',
+        b'{"type":"bye"} {}',
+        b'{"type":"bye","type":"bye"}',
+        b'{"type":"bye","more":{"twice":1,"twice":1}}',
+        b'{"type":"bye","number":NaN}',
+        b'{"type":"bye","number":-Infinity}',
+        b'{"type":"bye","number":' + b"1" * 30 + b"}",
+        b'{"type":"bye","deep":' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+        b'{"type":"bye","deep":' + b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"}",
+        b'{"type":"b\xffe"}',
+        '{"type":"bye"}'.encode("utf-16-le"),
+        b"\xef\xbb\xbf" + b'{"type":"bye"}',
+        b'{"type":"report","text":"\\ud800","last":true}',
+        b'{"type":"report","text":"' + b"x" * (MAX_PART + 1) + b'","last":true}',
+        b'{"type":"report","text":"","last":1}',
+        b'{"type":"hello","protocol":1.0,"program":"x","family":"ipv4"}',
+        b'{"type":"hello","protocol":true,"program":"x","family":"ipv4"}',
+        b'{"type":"hello","protocol":1,"program":5,"family":"ipv4"}',
+        b'{"type":"hello","protocol":1,"program":"x","family":"ipx"}',
+        b'{"type":"hello","protocol":1,"program":"x","family":["ipv4"]}',
+    ],
+)
+def test_a_line_that_is_no_message(line: bytes) -> None:
+    with pytest.raises(DecodeError):
+        control.decode(line)
+
+
+def changed(message: Message, change: Callable[[dict[str, Any]], object]) -> bytes:
+    value = json.loads(control.encode(message))
+    change(value)
+    return json.dumps(value).encode()
+
+
+def set_to(*path: Any) -> Callable[[dict[str, Any]], object]:
+    """Put the last of these at the place that the others name."""
+    *way, key, new = path
+
+    def change(value: Any) -> None:
+        for step in way:
+            value = value[step]
+        value[key] = new
+
+    return change
+
+
+ROW = ["udp", 50000, 60000, "media", "required"]
+REQUIREMENTS = "plan", "requirements"
+
+
+@pytest.mark.parametrize(
+    ("message", "change"),
+    [
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", -1)),
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", 0)),
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", 65536)),
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", "1")),
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("about", "processes")),
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("transport", "UDP")),
+        (Ask(About.SIGHTINGS, Transport.UDP, 1), lambda value: value.pop("start")),
+        (WELCOME, set_to("session", SESSION.upper())),
+        (WELCOME, set_to("session", SESSION + "\n")),
+        (WELCOME, set_to("secret", SECRET[:-1])),
+        (WELCOME, set_to("tls", None)),
+        (WELCOME, set_to("plan", [])),
+        (WELCOME, set_to("plan", "requirements", {})),
+        (WELCOME, set_to(*REQUIREMENTS, [ROW, ROW])),
+        (WELCOME, set_to(*REQUIREMENTS, [["udp", 60000, 60001, "", "optional"], ["udp", 1, 60000, "", "optional"]])),
+        (WELCOME, set_to(*REQUIREMENTS, [["udp", port, port, "", "optional"] for port in range(1, 1102)])),
+        (WELCOME, set_to(*REQUIREMENTS, 0, ROW[:4])),
+        (WELCOME, set_to(*REQUIREMENTS, 0, [*ROW, 1])),
+        (WELCOME, set_to(*REQUIREMENTS, 0, 0, "sctp")),
+        (WELCOME, set_to(*REQUIREMENTS, 0, 1, -1)),
+        (WELCOME, set_to(*REQUIREMENTS, 0, 1, 60001)),
+        (WELCOME, set_to(*REQUIREMENTS, 0, 2, 10**19)),
+        (WELCOME, set_to(*REQUIREMENTS, 0, 3, "x" * 201)),
+        (WELCOME, set_to(*REQUIREMENTS, 0, 4, "wanted")),
+        (Rows((), None), set_to("rows", [[2, 2, 1], [1, 1, 1]])),
+        (Rows((), None), set_to("rows", [[1, 5, 1], [4, 8, 1]])),
+        (Rows((), None), set_to("rows", [[5, 1, 1]])),
+        (Rows((), None), set_to("rows", [[1, 1, -1]])),
+        (Rows((), None), set_to("rows", [[1, 1, 1.5]])),
+        (Rows((), None), set_to("rows", [[1, 1, "x" * 21]])),
+        (Rows((), None), set_to("rows", [[1, 1]])),
+        (Rows((), None), set_to("rows", [[port, port, 1] for port in range(1, MAX_ROWS + 2)])),
+        (Rows((), None), set_to("next", 5)),
+        (full_page(1), set_to("next", 60000)),
+        (full_page(1), set_to("next", HIGHEST + 1)),
+    ],
+)
+def test_a_message_with_a_field_gone_wrong(message: Message, change: Callable[[dict[str, Any]], object]) -> None:
+    assert control.decode(changed(message, lambda value: None)) == message
+    with pytest.raises(DecodeError):
+        control.decode(changed(message, change))
+
+
+def test_a_key_that_is_not_known_is_no_error() -> None:
+    assert control.decode(changed(WELCOME, set_to("motd", {"text": "hi"}))) == WELCOME
+
+
+def test_another_protocol_is_told_whatever_else_it_says() -> None:
+    hello = control.decode(b'{"type":"hello","protocol":2,"program":"7.0"}')
+    assert hello == Hello(2, "7.0", Family.IPV4)
+    refusal = control.decode(b'{"type":"welcome","protocol":2,"program":"7.0"}')
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "version"
+    assert "server speaks protocol 2 (pnmcheck 7.0)" in refusal.message
+    assert "client speaks protocol 1" in refusal.message
+    assert "same pnmcheck.pyz" in refusal.hint
+
+
+def test_the_refusal_of_a_version_can_be_sent_whoever_is_refused() -> None:
+    refusal = control.version_refusal(1, "s" * 200, 10**9, "c" * 200)
+    assert control.decode(control.encode(refusal)[:-1]) == refusal

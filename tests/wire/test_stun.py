@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.model.address import Address
+from agent.wire import DecodeError, stun
+from agent.wire.stun import Attribute, Kind, Request
+from tests.model.values import ADDRESSES, ANY, PORTS
+
+# RFC 5769, sections 2.1 to 2.3: what a request and answers with short-term credentials look like.
+PASSWORD = b"VOkJxbRl1RmTxUk/WvJxBt"
+REQUEST = bytes.fromhex(
+    "000100582112a442b7e7a701bc34d686fa87dfae 802200105354554e207465737420636c69656e74 002400046e0001ff"
+    "80290008932ff9b151263b36 000600096576746a3a68367659202020 000800149aeaa70cbfd8cb56781ef2b5b2d3f249c1b571a2"
+    "80280004e57a3bcf"
+)
+ANSWER_IPV4 = bytes.fromhex(
+    "0101003c2112a442b7e7a701bc34d686fa87dfae 8022000b7465737420766563746f7220 002000080001a147e112a643"
+    "000800142b91f599fd9e90c38c7489f92af9ba53f06be7d7 80280004c07d4c96"
+)
+ANSWER_IPV6 = bytes.fromhex(
+    "010100482112a442b7e7a701bc34d686fa87dfae 8022000b7465737420766563746f7220"
+    "002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9 00080014a382954e4be67bf11784c97c8292c275bfe3ed41"
+    "80280004c8fb0b4c"
+)
+VECTORS = pytest.mark.parametrize("data", [REQUEST, ANSWER_IPV4, ANSWER_IPV6], ids=["2.1", "2.2", "2.3"])
+FINGERPRINT = 8  # bytes, at the end
+
+TRANSACTION = bytes(range(12))
+KEY = b"k" * 64
+SESSION = "0123456789abcdef"
+
+
+def without_fingerprint(data: bytes) -> bytes:
+    (length,) = struct.unpack_from("!H", data, 2)
+    return data[:2] + struct.pack("!H", length - FINGERPRINT) + data[4:-FINGERPRINT]
+
+
+def trusted(data: bytes) -> bool:
+    try:
+        return stun.verified(stun.decode(data), PASSWORD)
+    except DecodeError:
+        return False
+
+
+@VECTORS
+def test_the_rfcs_messages_are_read_and_verified(data: bytes) -> None:
+    message = stun.decode(data)
+    assert message.transaction.hex() == "b7e7a701bc34d686fa87dfae"
+    assert stun.verified(message, PASSWORD)
+    assert not stun.verified(message, PASSWORD[:-1])
+    assert stun.verified(stun.decode(without_fingerprint(data)), PASSWORD)
+
+
+def test_the_rfcs_request_says_who_asks() -> None:
+    assert stun.read_request(stun.decode(REQUEST)) == Request("evtj:h6vY", REQUEST[8:20], 0x6E0001FF)
+
+
+@pytest.mark.parametrize(
+    ("data", "address"), [(ANSWER_IPV4, "192.0.2.1"), (ANSWER_IPV6, "2001:db8:1234:5678:11:2233:4455:6677")]
+)
+def test_the_rfcs_answers_say_where_the_request_came_from(data: bytes, address: str) -> None:
+    assert stun.mapped_address(stun.decode(data)) == (ipaddress.ip_address(address), 32853)
+
+
+@VECTORS
+@pytest.mark.parametrize("bit", [0x01, 0x80])
+def test_a_flipped_bit_is_seen(data: bytes, bit: int) -> None:
+    bare = without_fingerprint(data)
+    for whole, end in (data, len(data) - FINGERPRINT), (bare, len(bare)):
+        for at in range(end):
+            assert not trusted(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :]), at
+
+
+@VECTORS
+def test_a_flipped_bit_of_the_fingerprint_is_seen(data: bytes) -> None:
+    for at in range(len(data) - FINGERPRINT + 2, len(data)):  # behind its type: another type is another attribute
+        with pytest.raises(DecodeError):
+            stun.decode(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
+@VECTORS
+def test_a_message_is_whole_and_alone(data: bytes) -> None:
+    for length in range(len(data)):
+        with pytest.raises(DecodeError):
+            stun.decode(data[:length])
+    for more in (b"\0", bytes(4), data):
+        with pytest.raises(DecodeError):
+            stun.decode(data + more)
+
+
+def test_a_message_that_no_path_may_have_to_fragment() -> None:
+    room = stun.MAX_BYTES - len(stun.encode(Kind.REQUEST, TRANSACTION, [(Attribute.USERNAME, b"")], KEY))
+    longest = stun.encode(Kind.REQUEST, TRANSACTION, [(Attribute.USERNAME, bytes(room))], KEY)
+    assert len(longest) == stun.MAX_BYTES
+    assert stun.decode(longest).raw == longest
+    with pytest.raises(DecodeError):
+        stun.decode(stun.encode(Kind.REQUEST, TRANSACTION, [(Attribute.USERNAME, bytes(room + 1))], KEY))
+
+
+def test_a_fingerprint_in_the_midst_is_refused() -> None:
+    data = bytearray(stun.encode_request(Request(SESSION, TRANSACTION, 1), KEY))
+    data += data[-FINGERPRINT:]
+    struct.pack_into("!H", data, 2, len(data) - stun.HEADER.size)
+    with pytest.raises(DecodeError):
+        stun.decode(bytes(data))
+
+
+@ANY
+@given(PORTS, st.binary(min_size=12, max_size=12))
+def test_a_probe_round_trips(port: int, transaction: bytes) -> None:
+    request = Request(SESSION, transaction, port)
+    message = stun.decode(stun.encode_request(request, KEY))
+    assert stun.read_request(message) == request
+    assert stun.verified(message, KEY)
+
+
+@ANY
+@given(ADDRESSES, st.integers(0, 65535), st.binary(min_size=12, max_size=12))
+def test_an_answer_round_trips_and_is_no_longer_than_its_probe(address: Address, port: int, transaction: bytes) -> None:
+    answer = stun.encode_answer(transaction, address, port, KEY)
+    assert stun.mapped_address(stun.decode(answer)) == (address, port)
+    assert stun.proves(answer, transaction, KEY)
+    assert len(answer) <= len(stun.encode_request(Request(SESSION, transaction, 1), KEY))
+
+
+ADDRESS = ipaddress.ip_address("192.0.2.1")
+ANSWER = stun.encode_answer(TRANSACTION, ADDRESS, 1, KEY)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        ANSWER[:-1],
+        stun.encode_answer(bytes(12), ADDRESS, 1, KEY),
+        stun.encode_answer(TRANSACTION, ADDRESS, 1, KEY[:-1]),
+        stun.encode_request(Request(SESSION, TRANSACTION, 1), KEY),
+        stun.encode(Kind.ERROR, TRANSACTION, [], KEY),
+    ],
+    ids=["nothing", "cut", "another probe's", "of another key", "our own probe come back", "an error"],
+)
+def test_what_is_no_proof(data: bytes) -> None:
+    assert stun.proves(ANSWER, TRANSACTION, KEY)
+    assert not stun.proves(data, TRANSACTION, KEY)
+
+
+USERNAME, PRIORITY = (Attribute.USERNAME, b"who"), (Attribute.PRIORITY, bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        (Kind.REQUEST, [USERNAME]),
+        (Kind.REQUEST, [PRIORITY]),
+        (Kind.REQUEST, [USERNAME, (Attribute.PRIORITY, bytes(3))]),
+        (Kind.REQUEST, [(Attribute.USERNAME, b"\xff"), PRIORITY]),
+        (Kind.SUCCESS, [USERNAME, PRIORITY]),
+    ],
+)
+def test_a_message_that_is_no_probe(kind: Kind, attributes: list[tuple[Attribute, bytes]]) -> None:
+    message = stun.decode(stun.encode(kind, TRANSACTION, attributes, KEY))
+    with pytest.raises(DecodeError):
+        stun.read_request(message)
+
+
+@pytest.mark.parametrize("value", [b"", b"\0\1\0", b"\0\1\0\0\0\0\0", b"\0\2\0\0\0\0\0\0", b"\0\3\0\0\0\0\0\0"])
+def test_a_mapped_address_that_is_none(value: bytes) -> None:
+    message = stun.decode(stun.encode(Kind.SUCCESS, TRANSACTION, [(Attribute.XOR_MAPPED_ADDRESS, value)], KEY))
+    with pytest.raises(DecodeError):
+        stun.mapped_address(message)
+
+
+def test_the_first_of_two_alike_counts() -> None:
+    twice = [(Attribute.USERNAME, b"first"), (Attribute.USERNAME, b"second"), PRIORITY]
+    assert stun.read_request(stun.decode(stun.encode(Kind.REQUEST, TRANSACTION, twice, KEY))).username == "first"
