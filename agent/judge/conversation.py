@@ -22,7 +22,9 @@ IDLE_SECONDS = 120.0
 _OWN_CLIENT = "use pnmcheck's own client"
 _NO_HELLO = control.Refusal("order", "the client asked before it said hello", _OWN_CLIENT)
 _NO_QUESTION = control.Refusal("order", "the client sent what only a server says", _OWN_CLIENT)
-_LONG_REPORT = control.Refusal("report", "the client's report is too long", _OWN_CLIENT)
+# One question at a time: a piece full of them would keep the server busy for seconds.
+_IMPATIENT = control.Refusal("order", "the client asked again before it was answered", _OWN_CLIENT)
+_LONG_REPORT = control.Refusal("report", "the client's report is too long, or comes in crumbs", _OWN_CLIENT)
 _CROWDED = control.Refusal("crowded", f"{MAX_SESSIONS} checks are running already", "try again in a minute")
 
 
@@ -92,12 +94,11 @@ class Conversation:
         return b"".join(framing.frame(answer) for answer in answers if answer)
 
     def _answer_control(self, data: bytes, now: float) -> bytes:
-        sent = b""
-        for line in self._lines.feed(data):
-            if not self.closing:
-                self.deadline = now + IDLE_SECONDS
-                sent += control.encode(self._answer(control.decode(line)))
-        return sent
+        lines = self._lines.feed(data)
+        if not lines:
+            return b""
+        self.deadline = now + IDLE_SECONDS
+        return control.encode(self._answer(control.decode(lines[0])) if len(lines) == 1 else self._refuse(_IMPATIENT))
 
     def _answer(self, message: control.Message) -> control.Message:
         if isinstance(message, control.Hello) and self._session is None:
@@ -127,8 +128,10 @@ class Conversation:
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:
         session.report.append(part.text)
-        session.report_size += len(part.text) + 1  # an empty part takes memory too
-        if session.report_size > control.MAX_REPORT:
+        session.report_size += len(part.text)
+        # All parts but the last are full, or crumbs of them would take more memory than their text.
+        crumb = not part.last and len(part.text) < control.MAX_PART
+        if crumb or session.report_size > control.MAX_REPORT:
             return self._refuse(_LONG_REPORT)
         if part.last:
             try:

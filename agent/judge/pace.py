@@ -90,7 +90,8 @@ class Pace:
     def _judge(self, one: _Round, now: float) -> None:
         one.judged = True
         share = (self._answered + 1) / (self._sent + 2)
-        tolerated = SIGMAS * math.sqrt(share * (1 - share) / one.sent)
+        # Both are samples, the share so far and this round's.
+        tolerated = SIGMAS * math.sqrt(share * (1 - share) * (1 / one.sent + 1 / (self._sent + 2)))
         if self._sent and one.answered / one.sent < share - tolerated:
             if one.started >= self._rate_since:  # else the rate has come down since
                 delivered = one.rate * one.answered / one.sent / share

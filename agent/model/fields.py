@@ -21,6 +21,7 @@ MAX_DIGITS = 20
 def parse(text: str | bytes) -> Fields:
     """Read one JSON object; FieldError for anything else, whatever is wrong with it."""
     try:
+        text = text if isinstance(text, str) else text.decode("utf-8")  # json would guess at other encodings
         return Fields(json.loads(text, parse_int=_parse_int, parse_constant=_refuse, object_pairs_hook=_unique))
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise FieldError(f"not a JSON object: {error}") from None

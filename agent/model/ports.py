@@ -71,9 +71,10 @@ def _parse_item(item: str, text: str) -> PortRange:
         raise UsageError(f"port list '{text}'", f"'{item}' is neither a port nor a range of ports", hint)
     for end in ends:
         # The length first: int() of thousands of digits is slow, and newer Pythons refuse it.
-        if len(end.lstrip("0")) > len(str(HIGHEST)) or not LOWEST <= int(end) <= HIGHEST:
+        digits = end.lstrip("0") or "0"
+        if len(digits) > len(str(HIGHEST)) or not LOWEST <= int(digits) <= HIGHEST:
             raise UsageError(f"port list '{text}'", f"'{item}' is outside {LOWEST} to {HIGHEST}", hint)
-    first, last = int(ends[0]), int(ends[-1])
+    first, last = (int(end.lstrip("0")) for end in (ends[0], ends[-1]))
     if first > last:
         raise UsageError(f"port list '{text}'", f"the range '{item}' runs backwards", f"write {last}-{first}")
     return PortRange(first, last)

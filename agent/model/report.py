@@ -294,8 +294,9 @@ def from_json(text: str) -> Report:
 
 def _address_from_json(value: object) -> AddressReport:
     address = Fields(value)
-    control, rtt, loss = address.object("control"), address.object("rtt_ms"), address.object("loss")
     findings = address.list("findings", _finding_from_json, MAX_FINDINGS)
+    _refuse_overlap(findings)
+    control, rtt, loss = address.object("control"), address.object("rtt_ms"), address.object("loss")
 
     def advice(item: object) -> Advice:
         entry = Fields(item)
@@ -318,6 +319,13 @@ def _address_from_json(value: object) -> AddressReport:
         address.list("notes", lambda note: fields.text(note, MAX_SENTENCE), MAX_NOTES),
         address.optional("error", lambda key: _problem_from_json(address.object(key))),
     )
+
+
+def _refuse_overlap(findings: Sequence[Finding]) -> None:
+    for transport in Transport:
+        ports = sorted(one.ports for one in findings if one.transport is transport)
+        if any(before.overlaps(after) for before, after in zip(ports, ports[1:])):
+            raise FieldError("a port that is in two findings")
 
 
 def _within(value: Fields, least: float, most: float) -> Callable[[str], float]:

@@ -57,13 +57,10 @@ def render(report: Report, style: Style) -> str:
 
 
 def headline(report: Report, style: Style) -> str:
-    """The verdict in one line."""
+    """The verdict in one line, or a few on a narrow terminal."""
     word, colour = _VERDICTS[report.verdict]
-    meaning = _meaning(report)
-    host = style.clean(report.host)
-    room = style.width - len(word) - len(meaning) - 4
-    host = host if len(host) <= room else host[: max(1, room - 3)] + "..."
-    return f"{style.paint(word, colour)}  {host}: {meaning}"
+    text = "\n".join(style.wrap(f"{word}  {report.host}: {_meaning(report)}", 0))
+    return style.paint(word, colour) + text[len(word) :]
 
 
 def _meaning(report: Report) -> str:

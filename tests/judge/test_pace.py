@@ -11,7 +11,8 @@ ROUND, WAIT = 0.1, 0.05  # seconds
 
 def rates(shares: Sequence[float], judge: bool = True) -> list[float]:
     """The rates after rounds of which these shares are answered."""
-    pace, now, found = Pace(0.0, ROUND, WAIT), 0.0, []
+    pace, now = Pace(0.0, ROUND, WAIT), 0.0
+    found: list[float] = []
     for share in shares:
         sent = 0
         while not pace.round_is_full:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import INTERRUPTED, PLAN, Lab, check, hold, server, start_check, wrong
+from tests.lab import INTERRUPTED, Lab, check, hold, server, start_check, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")
-HOLE, HELD = "udp dport 50100-50199 counter drop", "udp 50100-50199"
+HOLE, SHUT = "udp dport 50100-50199 counter drop", "udp 50100-50199"
 SECOND_PASS = 101  # packets at the hole: then the first pass is over, and the last one is seconds away
 
 
@@ -23,7 +23,7 @@ def test_the_server_goes_in_the_middle_of_a_check(net: Lab, archive: Path, numbe
         net.server.wait_until_counted(SECOND_PASS)
         status = running.stop(number)
         seen = checking.finish()
-    assert wrong(seen.report, {HELD: "unknown no-control"}, plan=FEW) == []
+    assert wrong(seen.report, {SHUT: "unknown no-control"}, plan=FEW) == []
     assert (seen.status, seen.report["verdict"]) == (3, "inconclusive")
     if number is signal.SIGKILL:
         assert status == -signal.SIGKILL
@@ -40,7 +40,7 @@ def test_the_client_is_killed_in_the_middle_of_a_check(net: Lab, archive: Path) 
         checking.process.communicate()
         assert running.wait_for("lost")["client"] == net.client.ipv4
         seen = check(net.client, archive, net.server.ipv4)
-        assert wrong(seen.report, {HELD: "filtered"}, plan=FEW) == []
+        assert wrong(seen.report, {SHUT: "filtered"}, plan=FEW) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
@@ -51,7 +51,7 @@ def test_the_client_is_interrupted(net: Lab, archive: Path, number: signal.Signa
         net.server.wait_until_counted(SECOND_PASS)
         checking.process.send_signal(number)
         seen = checking.finish(10)
-        assert wrong(seen.report, {HELD: "unknown aborted"}, plan=FEW) == []
+        assert wrong(seen.report, {SHUT: "unknown aborted"}, plan=FEW) == []
         assert (seen.status, seen.report["verdict"]) == (INTERRUPTED, "inconclusive")
         assert running.wait_for("lost")["client"] == net.client.ipv4
 
@@ -75,11 +75,11 @@ def test_the_server_is_interrupted_while_it_waits(net: Lab, archive: Path, numbe
 
 @pytest.mark.parametrize("families", [("ipv4", "ipv6"), ("ipv4", "ipv4")], ids=" and ".join)
 def test_two_clients_at_once(net: Lab, archive: Path, families: tuple[str, str]) -> None:
-    net.server.rules("input", "udp dport 53000-53999 drop")
-    with server(net.server, archive) as running:
+    net.server.rules("input", HOLE)
+    with server(net.server, archive, *UDP) as running:
         checkings = [start_check(net.client, archive, getattr(net.server, family)) for family in families]
         for checking in checkings:
-            assert wrong(checking.finish().report, {"udp 53000-53999": "filtered"}, plan=PLAN) == []
+            assert wrong(checking.finish().report, {SHUT: "filtered"}, plan=FEW) == []
         running.wait_for("report", number=2)
         assert [one["event"] for one in running.events[1:]] == ["session", "session", "report", "report"]
 

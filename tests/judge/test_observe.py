@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from agent.judge.observe import ServerSide, anything_came, measure_loss, measure_rtt, observe
+from agent.judge.sweep import Sweep
+from agent.model.observation import Observation, Reason, Reply
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
+from agent.model.report import Loss, Rtt
+
+TCP, UDP = Transport.TCP, Transport.UDP
+PLAN = Plan(
+    "mine",
+    (Requirement(TCP, PortRange(80, 81), "", Need.REQUIRED), Requirement(UDP, PortRange(1, 4), "", Need.REQUIRED)),
+)
+
+
+def swept(sent: dict[int, int], answered: dict[int, int]) -> Sweep:
+    """A sweep that has sent and heard as much."""
+    sweep = Sweep(sent, random.Random(1), 0.02, 0.0)
+    sweep.sent.update(sent)
+    sweep.answered.update(answered)
+    sweep.open = sum(map(bool, answered.values()))
+    return sweep
+
+
+NOTHING_SENT = swept({1: 0, 2: 0, 3: 0, 4: 0}, {})
+
+
+def test_both_sides_of_each_port_are_joined() -> None:
+    sweep = swept({1: 2, 2: 4, 3: 0}, {1: 1})  # the server does not listen on 4
+    tcp = {80: Observation(TCP, 80, 1, Reply.PROOF, answered=1)}
+    server = ServerSide(
+        untested={TCP: {81: Reason.BUSY}, UDP: {4: Reason.LIMIT}},
+        sightings={TCP: {80: 1}, UDP: {1: 2, 2: 3}},
+        redirected={TCP: {}, UDP: {2: 9}},
+        connections={80: 5},
+    )
+    seen = observe(PLAN, sweep, {}, tcp, server)
+    assert seen[TCP] == {
+        80: Observation(TCP, 80, 1, Reply.PROOF, answered=1, at_socket=1, connections=5),
+        81: Observation(TCP, 81, connections=0, untested=Reason.BUSY),
+    }
+    assert seen[UDP] == {
+        1: Observation(UDP, 1, 2, Reply.PROOF, answered=1, at_socket=2),
+        2: Observation(UDP, 2, 4, Reply.NOTHING, answered=0, at_socket=3, redirected_to=9),
+        3: Observation(UDP, 3),
+        4: Observation(UDP, 4, untested=Reason.LIMIT),
+    }
+
+
+def test_what_the_server_could_not_tell_is_not_measured() -> None:
+    seen = observe(PLAN, swept({1: 1, 2: 1, 3: 1, 4: 1}, {}), {}, {}, ServerSide())
+    assert seen[UDP][1] == Observation(UDP, 1, 1, Reply.NOTHING, answered=0)
+    assert observe(PLAN, None, {}, {}, ServerSide())[UDP][1] == Observation(UDP, 1)
+
+
+def test_what_the_clients_network_would_not_send_was_not_sent() -> None:
+    sweep = swept({1: 4, 2: 4, 3: 4, 4: 4}, {2: 1})
+    seen = observe(PLAN, sweep, {1: "not permitted", 2: "not permitted"}, {}, ServerSide())[UDP]
+    assert seen[1] == Observation(UDP, 1, unsendable="not permitted")
+    assert seen[2].reply is Reply.PROOF  # later it was
+
+
+MUTE = ServerSide(sightings={TCP: {}, UDP: {}})
+
+
+@pytest.mark.parametrize(
+    ("sweep", "reply", "server", "came"),
+    [
+        (None, None, ServerSide(), False),
+        (NOTHING_SENT, Reply.NOTHING, MUTE, False),
+        (NOTHING_SENT, Reply.UNREACHABLE, MUTE, False),
+        (NOTHING_SENT, Reply.REFUSED, MUTE, True),
+        (NOTHING_SENT, Reply.FOREIGN, MUTE, True),
+        (swept({1: 1}, {1: 1}), Reply.NOTHING, MUTE, True),
+        (NOTHING_SENT, Reply.NOTHING, ServerSide(sightings={TCP: None, UDP: {1: 1}}), True),
+    ],
+)
+def test_whether_anything_came(sweep: Sweep | None, reply: Reply | None, server: ServerSide, came: bool) -> None:
+    assert anything_came(sweep, {80: Observation(TCP, 80, reply=reply)}, server) is came
+
+
+@pytest.mark.parametrize(
+    ("sent", "sightings", "answered", "loss"),
+    [
+        ({1: 10, 2: 10}, {1: 10, 2: 10}, {1: 10, 2: 10}, Loss(0.0, 0.0)),
+        ({1: 10, 2: 10}, {1: 10, 2: 8}, {1: 9, 2: 6}, Loss(0.1, 0.1667)),
+        ({1: 10, 2: 99}, {1: 8, 2: 50}, {1: 8}, Loss(0.2, 0.0)),  # a blocked port says nothing of the path
+        ({1: 10}, {1: 12}, {1: 10}, Loss(0.0, 0.1667)),  # doubled on the way
+        ({1: 10}, {}, {1: 10}, Loss(1.0, None)),
+        ({1: 10}, {}, {}, Loss(None, None)),
+    ],
+)
+def test_loss_is_measured_by_ports_proven_open(
+    sent: dict[int, int], sightings: dict[int, int], answered: dict[int, int], loss: Loss
+) -> None:
+    assert measure_loss(swept(sent, answered), ServerSide(sightings={TCP: None, UDP: sightings})) == loss
+
+
+def test_loss_without_both_sides_is_not_measured() -> None:
+    assert measure_loss(None, replace(MUTE)) == Loss()
+    assert measure_loss(swept({1: 1}, {1: 1}), ServerSide()) == Loss()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rtt"),
+    [
+        ([], Rtt()),
+        ([0.002], Rtt(2.0, 2.0, 2.0)),
+        ([0.003, 0.001], Rtt(1.0, 2.0, 3.0)),
+        ([n / 1000 for n in range(1, 101)], Rtt(1.0, 50.5, 96.0)),
+    ],
+)
+def test_round_trips_in_milliseconds(seconds: list[float], rtt: Rtt) -> None:
+    assert measure_rtt(seconds) == rtt

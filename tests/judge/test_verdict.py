@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.judge.loss import MAX_CHANCE
+from agent.judge.verdict import Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
+from agent.model.observation import Observation, Reason, Reply
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
+from agent.model.report import Evidence, Finding, State, Verdict, Where
+
+TCP, UDP = Transport.TCP, Transport.UDP
+SURE = Conditions()
+
+
+def seen(transport: Transport, reply: Reply | None = Reply.NOTHING, **rest: Any) -> Observation:
+    return Observation(transport, 443, **{"sent": 4, "reply": reply, "answered": 0, **rest})
+
+
+def unknown(reason: Reason, shown: str | None = None) -> Cause:
+    return Cause(State.UNKNOWN, reason=reason, shown=shown)
+
+
+OPEN = Cause(State.OPEN)
+FILTERED = Cause(State.FILTERED, Where.UNKNOWN)
+HALF_WAY = Cause(State.FILTERED, Where.RETURN_PATH)
+BUSY = Cause(State.UNTESTED, reason=Reason.BUSY, owner="haproxy (pid 812)")
+UNREAL = Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
+ABORTED, NO_CONTROL, LOSSY = Conditions(aborted=True), Conditions(control=False), Conditions(conclusive=False)
+GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
+
+
+@pytest.mark.parametrize(
+    ("situation", "port", "conditions", "cause"),
+    [
+        ("UDP answers", seen(UDP, Reply.PROOF), SURE, OPEN),
+        ("TCP answers", seen(TCP, Reply.PROOF), SURE, OPEN),
+        ("it answers, whatever went wrong after", seen(UDP, Reply.PROOF, redirected_to=9), GONE, OPEN),
+        ("the port is held", seen(TCP, None, sent=None, untested=Reason.BUSY, owner="haproxy (pid 812)"), SURE, BUSY),
+        ("the port is held, and the check ends early", replace(seen(UDP), untested=Reason.DENIED), GONE,
+         Cause(State.UNTESTED, reason=Reason.DENIED)),
+        ("the user interrupts", seen(UDP), ABORTED, unknown(Reason.ABORTED)),
+        ("the user interrupts when the server is gone", seen(TCP, Reply.REFUSED), GONE, unknown(Reason.ABORTED)),
+        ("the server goes away", seen(UDP), NO_CONTROL, unknown(Reason.NO_CONTROL)),
+        ("the server goes away, then TCP refuses", seen(TCP, Reply.REFUSED), NO_CONTROL, unknown(Reason.NO_CONTROL)),
+        ("it was never its turn", seen(UDP, None, sent=None), SURE, unknown(Reason.ABORTED)),
+        ("the client's network lets nothing out", seen(TCP, sent=0, unsendable="Operation not permitted"), SURE,
+         unknown(Reason.ABORTED, "Operation not permitted")),
+        ("UDP comes in at another port", seen(UDP, redirected_to=9), SURE,
+         Cause(State.INTERCEPTED, shown="forwarded to the server's port 9")),
+        ("TCP comes in at another port", seen(TCP, Reply.FOREIGN, redirected_to=9), SURE,
+         Cause(State.INTERCEPTED, shown="forwarded to the server's port 9")),
+        ("UDP never comes", seen(UDP), SURE, FILTERED),
+        ("UDP does not come, as far as was counted", seen(UDP, at_socket=0), SURE, FILTERED),
+        ("UDP comes, its answers do not", seen(UDP, at_socket=3), SURE, HALF_WAY),
+        ("UDP is lost on the way", seen(UDP), LOSSY, unknown(Reason.PATH_LOSS)),
+        ("TCP is refused", seen(TCP, Reply.REFUSED, by="192.0.2.1"), SURE,
+         Cause(State.REJECTED, Where.UNKNOWN, "192.0.2.1")),
+        ("TCP is told unreachable", seen(TCP, Reply.UNREACHABLE), SURE, Cause(State.REJECTED, Where.UNKNOWN)),
+        ("UDP's loss does not matter to a refused TCP", seen(TCP, Reply.REFUSED), LOSSY,
+         Cause(State.REJECTED, Where.UNKNOWN)),
+        ("somebody else answers", seen(TCP, Reply.FOREIGN, shown="SSH-2.0"), SURE,
+         Cause(State.INTERCEPTED, shown="SSH-2.0")),
+        ("somebody connects and is mute", seen(TCP, Reply.MUTE, connections=0, at_socket=0), SURE, UNREAL),
+        ("the server connects, what follows is stopped", seen(TCP, Reply.MUTE, connections=3, at_socket=0), SURE,
+         FILTERED),
+        ("the server connects and answers in vain", seen(TCP, Reply.MUTE, connections=3, at_socket=3), SURE, HALF_WAY),
+        ("the server reads through a proxy, and answers in vain", seen(TCP, Reply.MUTE, connections=0, at_socket=3),
+         SURE, HALF_WAY),
+        ("mute, and the server could not be asked", seen(TCP, Reply.MUTE), SURE, FILTERED),
+        ("TCP never comes", seen(TCP), SURE, FILTERED),
+        ("TCP may be lost on the way", seen(TCP), Conditions(loss=0.5), unknown(Reason.PATH_LOSS)),
+        ("TCP is not lost that often", seen(TCP), Conditions(loss=0.3), FILTERED),
+    ],
+)  # fmt: skip
+def test_the_state_of_a_port(situation: str, port: Observation, conditions: Conditions, cause: Cause) -> None:
+    assert classify(port, conditions) == cause
+
+
+@pytest.mark.parametrize(
+    ("sent", "loss", "by_chance"),
+    [(3, 0.0, False), (3, 0.31, False), (3, 0.33, True), (9, 0.6, False), (9, 0.7, True), (0, 0.0, True)],
+)
+def test_silence_that_loss_may_have_made(sent: int, loss: float, by_chance: bool) -> None:
+    # Two SYNs a connect, each lost with that chance.
+    assert silent_by_chance(seen(TCP, sent=sent), loss) is by_chance
+    assert not silent_by_chance(seen(TCP, Reply.REFUSED, sent=sent), loss)
+
+
+def row(transport: Transport, first: int, last: int, need: Need = Need.REQUIRED) -> Requirement:
+    return Requirement(transport, PortRange(first, last), "what for", need)
+
+
+def observed(plan: Plan, **udp: Observation) -> dict[Transport, dict[int, Observation]]:
+    """Every port answers, but for UDP ports that are given by their numbers."""
+    return {
+        transport: {
+            port: replace(udp.get(f"p{port}", Observation(transport, port, 1, Reply.PROOF, answered=1)), port=port)
+            for port in plan.ports(transport)
+        }
+        for transport in Transport
+    }
+
+
+SILENT = Observation(UDP, 0, 4, Reply.NOTHING, answered=0, at_socket=0)
+PLAN = Plan("mine", (row(TCP, 80, 80), row(UDP, 7, 7), row(UDP, 1, 6)))
+
+
+def told(finding: Finding) -> str:
+    return f"{finding.transport.value} {finding.ports} {finding.state.value}"
+
+
+@pytest.mark.parametrize(
+    ("ports", "expected"),
+    [
+        ({}, ["udp 7 open", "udp 1-6 open"]),
+        ({"p1": SILENT}, ["udp 7 open", "udp 1 filtered", "udp 2-6 open"]),
+        ({"p6": SILENT, "p7": SILENT}, ["udp 7 filtered", "udp 1-5 open", "udp 6 filtered"]),
+        ({"p3": SILENT, "p4": SILENT}, ["udp 7 open", "udp 1-2 open", "udp 3-4 filtered", "udp 5-6 open"]),
+        (
+            {"p3": SILENT, "p4": replace(SILENT, at_socket=1)},
+            ["udp 7 open", "udp 1-2 open", "udp 3 filtered", "udp 4 filtered", "udp 5-6 open"],
+        ),
+        (
+            {"p2": SILENT, "p3": replace(SILENT, untested=Reason.BUSY), "p4": SILENT},
+            ["udp 7 open", "udp 1 open", "udp 2 filtered", "udp 3 untested", "udp 4 filtered", "udp 5-6 open"],
+        ),
+    ],
+)
+def test_ports_of_one_cause_are_one_finding_within_their_requirement(
+    ports: dict[str, Observation], expected: list[str]
+) -> None:
+    findings = judge(PLAN, observed(PLAN, **ports), SURE)
+    assert [told(one) for one in findings] == ["tcp 80 open", *expected]
+    assert {(one.need, one.purpose) for one in findings} == {(Need.REQUIRED, "what for")}
+
+
+def test_evidence_is_summed_and_what_was_not_measured_stays_so() -> None:
+    ports = {"p1": replace(SILENT, at_socket=2), "p2": replace(SILENT, at_socket=1, sent=5)}
+    blocked, open_ports = judge(PLAN, observed(PLAN, **ports), SURE)[2:]
+    assert blocked.evidence == Evidence(9, None, 3, 0)
+    assert open_ports.evidence == Evidence(4, None, None, 4)
+
+
+@pytest.mark.parametrize("chance", [None, MAX_CHANCE])
+def test_the_chance_is_shared_out_among_what_silence_alone_says(chance: float | None) -> None:
+    ports = {"p1": SILENT, "p2": SILENT, "p4": replace(SILENT, untested=Reason.BUSY), "p7": SILENT}
+    findings = judge(PLAN, observed(PLAN, **ports), Conditions(chance=chance))
+    shares = {told(one): one.evidence.chance for one in findings if one.evidence.chance is not None}
+    each = MAX_CHANCE / 3
+    expected = {} if chance is None else {"udp 7 filtered": each, "udp 1-2 filtered": 2 * each}
+    assert shares == pytest.approx(expected)
+
+
+def test_where_nothing_is_silent_there_is_no_chance() -> None:
+    assert all(one.evidence.chance is None for one in judge(PLAN, observed(PLAN), Conditions(chance=MAX_CHANCE)))
+
+
+R, RECOMMENDED = Need.REQUIRED, Need.RECOMMENDED
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        ([(R, State.OPEN)], Verdict.PASS),
+        ([(R, State.OPEN), (RECOMMENDED, State.FILTERED)], Verdict.PASS),
+        ([(R, State.OPEN), (Need.OPTIONAL, State.UNKNOWN)], Verdict.PASS),
+        ([(R, State.OPEN), (R, State.FILTERED)], Verdict.FAIL),
+        ([(R, State.OPEN), (R, State.REJECTED)], Verdict.FAIL),
+        ([(R, State.OPEN), (R, State.INTERCEPTED)], Verdict.FAIL),
+        ([(R, State.UNKNOWN), (R, State.FILTERED)], Verdict.FAIL),
+        ([(R, State.OPEN), (R, State.UNTESTED)], Verdict.INCONCLUSIVE),
+        ([(R, State.OPEN), (R, State.UNKNOWN)], Verdict.INCONCLUSIVE),
+        ([(RECOMMENDED, State.OPEN)], Verdict.INCONCLUSIVE),
+        ([], Verdict.INCONCLUSIVE),
+    ],
+)
+def test_the_verdict_of_findings(found: list[tuple[Need, State]], verdict: Verdict) -> None:
+    findings = [Finding(UDP, PortRange(1, 1), need, "what for", state) for need, state in found]
+    assert verdict_of(findings) is verdict
+
+
+P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "verdict"), [([P], P), ([P, P], P), ([P, F], F), ([I, F], F), ([P, I], I), ([I], I), ([], I)]
+)
+def test_the_verdict_of_all_addresses_is_the_worst(verdicts: list[Verdict], verdict: Verdict) -> None:
+    assert worst(verdicts) is verdict

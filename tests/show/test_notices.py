@@ -1,0 +1,151 @@
+"""What the server tells while it runs."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.errors import UsageError, UserError
+from agent.model.address import Family
+from agent.model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken
+from agent.model.observation import UNTESTED_REASONS, Reason
+from agent.model.plan import Transport
+from agent.model.ports import PortRange
+from agent.model.report import Problem, Report, Verdict, to_json
+from agent.show import notices
+from agent.show.style import MAX_WIDTH, Style
+from tests.model.values import FEW, texts
+
+TCP, UDP = Transport.TCP, Transport.UDP
+CLIENT = ipaddress.ip_address("192.0.2.1")
+PRIVATE, PUBLIC = ipaddress.ip_address("10.0.0.5"), ipaddress.ip_address("9.9.9.9")
+REPORT = Report("0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "mine", Verdict.PASS)
+LISTENING = Listening(
+    443,
+    ((TCP, PortRange(443, 443)), (TCP, PortRange(7881, 7881)), (UDP, PortRange(50000, 60000))),
+    (
+        Untaken(TCP, PortRange(80, 80), Reason.BUSY, "haproxy (pid 812)", None),
+        Untaken(UDP, PortRange(443, 443), Reason.DENIED, None, Family.IPV6),
+    ),
+    True,
+    (PRIVATE,),
+    3600.0,
+)  # fmt: skip
+
+LISTENING_TEXT = """\
+  tcp  443, 7881
+  udp  50000-60000
+  not 80/tcp, busy: haproxy (pid 812)
+  not 443/udp on IPv6, denied: start with sudo to have it tested
+  control on 443/tcp, inside TLS
+
+Now, on a computer outside the firewall (on Windows with py for python3):
+
+  python3 pnmcheck.pyz client HOST
+
+HOST is this server's public name or address (here it has 10.0.0.5).
+This ends after 1 hour, or with ctrl-C.
+"""
+
+
+def test_what_an_operator_reads_when_a_client_may_start() -> None:
+    assert notices.to_text(LISTENING, Style()) == LISTENING_TEXT
+
+
+@pytest.mark.parametrize(
+    ("notice", "line"),
+    [
+        (replace(LISTENING, own=(PRIVATE, PUBLIC)), "  python3 pnmcheck.pyz client 9.9.9.9"),
+        (replace(LISTENING, own=()), "HOST is this server's public name or address."),
+        (replace(LISTENING, control=8443), "  python3 pnmcheck.pyz client HOST --control 8443"),
+        (replace(LISTENING, control=7881), "  python3 pnmcheck.pyz client HOST"),
+        (replace(LISTENING, listening=()), "  udp  none"),
+        (replace(LISTENING, tls=False), "  control on 443/tcp, not encrypted, since there is no openssl program here"),
+        (replace(LISTENING, seconds=7200.0), "This ends after 2 hours, or with ctrl-C."),
+        (replace(LISTENING, seconds=60.0), "This ends after 1 minute, or with ctrl-C."),
+        (replace(LISTENING, seconds=90.0), "This ends after 90 seconds, or with ctrl-C."),
+        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.LIMIT, None, Family.IPV4),)),
+         "  not 1-9/udp on IPv4, limit: too many open files; as root: ulimit -n 65536,"),
+        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, None, None),)),
+         "  not 1-9/udp, busy: by a program that only root may see"),
+        (Started(CLIENT), "192.0.2.1 checks now."),
+        (Refused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
+         "192.0.2.1 was turned away: 64 checks run. What to do: wait a minute."),
+        (Lost(CLIENT), "192.0.2.1 went before its check was finished."),
+        (Stopped("time is over"), "Stopped: time is over."),
+    ],
+)  # fmt: skip
+def test_a_notice_in_words(notice: Notice, line: str) -> None:
+    told = notices.to_text(notice, Style())
+    assert line in told.splitlines()
+    assert told.endswith("\n")
+
+
+def test_a_report_has_a_room_of_its_own() -> None:
+    assert notices.to_text(Reported(CLIENT, REPORT), Style()) == ""
+
+
+@pytest.mark.parametrize(
+    ("notice", "event"),
+    [
+        (
+            LISTENING,
+            {
+                "event": "listening",
+                "control": 443,
+                "listening": [
+                    {"transport": "tcp", "first": 443, "last": 443},
+                    {"transport": "tcp", "first": 7881, "last": 7881},
+                    {"transport": "udp", "first": 50000, "last": 60000},
+                ],
+                "untested": [
+                    {"transport": "tcp", "first": 80, "last": 80, "reason": "busy", "owner": "haproxy (pid 812)",
+                     "family": None},
+                    {"transport": "udp", "first": 443, "last": 443, "reason": "denied", "owner": None,
+                     "family": "ipv6"},
+                ],
+                "capture": False,
+                "tls": True,
+            },
+        ),
+        (Started(CLIENT), {"event": "session", "client": "192.0.2.1"}),
+        (Reported(CLIENT, REPORT), {"event": "report", "client": "192.0.2.1", "report": to_json(REPORT)}),
+        (Refused(CLIENT, Problem("crowded", "64 checks run", "wait")),
+         {"event": "refused", "client": "192.0.2.1",
+          "error": {"code": "crowded", "message": "64 checks run", "hint": "wait"}}),
+        (Lost(CLIENT), {"event": "lost", "client": "192.0.2.1"}),
+        (Stopped("time is over"), {"event": "stopped", "why": "time is over"}),
+    ],
+)  # fmt: skip
+def test_a_notice_for_programs(notice: Notice, event: dict[str, object]) -> None:
+    assert json.loads(json.dumps(notices.to_json(notice))) == event
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (UserError("x", "No server found", "443/tcp refused", "start it"),
+         "pnmcheck: No server found\n  why: 443/tcp refused\n  what to do: start it\n"),
+        (UsageError("--for 0", "", "write 90s"), "pnmcheck: --for 0\n  what to do: write 90s\n"),
+    ],
+)  # fmt: skip
+def test_an_error_in_three_short_parts(error: UserError, expected: str) -> None:
+    assert notices.error_text(error, Style()) == expected
+
+
+@FEW
+@given(texts(), texts(), texts(), st.sampled_from(UNTESTED_REASONS))
+def test_nothing_from_others_moves_the_cursor(one: str, two: str, three: str, reason: Reason) -> None:
+    untaken = (Untaken(TCP, PortRange(80, 80), reason, one, None),)
+    for told in (
+        notices.error_text(UserError("x", one, two, three), Style()),
+        notices.to_text(Refused(CLIENT, Problem("x", two, three)), Style()),
+        notices.to_text(replace(LISTENING, untaken=untaken), Style()),
+    ):
+        lines = told.split("\n")
+        assert all(line.isprintable() and line.isascii() and len(line) <= MAX_WIDTH for line in lines)

@@ -1,0 +1,233 @@
+"""The report as people read it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.judge.advice import advise
+from agent.judge.verdict import verdict_of
+from agent.model.address import Family
+from agent.model.observation import Reason
+from agent.model.plan import build_plan
+from agent.model.ports import PortRange
+from agent.model.report import (
+    AddressReport,
+    Control,
+    Finding,
+    Loss,
+    Problem,
+    Report,
+    Rtt,
+    State,
+    Verdict,
+    Where,
+)
+from agent.show import progress, text
+from agent.show.style import MAX_WIDTH, MIN_WIDTH, Style
+from tests.model.values import ANY, FEW, REPORTS, texts
+
+ASCII, UNICODE, COLOUR = Style(), Style(unicode=True), Style(unicode=True, colour=True)
+
+OPEN = tuple(Finding(row.transport, row.ports, row.need, row.purpose, State.OPEN)
+             for row in build_plan("plugnmeet").requirements)  # fmt: skip
+HTTP, HTTPS, _, TURN, MEDIA = range(len(OPEN))
+
+
+def but(number: int, state: State, ports: PortRange | None = None, **cause: Any) -> tuple[Finding, ...]:
+    """Everything open, but for one row of the plan or some of its ports."""
+    row = OPEN[number]
+    hole = replace(row, ports=ports or row.ports, state=state, **cause)
+    before = [replace(row, ports=PortRange(row.ports.first, hole.ports.first - 1))] if ports else []
+    after = [replace(row, ports=PortRange(hole.ports.last + 1, row.ports.last))] if ports else []
+    return (*OPEN[:number], *before, hole, *after, *OPEN[number + 1 :])
+
+
+def checked(findings: tuple[Finding, ...], **rest: Any) -> Report:
+    address = AddressReport(
+        "203.0.113.10", Family.IPV4, verdict_of(findings), Control(443, True), Rtt(0.9, 1.0, 2.04), Loss(0.0, 0.0),
+        findings, advise(findings), **rest,
+    )  # fmt: skip
+    return Report("0.1.0", "2026-01-31T12:00:00Z", 2.51, "meet.example.com", "plugnmeet", address.verdict, (address,))
+
+
+HOLE = checked(but(MEDIA, State.FILTERED, PortRange(53000, 53999), where=Where.UNKNOWN))
+NO_SERVER = Problem("no-server", "No pnmcheck server found at 203.0.113.10: 443/tcp refused", "start it there first")
+ADDRESSES = (AddressReport("203.0.113.10", Family.IPV4, Verdict.INCONCLUSIVE, error=NO_SERVER),)
+FAILED = Report("0.1.0", "", 0.2, "meet.example.com", "", Verdict.INCONCLUSIVE, ADDRESSES, NO_SERVER)
+
+PASS_TEXT = """\
+PASS  meet.example.com: every required port is open
+
+203.0.113.10 (IPv4)  PASS
+  + 80, 443, 7881/tcp; 443, 50000-60000/udp: open
+  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
+  no loss
+
+10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
+"""
+
+HOLE_TEXT = """\
+FAIL  meet.example.com: 1,000 required ports are blocked
+
+203.0.113.10 (IPv4)  FAIL
+  x 53000-53999/udp: filtered (1,000 ports, WebRTC media)
+    No answer came back; whether it reached the server is not known. Audio and
+    video fail at random: the server draws one of these ports one time in 10.
+    Open 53000-53999/udp in the server's firewall and in the provider's.
+  + 80, 443, 7881/tcp; 443, 50000-52999, 54000-60000/udp: open
+  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
+  no loss
+
+10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
+"""
+
+FAILED_TEXT = """\
+INCONCLUSIVE  meet.example.com: the check could not run
+
+203.0.113.10 (IPv4)  INCONCLUSIVE
+  No pnmcheck server found at 203.0.113.10: 443/tcp refused
+  What to do: start it there first
+
+0 ports in 0.2 s, plan not known, pnmcheck 0.1.0
+"""
+
+
+@pytest.mark.parametrize(("report", "expected"), [(checked(OPEN), PASS_TEXT), (HOLE, HOLE_TEXT), (FAILED, FAILED_TEXT)])
+def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
+    assert text.render(report, ASCII) == expected
+
+
+@pytest.mark.parametrize(
+    ("findings", "lines"),
+    [
+        (
+            but(HTTP, State.UNTESTED, reason=Reason.BUSY, owner="haproxy (pid 812)"),
+            [
+                "INCONCLUSIVE  meet.example.com: 1 required port could not be checked",
+                "  ? 80/tcp: untested (Let's Encrypt certificates (HTTP-01))",
+                "    haproxy (pid 812) holds it on the server. Stop that program for the time of",
+            ],
+        ),
+        (
+            but(HTTP, State.UNTESTED, reason=Reason.BUSY),
+            ["    Another program holds it on the server. Stop that program for the time of"],
+        ),
+        (
+            but(HTTPS, State.REJECTED, where=Where.UNKNOWN, by="203.0.113.1"),
+            [
+                "FAIL  meet.example.com: 1 required port is blocked",
+                "  x 443/tcp: rejected (HTTPS: haproxy hands on to the other services)",
+                "    The connection was refused by 203.0.113.1; whether it reached the server is",
+            ],
+        ),
+        (
+            but(HTTP, State.INTERCEPTED, shown="HTTP/1.1 302 Found"),
+            ["    Somebody else answers: HTTP/1.1 302 Found. Let's Encrypt cannot issue or"],
+        ),
+        (
+            but(TURN, State.FILTERED, where=Where.RETURN_PATH),
+            [
+                "PASS  meet.example.com: every required port is open, a recommended one is not",
+                "  x 443/udp: filtered (recommended: TURN/UDP)",
+            ],
+        ),
+        (
+            but(MEDIA, State.UNKNOWN, reason=Reason.ABORTED),
+            [
+                "  ? 50000-60000/udp: unknown (10,001 ports, WebRTC media)",
+                "    The check was interrupted. Run it again.",
+            ],
+        ),
+        (
+            but(HTTP, State.UNKNOWN, reason=Reason.ABORTED, shown="Operation not permitted"),
+            ["    This computer's own network refused to send there: Operation not permitted."],
+        ),
+    ],
+)
+def test_a_finding_says_what_and_why(findings: tuple[Finding, ...], lines: list[str]) -> None:
+    told = text.render(checked(findings), ASCII).splitlines()
+    assert [line for line in lines if line not in told] == []
+
+
+def test_what_is_alike_is_said_once() -> None:
+    cause: dict[str, Any] = {"state": State.FILTERED, "where": Where.UNKNOWN}
+    holes = [replace(OPEN[MEDIA], ports=PortRange(port, port), **cause) for port in range(50000, 50100, 2)]
+    told = text.render(checked((*OPEN[:MEDIA], *holes)), ASCII)
+    assert told.count("filtered") == 1
+    assert "50022/udp and 38 more runs: filtered (50 ports, WebRTC media)" in told.replace("\n    ", " ")
+
+
+def test_what_was_not_measured_is_not_told() -> None:
+    (address,) = HOLE.addresses
+    told = text.render(replace(HOLE, addresses=(replace(address, rtt=Rtt(), loss=Loss(0.0, None)),)), ASCII)
+    assert "round trip" not in told
+    assert "loss" not in told
+    lossy = replace(address, loss=Loss(0.05, 0.001))
+    assert "loss 5.0% to the server, 0.1% back" in text.render(replace(HOLE, addresses=(lossy,)), ASCII)
+
+
+def test_an_error_is_told_once_and_an_address_keeps_its_own() -> None:
+    other = replace(NO_SERVER, message="Nothing there")
+    told = text.render(replace(FAILED, error=other), ASCII)
+    assert [told.count(message) for message in ("Nothing there", "No pnmcheck server found")] == [1, 1]
+    assert told.count("What to do:") == 2
+    assert text.render(replace(FAILED, addresses=()), ASCII).count("What to do:") == 1
+    note = "This is the server's own computer."
+    assert f"  {note}\n" in text.render(checked(OPEN, notes=(note,)), ASCII)
+
+
+def test_marks_and_colours_are_for_terminals_that_have_them() -> None:
+    assert "  ✗ 53000-53999/udp" in text.render(HOLE, UNICODE)
+    assert "  ✓ 80, 443, 7881/tcp" in text.render(HOLE, UNICODE)
+    coloured = text.render(HOLE, COLOUR)
+    assert coloured.startswith("\x1b[31mFAIL\x1b[0m  ")
+    assert "\x1b[32m✓\x1b[0m" in coloured
+    assert SGR.sub("", coloured) == text.render(HOLE, UNICODE)
+
+
+SGR = re.compile("\x1b\\[(?:0|1|31|32|33)m")
+
+
+@pytest.mark.parametrize("width", [MIN_WIDTH, MAX_WIDTH])
+@pytest.mark.parametrize("style", [ASCII, UNICODE, COLOUR], ids=["ascii", "unicode", "colour"])
+@FEW
+@given(report=REPORTS)
+def test_lines_fit_and_nothing_from_the_network_moves_the_cursor(style: Style, width: int, report: Report) -> None:
+    plain = SGR.sub("", text.render(report, replace(style, width=width)))
+    lines = plain.split("\n")
+    assert max(map(len, lines)) <= width
+    assert all(line.isprintable() for line in lines)
+    assert style.unicode or plain.isascii()
+
+
+def test_a_long_name_leaves_room_for_the_verdict() -> None:
+    told = text.headline(replace(HOLE, host="a" * 255), ASCII)
+    assert len(told) == MAX_WIDTH
+    assert told.endswith("...: 1,000 required ports are blocked")
+
+
+@pytest.mark.parametrize(
+    ("doing", "done", "total", "left", "line"),
+    [
+        ("looking up meet.example.com", 0, 0, None, "looking up meet.example.com"),
+        ("UDP ports", 0, 10001, None, "UDP ports: 0 of 10,001 answered"),
+        ("UDP ports", 9000, 10001, 2.4, "UDP ports: 9,000 of 10,001 answered, about 2 s left"),
+        ("waiting", 0, 0, 0.1, "waiting, about 1 s left"),
+    ],
+)
+def test_what_the_client_does_now(doing: str, done: int, total: int, left: float | None, line: str) -> None:
+    assert progress.render(doing, done, total, left, ASCII) == line
+
+
+@ANY
+@given(texts(), st.integers(0, 65535), st.integers(0, 65535), st.none() | st.floats(0, 1e6), st.integers(40, 80))
+def test_a_line_of_progress_never_wraps(doing: str, done: int, total: int, left: float | None, width: int) -> None:
+    line = progress.render(doing, done, total, left, Style(width))
+    assert len(line) < width
+    assert line.isprintable()
