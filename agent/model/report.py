@@ -10,7 +10,7 @@ from typing import Any, Callable, Sequence
 
 from ..errors import Exit
 from . import fields
-from .address import Family
+from .address import Family, parse_address
 from .fields import FieldError, Fields
 from .observation import Reason
 from .plan import Need, Transport
@@ -25,6 +25,7 @@ MAX_ADDRESSES = 64
 MAX_NOTES = 64
 MAX_COMMANDS = 64
 MAX_NAME = 255
+MAX_ADDRESS = 64  # an IPv6 address and the name of an interface
 MAX_SENTENCE = 2000
 MAX_COUNT = 10**9
 MAX_MILLISECONDS = 10**7
@@ -304,7 +305,7 @@ def _address_from_json(value: object) -> AddressReport:
         return Advice(entry.integer("finding", 0, len(findings) - 1), entry.text("text", MAX_SENTENCE), commands)
 
     return AddressReport(
-        address.text("address"),
+        _address(address.text("address", MAX_ADDRESS)),
         address.choice("family", Family),
         address.choice("verdict", Verdict),
         Control(
@@ -319,6 +320,14 @@ def _address_from_json(value: object) -> AddressReport:
         address.list("notes", lambda note: fields.text(note, MAX_SENTENCE), MAX_NOTES),
         address.optional("error", lambda key: _problem_from_json(address.object(key))),
     )
+
+
+def _address(text: str) -> str:
+    try:
+        parse_address(text)
+    except ValueError:
+        raise FieldError("not an IP address") from None
+    return text
 
 
 def _refuse_overlap(findings: Sequence[Finding]) -> None:

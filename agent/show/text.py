@@ -11,6 +11,9 @@ from ..model.ports import list_ports
 from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, Where, alike
 from .style import Style
 
+# As much of a name as a narrow terminal still shows.
+SHORT_HOST = 16
+
 _VERDICTS = {
     Verdict.PASS: ("PASS", "green"),
     Verdict.FAIL: ("FAIL", "red"),
@@ -59,7 +62,10 @@ def render(report: Report, style: Style) -> str:
 def headline(report: Report, style: Style) -> str:
     """The verdict in one line, or a few on a narrow terminal."""
     word, colour = _VERDICTS[report.verdict]
-    text = "\n".join(style.wrap(f"{word}  {report.host}: {_meaning(report)}", 0))
+    meaning = _meaning(report)
+    room = max(SHORT_HOST, style.width - len(f"{word}  : {meaning}"))
+    host = report.host if len(report.host) <= room else report.host[: room - 3] + "..."
+    text = "\n".join(style.wrap(f"{word}  {host}: {meaning}", 0))
     return style.paint(word, colour) + text[len(word) :]
 
 
@@ -92,8 +98,10 @@ def _problem(problem: Problem, style: Style) -> list[str]:
 
 def _address(address: AddressReport, style: Style) -> list[str]:
     word, colour = _VERDICTS[address.verdict]
-    title = f"{style.clean(address.address)} ({_FAMILIES[address.family]})"
-    lines = [f"{style.paint(title, 'bold')}  {style.paint(word, colour)}"]
+    title = style.clean(f"{address.address} ({_FAMILIES[address.family]})")
+    lines = style.wrap(f"{title}  {word}", 0)
+    if len(lines) == 1:  # as it is on any but a very narrow terminal
+        lines = [f"{style.paint(title, 'bold')}  {style.paint(word, colour)}"]
     if address.error:
         return lines + _problem(address.error, style)
     advice = {one.finding: one.text for one in address.advice}

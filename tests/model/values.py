@@ -82,7 +82,7 @@ def address_reports(draw: st.DrawFn) -> AddressReport:
     advice = st.builds(Advice, st.integers(0, max(0, len(found) - 1)), texts(2000),
                        st.lists(texts(), max_size=2).map(tuple))  # fmt: skip
     return AddressReport(
-        draw(texts()),
+        f"{draw(ADDRESSES)}{draw(st.sampled_from(('', '%eth0')))}",
         draw(st.sampled_from(Family)),
         draw(st.sampled_from(Verdict)),
         draw(st.builds(Control, st.none() | PORTS, st.none() | st.booleans(), st.booleans())),

@@ -194,16 +194,44 @@ def test_marks_and_colours_are_for_terminals_that_have_them() -> None:
 SGR = re.compile("\x1b\\[(?:0|1|31|32|33)m")
 
 
-@pytest.mark.parametrize("width", [MIN_WIDTH, MAX_WIDTH])
+def assert_fits(report: Report, style: Style) -> None:
+    plain = SGR.sub("", text.render(report, style))
+    lines = plain.split("\n")
+    assert [line for line in lines if len(line) > style.width or not line.isprintable()] == []
+    assert style.unicode or plain.isascii()
+
+
 @pytest.mark.parametrize("style", [ASCII, UNICODE, COLOUR], ids=["ascii", "unicode", "colour"])
 @FEW
 @given(report=REPORTS)
-def test_lines_fit_and_nothing_from_the_network_moves_the_cursor(style: Style, width: int, report: Report) -> None:
-    plain = SGR.sub("", text.render(report, replace(style, width=width)))
-    lines = plain.split("\n")
-    assert max(map(len, lines)) <= width
-    assert all(line.isprintable() for line in lines)
-    assert style.unicode or plain.isascii()
+def test_lines_fit_and_nothing_from_the_network_moves_the_cursor(style: Style, report: Report) -> None:
+    assert_fits(report, style)
+
+
+LONG = Problem("x" * 200, "é" * 2000, "\x1b[2J" * 500)
+
+
+@pytest.mark.parametrize("width", [MIN_WIDTH, MAX_WIDTH])
+@pytest.mark.parametrize(
+    "report",
+    [
+        HOLE,
+        FAILED,
+        checked(but(TURN, State.FILTERED, where=Where.UNKNOWN)),
+        checked(but(MEDIA, State.UNTESTED, reason=Reason.LIMIT)),
+        replace(HOLE, version="v" * 200, host="h" * 255, plan="p" * 200),
+        replace(HOLE, addresses=(replace(HOLE.addresses[0], address="fe80::1%".ljust(64, "e")),)),
+        replace(HOLE, addresses=(replace(HOLE.addresses[0], address="fe80::1%\x1b[2J"),)),
+        replace(FAILED, addresses=(replace(ADDRESSES[0], error=LONG),), error=LONG),
+        checked(but(MEDIA, State.INTERCEPTED, shown="s" * 200, by="b" * 200), notes=("n" * 2000,)),
+    ],
+    ids=[
+        "hole", "failed", "recommended", "untested", "long names", "long address", "odd address", "long errors",
+        "long words",
+    ],
+)  # fmt: skip
+def test_lines_fit_a_narrow_terminal_and_the_longest_words(report: Report, width: int) -> None:
+    assert_fits(report, Style(width))
 
 
 def test_a_long_name_leaves_room_for_the_verdict() -> None:
