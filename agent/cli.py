@@ -124,7 +124,10 @@ def _host(text: str) -> str:
     if not host or len(host) > 255 or not re.fullmatch(r"[\w.:%-]+", host):
         raise UsageError(f"HOST '{text}'", "this is neither a name nor an address",
                          "give the server's name or IP address alone, without https:// or a port")  # fmt: skip
-    return host
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise UsageError(f"HOST '{text}'", "this is no name that the DNS could hold", "check the spelling") from None
 
 
 def _server(arguments: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def _meaning(group: Alike, media: int) -> str:
 
 
 def _one_in(share: float) -> str:
-    return f"one time in {round(1 / share):,}" if share <= 0.5 else f"{math.floor(100 * share)}% of the time"
+    return f"one time in {round(1 / share):,}" if share <= 1 / 3 else f"{math.floor(100 * share)}% of the time"
 
 
 def _what_to_do(group: Alike, media: int) -> str:

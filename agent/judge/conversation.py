@@ -24,7 +24,7 @@ _NO_HELLO = control.Refusal("order", "the client asked before it said hello", _O
 _NO_QUESTION = control.Refusal("order", "the client sent what only a server says", _OWN_CLIENT)
 # One question at a time: a piece full of them would keep the server busy for seconds.
 _IMPATIENT = control.Refusal("order", "the client asked again before it was answered", _OWN_CLIENT)
-_LONG_REPORT = control.Refusal("report", "the client's report is too long, or comes in crumbs", _OWN_CLIENT)
+_LONG_REPORT = control.Refusal("report", "the client's report is too long, or not in full parts of ASCII", _OWN_CLIENT)
 _CROWDED = control.Refusal("crowded", f"{MAX_SESSIONS} checks are running already", "try again in a minute")
 
 
@@ -130,8 +130,9 @@ class Conversation:
         session.report.append(part.text)
         session.report_size += len(part.text)
         # All parts but the last are full, or crumbs of them would take more memory than their text.
+        # And they are ASCII: other text takes up to four bytes a character.
         crumb = not part.last and len(part.text) < control.MAX_PART
-        if crumb or session.report_size > control.MAX_REPORT:
+        if crumb or not part.text.isascii() or session.report_size > control.MAX_REPORT:
             return self._refuse(_LONG_REPORT)
         if part.last:
             try:

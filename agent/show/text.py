@@ -29,7 +29,7 @@ _FAMILIES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 _WHERE = {
     Where.BEFORE_SERVER: "nothing reached the server",
     Where.SERVER_HOST: "it reached the server's network interface, and the server's own firewall stopped it",
-    Where.RETURN_PATH: "it reached the server, and the answer did not come back",
+    Where.RETURN_PATH: "it reached the server, whose answer was lost on the way back",
     Where.UNKNOWN: "whether it reached the server is not known",
 }
 

@@ -62,7 +62,8 @@ def test_advice_for_a_finding_alone(found: Finding, texts: tuple[str, ...]) -> N
 
 @pytest.mark.parametrize(
     ("blocked", "share"),
-    [(1, "one time in 10,001"), (1000, "one time in 10"), (5000, "one time in 2"), (7501, "75% of the time"),
+    [(1, "one time in 10,001"), (1000, "one time in 10"), (2500, "one time in 4"),
+     (5000, "49% of the time"), (7501, "75% of the time"),
      (9999, "99% of the time")],
 )  # fmt: skip
 def test_how_often_users_meet_a_hole(blocked: int, share: str) -> None:

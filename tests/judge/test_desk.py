@@ -165,8 +165,8 @@ def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tupl
     """What a client is told after a redirected probe, two that came in, and a connect."""
     desk = make_desk()
     desk.untested = {
-        Family.IPV4: {UDP: {50005: Reason.BUSY, 50006: Reason.BUSY, 50007: Reason.LIMIT}},
         Family.IPV6: {UDP: {60000: Reason.DENIED}},
+        Family.IPV4: {UDP: {50005: Reason.BUSY, 50006: Reason.BUSY, 50007: Reason.LIMIT}},
     }
     session = make_session(desk)
     for port in (50003, 50001, 50002, 50002):

@@ -39,6 +39,7 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
         ("UDP answers", seen(UDP, Reply.PROOF), SURE, OPEN),
         ("TCP answers", seen(TCP, Reply.PROOF), SURE, OPEN),
         ("it answers, whatever went wrong after", seen(UDP, Reply.PROOF, redirected_to=9), GONE, OPEN),
+        ("the port was held, and answers", seen(UDP, Reply.PROOF, untested=Reason.BUSY), SURE, OPEN),
         ("the port is held", seen(TCP, None, sent=None, untested=Reason.BUSY, owner="haproxy (pid 812)"), SURE, BUSY),
         ("the port is held, and the check ends early", replace(seen(UDP), untested=Reason.DENIED), GONE,
          Cause(State.UNTESTED, reason=Reason.DENIED)),

@@ -59,6 +59,7 @@ ASKED = str(TOKEN).encode()
         b"GET " + ACME + ASKED + b"0 HTTP/1.1",
         b"GET " + ACME + ASKED.upper() + b" HTTP/1.1",
         b"GET " + ACME[1:] + ASKED + b" HTTP/1.1",
+        b"GET " + ACME.upper() + ASKED + b" HTTP/1.1",
         b"GET " + ACME + ASKED + b" HTTP/2.0",
         b"GET " + ACME + ASKED,
         b"GET " + ACME + ASKED + b"\xff HTTP/1.1",

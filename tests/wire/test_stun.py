@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -36,9 +38,13 @@ KEY = b"k" * 64
 SESSION = "0123456789abcdef"
 
 
+def with_length(data: bytes) -> bytes:
+    """The message with the length in its header that it has."""
+    return data[:2] + struct.pack("!H", len(data) - stun.HEADER.size) + data[4:]
+
+
 def without_fingerprint(data: bytes) -> bytes:
-    (length,) = struct.unpack_from("!H", data, 2)
-    return data[:2] + struct.pack("!H", length - FINGERPRINT) + data[4:-FINGERPRINT]
+    return with_length(data[:-FINGERPRINT])
 
 
 def trusted(data: bytes) -> bool:
@@ -104,11 +110,34 @@ def test_a_message_that_no_path_may_have_to_fragment() -> None:
 
 
 def test_a_fingerprint_in_the_midst_is_refused() -> None:
-    data = bytearray(stun.encode_request(Request(SESSION, TRANSACTION, 1), KEY))
-    data += data[-FINGERPRINT:]
-    struct.pack_into("!H", data, 2, len(data) - stun.HEADER.size)
+    bare = without_fingerprint(REQUEST)
+    last = bare + bytes(FINGERPRINT)
+    for more, refused in ((b"", False), (last[-FINGERPRINT:], True)):
+        covered = with_length(last + more)[: len(bare)]
+        crc = struct.pack("!HHI", Attribute.FINGERPRINT, 4, zlib.crc32(covered) ^ 0x5354554E)
+        with pytest.raises(DecodeError) if refused else contextlib.nullcontext():
+            stun.decode(covered + crc + more)
+
+
+@pytest.mark.parametrize("more", [b"\0", b"\0\6", b"\0\6\0"])
+def test_bytes_that_are_no_whole_attribute_are_refused(more: bytes) -> None:
     with pytest.raises(DecodeError):
-        stun.decode(bytes(data))
+        stun.decode(with_length(without_fingerprint(REQUEST) + more))
+
+
+@pytest.mark.parametrize("bit", [0x40, 0x80])
+def test_a_type_that_no_stun_message_has_is_refused(bit: int) -> None:
+    with pytest.raises(DecodeError):
+        stun.decode(bytes([bit]) + without_fingerprint(REQUEST)[1:])
+
+
+def test_a_probe_looks_like_a_check_of_ice() -> None:
+    # RFC 8445, section 7.2.2, but for USE-CANDIDATE: firewalls that read along know this shape.
+    kinds = [kind for kind, _ in stun.decode(stun.encode_request(Request(SESSION, TRANSACTION, 1), KEY)).attributes]
+    assert kinds == [
+        Attribute.USERNAME, Attribute.PRIORITY, Attribute.ICE_CONTROLLING, Attribute.MESSAGE_INTEGRITY,
+        Attribute.FINGERPRINT,
+    ]  # fmt: skip
 
 
 @ANY
