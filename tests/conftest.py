@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 import build
+
+# Where the tests run in a shell's background or under nohup, these are ignored, and every program that is started
+# here would inherit that. One that is handled is not inherited.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

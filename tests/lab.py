@@ -384,10 +384,11 @@ class Checking:
 
     def finish(self, timeout: float = 120) -> Check:
         """Wait for its end. What has to hold for every check is asserted here."""
-        try:
-            stdout, stderr = self.process.communicate(timeout=timeout)
-        finally:
-            self.process.kill()
+        with self.process:
+            try:
+                stdout, stderr = self.process.communicate(timeout=timeout)
+            finally:
+                self.process.kill()
         status = self.process.returncode
         assert "Traceback" not in stderr, stderr
         assert stdout.count("\n") == 1, f"status {status}, not one line: {stdout!r} {stderr}"

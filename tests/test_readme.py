@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any, Iterator, Sequence
 
@@ -166,11 +167,18 @@ class Running:
 def running(host: lab.Host, ready: str, argv: Sequence[str | Path], **kw: Any) -> Iterator[Running]:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with host.popen(argv, start_new_session=True, **pipes, **kw) as process:
+
+        def kill() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+        overdue = threading.Timer(60, kill)  # whoever reads from it then sees its end
+        overdue.start()
         try:
             yield Running(process, ready)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            overdue.cancel()
+            kill()
 
 
 def test_selftest(here: Path, env: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ def test_the_server_goes_in_the_middle_of_a_check(net: Lab, archive: Path, numbe
         checking = start_check(net.client, archive, net.server.ipv4)
         net.server.wait_until_counted(SECOND_PASS)
         status = running.stop(number)
-        seen = checking.finish()
+        seen = checking.finish(10)  # nothing is left to wait for
     assert wrong(seen.report, {SHUT: "unknown no-control"}, plan=FEW) == []
     assert (seen.status, seen.report["verdict"]) == (3, "inconclusive")
     if number is signal.SIGKILL:

@@ -45,6 +45,7 @@ CLIENT_LINES = (
     ("https://meet.example.com", "https://meet.example.com"),
     ("https://meet.example.com/", "https://meet.example.com/"),
     ("user@meet.example.com", "user@meet.example.com"),
+    ("a" * 64 + ".example", "a" * 64),
     ("127.0.0.1 127.0.0.2", "127.0.0.2"),
     ("127.0.0.1 -4 -6", "-6"),
     ("127.0.0.1 --control 70000", "70000"),

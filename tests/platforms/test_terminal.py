@@ -91,13 +91,17 @@ def environment(*changes: tuple[str, str]) -> dict[str, str]:
 def seen(request: pytest.FixtureRequest, archive: Path, network: lab.Lab) -> Iterator[Callable[[Scenario], Seen]]:
     def run(scenario: Scenario) -> Seen:
         stdout, stderr = Output(scenario.stdout), Output(scenario.stderr)
-        process = network.client.popen(
+        with network.client.popen(
             [sys.executable, archive, "client", network.server.ipv4, *scenario.options],
             stdout=stdout.theirs,
             stderr=stderr.theirs,
             env=environment(*scenario.environment),
-        )
-        return Seen(process.wait(60), stdout.text(), stderr.text())
+        ) as process:
+            try:
+                status = process.wait(60)
+            finally:
+                process.kill()
+        return Seen(status, stdout.text(), stderr.text())
 
     with lab.server(network.server, archive, "--tcp", "443", "--udp", "50000-50099"):
         network.server.rules("input", "udp dport 50010-50019 drop")  # so that it takes a few seconds
