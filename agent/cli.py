@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import sys
 from typing import IO, TYPE_CHECKING, Any, Callable, NoReturn, Sequence
@@ -16,12 +15,12 @@ from .errors import Exit, UsageError, UserError
 from .model.address import Address, Family
 from .model.plan import ADDONS, PLANS, Transport, build_plan
 from .model.ports import HIGHEST, LOWEST, parse_ports
+from .show.style import MAX_WIDTH, MIN_WIDTH, Style
 
 if TYPE_CHECKING:
     from .client import Progress
     from .model.notice import Notice
     from .model.report import Report
-    from .show.style import Style
 
 # The agents and the renderers are imported where they are used: `--help` need not wait for what it does not need.
 
@@ -125,9 +124,10 @@ def _host(text: str) -> str:
         raise UsageError(f"HOST '{text}'", "this is neither a name nor an address",
                          "give the server's name or IP address alone, without https:// or a port")  # fmt: skip
     try:
-        return host.encode("idna").decode("ascii")
+        host.encode("idna")
     except UnicodeError:
         raise UsageError(f"HOST '{text}'", "this is no name that the DNS could hold", "check the spelling") from None
+    return host
 
 
 def _server(arguments: argparse.Namespace) -> int:
@@ -214,7 +214,7 @@ class _Live:
         from .show.progress import render
 
         if self._on:
-            style = _style(self._stream)
+            style = _style(self._stream, least=1)  # a line that wraps could not be replaced
             line = render(progress.doing, progress.done, progress.total, progress.left, style)
             self._write(line)
 
@@ -232,14 +232,22 @@ class _Live:
         self._shown = len(line)
 
 
-def _style(stream: IO[str]) -> Style:
-    from .show.style import MAX_WIDTH, MIN_WIDTH, Style
+def _style(stream: IO[str], least: int = MIN_WIDTH) -> Style:
+    """How to write to a stream, at least `least` columns wide."""
 
     terminal = stream.isatty()
+    columns = min(_columns(stream), MAX_WIDTH) if terminal else MAX_WIDTH
     colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb" and os.name != "nt"
-    columns = shutil.get_terminal_size((MAX_WIDTH, 24)).columns if terminal else MAX_WIDTH
     unicode = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
-    return Style(max(MIN_WIDTH, min(columns, MAX_WIDTH)), unicode, colour)
+    return Style(max(least, columns), unicode, colour)
+
+
+def _columns(stream: IO[str]) -> int:
+    """Of this stream's own terminal: the others may be files."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or MAX_WIDTH
+    except (OSError, ValueError):
+        return MAX_WIDTH
 
 
 def _print(text: str, stream: IO[str] | None = None) -> None:

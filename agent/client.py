@@ -173,7 +173,9 @@ class _AddressCheck:
         self._channel, self._tell = channel, tell
         self._plan: Plan = channel.welcome.plan
         key = channel.welcome.secret.encode()
-        self._session = Session(channel.welcome.session, key, host, channel.welcome.tls)
+        # What a browser would put into its Host header and its TLS hello.
+        name = host.encode("idna").decode("ascii")
+        self._session = Session(channel.welcome.session, key, name, channel.welcome.tls)
         self._tcp = TcpProbes(target, self._session)
         self._sweep: Sweep | None = None
         self._server = ServerSide()

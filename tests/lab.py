@@ -44,6 +44,12 @@ _S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
+# Whichever of these ends a run, its networks are removed. Besides, a shell that starts a run in the background has it
+# ignore the first, and so would the programs under test.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(_number, signal.default_int_handler)
+
+
 def _not_json(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 

@@ -27,10 +27,10 @@ class _Round:
 
 
 class Pace:
-    """The rounds of one sweep. `wait` is how long, in seconds, a round's answers take to come."""
+    """The rounds of one sweep. A round's answers take `wait` seconds to come, and `patience` if something stalls."""
 
-    def __init__(self, now: float, round_seconds: float, wait: float) -> None:
-        self._round_seconds, self._wait = round_seconds, wait
+    def __init__(self, now: float, round_seconds: float, wait: float, patience: float) -> None:
+        self._round_seconds, self._wait, self._patience = round_seconds, wait, patience
         self._growth = FASTER
         self._sent = self._answered = 0
         self.rate, self._rate_since = START_RATE, now
@@ -77,24 +77,40 @@ class Pace:
         """A probe of that round was answered."""
         self._rounds[number].answered += 1
 
+    def doubts_until(self, now: float) -> float:
+        """Until when to wait with the next round, since one looks fallen and its answers may only be late."""
+        return max((one.ended + self._patience for one in self._due(now) if self._has_fallen(one)), default=now)
+
     def next_round(self, now: float, judge: bool) -> None:
         """Begin a round; where `judge` says so, at the rate that the rounds before it teach."""
-        for one in self._rounds:
-            if judge and not one.judged and one.ended + self._wait <= now:
+        for one in self._due(now) if judge else ():
+            if one.ended + self._patience <= now or not self._has_fallen(one):
                 self._judge(one, now)
         self._rounds.append(self._new_round(now))
+
+    def _due(self, now: float) -> list[_Round]:
+        """The rounds that are to be judged: their answers had time to come."""
+        return [one for one in self._rounds if not one.judged and one.ended + self._wait <= now]
 
     def _new_round(self, now: float) -> _Round:
         return _Round(self.rate, now, max(MIN_ROUND, int(self.rate * self._round_seconds)))
 
-    def _judge(self, one: _Round, now: float) -> None:
-        one.judged = True
-        share = (self._answered + 1) / (self._sent + 2)
+    @property
+    def _share(self) -> float:
+        """Of all probes so far that were answered, with two more that were not heard of."""
+        return (self._answered + 1) / (self._sent + 2)
+
+    def _has_fallen(self, one: _Round) -> bool:
+        share = self._share
         # Both are samples, the share so far and this round's.
         tolerated = SIGMAS * math.sqrt(share * (1 - share) * (1 / one.sent + 1 / (self._sent + 2)))
-        if self._sent and one.answered / one.sent < share - tolerated:
+        return self._sent > 0 and one.answered / one.sent < share - tolerated
+
+    def _judge(self, one: _Round, now: float) -> None:
+        one.judged = True
+        if self._has_fallen(one):
             if one.started >= self._rate_since:  # else the rate has come down since
-                delivered = one.rate * one.answered / one.sent / share
+                delivered = one.rate * one.answered / one.sent / self._share
                 self.rate = max(FLOOR_RATE, SLOWER * delivered)
                 self._growth, self._rate_since = CAREFUL, now
             return

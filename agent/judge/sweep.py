@@ -68,7 +68,7 @@ class Sweep:
         self.conclusive = True
         self._timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._round_wait = 2 * rtt + 0.03  # and what the other side's scheduler adds
-        self._pace = Pace(now, max(ROUND_SECONDS, rtt), self._round_wait)
+        self._pace = Pace(now, max(ROUND_SECONDS, rtt), self._round_wait, self._timeout)
         self._probes: list[_Sent] = []
         self._heard: set[int] = set()
         self._passes: list[_Canaries] = []
@@ -113,7 +113,7 @@ class Sweep:
             elif not self._queue:
                 self._end_pass(now)
             elif self._pace.round_is_full:
-                self._pace.next_round(now, judge=self.tries == 1)
+                self._next_round(now)
             else:
                 return self._send(now)
         return []
@@ -158,6 +158,14 @@ class Sweep:
         elif self._pace.round_is_full and self._pace.climbing and self.tries == 1:
             self._answers_until = now + self._round_wait
         return probes
+
+    def _next_round(self, now: float) -> None:
+        climbs = self.tries == 1  # afterwards mostly blocked ports are left, whose share tells nothing
+        doubts_until = self._pace.doubts_until(now) if climbs else now
+        if doubts_until > now:
+            self._answers_until = doubts_until
+        else:
+            self._pace.next_round(now, judge=climbs)
 
     def _missing(self) -> list[int]:
         return [port for port in self._silent if not self.answered[port]]

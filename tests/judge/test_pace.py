@@ -6,12 +6,12 @@ import pytest
 
 from agent.judge.pace import FLOOR_RATE, MIN_ROUND, SILENT_RATE, START_RATE, TOP_RATE, Pace
 
-ROUND, WAIT = 0.1, 0.05  # seconds
+ROUND, WAIT, PATIENCE = 0.1, 0.05, 0.25  # seconds
 
 
 def rates(shares: Sequence[float], judge: bool = True) -> list[float]:
     """The rates after rounds of which these shares are answered."""
-    pace, now = Pace(0.0, ROUND, WAIT), 0.0
+    pace, now = Pace(0.0, ROUND, WAIT, PATIENCE), 0.0
     found: list[float] = []
     for share in shares:
         sent = 0
@@ -24,7 +24,7 @@ def rates(shares: Sequence[float], judge: bool = True) -> list[float]:
             now += 1e-6
         for _ in range(round(share * sent)):
             pace.answer(pace.round)
-        now += WAIT
+        now = pace.doubts_until(now + WAIT) if judge else now + WAIT
         pace.next_round(now, judge)
         found.append(round(pace.rate))
     return found
@@ -55,7 +55,7 @@ def test_later_passes_keep_the_rate() -> None:
 
 
 def test_a_round_is_judged_only_when_its_answers_had_time_to_come() -> None:
-    pace = Pace(0.0, ROUND, WAIT)
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
     for _ in range(MIN_ROUND):
         pace.send(0.1)
     pace.next_round(0.1, judge=True)
@@ -67,7 +67,7 @@ def test_a_round_is_judged_only_when_its_answers_had_time_to_come() -> None:
 
 
 def test_a_limit_is_blamed_once_and_not_for_rounds_sent_before_it_showed() -> None:
-    pace = Pace(0.0, ROUND, WAIT)
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
     for number, answered in enumerate((100, 25, 5)):  # sent one behind the other, before any of them is judged
         for _ in range(MIN_ROUND):
             pace.send(0.1 * number)
@@ -80,7 +80,7 @@ def test_a_limit_is_blamed_once_and_not_for_rounds_sent_before_it_showed() -> No
 
 
 def test_probes_are_spread_over_their_round() -> None:
-    pace = Pace(0.0, ROUND, WAIT)
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
     assert pace.allowance(0.0) == 1
     pace.send(0.0)
     assert pace.allowance(0.0) == 0
@@ -94,7 +94,7 @@ def test_probes_are_spread_over_their_round() -> None:
 
 
 def test_it_climbs_until_the_top_or_a_limit() -> None:
-    pace = Pace(0.0, ROUND, WAIT)
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
     assert pace.climbing
     pace.rate = SILENT_RATE
     assert not pace.climbing  # nothing has come back yet
@@ -102,3 +102,25 @@ def test_it_climbs_until_the_top_or_a_limit() -> None:
     assert pace.climbing
     pace.rate = TOP_RATE
     assert not pace.climbing
+
+
+def send_round(pace: Pace, now: float, answered: int) -> None:
+    while not pace.round_is_full:
+        pace.send(now)
+    for _ in range(answered):
+        pace.answer(pace.round)
+
+
+def test_a_round_that_looks_fallen_is_waited_for_before_it_is_judged() -> None:
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
+    send_round(pace, 0.1, MIN_ROUND)
+    pace.next_round(0.2, judge=True)
+    rate = pace.rate
+    send_round(pace, 0.3, 0)
+    assert pace.doubts_until(0.31) == 0.31  # its answers are still under way
+    assert pace.doubts_until(0.4) == pytest.approx(0.3 + PATIENCE)
+    assert pace.doubts_until(0.6) <= 0.6
+    send_round(pace, 0.3, int(rate * ROUND))  # they were late
+    assert pace.doubts_until(0.4) == 0.4
+    pace.next_round(0.4, judge=True)
+    assert pace.rate > rate

@@ -38,6 +38,7 @@ class Network:
     late: float = 0.0  # the share of answers that come two seconds late
     doubled: bool = False
     outage: float = 0.0  # until then, half of all probes are lost
+    stall: tuple[float, float] = (0.0, 0.0)  # answers of that time all come at its end
 
 
 class Path:
@@ -68,6 +69,8 @@ class Path:
         if now < network.outage and self._chance.random() < 0.5:
             return
         at = now + network.rtt + (2.0 if self._chance.random() < network.late else 0.0)
+        if network.stall[0] <= at < network.stall[1]:
+            at = network.stall[1]
         yield from [at, at + 0.001] if network.doubled else [at]
 
 
@@ -213,6 +216,14 @@ def test_a_hole_is_no_reason_to_slow_down(holes: int) -> None:
     for seed in range(1, 7):
         course = run(range(50000, 60001), Network(blocked=frozenset(range(50000, 50000 + holes))), seed)
         assert course.passes()[0][-1][0] <= 1.5, seed
+
+
+@pytest.mark.parametrize("begins", [0.05, 0.2, 0.5])
+def test_a_stall_of_a_fifth_of_a_second_is_no_reason_to_slow_down(begins: float) -> None:
+    # A busy computer, a radio that sleeps: what comes late was not lost.
+    course = run(range(50000, 60001), Network(stall=(begins, begins + 0.2)))
+    assert course.seconds <= 2.0
+    assert course.silent() == set()
 
 
 def test_40_percent_loss_each_way_is_inconclusive() -> None:
