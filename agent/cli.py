@@ -237,7 +237,7 @@ def _style(stream: IO[str], least: int = MIN_WIDTH) -> Style:
 
     terminal = stream.isatty()
     columns = min(_columns(stream), MAX_WIDTH) if terminal else MAX_WIDTH
-    colour = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb" and os.name != "nt"
+    colour = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and os.name != "nt"
     unicode = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
     return Style(max(least, columns), unicode, colour)
 

@@ -13,11 +13,8 @@ from typing import Any, Iterator, Sequence
 from ..model.observation import Reply
 from . import icmp
 
-# Windows' numbers differ from POSIX's, and the errno module names them only there.
-_WSAEWOULDBLOCK, _WSAECONNREFUSED, _WSAECONNRESET = 10035, 10061, 10054
-_PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, _WSAEWOULDBLOCK)
-_REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET, _WSAECONNREFUSED, _WSAECONNRESET)
-_TIMED_OUT = (errno.ETIMEDOUT, 10060)
+_PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)  # the second is what Windows says
+_REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
 
 
 @dataclass(frozen=True)
@@ -108,14 +105,23 @@ def _start(target: Target, port: int) -> tuple[socket.socket | None, Attempt | N
     return None, Attempt(port, None, Reply.UNREACHABLE, local=os.strerror(code))
 
 
+def _is_connected(opened: socket.socket) -> bool:
+    try:
+        opened.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
-    by = icmp.sender(opened)
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if not code:
+    by = icmp.sender(opened)
+    # An ICMP error stands in the queue a moment before the socket has it: no error yet is not yet a connection.
+    if not code and _is_connected(opened):
         icmp.want_senders(opened, False)
         return Attempt(port, opened, Reply.MUTE)
     opened.close()
-    if code in _TIMED_OUT:
+    if code == errno.ETIMEDOUT:
         return Attempt(port, None, Reply.NOTHING)
     if code in _REFUSED and not by:
         # A RST: who sent it cannot be told from the address that it claims, which is the one that was dialled.

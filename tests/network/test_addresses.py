@@ -163,3 +163,17 @@ def test_there_is_no_server(
     assert seen.report["error"]["hint"]
     assert target in seen.stderr
     assert seen.report["elapsed_s"] < 20
+
+
+@pytest.mark.parametrize("target", ["198.51.100.77", "2001:db8:1::77"], ids=["IPv4", "IPv6"])
+def test_nobody_has_the_address_and_the_router_says_so(archive: Path, target: str) -> None:
+    with lab(routed=True) as net:
+        assert net.router
+        seen = check(net.client, archive, target)
+        assert (seen.status, seen.report["error"]["code"], seen.address["findings"]) == (3, "no-server", [])
+        # The router sends few ICMP errors a second: not each port need get one.
+        assert (
+            f"unreachable, says {net.router.ipv6 if ':' in target else net.router.ipv4}"
+            in seen.report["error"]["message"]
+        )
+        assert "connects" not in seen.report["error"]["message"]

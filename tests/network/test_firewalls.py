@@ -163,3 +163,18 @@ def test_a_router_prohibits_a_port_and_is_named(archive: Path, family: str) -> N
         seen = check(net.client, archive, getattr(net.server, family))
         assert wrong(seen.report, {"tcp 7881": "rejected unknown"}, plan="tcp 80,443,7881 udp 50000") == []
         assert seen.finding("tcp", 7881)["by"] == getattr(net.router, family)
+
+
+@pytest.mark.parametrize(("family", "nobody"), [("ipv4", "198.51.100.77"), ("ipv6", "2001:db8:1::77")])
+def test_a_router_finds_nobody_behind_a_port_and_says_so_late(archive: Path, family: str, nobody: str) -> None:
+    """It looks for that neighbour first: its ICMP error meets a connect that has long begun."""
+    with lab(routed=True) as net, server(net.server, archive, "--udp", "50000"):
+        assert net.router
+        net.router.rules("prerouting", "tcp dport 7881 meta mark set 1")
+        net.router.must("ip", f"-{family[-1]}", "rule", "add", "fwmark", "1", "table", "100")
+        net.router.must(
+            "ip", f"-{family[-1]}", "route", "add", "default", "via", nobody, "dev", "inside", "table", "100"
+        )
+        seen = check(net.client, archive, getattr(net.server, family))
+        assert wrong(seen.report, {"tcp 7881": "rejected unknown"}, plan="tcp 80,443,7881 udp 50000") == []
+        assert seen.finding("tcp", 7881)["by"] == getattr(net.router, family)
