@@ -123,6 +123,9 @@ def _host(text: str) -> str:
     if not host or len(host) > 255 or not re.fullmatch(r"[\w.:%-]+", host):
         raise UsageError(f"HOST '{text}'", "this is neither a name nor an address",
                          "give the server's name or IP address alone, without https:// or a port")  # fmt: skip
+    if host.count(":") == 1:  # an IPv6 address has more
+        name = host.partition(":")[0]
+        raise UsageError(f"HOST '{text}'", "this names a port too", f"give {name} alone; --control names a port")
     try:
         host.encode("idna")
     except UnicodeError:

@@ -56,7 +56,7 @@ def _one_in(share: float) -> str:
 def _what_to_do(group: Alike, media: int) -> str:
     finding = group.first
     if finding.reason is Reason.ABORTED and finding.shown:
-        return "Let this computer send there, or check from another one."
+        return "Mend that, or check from another computer."
     if finding.reason:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:

@@ -14,6 +14,8 @@ from .loss import MAX_CHANCE
 # What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
 SYNS = 2
 
+NO_TLS = "without openssl the server speaks no TLS, and other traffic did not pass"
+
 Observations = Mapping[Transport, Mapping[int, Observation]]
 
 
@@ -57,7 +59,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
     if not seen.sent:
         # Never its turn, or not let out: either way the check did not get to this port.
-        return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=seen.unsendable)
+        own = f"this computer's own network says: {seen.unsendable}" if seen.unsendable else None
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=own)
     if seen.redirected_to:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
     if seen.transport is Transport.TCP:
@@ -73,6 +76,9 @@ def silent_by_chance(seen: Observation, loss: float) -> bool:
 
 
 def _classify_tcp(seen: Observation, loss: float) -> Cause:
+    if seen.plain and seen.connections:
+        # The path takes connections; what stopped there may well let TLS pass, which is what users will send.
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=NO_TLS)
     if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
         return Cause(State.REJECTED, Where.UNKNOWN, seen.by)
     if seen.reply is Reply.FOREIGN:

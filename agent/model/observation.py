@@ -52,6 +52,7 @@ class Observation:
     connections: int | None = None  # TCP: connections that the server accepted there from this client
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself
+    plain: bool = False  # TCP: tried without the TLS that the port will carry, since the server has none
     unsendable: str | None = None  # what the client's own network said to a probe that it would not send
     untested: Reason | None = None  # why the server did not listen there
     owner: str | None = None  # who holds the port, where it is busy and may be told

@@ -51,7 +51,8 @@ class _Answer:
 
 def probe(target: Target, port: int, session: Session, stopped: Callable[[], bool]) -> Observation:
     """Up to three connects, until one brings our server's proof; the most telling of their outcomes."""
-    seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0)
+    plain = protocol_of(Transport.TCP, port) is Protocol.TLS and not session.tls
+    seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
     for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
         if attempt.local:
             seen = replace(seen, unsendable=attempt.local)

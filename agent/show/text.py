@@ -133,7 +133,7 @@ def _marked(state: State, text: str, style: Style) -> list[str]:
 
 def _cause(finding: Finding) -> str:
     if finding.reason is Reason.ABORTED and finding.shown:
-        return f"This computer's own network refused to send there: {finding.shown}."
+        return f"The check could not get there: {finding.shown}."
     if finding.reason:
         cause = _REASONS[finding.reason]
         return f"{finding.owner} holds it on the server." if finding.owner else f"{cause[0].upper()}{cause[1:]}."

@@ -46,7 +46,7 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
         (finding("80/tcp", State.UNKNOWN, reason=Reason.PATH_LOSS), ("from another network, or later",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.NO_CONTROL), ("start it again and repeat",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED), ("Run it again",)),
-        (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED, shown="not permitted"), ("from another one",)),
+        (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED, shown="not permitted"), ("from another computer",)),
         (media("50000-60000", State.FILTERED),
          ("fall back to TCP", "Open 50000-60000/udp", "this one may block UDP")),
         (media("50000-60000", State.FILTERED, where=Where.RETURN_PATH), ("fall back to TCP", "The packets arrive")),

@@ -49,7 +49,7 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
         ("the server goes away, then TCP refuses", seen(TCP, Reply.REFUSED), NO_CONTROL, unknown(Reason.NO_CONTROL)),
         ("it was never its turn", seen(UDP, None, sent=None), SURE, unknown(Reason.ABORTED)),
         ("the client's network lets nothing out", seen(TCP, sent=0, unsendable="Operation not permitted"), SURE,
-         unknown(Reason.ABORTED, "Operation not permitted")),
+         unknown(Reason.ABORTED, "this computer's own network says: Operation not permitted")),
         ("UDP comes in at another port", seen(UDP, redirected_to=9), SURE,
          Cause(State.INTERCEPTED, shown="forwarded to the server's port 9")),
         ("TCP comes in at another port", seen(TCP, Reply.FOREIGN, redirected_to=9), SURE,

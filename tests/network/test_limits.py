@@ -82,3 +82,13 @@ def test_openssl(net: Lab, archive: Path, tmp_path: Path, openssl: str | None) -
         assert wrong(seen.report, plan=FEW) == []
         assert (seen.status, seen.address["control"]["tls"]) == (0, False)
         assert any("openssl" in note for note in seen.address["notes"])
+
+
+def test_443_passes_nothing_but_tls_and_the_server_has_none(net: Lab, archive: Path, tmp_path: Path) -> None:
+    # Users would come with TLS, and get in.
+    net.server.rules("input", "tcp dport 443 meta length > 100 drop")
+    with server(net.server, archive, *UDP, env={"PATH": str(tmp_path)}):
+        seen = check(net.client, archive, net.server.ipv4)
+        assert wrong(seen.report, {"tcp 443": "unknown aborted"}, plan=FEW) == []
+        assert "TLS" in seen.finding("tcp", 443)["shown"]
+        assert (seen.status, seen.report["verdict"]) == (3, "inconclusive")

@@ -44,6 +44,7 @@ CLIENT_LINES = (
     ("", "HOST"),
     ("https://meet.example.com", "https://meet.example.com"),
     ("https://meet.example.com/", "https://meet.example.com/"),
+    ("meet.example.com:443", "meet.example.com:443"),
     ("user@meet.example.com", "user@meet.example.com"),
     ("a" * 64 + ".example", "a" * 64),
     ("127.0.0.1 127.0.0.2", "127.0.0.2"),

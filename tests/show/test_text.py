@@ -146,7 +146,7 @@ def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
         ),
         (
             but(HTTP, State.UNKNOWN, reason=Reason.ABORTED, shown="Operation not permitted"),
-            ["    This computer's own network refused to send there: Operation not permitted."],
+            ["    The check could not get there: Operation not permitted. Mend that, or check"],
         ),
     ],
 )
