@@ -16,8 +16,8 @@ from .desk import MAX_SESSIONS, Desk, Session
 
 # A client says hello at once; whoever has not after this is none, even over a bad path.
 HELLO_SECONDS = 10.0
-# The longest silence within a check is a pass over the ports that are left; twice that and a stalled path.
-IDLE_SECONDS = 120.0
+# The longest silence within a check is its sweep, three minutes at most; and a laptop may sleep for one.
+IDLE_SECONDS = 300.0
 
 _OWN_CLIENT = "use pnmcheck's own client"
 _NO_HELLO = control.Refusal("order", "the client asked before it said hello", _OWN_CLIENT)

@@ -2,7 +2,8 @@
 
 The first pass probes every port once, in random order and in rounds of a growing pace. Then come passes over what is
 silent, each from a source port of its own, so that every probe of it opens a flow of its own, with canaries among
-the probes: what the canaries of a pass lose is how likely an open port stayed silent in it.
+the probes: what the canaries of a pass lose is how likely an open port stayed silent in it. While no port has
+answered there are no canaries; then round trips of the control channel, pings, measure the path.
 """
 
 from __future__ import annotations
@@ -10,26 +11,39 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from dataclasses import dataclass
-from typing import Iterable, Sequence
+from typing import Iterable, Iterator, NamedTuple, Sequence
 
-from .loss import MAX_CHANCE, upper_bound
+from ..model.observation import Reason
+from ..model.ports import runs
+from . import limit
+from .limit import FlowRoom, Kind, Limit, Outage
+from .loss import MAX_CHANCE, Tally, pooled, upper_bound
 from .pace import Pace
 
-ROUND_SECONDS = 0.1  # at least a round trip, so that a round is judged before many more are sent
 BATCH = 32  # probes between two looks at the answers: so many answers fit into the smallest receive buffer
-MIN_TRIES = 4
-BLIND_TRIES = 7  # where nothing measures the path: 20 % of loss each way silence so many in one case of 1,000
+MIN_TRIES = 3
+BLIND_TRIES, BLIND_TRIES_OF_FEW = 5, 7  # where no port answers, and where those are so few that all may be unlucky
+FEW = 100  # ports
+GENTLE = 20  # ports of each pass that are tried at the slowest pace while none answers, whatever limit there may be
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
-PASS_GAP = 1.0  # seconds: bursts of loss are mostly shorter
+PASS_GAP, PASS_REST = 1.0, 0.5  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: without a loss, it is below 4 %, 1 %
 CANARY_SHARE = 25  # of the ports, one in so many
-MAX_SECONDS = 90.0  # what somebody at a terminal waits for; what is still unclear then is unknown
+PING_GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
+PING_LOST = 0.18  # seconds more than a round trip: TCP repeats after 0.2 s at the earliest (Linux), so it was lost
+# What somebody at a terminal waits for; what is still unclear then is unknown. A table of 3,000 flows, or a minute
+# of being shut out by a guard and then its pace, leave time enough for 10,000 ports.
+MAX_SECONDS = 180.0
 MIN_TIMEOUT, MAX_TIMEOUT = 0.25, 3.0  # seconds to wait for a pass's last answers: a LAN's, a bad satellite's
+SETTLED = 4.0  # round trips of the slowest canary: when all canaries have answered, so long for the others
+MIN_SETTLED = 0.03  # seconds: what the other side's scheduler may add
+HEARTBEAT = 1.0  # seconds between two calls at most, so that a longer break is noticed
+STOPPED = 2.0  # seconds without a call: this process did not run, the computer slept
+# What share of round trips a path is expected to carry until canaries have told, and as how many of them it counts.
+COMMON_SHARE, COMMON_WEIGHT = 0.7, 10
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """A probe to send: its number, counted from 0, its port, and which of the client's sockets is to send it."""
 
     number: int
@@ -37,28 +51,43 @@ class Probe:
     socket: int
 
 
-@dataclass
-class _Canaries:
-    sent: int = 0
-    answered: int = 0
-
-
-@dataclass(frozen=True)
-class _Sent:
+class _Sent(NamedTuple):
     port: int
-    canaries: _Canaries | None
-    round: int
+    socket: int
     at: float
+    round: int
+    canary: int | None = None  # its number in the tally of its pass
+    tries: int = 0  # the pass, counted from 1
+    group: int | None = None  # of an outage's flows; then `known` tells which kind
+    known: bool = False
+
+
+class _Pass:
+    def __init__(self, socket: int, now: float) -> None:
+        self.socket, self.began, self.canaries, self.pings = socket, now, Tally(), Tally()
+        self.slowest = 0.0  # seconds that a canary's answer took
+        self.void = False  # the process was stopped in it
 
 
 class Sweep:
     """One client's sweep over the UDP ports of one address.
 
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
+    `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
+    how many probes a second the user allows.
     """
 
-    def __init__(self, ports: Iterable[int], chance: random.Random, rtt: float, now: float) -> None:
-        self._chance = chance
+    def __init__(
+        self,
+        ports: Iterable[int],
+        chance: random.Random,
+        rtt: float,
+        now: float,
+        *,
+        flows: int | None = None,
+        ceiling: float | None = None,
+    ) -> None:
+        self._chance, self._rtt = chance, rtt
         self._silent = list(ports)
         self.sent = dict.fromkeys(self._silent, 0)
         self.answered = dict.fromkeys(self._silent, 0)
@@ -66,17 +95,33 @@ class Sweep:
         self.rtts: list[float] = []
         self.done = not self._silent
         self.conclusive = True
+        self._limit: Limit | None = None
+        self._fell: tuple[float, int] | None = None  # when the pace first came down, and the answers until then
+        self._heard_at = now
         self._timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
-        self._round_wait = 2 * rtt + 0.03  # and what the other side's scheduler adds
-        self._pace = Pace(now, max(ROUND_SECONDS, rtt), self._round_wait, self._timeout)
+        self._round_wait = 2 * rtt + 0.015  # and what the other side's scheduler adds
+        self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
+        # Half of them: the rest is for whoever else uses the server.
+        self._room = FlowRoom(None if flows is None else flows // 2)
         self._probes: list[_Sent] = []
         self._heard: set[int] = set()
-        self._passes: list[_Canaries] = []
+        self._lately: deque[_Sent] = deque(maxlen=limit.GROUP)
+        self._passes: list[_Pass] = []
+        self._sockets = 0
         self._late: list[int] = []
         self._queue: deque[tuple[int, bool]] = deque()
-        self._answers_until = self._pause_until = now
+        self._outage: Outage | None = None
+        self._trials: deque[tuple[int, int, bool]] = deque()
+        self._known: list[tuple[int, int]] = []
+        self._fresh: Iterator[tuple[int, int]] = iter(())
+        self._resumed = -1  # rounds up to this one are those right behind an outage
+        self._pinged: tuple[float, Tally, int] | None = None
+        self._next_ping = now
+        self._answers_until = self._pause_until = self._last_call = now
         self._ends = now + MAX_SECONDS
-        self._begin_pass()
+        # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
+        self._silent = _ends_first(self._silent, chance)
+        self._begin_pass(now)
 
     @property
     def tries(self) -> int:
@@ -85,29 +130,50 @@ class Sweep:
 
     @property
     def chance(self) -> float | None:
-        """How many of all ports, expected, are open and stayed silent throughout; None where no canary measured that.
+        """How many ports, expected, are open and stayed silent throughout; None where nothing measured that.
 
-        It counts on all ports, not on the silent ones: those are the unlucky ones of all.
+        It counts on all ports, not on the silent ones: those are the unlucky ones of all. The open ports that the
+        first pass left silent are known by those that answered later. Where no port answered, all that are open were
+        unlucky together, which is likeliest where there is one.
         """
-        bounds = [upper_bound(one.sent - one.answered, one.sent) for one in self._passes if one.sent]
+        if not self.open:
+            bound = pooled(one.pings for one in self._passes)
+            return bound ** len(self._pinged_passes) if self._pinged_passes else None
+        bounds = [one.canaries.bound for one in self._passes if one.canaries.sent and not one.void]
         if not bounds:
             return None
-        # The first pass had no canaries. What its open ports lost is known, but not what a silent port's flow met
-        # that was refused from the start: so it counts no better than the worst pass of fresh flows.
         late = sum(1 for port in self._late if self.answered[port])
-        return len(self.sent) * math.prod(bounds) * max(upper_bound(late, self.open), *bounds)
+        return len(self.sent) * upper_bound(late, self.open) * math.prod(bounds)
 
     @property
     def loss(self) -> float:
         """The share of round trips that the path loses, as the canaries bound it from above; 0.0 without any."""
-        sent, answered = sum(one.sent for one in self._passes), sum(one.answered for one in self._passes)
-        return upper_bound(sent - answered, sent) if sent else 0.0
+        measured = [one.canaries for one in self._passes if one.canaries.sent]
+        return pooled(measured) if measured else 0.0
+
+    @property
+    def limit(self) -> Limit | None:
+        """The limit that was met last, of whatever kind."""
+        if self._limit or self._fell is None or self._pace.delivered is None:
+            return self._limit
+        since, answers = self._fell
+        return Limit(Reason.RATE_LIMIT, rate=(len(self.rtts) - answers) / max(self._heard_at - since, 1.0))
+
+    @property
+    def reason(self) -> Reason:
+        """Why it is not conclusive, where it is not."""
+        return self.limit.reason if self.limit else Reason.PATH_LOSS
 
     def due(self, now: float) -> list[Probe]:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
+        self._notice_stop(now)
         while not self.done:
             if now > self._ends:
-                self._finish(conclusive=not self._missing())
+                self._finish(now, conclusive=not self._missing())
+            elif self._outage and self._outage.over:
+                self._end_outage(self._outage, now)
+            elif self._outage:
+                return self._try_path(self._outage, now)
             elif now < self._pause_until or (now < self._answers_until and len(self._heard) < len(self._probes)):
                 break
             elif not self._queue:
@@ -127,83 +193,239 @@ class Sweep:
         self.open += not self.answered[probe.port]
         self.answered[probe.port] += 1
         self.rtts.append(now - probe.at)
-        self._pace.answer(probe.round)
-        if probe.canaries:
-            probe.canaries.answered += 1
+        self._heard_at = now
+        if probe.group is not None:
+            if self._outage:
+                self._outage.answer(probe.group, probe.known, now)
+            return
+        self._lately.append(probe)
+        if probe.tries == 1:
+            self._pace.answer(probe.round)
+        elif probe.canary is not None:
+            self._pace.answer(probe.round)
+            self._answer_canary(self._passes[probe.tries - 1], probe, now)
 
     def wake(self, now: float) -> float:
         """When to call `due` again, unless an answer comes before."""
         rest = max(self._pause_until, self._answers_until)
-        return rest if now < rest else self._pace.next_at()
+        if self._outage:
+            at = now if self._outage.over else self._pause_until
+        elif now < rest:
+            at = rest
+        else:
+            at = max(self._pace.next_at(), self._room.next_at(now))
+        return min(at, now + HEARTBEAT, self._ends + HEARTBEAT)
 
-    def left(self) -> float:
+    def wants_ping(self, now: float) -> bool:
+        """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
+        return not self.open and not self.done and self._pinged is None and now >= self._next_ping
+
+    def pinged(self, now: float) -> None:
+        """The control channel was asked something."""
+        self._pinged = now, self._passes[-1].pings, self._passes[-1].pings.send()
+
+    def ponged(self, now: float) -> None:
+        """The control channel answered."""
+        if self._pinged is None:
+            return
+        at, pings, number = self._pinged
+        if now - at < self._rtt + PING_LOST:
+            pings.answer(number)
+        self._pinged, self._next_ping = None, now + PING_GAP
+
+    def left(self, now: float) -> float:
         """About how many seconds are left, should every silent port need its tries."""
-        sending = len(self._queue) / self._pace.rate
-        tries = MIN_TRIES if self.open else BLIND_TRIES
-        return sending + self._timeout + PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
+        sending = max(len(self._queue) / self._pace.rate, self._room.waiting(len(self._queue), now))
+        tries = MIN_TRIES if self.open else self._blind_tries
+        gaps = PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
+        return min(sending + self._timeout + gaps, max(0.0, self._ends - now))
+
+    # What is sent
 
     def _send(self, now: float) -> list[Probe]:
-        probes = []
-        for _ in range(min(BATCH, len(self._queue), self._pace.allowance(now))):
-            port, canary = self._queue.popleft()
-            canaries = self._passes[-1] if canary else None
-            if canaries:
-                canaries.sent += 1
-            self.sent[port] += 1
-            probes.append(Probe(len(self._probes), port, self.tries - 1))
-            self._probes.append(_Sent(port, canaries, self._pace.round, now))
-            self._pace.send(now)
+        wanted = min(BATCH, len(self._queue), self._pace.allowance(now))
+        probes = [self._probe(*self._queue.popleft(), now) for _ in range(self._room.allowance(now, wanted))]
+        self._room.take(len(probes), now)
         if not self._queue:
             self._answers_until = now + self._timeout
         elif self._pace.round_is_full and self._pace.climbing and self.tries == 1:
             self._answers_until = now + self._round_wait
         return probes
 
+    def _probe(self, port: int, is_canary: bool, now: float) -> Probe:
+        current = self._passes[-1]
+        number = current.canaries.send() if is_canary else None
+        sent = _Sent(port, current.socket, now, self._pace.round, number, self.tries)
+        self._pace.send(now, counted=is_canary or self.tries == 1)
+        return self._record(sent)
+
+    def _record(self, sent: _Sent) -> Probe:
+        self.sent[sent.port] += 1
+        self._probes.append(sent)
+        return Probe(len(self._probes) - 1, sent.port, sent.socket)
+
+    def _answer_canary(self, its_pass: _Pass, probe: _Sent, now: float) -> None:
+        assert probe.canary is not None, "it is one"
+        its_pass.canaries.answer(probe.canary)
+        its_pass.slowest = max(its_pass.slowest, now - probe.at)
+        if its_pass is self._passes[-1] and not self._queue and not its_pass.canaries.lost:
+            settled = self._probes[-1].at + max(MIN_SETTLED, SETTLED * its_pass.slowest)
+            self._answers_until = min(self._answers_until, settled)
+
+    def _new_socket(self) -> int:
+        self._sockets += 1
+        return self._sockets - 1
+
+    # Rounds
+
     def _next_round(self, now: float) -> None:
-        climbs = self.tries == 1  # afterwards mostly blocked ports are left, whose share tells nothing
-        doubts_until = self._pace.doubts_until(now) if climbs else now
+        doubts_until = self._pace.doubts_until(now)
         if doubts_until > now:
             self._answers_until = doubts_until
-        else:
-            self._pace.next_round(now, judge=climbs)
+        elif not self._judge_rounds(now):
+            self._pace.next_round(now)
+
+    def _judge_rounds(self, now: float) -> bool:
+        """Learn from the rounds; whether the path turned out to be shut."""
+        is_shut = self._pace.judge(now)
+        if is_shut:
+            self._begin_outage(now)
+        if self._fell is None and self._pace.delivered is not None:
+            self._fell = now, len(self.rtts)
+        return is_shut
+
+    # Passes
+
+    def _proven(self) -> list[int]:
+        return [port for port, answers in self.answered.items() if answers]
 
     def _missing(self) -> list[int]:
         return [port for port in self._silent if not self.answered[port]]
 
     def _end_pass(self, now: float) -> None:
+        self._pace.next_round(now)
+        if self._judge_rounds(now):
+            return
         self._silent = self._missing()
         if self.tries == 1:
             self._late = self._silent
-        next_pass = self._probes[-1].at + PASS_GAP
+        next_pass = max(self._passes[-1].began + PASS_GAP, self._probes[-1].at + PASS_REST)
         if self._is_enough():
-            self._finish(conclusive=True)
+            self._finish(now, conclusive=True)
         elif self.tries >= MAX_TRIES:
-            self._finish(conclusive=False)
+            self._finish(now, conclusive=False)
         elif now < next_pass:
             self._pause_until = next_pass
         else:
-            self._begin_pass()
+            self._begin_pass(now)
 
     def _is_enough(self) -> bool:
         if not self._silent:
             return True
-        # Where nothing is open, nothing measures the path, and the port that chance hides best is one that is alone.
-        if self.chance is None:
-            return self.tries >= BLIND_TRIES
-        return self.tries >= MIN_TRIES and self.chance <= MAX_CHANCE
+        chance = self.chance
+        tries = MIN_TRIES if self.open else self._blind_tries
+        done = sum(not one.void for one in self._passes) if self.open else len(self._pinged_passes)
+        return done >= tries and chance is not None and chance <= MAX_CHANCE
 
-    def _finish(self, conclusive: bool) -> None:
+    @property
+    def _blind_tries(self) -> int:
+        return BLIND_TRIES if len(self.sent) > FEW else BLIND_TRIES_OF_FEW
+
+    @property
+    def _pinged_passes(self) -> list[_Pass]:
+        """Those in which the control channel showed that the path was alive."""
+        return [one for one in self._passes if one.pings.sent > one.pings.lost and not one.void]
+
+    def _finish(self, now: float, conclusive: bool) -> None:
         self.done, self.conclusive = True, conclusive
+        if self._outage:
+            self._limit = self._outage.recognised(self._outage.kind(now, again=False), now) or self._limit
+        elif not self._limit and self._queue and self._room.next_at(now) > now:
+            self._limit = Limit(Reason.FLOW_LIMIT, flows=self._room.most)
 
-    def _begin_pass(self) -> None:
-        queue = [(port, False) for port in self._silent]
-        proven = [port for port, answers in self.answered.items() if answers]
+    def _begin_pass(self, now: float) -> None:
+        """The silent ports in the order of the last pass, so that each has its pause, and canaries between them."""
+        proven = self._proven()
+        canaries = min(max(len(self.sent) // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES) if proven else 0
+        drawn = iter(spread(proven, canaries, self._chance) if proven else ())
+        silent = iter(self._silent)
+        places = range(len(self._silent) + canaries)
+        among = set(self._chance.sample(places, canaries))
+        self._queue.extend((next(drawn), True) if place in among else (next(silent), False) for place in places)
         if proven:
-            wanted = min(max(len(self.sent) // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES)
-            queue += [(port, True) for port in spread(proven, wanted, self._chance)]
-        self._chance.shuffle(queue)
-        self._queue.extend(queue)
-        self._passes.append(_Canaries())
+            self._pace.expect(COMMON_SHARE, COMMON_WEIGHT)
+        elif self._passes and self._passes[-1].pings.lost <= 1:  # that one is under way
+            self._pace.trust()
+        if self._passes and not proven:
+            self._pace.next_round(now, gently=min(GENTLE, len(self._silent)))
+        self._passes.append(_Pass(self._new_socket(), now))
+
+    # Outages
+
+    def _begin_outage(self, now: float) -> None:
+        _, began = self._pace.shut_since
+        passed = [one for number, one in enumerate(self._probes) if number in self._heard]
+        flows = {(one.port, one.socket) for one in passed if one.at > began - self._room.seconds}
+        self._outage = Outage(began, len(flows), sum(1 for one in passed if one.at > began - 1.0))
+        self._known = [(one.port, one.socket) for one in self._lately if one.at > now - limit.KNOWN_SECONDS]
+        self._fresh = self._fresh_flows()
+        self._pause_until = now
+
+    def _fresh_flows(self) -> Iterator[tuple[int, int]]:
+        while True:
+            proven, socket = self._proven(), self._new_socket()
+            yield from ((port, socket) for port in self._chance.sample(proven, len(proven)))
+
+    def _try_path(self, outage: Outage, now: float) -> list[Probe]:
+        """One flow of a group, when it is time for it."""
+        if now < self._pause_until:
+            return []
+        if not self._trials:
+            outage.begin_group()
+            fresh = [next(self._fresh) for _ in range(limit.GROUP)]
+            self._trials.extend(
+                (*flow, known) for known, flows in ((True, self._known), (False, fresh)) for flow in flows
+            )
+        port, socket, known = self._trials.popleft()
+        self._pause_until = now + (limit.SPACING if self._trials else max(self._timeout, outage.pause))
+        group = len(outage.groups) - 1
+        return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
+
+    def _end_outage(self, outage: Outage, now: float) -> None:
+        self._outage, self._pause_until = None, now
+        self._trials.clear()
+        shut_round, _ = self._pace.shut_since
+        kind = outage.kind(now, again=shut_round <= self._resumed)
+        self._limit = outage.recognised(kind, now) or self._limit
+        if kind is Kind.FLOWS:
+            self._room.restrict(int(limit.ROOM * outage.flows), max(limit.FLOW_LIFE, outage.held) + limit.MARGIN)
+        if kind is Kind.PACE:
+            self._pace.give_way(now)
+        elif kind is Kind.SHUT_OUT:
+            self._pace.hold(outage.last_second / limit.GENTLER, now)
+        else:
+            self._pace.go_on(now)
+        self._resumed = self._pace.round + limit.SOON
+
+    def _notice_stop(self, now: float) -> None:
+        """What came while this process did not run is read before it is missed, and the time does not count."""
+        stopped, self._last_call = now - self._last_call, now
+        if stopped <= STOPPED:
+            return
+        self._ends += stopped
+        self._answers_until = max(self._answers_until, now + self._timeout)
+        self._passes[-1].void = True
+        self._pace.go_on(now)
+        if self._outage:
+            self._outage.began += stopped
+
+
+def _ends_first(ports: Sequence[int], chance: random.Random) -> list[int]:
+    ends = [port for run in runs(ports) for port in sorted({run.first, run.last})]
+    chance.shuffle(ends)
+    others = list(set(ports).difference(ends))
+    chance.shuffle(others)
+    return ends + others
 
 
 def spread(ports: Sequence[int], wanted: int, chance: random.Random) -> list[int]:

@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..model.address import Family
 from ..model.observation import Reply
 from ..model.plan import Transport
+from ..model.ports import HIGHEST
 from ..wire import DecodeError, control, framing
 from ..wire.shown import shown
 from . import tls
@@ -28,6 +29,11 @@ ANSWER_SECONDS = 8.0
 # For the goodbye, which nobody waits for.
 FAREWELL_SECONDS = 1.0
 CHUNK = 65536
+# At a time: what a server says unasked is not listened to for long.
+READS = 4
+
+# What every server answers in a few bytes.
+_PING = control.Ask(control.About.UNTESTED, Transport.TCP, HIGHEST)
 
 
 class ControlLost(Exception):
@@ -48,6 +54,7 @@ class Channel:
         self._lines = framing.Lines()
         self.rtts: list[float] = []
         self.lost = False
+        self._pongs_due = 0
         answer = self._exchange(control.Hello(control.PROTOCOL, program, family), HELLO_SECONDS)
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
@@ -86,17 +93,39 @@ class Channel:
         """For select: it becomes readable when the server goes."""
         return self._socket.fileno()
 
-    def look(self) -> None:
-        """Call when it is readable though nothing was asked: the server has gone, or TLS has its own business."""
+    def ping(self) -> None:
+        """Ask something small; `look` tells when its answer is there."""
+        try:
+            self._socket.settimeout(ANSWER_SECONDS)
+            self._socket.sendall(control.encode(_PING))
+            self._pongs_due += 1
+        except OSError:
+            self.lost = True
+
+    def look(self) -> bool:
+        """Call when it is readable: whether a ping's answer came; else the server has gone, or TLS has its business."""
+        due = self._pongs_due
         try:
             self._socket.setblocking(False)
-            self.lost = self._socket.recv(CHUNK) == b"" or self.lost
+            for _ in range(READS):
+                data = self._socket.recv(CHUNK)
+                self._without_pongs(self._lines.feed(data))
+                if not data:
+                    self.lost = True
+                    break
         except (ssl.SSLWantReadError, BlockingIOError):
             pass
-        except OSError:
+        except (OSError, DecodeError):
             self.lost = True
         finally:
             self._socket.setblocking(True)
+        return self._pongs_due < due
+
+    def _without_pongs(self, lines: list[bytes]) -> list[bytes]:
+        """The lines that no ping asked for: answers come in the order of the questions."""
+        pongs = min(self._pongs_due, len(lines))
+        self._pongs_due -= pongs
+        return lines[pongs:]
 
     def close(self, finished: bool) -> None:
         """Give it up; after a finished check, with a goodbye."""
@@ -122,7 +151,7 @@ class Channel:
                 raise _Foreign(shown(received) or "closed the connection")
             received += data if len(received) < CHUNK else b""
             try:
-                lines = self._lines.feed(data)
+                lines = self._without_pongs(self._lines.feed(data))
                 if lines:
                     answer = control.decode(lines[0])
                     self.rtts.append(time.perf_counter() - begun)

@@ -153,11 +153,12 @@ class TcpProbes:
         self._queue: queue.Queue[int] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
-        self._ends = time.perf_counter() + MAX_TCP_SECONDS
+        self._ends = 0.0
         self.seen: dict[int, Observation] = {}
 
     def start(self, ports: list[int]) -> None:
         """Try these ports; what comes of it stands in `seen`, added to what stood there."""
+        self._ends = time.perf_counter() + MAX_TCP_SECONDS
         for port in ports:
             self._queue.put(port)
         # Daemons: who interrupts the check does not wait for a silent port.
@@ -169,6 +170,13 @@ class TcpProbes:
         """Wait until they are through, or the time for all of them is over."""
         while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < self._ends:
             time.sleep(JOIN_SECONDS)
+
+    def lets_in(self) -> bool | None:
+        """Whether a port that let us in does so again; None where none has."""
+        port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
+        if port is None:
+            return None
+        return probe(self._target, port, self._session, self._stopped.is_set).reply is Reply.PROOF
 
     def stop(self) -> None:
         """Begin nothing more, and take nothing in any more."""

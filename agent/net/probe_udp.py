@@ -30,7 +30,7 @@ class Prober:
         self._sweep, self._target = sweep, target
         self._session, self._key = session, key
         self._address = parse_address(target.text)
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._under_way: dict[bytes, Probe] = {}
         self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
@@ -48,21 +48,24 @@ class Prober:
                 told = now
                 tell(self._sweep)
             wait = 0.0 if probes else min(max(self._sweep.wake(now) - now, 0.0), TICK)
+            if self._sweep.wants_ping(now):
+                self._sweep.pinged(now)
+                channel.ping()
             for key, _ in self._selector.select(wait):
                 if isinstance(key.fileobj, socket.socket):
                     self._drain(key.fileobj)
-                else:
-                    channel.look()
+                elif channel.look():
+                    self._sweep.ponged(time.perf_counter())
 
     def close(self) -> None:
         """Give the source ports back."""
-        for opened in self._sockets:
+        for opened in self._sockets.values():
             opened.close()
         self._selector.close()
 
     def _send(self, probe: Probe) -> None:
-        while len(self._sockets) <= probe.socket:
-            self._sockets.append(self._open())
+        if probe.socket not in self._sockets:
+            self._sockets[probe.socket] = self._open()
         transaction = os.urandom(stun.TRANSACTION_BYTES)
         self._under_way[transaction] = probe
         data = stun.encode_request(stun.Request(self._session, transaction, probe.port), self._key)

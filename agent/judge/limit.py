@@ -1,0 +1,150 @@
+"""Limits that are no rules about ports: what a path does when it lets nothing new pass, and what that tells.
+
+A path that falls silent is not probed on. A few flows that it let pass before, and a few new ones to ports that are
+known to be open, are tried again and again until the new ones pass. Where the old ones pass meanwhile, a table of
+flows is full; where they do not, this computer is shut out; where the new ones pass at once, it is a matter of pace.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+
+from ..model.observation import Reason
+
+GROUP = 10  # flows of each kind: a path that loses half of all round trips lets three of them pass, 19 times in 20
+PASSED = 3
+SPACING = 0.02  # seconds between two of them: as the slowest guard lets them pass
+PAUSES = (1.0, 2.0, 4.0)  # seconds between groups; the last for all that follow: a guard may count them
+QUICK_PAUSE = 2.0  # where old flows pass nobody minds, and entries of a table come free one by one
+KNOWN_SECONDS = 20.0  # a flow is not forgotten sooner: 30 s are what the shortest tables keep it (Linux)
+FLOW_LIFE = 30.0  # seconds that connection tracking keeps a flow of one exchange (Linux, nf_conntrack_udp_timeout)
+MARGIN = 2.0  # seconds more, since an entry is aged from its last packet and swept now and then
+SMALL_TABLE = 800  # flows: no router is sold with less; who shuts out after fewer counts something else
+STALL = 10.0  # seconds: a radio, a route or a busy machine stalls for less, and guards shut out for longer
+GENTLER = 4  # times slower than when a guard struck
+SOON = 3  # rounds behind an outage: when nothing passes in these either, it was no passing trouble
+ROOM = 0.8  # of a table's entries: the rest is for others
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What kind of limit was met, and what was measured of it; None is 'not measured'."""
+
+    reason: Reason
+    rate: float | None = None  # packets a second that passed
+    flows: int | None = None  # new flows that passed before others were refused
+    seconds: float | None = None  # how long new flows were refused
+
+
+class FlowRoom:
+    """At most `most` new flows in any `seconds`; None is no bound."""
+
+    def __init__(self, most: int | None) -> None:
+        self.most, self.seconds = most, FLOW_LIFE
+        self._taken: deque[tuple[float, int]] = deque()
+        self._sum = 0
+
+    def restrict(self, most: int, seconds: float) -> None:
+        """Never more than this from now on; those before are past."""
+        self.most = most if self.most is None else min(most, self.most)
+        self.seconds = max(self.seconds, seconds)
+        self._taken.clear()
+        self._sum = 0
+
+    def allowance(self, now: float, wanted: int) -> int:
+        """How many of the wanted may be made now."""
+        while self._taken and self._taken[0][0] <= now - self.seconds:
+            self._sum -= self._taken.popleft()[1]
+        return wanted if self.most is None else max(0, min(wanted, self.most - self._sum))
+
+    def take(self, flows: int, now: float) -> None:
+        """So many are made."""
+        if flows:
+            self._taken.append((now, flows))
+            self._sum += flows
+
+    def next_at(self, now: float) -> float:
+        """When there is room again."""
+        full = self._taken and self.allowance(now, 1) == 0
+        return self._taken[0][0] + self.seconds if full else now
+
+    def waiting(self, flows: int, now: float) -> float:
+        """About how many seconds so many more flows have to wait for room."""
+        if not self.most:
+            return 0.0
+        windows = max(0, flows - self.allowance(now, flows) + self.most - 1) // self.most
+        return windows * self.seconds
+
+
+class Kind(enum.Enum):
+    """What stands behind a silence that came over all ports alike."""
+
+    PACE = "only so many packets a second pass"
+    STALL = "nothing passed for a moment"
+    FLOWS = "only so many flows are kept"
+    SHUT_OUT = "this computer was shut out for a while"
+
+
+@dataclass
+class _Group:
+    known: int = 0  # of the flows that had passed before: how many were answered
+    fresh: int = 0
+
+
+@dataclass
+class Outage:
+    """The path lets nothing new pass since `began`.
+
+    Of the flows that had passed, `flows` are young enough to be kept in a table, and `last_second` were of the last
+    second before.
+    """
+
+    began: float
+    flows: int
+    last_second: int
+    groups: list[_Group] = field(default_factory=list)
+    over: bool = False
+    held: float = 0.0  # how long it lasted
+
+    def begin_group(self) -> None:
+        """A group of flows is to be tried now."""
+        self.groups.append(_Group())
+
+    def answer(self, group: int, known: bool, now: float) -> None:
+        """A flow of that group was answered, however late."""
+        one = self.groups[group]
+        one.known += known
+        one.fresh += not known
+        if one.fresh >= PASSED and not self.over:
+            self.over, self.held = True, now - self.began
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next group."""
+        pause = PAUSES[min(len(self.groups), len(PAUSES)) - 1]
+        return min(pause, QUICK_PAUSE) if self.lets_known_pass else pause
+
+    @property
+    def lets_known_pass(self) -> bool:
+        """Whether flows that passed before go on passing while new ones do not."""
+        return any(one.known >= PASSED > one.fresh for one in self.groups)
+
+    def kind(self, now: float, again: bool) -> Kind:
+        """What it was, or is so far; `again`, the same happened before and nothing passed since."""
+        seconds = self.held if self.over else now - self.began
+        if self.lets_known_pass:
+            return Kind.FLOWS if self.flows >= SMALL_TABLE else Kind.SHUT_OUT
+        if seconds >= STALL:
+            return Kind.SHUT_OUT
+        return Kind.PACE if self.over and again else Kind.STALL
+
+    def recognised(self, kind: Kind, now: float) -> Limit | None:
+        """The limit that was met, but for one of the pace."""
+        seconds = self.held if self.over else now - self.began
+        if kind is Kind.FLOWS:
+            return Limit(Reason.FLOW_LIMIT, flows=self.flows, seconds=seconds)
+        if kind is Kind.SHUT_OUT:
+            return Limit(Reason.SCAN_BLOCK, rate=float(self.last_second), seconds=seconds)
+        return None
