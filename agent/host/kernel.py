@@ -1,0 +1,90 @@
+"""The limits that the server's own kernel sets, as Linux tells them in /proc (nf_conntrack-sysctl, proc_net(5)).
+
+All of it is of the network namespace of whoever reads. Elsewhere than on Linux nothing of it is there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..model.kernel import MOST, Counters, Kernel
+
+# The longest of these files has a row of 160 bytes for each CPU, of which Linux takes 8,192 at most.
+MAX_TEXT = 2 * 1024 * 1024
+
+_MAXIMUM, _COUNT = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("max", "count"))
+_STATISTICS = ("/proc/net/stat/nf_conntrack", "/proc/net/stat/ip_conntrack")  # an older name
+_SNMP, _SNMP6 = "/proc/net/snmp", "/proc/net/snmp6"
+
+_DECIMAL = re.compile(r"[0-9]{1,20}")
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
+
+
+def read_kernel() -> Kernel:
+    """What the kernel tells now."""
+    drops = next((found for found in map(conntrack_drops, map(_read, _STATISTICS)) if found is not None), None)
+    counters = Counters(drops, receive_errors(_read(_SNMP), _read(_SNMP6)))
+    return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
+
+
+def _read(path: str) -> str:
+    """The text of a file; nothing of one that is not there or not for everybody."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read(MAX_TEXT)
+    except OSError:
+        return ""
+
+
+def free_flows(maximum: str, count: str) -> int | None:
+    """The entries that connection tracking has left, by the texts of its two files.
+
+    It must be asked while a connection to this host is open. Then a count of 0 proves that nothing is tracked: the
+    module is there, but no rule of this namespace uses it, and its limit is nobody's.
+    """
+    most, used = _decimal(maximum.strip()), _decimal(count.strip())
+    if not most or not used:  # a limit of 0 is none
+        return None
+    return min(MOST, max(0, most - used))
+
+
+def conntrack_drops(text: str) -> int | None:
+    """The packets that connection tracking dropped: a line of names, then a row of numbers for each CPU.
+
+    `drop` alone are packets. `early_drop` are entries that made room for others, whose packets went on their way.
+    `insert_failed` are packets of which two came at a time: most of them went on too, and the others are in `drop`.
+    """
+    names, *rows = [line.split() for line in text.splitlines()] or [[]]
+    if "drop" not in names or not rows or any(len(row) != len(names) for row in rows):
+        return None
+    numbers = [_hexadecimal(row[names.index("drop")]) for row in rows]
+    found = [number for number in numbers if number is not None]
+    return sum(found) if len(found) == len(numbers) else None
+
+
+def receive_errors(snmp: str, snmp6: str) -> int | None:
+    """The UDP packets that found a full receive buffer, IPv4 and IPv6; a host may well have only one of them."""
+    found = [number for number in (_in_snmp(snmp), _in_snmp6(snmp6)) if number is not None]
+    return sum(found) if found else None
+
+
+def _in_snmp(text: str) -> int | None:
+    """A protocol's first line has the names, its second the numbers."""
+    lines = [line.split() for line in text.splitlines() if line.startswith("Udp:")]
+    if len(lines) != 2 or len(lines[0]) != len(lines[1]) or "RcvbufErrors" not in lines[0]:
+        return None
+    return _decimal(lines[1][lines[0].index("RcvbufErrors")])
+
+
+def _in_snmp6(text: str) -> int | None:
+    """A line has one name and its number."""
+    lines = [line.split() for line in text.splitlines() if line.startswith("Udp6RcvbufErrors")]
+    return _decimal(lines[0][1]) if len(lines) == 1 and len(lines[0]) == 2 else None
+
+
+def _decimal(word: str) -> int | None:
+    return int(word) if _DECIMAL.fullmatch(word) else None
+
+
+def _hexadecimal(word: str) -> int | None:
+    return int(word, 16) if _HEXADECIMAL.fullmatch(word) else None

@@ -1,0 +1,38 @@
+"""What the server's own kernel keeps room for, and what it dropped. None is 'not measured', never 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Where more is free, or was dropped, the number tells nobody anything more; and it has to fit into a message.
+MOST = 10**9
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Packets that the kernel dropped: since it started, or from one moment to another."""
+
+    conntrack_drops: int | None = None  # by connection tracking, which had no room for their flows
+    receive_errors: int | None = None  # UDP, at sockets whose receive buffers were full
+
+    def since(self, earlier: Counters) -> Counters:
+        """What was dropped meanwhile."""
+        return Counters(
+            _difference(self.conntrack_drops, earlier.conntrack_drops),
+            _difference(self.receive_errors, earlier.receive_errors),
+        )
+
+
+def _difference(now: int | None, earlier: int | None) -> int | None:
+    # A counter that went back has passed its end or begun anew: how often it was counted, it does not tell.
+    if now is None or earlier is None or now < earlier:
+        return None
+    return min(MOST, now - earlier)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel at one moment."""
+
+    free_flows: int | None = None  # entries that connection tracking has room for; None where nothing limits them
+    counters: Counters = Counters()
