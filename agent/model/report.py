@@ -75,6 +75,11 @@ class Evidence:
     at_socket: int | None = None  # probes
     answered: int | None = None  # probes
     chance: float | None = None  # how many of the ports loss alone would silence, expected
+    conntrack_drops: int | None = None  # packets that the server's own connection tracking dropped during the check
+    receive_errors: int | None = None  # UDP packets that found the server's receive buffers full during the check
+    rate: float | None = None  # packets a second that passed, where a limit stopped more
+    flows: int | None = None  # new flows that passed before others were refused
+    seconds: float | None = None  # how long the path shut this client out
 
 
 @dataclass(frozen=True)
@@ -366,6 +371,11 @@ def _finding_from_json(value: object) -> Finding:
             count("at_socket"),
             count("answered"),
             evidence.optional("chance", _within(evidence, 0, MAX_COUNT)),
+            count("conntrack_drops"),
+            count("receive_errors"),
+            evidence.optional("rate", _within(evidence, 0, MAX_COUNT)),
+            count("flows"),
+            evidence.optional("seconds", _within(evidence, 0, MAX_COUNT)),
         ),
     )
 

@@ -36,7 +36,13 @@ def finding(first: int, last: int, state: State = State.OPEN, **rest: Any) -> Fi
     return Finding(Transport.UDP, PortRange(first, last), Need.REQUIRED, "WebRTC media", state, **rest)
 
 
-HOLE = finding(53000, 53999, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(4000, 0, 0, 0, 1e-12))
+HOLE = finding(
+    53000,
+    53999,
+    State.FILTERED,
+    where=Where.BEFORE_SERVER,
+    evidence=Evidence(4000, 0, 0, 0, 1e-12, 7, 0, 98.5, 2048, 2.5),
+)
 REPORT = Report(
     "0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "plugnmeet", Verdict.FAIL,
     (
@@ -51,6 +57,7 @@ REPORT = Report(
 TOP = "schema version started elapsed_s host plan verdict addresses error"
 ADDRESS = "address family verdict control rtt_ms loss findings summary advice notes error"
 FINDING = "transport first last need purpose state where by reason owner shown evidence"
+EVIDENCE = "sent at_interface at_socket answered chance conntrack_drops receive_errors rate flows seconds"
 
 
 def test_the_json_of_a_report_has_the_keys_of_its_schema() -> None:
@@ -59,6 +66,7 @@ def test_the_json_of_a_report_has_the_keys_of_its_schema() -> None:
     assert list(made) == TOP.split()
     assert list(address) == ADDRESS.split()
     assert [list(one) for one in address["findings"]] == [FINDING.split()] * 3
+    assert [list(one["evidence"]) for one in address["findings"]] == [EVIDENCE.split()] * 3
     assert [list(one) for one in address["advice"]] == [["finding", "text", "commands"]]
 
 
@@ -73,7 +81,10 @@ def test_the_json_of_a_report_has_its_values() -> None:
     assert address["findings"][1] == {
         "transport": "udp", "first": 53000, "last": 53999, "need": "required", "purpose": "WebRTC media",
         "state": "filtered", "where": "before-server", "by": None, "reason": None, "owner": None, "shown": None,
-        "evidence": {"sent": 4000, "at_interface": 0, "at_socket": 0, "answered": 0, "chance": 1e-12},
+        "evidence": {
+            "sent": 4000, "at_interface": 0, "at_socket": 0, "answered": 0, "chance": 1e-12, "conntrack_drops": 7,
+            "receive_errors": 0, "rate": 98.5, "flows": 2048, "seconds": 2.5,
+        },
     }  # fmt: skip
     failed = replace(REPORT, error=Problem("no-server", "No server found", "start it"))
     assert report.to_json(failed)["error"] == {"code": "no-server", "message": "No server found", "hint": "start it"}
@@ -130,6 +141,11 @@ def test_a_report_cut_short_is_refused(length: int) -> None:
         (["addresses", 0, "findings", 0, "purpose"], "\ud800"),
         (["addresses", 0, "findings", 0, "evidence", "sent"], 1.5),
         (["addresses", 0, "findings", 0, "evidence", "chance"], -1e-9),
+        (["addresses", 0, "findings", 0, "evidence", "conntrack_drops"], -1),
+        (["addresses", 0, "findings", 0, "evidence", "receive_errors"], 10**9 + 1),
+        (["addresses", 0, "findings", 0, "evidence", "rate"], -0.5),
+        (["addresses", 0, "findings", 0, "evidence", "flows"], 0.5),
+        (["addresses", 0, "findings", 0, "evidence", "seconds"], "2.5"),
         (["addresses", 0, "advice", 0, "finding"], 3),
         (["addresses", 0, "advice", 0, "commands"], "rm"),
     ],

@@ -55,6 +55,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 COUNTS = st.none() | st.integers(0, 10**9)
+MEASURES = st.none() | st.floats(0, 10**9)
 MILLISECONDS = st.none() | st.floats(0, 10**7)
 SHARES = st.none() | st.floats(0, 1)
 PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
@@ -62,7 +63,10 @@ PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
 
 @st.composite
 def findings(draw: st.DrawFn) -> tuple[Finding, ...]:
-    evidence = st.builds(Evidence, COUNTS, COUNTS, COUNTS, COUNTS, st.none() | st.floats(0, 10**9))
+    evidence = st.builds(
+        Evidence, COUNTS, COUNTS, COUNTS, COUNTS, MEASURES, conntrack_drops=COUNTS, receive_errors=COUNTS,
+        rate=MEASURES, flows=COUNTS, seconds=MEASURES,
+    )  # fmt: skip
     word = st.none() | texts()
     return tuple(
         draw(
