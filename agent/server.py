@@ -10,6 +10,7 @@ from typing import Callable
 from . import __version__
 from .errors import Exit, UserError
 from .host.certificate import make_certificate
+from .host.kernel import read_kernel
 from .judge.desk import Desk
 from .model.address import Address
 from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken
@@ -47,7 +48,9 @@ class Server:
         self._options, self._tell = options, tell
         pem = make_certificate()
         self._tls = tls.server_tls(pem) if pem else None
-        self._desk = Desk(options.plan, __version__, self._tls is not None, options.bind is None, os.urandom)
+        self._desk = Desk(
+            options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, read_kernel
+        )
         self._loop = Loop(self._desk, self._tls)
         self._untaken: tuple[Untaken, ...] = ()
         self._tried = 0.0

@@ -108,6 +108,8 @@ class Conversation:
             return self._refuse(_NO_HELLO)
         if isinstance(message, control.Ask):
             return self._desk.rows(session, message)
+        if isinstance(message, control.AskCounters):
+            return self._desk.counters(session)
         if isinstance(message, control.ReportPart):
             return self._take(session, message)
         if isinstance(message, control.Bye):
@@ -124,7 +126,10 @@ class Conversation:
             return self._refuse(_CROWDED)
         self._session = session
         desk, key = self._desk, session.key.decode()
-        return control.Welcome(control.PROTOCOL, desk.program, session.id, key, desk.plan, desk.tls, desk.everywhere)
+        return control.Welcome(
+            control.PROTOCOL, desk.program, session.id, key, desk.plan, desk.tls, desk.everywhere,
+            session.kernel.free_flows,
+        )  # fmt: skip
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:
         session.report.append(part.text)

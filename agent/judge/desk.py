@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Iterable, Iterator, Mapping
 
 from ..model.address import Address, Family
+from ..model.kernel import Counters, Kernel
 from ..model.notice import Lost, Notice, Started
 from ..model.observation import Reason
 from ..model.plan import Plan, Transport
@@ -36,21 +37,33 @@ class Session:
     report: list[str] = field(default_factory=list)
     report_size: int = 0
     finished: bool = False
+    kernel: Kernel = field(default_factory=Kernel)  # when it began
 
 
 Untested = Mapping[Transport, Mapping[int, Reason]]
 
 
 class Desk:
-    """All sessions of one server. `draw` gives random bytes; `untested` may be replaced while sessions run."""
+    """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
-    def __init__(self, plan: Plan, program: str, tls: bool, everywhere: bool, draw: Callable[[int], bytes]) -> None:
+    `untested` may be replaced while sessions run.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        program: str,
+        tls: bool,
+        everywhere: bool,
+        draw: Callable[[int], bytes],
+        read_kernel: Callable[[], Kernel] = Kernel,
+    ) -> None:
         self.plan, self.program = plan, program
         self.tls, self.everywhere = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
-        self._draw = draw
+        self._draw, self._read_kernel = draw, read_kernel
         self._ports = sum(1 for transport in Transport for _ in plan.ports(transport))
 
     def take_events(self) -> list[Notice]:
@@ -63,8 +76,9 @@ class Desk:
         if len(self.sessions) >= MAX_SESSIONS:
             return None
         session = Session(
-            self._draw(8).hex(), self._draw(32).hex().encode(), client, family, ANSWERS_PER_PORT * self._ports
-        )
+            self._draw(8).hex(), self._draw(32).hex().encode(), client, family, ANSWERS_PER_PORT * self._ports,
+            kernel=self._read_kernel(),
+        )  # fmt: skip
         self.sessions[session.id] = session
         self.events.append(Started(client))
         return session
@@ -130,6 +144,14 @@ class Desk:
         page = list(itertools.islice(_runs(ascending), control.MAX_ROWS + 1))
         following = page[control.MAX_ROWS][0].first if len(page) > control.MAX_ROWS else None
         return control.Rows(tuple(page[: control.MAX_ROWS]), following)
+
+    def counters(self, session: Session) -> Counters:
+        """The packets that the kernel dropped since the session began, all clients': it counts none apart.
+
+        Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide whether
+        its silence is a firewall's. Only the difference is told, since what the host dropped before is its own affair.
+        """
+        return self._read_kernel().counters.since(session.kernel.counters)
 
 
 def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, int | str]]:

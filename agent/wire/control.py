@@ -1,6 +1,7 @@
 """The control channel's messages: one JSON object a line; the client asks and the server answers each ask once.
 
-hello -> welcome; ask -> rows; report (in parts) -> received; bye. Whatever cannot be answered gets a refusal.
+hello -> welcome; ask -> rows; ask-counters -> counters; report (in parts) -> received; bye.
+Whatever cannot be answered gets a refusal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Callable, Union
 from ..model import fields
 from ..model.address import Family
 from ..model.fields import FieldError, Fields
+from ..model.kernel import MOST, Counters
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
 from . import DecodeError
@@ -26,7 +28,7 @@ MAX_REQUIREMENTS = 2 * MAX_ITEMS + 100
 MAX_ROWS = 1500
 # A part of a report: JSON escapes at most double it, and that has to fit into a line.
 MAX_PART = 24 * 1024
-# A finding takes about 330 bytes: enough for every other port of 10,001 blocked, little enough to keep for a stranger.
+# A finding takes about 380 bytes: enough for every other port of 10,001 blocked, little enough to keep for a stranger.
 MAX_REPORT = 4 * 1024 * 1024
 
 _SESSION = re.compile(r"[0-9a-f]{16}")
@@ -63,6 +65,7 @@ class Welcome:
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
     everywhere: bool  # it listens on every address of its machine
+    flows: int | None  # new flows that its own connection tracking has room for, None where nothing limits them
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class AskCounters:
+    """Asks what the server's own kernel dropped since the session began; Counters answers."""
+
+
+@dataclass(frozen=True)
 class ReportPart:
     """A piece of the report's JSON."""
 
@@ -109,7 +117,7 @@ class Bye:
     """The client goes."""
 
 
-Message = Union[Hello, Welcome, Refusal, Ask, Rows, ReportPart, Received, Bye]
+Message = Union[Hello, Welcome, Refusal, Ask, Rows, AskCounters, Counters, ReportPart, Received, Bye]
 
 
 def encode(message: Message) -> bytes:
@@ -180,6 +188,7 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
         Plan(plan.text("name"), requirements),
         value.boolean("tls"),
         value.boolean("everywhere"),
+        _count(value, "flows"),
     )
 
 
@@ -219,6 +228,10 @@ def _run(first: object, last: object) -> PortRange:
     return PortRange(start, fields.integer(last, start, HIGHEST))
 
 
+def _count(value: Fields, key: str) -> int | None:
+    return value.optional(key, lambda key: value.integer(key, 0, MOST))
+
+
 def _matching(pattern: re.Pattern[str], text: str) -> str:
     if not pattern.fullmatch(text):
         raise FieldError("not of the form that it has to have")
@@ -227,7 +240,7 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 
 _NAMES: dict[type, str] = {
     Hello: "hello", Welcome: "welcome", Refusal: "refusal", Ask: "ask", Rows: "rows",
-    ReportPart: "report", Received: "received", Bye: "bye",
+    AskCounters: "ask-counters", Counters: "counters", ReportPart: "report", Received: "received", Bye: "bye",
 }  # fmt: skip
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {Welcome: _encode_welcome, Rows: _encode_rows}
@@ -240,6 +253,8 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
         value.choice("about", About), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
     ),
     _NAMES[Rows]: _decode_rows,
+    _NAMES[AskCounters]: lambda value: AskCounters(),
+    _NAMES[Counters]: lambda value: Counters(_count(value, "conntrack_drops"), _count(value, "receive_errors")),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),
     _NAMES[Bye]: lambda value: Bye(),

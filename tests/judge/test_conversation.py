@@ -13,12 +13,13 @@ from agent.judge.conversation import HELLO_SECONDS, IDLE_SECONDS, Conversation
 from agent.judge.desk import MAX_SESSIONS, Desk
 from agent.model import report as reports
 from agent.model.address import Family
+from agent.model.kernel import Counters, Kernel
 from agent.model.notice import Lost, Refused, Reported, Started
 from agent.model.plan import Transport
 from agent.model.ports import PortRange
 from agent.model.report import Report, Verdict
 from agent.wire import control, framing, http_proof, stun
-from agent.wire.control import About, Ask, Bye, Hello, Received, Refusal, ReportPart, Rows, Welcome
+from agent.wire.control import About, Ask, AskCounters, Bye, Hello, Received, Refusal, ReportPart, Rows, Welcome
 from tests.judge.test_desk import CLIENT, PLAN, TRANSACTION, make_desk, make_session, probe
 from tests.model.values import ANY
 
@@ -64,17 +65,18 @@ ways = pytest.mark.parametrize("receive", WAYS, ids=["whole", "byte by byte"])
 
 @ways
 def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
-    desk = make_desk()
+    desk = make_desk(kernel=[Kernel(7600, Counters(5, 70)), Kernel(0, Counters(9, 70))])
     conversation = talk(desk)
     (welcome,) = answers(receive(conversation, lines(HELLO)))
     (session,) = desk.sessions.values()
     assert welcome == Welcome(
-        control.PROTOCOL, "0.1.0", session.id, session.key.decode(), PLAN, tls=True, everywhere=True
+        control.PROTOCOL, "0.1.0", session.id, session.key.decode(), PLAN, tls=True, everywhere=True, flows=7600
     )
     assert conversation.has_session
     desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)
     rows = answers(receive(conversation, lines(Ask(About.SIGHTINGS, Transport.UDP, 1))))
     assert rows == [Rows(((PortRange(50000, 50000), 1),), None)]
+    assert answers(receive(conversation, lines(AskCounters()))) == [Counters(4, 0)]
     for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_PART + 50)):
         assert answers(receive(conversation, lines(part))) == [Received()]
         assert not conversation.closing
@@ -110,9 +112,11 @@ def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
     [
         ([], Hello(2, "7.0", Family.IPV4), "version"),
         ([], Ask(About.SIGHTINGS, Transport.UDP, 1), "order"),
+        ([], AskCounters(), "order"),
         ([], Bye(), "order"),
         ([HELLO], HELLO, "order"),
         ([HELLO], Received(), "order"),
+        ([HELLO], Counters(), "order"),
         ([HELLO], ReportPart("no report", last=True), "report"),
         ([HELLO], ReportPart(reports.dumps(REPORT).replace("/1", "/2"), last=True), "report"),
     ],
@@ -239,7 +243,9 @@ def test_questions_that_do_not_wait_for_their_answers_are_refused(questions: int
     assert conversation.closing
 
 
-SAID = [lines(message) for message in (HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), ReportPart("{", False), Bye())]
+SAID = [lines(message) for message in (
+    HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), AskCounters(), ReportPart("{", False), Bye(),
+)]  # fmt: skip
 SPEECHES = st.lists(
     st.sampled_from([*SAID, framing.frame(bytes(20)), b"GET / HTTP/1.1\r\n"]) | st.binary(min_size=1, max_size=10),
     min_size=1, max_size=6,

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from typing import Callable
+from typing import Callable, Iterable
 
 import pytest
 
 from agent.judge.desk import ANSWERS_PER_PORT, MAX_SESSIONS, Desk, Session
 from agent.model.address import Family
+from agent.model.kernel import Counters, Kernel
 from agent.model.notice import Lost, Started
 from agent.model.observation import Reason
 from agent.model.plan import Need, Plan, Requirement, Transport
@@ -29,8 +30,10 @@ PLAN = Plan(
 TRANSACTION = bytes(range(12))
 
 
-def make_desk(plan: Plan = PLAN) -> Desk:
-    return Desk(plan, "0.1.0", True, True, random.Random(1).randbytes)
+def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> Desk:
+    """A desk whose kernel tells these, one after the other; without any, nothing."""
+    told = iter(kernel)
+    return Desk(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, Kernel()))
 
 
 def make_session(desk: Desk) -> Session:
@@ -159,6 +162,21 @@ def test_what_happened_is_told_once() -> None:
         desk.close(session)
     assert desk.take_events() == [Started(CLIENT), Started(CLIENT), Lost(CLIENT)]
     assert desk.take_events() == []
+
+
+def test_each_session_has_the_kernel_of_its_own_beginning() -> None:
+    begun = Kernel(7600, Counters(5, None)), Kernel(3, Counters(5, 2))
+    desk = make_desk(kernel=[*begun, Kernel(None, Counters(7, 2)), Kernel(9, Counters(1, 4))])
+    first, second = make_session(desk), make_session(desk)
+    assert (first.kernel.free_flows, second.kernel.free_flows) == (7600, 3)
+    assert desk.counters(first) == Counters(2, None)
+    assert desk.counters(second) == Counters(None, 2)  # one of them began anew
+
+
+def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
+    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes)
+    session = make_session(desk)
+    assert (session.kernel.free_flows, desk.counters(session)) == (None, Counters())
 
 
 def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:

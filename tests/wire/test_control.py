@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.address import Family
+from agent.model.kernel import MOST, Counters
 from agent.model.observation import UNTESTED_REASONS
 from agent.model.plan import ADDONS, Need, Plan, Requirement, Transport, build_plan
 from agent.model.ports import HIGHEST, MAX_ITEMS, PortRange
@@ -18,6 +19,7 @@ from agent.wire.control import (
     MAX_ROWS,
     About,
     Ask,
+    AskCounters,
     Bye,
     Hello,
     Message,
@@ -28,12 +30,12 @@ from agent.wire.control import (
     Welcome,
 )
 from agent.wire.framing import MAX_LINE
-from tests.model.values import ANY, PORTS, disjoint_runs, plans, texts
+from tests.model.values import ANY, COUNTS, PORTS, disjoint_runs, plans, texts
 
 SESSION, SECRET = "0123456789abcdef", "0123456789abcdef" * 4
 HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
 PLAN = Plan("mine", (Requirement(Transport.UDP, PortRange(50000, 60000), "media", Need.REQUIRED),))
-WELCOME = Welcome(control.PROTOCOL, "0.1.0", SESSION, SECRET, PLAN, True, True)
+WELCOME = Welcome(control.PROTOCOL, "0.1.0", SESSION, SECRET, PLAN, True, True, 7600)
 
 
 @st.composite
@@ -45,10 +47,12 @@ def pages(draw: st.DrawFn) -> Rows:
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.just(control.PROTOCOL), texts(), st.sampled_from(Family)),
     st.builds(Welcome, st.just(control.PROTOCOL), texts(), HEX, HEX.map(lambda text: text * 4), plans(),
-              st.booleans(), st.booleans()),
+              st.booleans(), st.booleans(), COUNTS),
     st.builds(Refusal, texts(), texts(500), texts(500)),
     st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
     pages(),
+    st.just(AskCounters()),
+    st.builds(Counters, COUNTS, COUNTS),
     st.builds(ReportPart, texts(), st.booleans()),
     st.just(Received()),
     st.just(Bye()),
@@ -78,7 +82,7 @@ def runs_of_own(first: int) -> list[PortRange]:
     "message",
     [
         Welcome(control.PROTOCOL, "9" * 200, SESSION, SECRET,
-                build_plan("plugnmeet", sorted(ADDONS), runs_of_own(30000), runs_of_own(40000)), False, False),
+                build_plan("plugnmeet", sorted(ADDONS), runs_of_own(30000), runs_of_own(40000)), False, False, MOST),
         full_page(10**9),
         full_page("w" * 20),
         ReportPart('"' * MAX_PART, last=False),
@@ -174,6 +178,10 @@ REQUIREMENTS = "plan", "requirements"
         (WELCOME, set_to("session", SESSION + "\n")),
         (WELCOME, set_to("secret", SECRET[:-1])),
         (WELCOME, set_to("tls", None)),
+        (WELCOME, set_to("flows", -1)),
+        (WELCOME, set_to("flows", MOST + 1)),
+        (WELCOME, set_to("flows", True)),
+        (WELCOME, lambda value: value.pop("flows")),
         (WELCOME, set_to("plan", [])),
         (WELCOME, set_to("plan", "requirements", {})),
         (WELCOME, set_to(*REQUIREMENTS, [ROW, ROW])),
@@ -196,6 +204,10 @@ REQUIREMENTS = "plan", "requirements"
         (Rows((), None), set_to("rows", [[1, 1]])),
         (Rows((), None), set_to("rows", [[port, port, 1] for port in range(1, MAX_ROWS + 2)])),
         (Rows((), None), set_to("next", 5)),
+        (Counters(0, None), set_to("conntrack_drops", -1)),
+        (Counters(0, None), set_to("conntrack_drops", MOST + 1)),
+        (Counters(0, None), set_to("receive_errors", 1.0)),
+        (Counters(0, None), lambda value: value.pop("receive_errors")),
         (full_page(1), set_to("next", 60000)),
         (full_page(1), set_to("next", HIGHEST + 1)),
     ],
