@@ -218,6 +218,7 @@ class _AddressCheck:
             self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
+        self._server.counters = self._channel.counters()
 
     def _counts(self, about: About, transport: Transport) -> dict[int, int]:
         return {port: n for port, n in self._channel.rows(about, transport).items() if isinstance(n, int)}
@@ -238,6 +239,7 @@ class _AddressCheck:
             conclusive=bool(sweep and sweep.done and sweep.conclusive),
             chance=sweep.chance if sweep else None,
             loss=sweep.loss if sweep else 0.0,
+            counters=server.counters,
         )
         observations = observe(self._plan, sweep, self._unsendable, tcp, server)
         findings = judging.judge(self._plan, observations, conditions)
@@ -260,10 +262,21 @@ class _AddressCheck:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
         if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):
             yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
+        drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
+        if drops:
+            yield (f"The server's connection tracking was full and dropped {_count(drops, 'packet')} during the check: "
+                   "raise net.netfilter.nf_conntrack_max.")  # fmt: skip
+        if errors:
+            yield (f"The server did not read {_count(errors, 'UDP packet')} in time and lost them during the check: "
+                   "check again while it is less busy.")  # fmt: skip
 
 
 def _family(target: Target) -> Family:
     return family_of(parse_address(target.text))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _unchecked(target: Target, error: Problem) -> AddressReport:

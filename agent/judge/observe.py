@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass, field, replace
 from typing import Iterable, Mapping, Sequence
 
+from ..model.kernel import Counters
 from ..model.observation import Observation, Reason, Reply
 from ..model.plan import Plan, Transport
 from ..model.report import Loss, Rtt
@@ -22,6 +23,7 @@ class ServerSide:
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
     connections: PerPort | None = None
+    counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
 
 
 def observe(

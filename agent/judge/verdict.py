@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Iterable, Mapping, Sequence
 
+from ..model.kernel import Counters
 from ..model.observation import Observation, Reason, Reply
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import PortRange
@@ -25,7 +26,8 @@ class Conditions:
 
     `control` says that the server was still there when the evidence was whole: without that, silence proves nothing.
     `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it;
-    `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses.
+    `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses;
+    `counters`, what the server's own kernel dropped meanwhile.
     """
 
     control: bool = True
@@ -33,6 +35,7 @@ class Conditions:
     conclusive: bool = True
     chance: float | None = None
     loss: float = 0.0
+    counters: Counters = field(default_factory=Counters)
 
 
 @dataclass(frozen=True)
@@ -124,21 +127,25 @@ def _findings(row: Requirement, observations: Mapping[int, Observation], conditi
         seen = observations[port]
         its_cause = classify(seen, conditions)
         if members and its_cause != cause:
-            findings.append(_finding(row, members, cause))
+            findings.append(_finding(row, members, cause, conditions))
             members = []
         cause = its_cause
         members.append(seen)
-    findings.append(_finding(row, members, cause))
+    findings.append(_finding(row, members, cause, conditions))
     return findings
 
 
-def _finding(row: Requirement, members: Sequence[Observation], cause: Cause | None) -> Finding:
+def _finding(row: Requirement, members: Sequence[Observation], cause: Cause | None, conditions: Conditions) -> Finding:
     assert cause is not None, "a requirement has at least one port"
+    # They may explain silence, and only of UDP; beside anything else they would be noise.
+    silent = row.transport is Transport.UDP and cause.state in (State.FILTERED, State.UNKNOWN)
+    counters = conditions.counters if silent else Counters()
     evidence = Evidence(
         _total(seen.sent for seen in members),
         _total(seen.at_interface for seen in members),
         _total(seen.at_socket for seen in members),
         _total(seen.answered for seen in members),
+        **vars(counters),
     )
     ports = PortRange(members[0].port, members[-1].port)
     return Finding(row.transport, ports, row.need, row.purpose, **vars(cause), evidence=evidence)

@@ -10,6 +10,7 @@ from typing import Sequence
 
 from ..errors import UserError
 from ..model.address import Family
+from ..model.kernel import Counters
 from ..model.observation import Reply
 from ..model.plan import Transport
 from ..model.ports import HIGHEST
@@ -88,6 +89,14 @@ class Channel:
                 raise ControlLost
             start = page.next
         return found
+
+    def counters(self) -> Counters:
+        """What the server's own kernel dropped since the session began; ControlLost."""
+        answer = self.ask(control.AskCounters())
+        if not isinstance(answer, Counters):
+            self.lost = True
+            raise ControlLost
+        return answer
 
     def fileno(self) -> int:
         """For select: it becomes readable when the server goes."""

@@ -7,6 +7,7 @@ import pytest
 
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.verdict import Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
+from agent.model.kernel import Counters
 from agent.model.observation import Observation, Reason, Reply
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
@@ -158,6 +159,20 @@ def test_the_chance_is_shared_out_among_what_silence_alone_says(chance: float | 
 
 def test_where_nothing_is_silent_there_is_no_chance() -> None:
     assert all(one.evidence.chance is None for one in judge(PLAN, observed(PLAN), Conditions(chance=MAX_CHANCE)))
+
+
+@pytest.mark.parametrize(
+    ("conclusive", "silent"),
+    [(True, ["udp 1 filtered", "udp 3 filtered"]), (False, ["udp 1 unknown", "udp 3 unknown"])],
+)
+def test_what_the_servers_kernel_dropped_is_evidence_where_udp_is_silent(conclusive: bool, silent: list[str]) -> None:
+    ports = {"p1": SILENT, "p3": SILENT, "p4": replace(SILENT, untested=Reason.BUSY)}
+    observations = observed(PLAN, **ports, p5=replace(SILENT, redirected_to=9))
+    observations[TCP][80] = Observation(TCP, 80, 4, Reply.NOTHING)
+    findings = judge(PLAN, observations, Conditions(conclusive=conclusive, counters=Counters(0, 12)))
+    dropped = {told(one): (one.evidence.conntrack_drops, one.evidence.receive_errors) for one in findings}
+    assert dropped == {**dict.fromkeys(dropped, (None, None)), **dict.fromkeys(silent, (0, 12))}
+    assert "tcp 80 filtered" in dropped
 
 
 R, RECOMMENDED = Need.REQUIRED, Need.RECOMMENDED

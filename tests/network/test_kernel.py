@@ -1,0 +1,78 @@
+"""The limits of the server's own kernel reach the client."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import Host, Lab, check, program, server, start_check, wrong
+from tests.network.test_ends import FEW, HOLE, SECOND_PASS, SHUT, UDP
+from tests.network.test_liars import ASK, HELLO
+
+TRACKING = "ct state established accept"
+DROPPED = 500
+
+# More packets than the smallest buffer holds, to a socket that nobody reads from.
+FLOOD = f"""
+import socket
+deaf, flood = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+deaf.bind(("127.0.0.1", 0))
+for _ in range({DROPPED} + 100):
+    flood.sendto(bytes(1000), deaf.getsockname())
+print("ready", flush=True)
+"""
+
+
+def read(host: Host, name: str) -> int:
+    return int(host.must("cat", f"/proc/sys/net/netfilter/nf_conntrack_{name}"))
+
+
+def welcome(net: Lab) -> dict[str, Any]:
+    told = json.loads(net.client.must(sys.executable, "-c", ASK, net.server.ipv4, HELLO))
+    assert isinstance(told, dict)
+    return told
+
+
+def test_a_server_without_connection_tracking_has_no_limit_of_flows(net: Lab, archive: Path) -> None:
+    net.server.rules("input", "tcp dport 81 drop")
+    with server(net.server, archive, *UDP):
+        assert welcome(net)["flows"] is None
+        seen = check(net.client, archive, net.server.ipv4)
+    assert wrong(seen.report, plan=FEW) == []
+    for one in seen.address["findings"]:
+        assert (one["evidence"]["conntrack_drops"], one["evidence"]["receive_errors"]) == (None, None)
+    assert seen.address["notes"] == []
+
+
+def test_a_server_tells_how_many_flows_its_connection_tracking_has_room_for(net: Lab, archive: Path) -> None:
+    net.server.rules("input", TRACKING)
+    with server(net.server, archive, *UDP):
+        most = read(net.server, "max")
+        assert most - 10 <= welcome(net)["flows"] < most
+        check(net.client, archive, net.server.ipv4)
+        left = welcome(net)["flows"]
+    # Each port of the check has an entry, which outlives it by 30 seconds; others may be in one of the sessions' too.
+    assert most - left > len(range(50000, 50300))
+
+
+@pytest.mark.parametrize("tracking", [False, True], ids=["untracked", "tracked"])
+def test_what_the_servers_kernel_dropped_is_told_with_what_was_silent(net: Lab, archive: Path, tracking: bool) -> None:
+    net.server.rules("input", *([TRACKING] if tracking else []), HOLE)
+    with server(net.server, archive, *UDP), program(net.server, FLOOD):
+        checking = start_check(net.client, archive, net.server.ipv4)
+        net.server.wait_until_counted(SECOND_PASS)
+        with program(net.server, FLOOD):
+            seen = checking.finish()
+    assert wrong(seen.report, {SHUT: "filtered"}, plan=FEW) == []
+    silent = seen.finding("udp", 50100)["evidence"]
+    assert DROPPED <= silent["receive_errors"] < 2 * DROPPED  # and not those of before the check
+    assert silent["conntrack_drops"] in (0, None)
+    assert [silent[key] for key in ("rate", "flows", "seconds")] == [None] * 3
+    assert seen.finding("udp", 50000)["evidence"]["receive_errors"] is None
+    (note,) = seen.address["notes"]
+    assert f"{silent['receive_errors']} UDP packets" in note
