@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent.judge.loss import MAX_CHANCE
-from agent.judge.verdict import Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
+from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
 from agent.model.kernel import Counters
 from agent.model.observation import Observation, Reason, Reply
 from agent.model.plan import Need, Plan, Requirement, Transport
@@ -72,6 +72,9 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
         ("the server connects and answers in vain", seen(TCP, Reply.MUTE, connections=3, at_socket=3), SURE, HALF_WAY),
         ("the server reads through a proxy, and answers in vain", seen(TCP, Reply.MUTE, connections=0, at_socket=3),
          SURE, HALF_WAY),
+        ("without TLS the server connects, what follows is stopped", seen(TCP, Reply.MUTE, connections=3, plain=True),
+         SURE, unknown(Reason.ABORTED, NO_TLS)),
+        ("without TLS nothing connects", seen(TCP, connections=0, plain=True), SURE, FILTERED),
         ("mute, and the server could not be asked", seen(TCP, Reply.MUTE), SURE, FILTERED),
         ("TCP never comes", seen(TCP), SURE, FILTERED),
         ("TCP may be lost on the way", seen(TCP), Conditions(loss=0.5), unknown(Reason.PATH_LOSS)),
