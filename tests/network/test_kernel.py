@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab import Host, Lab, check, program, server, start_check, wrong
 from tests.network.test_ends import FEW, HOLE, SECOND_PASS, SHUT, UDP
-from tests.network.test_liars import ASK, HELLO
+from tests.network.test_liars import ASK, HELLO, LIAR, line
 
 TRACKING = "ct state established accept"
 DROPPED = 500
@@ -76,3 +76,19 @@ def test_what_the_servers_kernel_dropped_is_told_with_what_was_silent(net: Lab, 
     assert seen.finding("udp", 50000)["evidence"]["receive_errors"] is None
     (note,) = seen.address["notes"]
     assert f"{silent['receive_errors']} UDP packets" in note
+
+
+@pytest.mark.parametrize(("drops", "told"), [(1, "dropped 1 packet "), (12345, "dropped 12,345 packets ")])
+def test_a_server_whose_connection_tracking_was_full(net: Lab, archive: Path, drops: int, told: str) -> None:
+    # The table's size is the whole machine's and stays as it is: so the server only says that it was full.
+    with server(net.server, archive, "--udp", "50000-50009"):
+        begin = line(welcome(net))
+    rows = line({"type": "rows", "rows": [], "next": None})
+    end = line({"type": "counters", "conntrack_drops": drops, "receive_errors": 0})
+    with program(net.server, LIAR, json.dumps([begin, *[rows] * 7, end])):
+        seen = check(net.client, archive, net.server.ipv4)
+    silent = seen.finding("udp", 50000)
+    assert (silent["state"], silent["evidence"]["conntrack_drops"]) == ("filtered", drops)
+    (note,) = seen.address["notes"]
+    assert told in note
+    assert "nf_conntrack_max" in note
