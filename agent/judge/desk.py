@@ -98,17 +98,18 @@ class Desk:
     def probe(self, data: bytes, source: tuple[Address, int], transport: Transport, port: int) -> bytes | None:
         """The answer to a STUN probe that came in at `port`; None for anything that deserves silence."""
         try:
-            message = stun.decode(data)
-            request = stun.read_request(message)
+            request = stun.read_probe(data, self._key_of)
         except DecodeError:
             return None
-        session = self.sessions.get(request.username)
-        if session is None or not stun.verified(message, session.key):
-            return None
+        session = self.sessions[request.username]
         if not self._sighted(session, transport, request.port, port):
             return None
         answer = stun.encode_answer(request.transaction, *source, session.key)
         return answer if len(answer) <= len(data) else None
+
+    def _key_of(self, session_id: str) -> bytes | None:
+        session = self.sessions.get(session_id)
+        return session.key if session else None
 
     def token(self, token: http_proof.Token, port: int, certificate: bytes) -> str | None:
         """The proof for an HTTP token that came in at `port`; None for a stranger's."""

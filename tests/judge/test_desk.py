@@ -65,7 +65,8 @@ def test_a_probe_is_answered_with_a_proof_and_seen(
 
 def shortest(session: Session) -> bytes:
     """A probe with nothing in it but what it has to have."""
-    attributes = [(stun.Attribute.USERNAME, session.id.encode()), (stun.Attribute.PRIORITY, (50000).to_bytes(4, "big"))]
+    attributes = stun.encode_attribute(stun.Attribute.USERNAME, session.id.encode())
+    attributes += stun.encode_attribute(stun.Attribute.PRIORITY, (50000).to_bytes(4, "big"))
     data = stun.encode(stun.Kind.REQUEST, TRANSACTION, attributes, session.key)[:-8]  # the fingerprint
     return data[:2] + (len(data) - stun.HEADER.size).to_bytes(2, "big") + data[4:]
 

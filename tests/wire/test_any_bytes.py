@@ -46,6 +46,10 @@ def read_stun(data: bytes) -> None:
             pass
 
 
+def sealed(kind: stun.Kind, attributes: bytes) -> bytes:
+    return stun.encode(kind, TRANSACTION, attributes, KEY)
+
+
 DECODERS: dict[str, tuple[Callable[[bytes], object], list[bytes]]] = {
     "stun": (read_stun, [PROBE, *ANSWERS]),
     "control": (control.decode, LINES),
@@ -91,9 +95,66 @@ def test_damaged_messages(name: str, data: st.DataObject) -> None:
 )
 def test_stun_attributes_with_anything_in_them(kind: stun.Kind, attributes: list[tuple[stun.Attribute, bytes]]) -> None:
     try:
-        read_stun(stun.encode(kind, TRANSACTION, attributes, KEY))
+        read_stun(sealed(kind, b"".join(stun.encode_attribute(*one) for one in attributes)))
     except DecodeError:
         pass
+
+
+# Messages with a true integrity in which one bit is another than this program makes it, and those without.
+ONE_BIT = [
+    message
+    for kind, sound in ((stun.Kind.REQUEST, PROBE), *((stun.Kind.SUCCESS, answer) for answer in ANSWERS))
+    for bit in range(8 * len(sound))
+    for flipped in [(int.from_bytes(sound, "big") ^ 1 << bit).to_bytes(len(sound), "big")]
+    for message in (flipped, sealed(kind, flipped[20:-32]))
+]
+STUN = (
+    st.binary(max_size=100)
+    | damaged([PROBE, *ANSWERS])
+    | st.builds(sealed, st.sampled_from(stun.Kind), damaged([sound[20:-32] for sound in (PROBE, *ANSWERS)]))
+)
+
+
+def probe_at_first_sight(data: bytes) -> stun.Request | None:
+    try:
+        return stun.read_probe(data, {SESSION: KEY}.get)
+    except DecodeError:
+        return None
+
+
+def probe_on_reading(data: bytes) -> stun.Request | None:
+    try:
+        message = stun.decode(data)
+        request = stun.read_request(message)
+    except DecodeError:
+        return None
+    return request if request.username == SESSION and stun.verified(message, KEY) else None
+
+
+def is_answer_on_reading(data: bytes) -> bool:
+    try:
+        message = stun.decode(data)
+    except DecodeError:
+        return False
+    is_answer = message.kind == stun.Kind.SUCCESS and message.transaction == TRANSACTION
+    return is_answer and stun.verified(message, KEY)
+
+
+def agrees(data: bytes) -> bool:
+    """Whether a message is taken at first sight for what it is taken for on reading all of it."""
+    same_probe = probe_at_first_sight(data) == probe_on_reading(data)
+    return same_probe and stun.proves(data, TRANSACTION, KEY) == is_answer_on_reading(data)
+
+
+@ANY
+@given(STUN)
+def test_the_first_sight_of_any_bytes_is_right(data: bytes) -> None:
+    assert agrees(data)
+
+
+def test_the_first_sight_of_a_bit_changed_is_right() -> None:
+    assert probe_at_first_sight(PROBE) == probe_on_reading(PROBE) is not None
+    assert [data.hex() for data in [*ANSWERS, *ONE_BIT] if not agrees(data)] == []
 
 
 @ANY
