@@ -19,8 +19,6 @@ from .listen import Listener
 MAX_CONNECTIONS = 200
 # How long the loop sleeps at most: deadlines are whole seconds, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.5
-# Datagrams read from one socket before the others get their turn.
-DATAGRAMS = 8
 CHUNK = 65536
 
 
@@ -108,17 +106,17 @@ class Loop:
                     self._drop(peer)
 
     def _answer(self, listener: Listener) -> None:
-        for _ in range(DATAGRAMS):
+        # One datagram a turn: a probe comes alone, and a socket that has more is ready again.
+        try:
+            data, source, ancillary = listen.receive(listener.socket, stun.MAX_BYTES + 1)
+        except OSError:  # an ICMP error of an answer that is past
+            return
+        answer = self._desk.probe(data, addresses.endpoint(source), Transport.UDP, listener.port)
+        if answer:
             try:
-                data, source, ancillary = listen.receive(listener.socket, stun.MAX_BYTES + 1)
-            except OSError:  # nothing more, or an ICMP error of an answer that is past
-                return
-            answer = self._desk.probe(data, addresses.endpoint(source), Transport.UDP, listener.port)
-            if answer:
-                try:
-                    listen.answer(listener.socket, answer, source, ancillary)
-                except OSError:  # the way back is closed here: the client's silence tells
-                    pass
+                listen.answer(listener.socket, answer, source, ancillary)
+            except OSError:  # the way back is closed here: the client's silence tells
+                pass
 
     def _accept(self, listener: Listener) -> None:
         try:
