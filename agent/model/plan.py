@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import Iterator, Sequence
 
@@ -68,7 +69,11 @@ class Plan:
 
     def has(self, transport: Transport, port: int) -> bool:
         """Whether the plan has this port."""
-        return any(port in row.ports for row in self.of(transport))
+        return port in self._by_transport[transport]
+
+    @functools.cached_property
+    def _by_transport(self) -> dict[Transport, frozenset[int]]:
+        return {transport: frozenset(self.ports(transport)) for transport in Transport}
 
 
 def protocol_of(transport: Transport, port: int) -> Protocol:
