@@ -15,6 +15,8 @@ def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
 
     Without root only the user's own processes can be looked into; elsewhere than on Linux nothing is found.
     """
+    if not ports:  # the system takes most of a second to list ten thousand sockets, and longer than in proportion
+        return {}
     inodes: dict[str, int] = {}
     held: set[int] = set()
     # Listening sockets come first: a port may be held by an outgoing connection too.
