@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import pytest
@@ -9,9 +10,9 @@ from agent.judge.pace import FLOOR_RATE, MIN_ROUND, SILENT_RATE, START_RATE, TOP
 ROUND, WAIT, PATIENCE = 0.1, 0.05, 0.25  # seconds
 
 
-def rates(shares: Sequence[float], judge: bool = True) -> list[float]:
+def rates(shares: Sequence[float], judge: bool = True, ceiling: float = math.inf) -> list[float]:
     """The rates after rounds of which these shares are answered."""
-    pace, now = Pace(0.0, ROUND, WAIT, PATIENCE), 0.0
+    pace, now = Pace(0.0, ROUND, WAIT, PATIENCE, ceiling), 0.0
     found: list[float] = []
     for share in shares:
         sent = 0
@@ -48,6 +49,21 @@ FAST = [4 * START_RATE, TOP_RATE, TOP_RATE]
 )
 def test_a_rate_that_the_share_of_answers_teaches(fault: str, shares: list[float], expected: list[float]) -> None:
     assert rates(shares) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "shares", "expected"),
+    [
+        (20_000, [1, 1, 1], FAST),
+        (2_000, [1, 1, 1], [2000] * 3),
+        (2_000, [0, 0, 0], [2000] * 3),
+        (200, [1, 1, 1], [200] * 3),
+        (20, [1, 0, 0, 1], [20] * 4),
+    ],
+)
+def test_a_rate_under_a_ceiling(ceiling: float, shares: list[float], expected: list[float]) -> None:
+    assert rates(shares, ceiling=ceiling) == expected
+    assert Pace(0.0, ROUND, WAIT, PATIENCE, ceiling).rate <= ceiling
 
 
 def test_later_passes_keep_the_rate() -> None:

@@ -93,9 +93,9 @@ class Course:
         return {port for port, answers in self.sweep.answered.items() if not answers}
 
 
-def run(ports: range, network: Network, seed: int = 1) -> Course:
+def run(ports: range, network: Network, seed: int = 1, ceiling: float | None = None) -> Course:
     """What the client's loop does, but in no time."""
-    sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0)
+    sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0, ceiling=ceiling)
     path = Path(network, random.Random(-seed))
     course = Course(sweep, 0.0)
     coming: list[tuple[float, int]] = []
@@ -256,6 +256,13 @@ def test_few_open_ports_on_a_bad_path_are_not_called_silent(ports: int) -> None:
     courses = [run(range(50000, 50000 + ports), Network(loss=0.2), seed) for seed in range(400)]
     wrong = [seed for seed, course in enumerate(courses) if course.sweep.conclusive and course.silent()]
     assert len(wrong) <= 2
+
+
+def test_a_ceiling_holds_from_the_first_probe_to_the_last() -> None:
+    course = run(PORTS, Network(blocked=frozenset(range(50300, 50400))), ceiling=200.0)
+    assert course.silent() == set(range(50300, 50400))
+    times = [at for at, _ in course.sent]
+    assert max(sum(1 for at in times if since <= at < since + 1) for since in times[::50]) <= 205
 
 
 def test_no_ports_are_done_at_once() -> None:
