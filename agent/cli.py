@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
 _MAX_SECONDS = 24 * 3600
+# More probes a second than any sweep sends: who writes more has mistyped.
+_MAX_RATE = 1_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     family = client.add_mutually_exclusive_group()
     family.add_argument("-4", dest="family", action="store_const", const=Family.IPV4, help="IPv4 only")
     family.add_argument("-6", dest="family", action="store_const", const=Family.IPV6, help="IPv6 only")
+    client.add_argument("--rate", metavar="N", type=_rate, help="send at most N UDP probes a second")
     client.add_argument("--json", action="store_true", help="the report as JSON")
 
     selftest = commands.add_parser("selftest", help="prove that this file works here",
@@ -116,6 +119,16 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= _MAX_SECONDS:
         raise UsageError(f"--for {text}", "this is no time from 1s to 24h", "write 90s, 10m or 1h")
     return float(seconds)
+
+
+def _rate(text: str) -> float:
+    return float(_count("--rate", text, _MAX_RATE, "write --rate 500"))
+
+
+def _count(option: str, text: str, most: int, hint: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+        raise UsageError(f"{option} {text}", f"this is not a whole number from 1 to {most:,}", hint)
+    return int(text)
 
 
 def _host(text: str) -> str:
@@ -166,7 +179,8 @@ def _server(arguments: argparse.Namespace) -> int:
 def _client(arguments: argparse.Namespace) -> int:
     from .client import Options
 
-    return _check(Options(arguments.host, arguments.control, arguments.family), arguments.json)
+    options = Options(arguments.host, arguments.control, arguments.family, arguments.rate)
+    return _check(options, arguments.json)
 
 
 def _selftest(arguments: argparse.Namespace) -> int:

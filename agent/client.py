@@ -35,11 +35,12 @@ NOBODY_THERE = ("no-server", "not-pnmcheck")
 
 @dataclass(frozen=True)
 class Options:
-    """What to check."""
+    """What to check, and how; `rate` is how many UDP probes a second are sent at most."""
 
     host: str
     control: int | None = None
     family: Family | None = None
+    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ class _Check:
         channel = open_channel(through, self._options.host, ports, __version__, _family(target))
         self._channels.append(channel)
         self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.everywhere
-        one = _AddressCheck(target, through, self._options.host, channel, self._tell)
+        one = _AddressCheck(target, through, self._options, channel, self._tell)
         self._checked[target] = one.run()
         self._aborted = one.aborted
 
@@ -168,13 +169,13 @@ class _Check:
 class _AddressCheck:
     """The check of one address, over a control channel to it, or `through` another address of the same host."""
 
-    def __init__(self, target: Target, through: Target, host: str, channel: Channel, tell: Tell) -> None:
-        self._target, self._through = target, through
+    def __init__(self, target: Target, through: Target, options: Options, channel: Channel, tell: Tell) -> None:
+        self._target, self._through, self._options = target, through, options
         self._channel, self._tell = channel, tell
         self._plan: Plan = channel.welcome.plan
         key = channel.welcome.secret.encode()
         # What a browser would put into its Host header and its TLS hello.
-        name = host.encode("idna").decode("ascii")
+        name = options.host.encode("idna").decode("ascii")
         self._session = Session(channel.welcome.session, key, name, channel.welcome.tls)
         self._tcp = TcpProbes(target, self._session)
         self._sweep: Sweep | None = None
@@ -199,7 +200,8 @@ class _AddressCheck:
             self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
         self._tcp.start(self._to_probe(Transport.TCP))
         rtt, now = min(self._channel.rtts), time.perf_counter()
-        self._sweep = Sweep(self._to_probe(Transport.UDP), random.Random(), rtt, now)
+        chance, ceiling = random.Random(), self._options.rate
+        self._sweep = Sweep(self._to_probe(Transport.UDP), chance, rtt, now, ceiling=ceiling)
         prober = Prober(self._sweep, self._target, self._session.id, self._session.key)
         try:
             prober.run(self._channel, self._tell_sweep)

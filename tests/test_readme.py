@@ -35,8 +35,10 @@ PLANS = {
     "server --with sip": f"{lab.PLAN} tcp 5060-5061 udp 5060-5061,10000-20000",
     "server --tcp 443,7881 --udp 50000-60000": "tcp 443,7881 udp 50000-60000",
 }
+# What each comes to where all is open: its exit status, and how its report begins.
+CHECKS = {"client SERVER --rate 2000": (0, "PASS")}
 BUILD = "python3 build.py"
-RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, BUILD)
+RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD)
 
 SSHD = """
 ListenAddress {address}
@@ -269,6 +271,14 @@ def test_other_plans(net: lab.Lab, copied: Path, command: str) -> None:
         rows = [*server.listening["listening"], *server.listening["untested"]]
     found = {(row["transport"], port) for row in rows for port in range(row["first"], row["last"] + 1)}
     assert found == set(lab.ports(PLANS[command]))
+
+
+@pytest.mark.parametrize("command", CHECKS)
+def test_other_checks(net: lab.Lab, copied: Path, env: dict[str, str], command: str) -> None:
+    with lab.server(net.server, copied / "pnmcheck.pyz"):
+        typing = typed(f"python3 pnmcheck.pyz {command.replace('SERVER', net.server.ipv4)}")
+        done = net.client.run(typing, cwd=copied, env=env)
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (*CHECKS[command], "")
 
 
 def test_help_has_the_options(copied: Path) -> None:
