@@ -8,7 +8,7 @@ from typing import Sequence
 from ..model.observation import Reason
 from ..model.plan import HTTP_PORT, HTTPS_PORT, MEDIA, Need, Transport
 from ..model.ports import list_ports
-from ..model.report import Advice, Alike, Finding, State, Where, alike
+from ..model.report import BLOCKED, Advice, Alike, Finding, State, Where, alike
 
 _MEANING = {
     (Transport.TCP, HTTP_PORT): "Let's Encrypt cannot issue or renew the certificate.",
@@ -23,19 +23,40 @@ _REASON = {
     Reason.BUSY: "Stop that program for the time of the check, then check again.",
     Reason.DENIED: "Start the server with sudo: ports below 1024 need it.",
     Reason.LIMIT: "As root run `ulimit -n 65536`, then start the server again.",
+    Reason.SAMPLED: "Check without --sample for all of them.",
     Reason.PATH_LOSS: "Check again from another network, or later.",
     Reason.NO_CONTROL: "Silence proves nothing then: start it again and repeat the check.",
     Reason.ABORTED: "Run it again.",
 }
 
 
-def advise(findings: Sequence[Finding]) -> tuple[Advice, ...]:
-    """One piece of advice for each cause that keeps ports from being open."""
-    media = sum(len(one.ports) for one in findings if one.purpose == MEDIA)
+# The states of UDP ports that a sample found nothing wrong with.
+_FINE = {State.OPEN, State.UNTESTED}
+
+
+def advise(findings: Sequence[Finding], hole: int = 0) -> tuple[Advice, ...]:
+    """One piece of advice for each cause that keeps ports from being open.
+
+    `hole` is how many blocked ports a sample would not have missed, 0 where there was none.
+    """
+    # What a sample left out is taken to be like what it drew.
+    media = sum(len(one.ports) for one in findings if one.purpose == MEDIA and not one.left_out)
     return tuple(
-        Advice(group.number, " ".join(filter(None, (_meaning(group, media), _what_to_do(group, media)))))
+        Advice(group.number, " ".join(filter(None, texts)))
         for group in alike(findings)
+        for texts in [(_sampled(findings, group, hole), _meaning(group, media), _what_to_do(group, media))]
     )
+
+
+def _sampled(findings: Sequence[Finding], group: Alike, hole: int) -> str:
+    """What a sample says, and does not say, of the ports that it left out."""
+    if group.first.state in BLOCKED and group.sampled:
+        return "How far this reaches is not known: a sample was checked."
+    if not group.first.left_out or {one.state for one in findings if one.transport is Transport.UDP} != _FINE:
+        return ""
+    if not 0 < hole <= len(group):
+        return "So few ports tell hardly anything of the others."
+    return f"If {hole:,} or more of these were blocked, 95 of 100 such samples would have shown it; fewer may hide."
 
 
 def _meaning(group: Alike, media: int) -> str:
@@ -45,7 +66,8 @@ def _meaning(group: Alike, media: int) -> str:
     if finding.purpose == MEDIA:
         if len(group) == media:
             return "Audio and video fall back to TCP and work badly, or not at all."
-        return f"Audio and video fail at random: the server draws one of these ports {_one_in(len(group) / media)}."
+        about = "such a port about" if group.sampled else "one of these ports"
+        return f"Audio and video fail at random: the server draws {about} {_one_in(len(group) / media)}."
     return _MEANING.get((finding.transport, finding.ports.first), f"What this is for does not work: {finding.purpose}.")
 
 
@@ -61,7 +83,7 @@ def _what_to_do(group: Alike, media: int) -> str:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:
         return "Find out who answers there in the server's place: a proxy, a port forwarding, another machine?"
-    ports = list_ports(group.ports, finding.transport.value)
+    ports = list_ports(group.extent, finding.transport.value)
     if finding.where is Where.RETURN_PATH:
         return f"The packets arrive: let the answers from {ports} out, in the server's firewall and the provider's."
     if finding.purpose == MEDIA and len(group) == media:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field, replace
-from typing import Iterable, Mapping, Sequence
+from typing import Container, Iterable, Mapping, Sequence
 
 from ..model.kernel import Counters
 from ..model.observation import Observation, Reason, Reply
@@ -32,14 +32,22 @@ def observe(
     unsendable: Mapping[int, str],
     tcp: Mapping[int, Observation],
     server: ServerSide,
+    left_out: Container[int] = (),
 ) -> dict[Transport, dict[int, Observation]]:
     """An observation of every planned port.
 
-    `unsendable` are the UDP ports that the client's own network refused to send to, and what it said.
+    `unsendable` are the UDP ports that the client's own network refused to send to, and what it said; `left_out` are
+    those that a sample did not draw.
     """
+
+    def udp(port: int) -> Observation:
+        if port in left_out:
+            return Observation(Transport.UDP, port, untested=Reason.SAMPLED)
+        return _udp(sweep, unsendable, port)
+
     return {
         Transport.TCP: {port: _join(_tcp(tcp, port), server) for port in plan.ports(Transport.TCP)},
-        Transport.UDP: {port: _join(_udp(sweep, unsendable, port), server) for port in plan.ports(Transport.UDP)},
+        Transport.UDP: {port: _join(udp(port), server) for port in plan.ports(Transport.UDP)},
     }
 
 
@@ -65,7 +73,7 @@ def _join(seen: Observation, server: ServerSide) -> Observation:
         at_socket=_count(server.sightings[transport], port) if seen.sent else None,
         connections=_count(connections, port),
         redirected_to=server.redirected[transport].get(port),
-        untested=server.untested[transport].get(port),
+        untested=server.untested[transport].get(port, seen.untested),
     )
 
 

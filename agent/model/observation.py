@@ -14,6 +14,7 @@ class Reason(str, enum.Enum):
     BUSY = "busy"
     DENIED = "denied"
     LIMIT = "limit"
+    SAMPLED = "sampled"
     PATH_LOSS = "path-loss"
     RATE_LIMIT = "rate-limit"
     FLOW_LIMIT = "flow-limit"
@@ -54,5 +55,5 @@ class Observation:
     shown: str | None = None  # what a foreign answer showed of itself
     plain: bool = False  # TCP: tried without the TLS that the port will carry, since the server has none
     unsendable: str | None = None  # what the client's own network said to a probe that it would not send
-    untested: Reason | None = None  # why the server did not listen there
+    untested: Reason | None = None  # why the server did not listen there, or the client did not try
     owner: str | None = None  # who holds the port, where it is busy and may be told

@@ -98,13 +98,24 @@ class Finding:
     shown: str | None = None  # what an intercepted port showed of itself, or what kept an unknown one from being sent
     evidence: Evidence = Evidence()
 
+    @property
+    def left_out(self) -> bool:
+        """Whether these ports were not tried since they are not in the sample."""
+        return self.state is State.UNTESTED and self.reason is Reason.SAMPLED
+
 
 @dataclass(frozen=True)
 class Alike:
-    """Findings that are not open for one cause, and the number of the first of them."""
+    """Findings that are not open for one cause, and the number of the first of them.
+
+    `extent` are their ports, joined over those between them that a sample left out; `sampled` says that it left out
+    neighbours of theirs, so that nobody knows how far this reaches.
+    """
 
     number: int
     findings: tuple[Finding, ...]
+    extent: tuple[PortRange, ...]
+    sampled: bool = False
 
     @property
     def first(self) -> Finding:
@@ -128,7 +139,50 @@ def alike(findings: Sequence[Finding]) -> list[Alike]:
             purpose = one.purpose if one.state in BLOCKED else None
             cause = (one.transport, purpose, one.state, one.where, one.by, one.reason, one.owner, one.shown)
             groups.setdefault(cause, []).append(number)
-    return [Alike(numbers[0], tuple(map(findings.__getitem__, numbers))) for numbers in groups.values()]
+    gaps = _Gaps(findings)
+    return [
+        Alike(numbers[0], tuple(map(findings.__getitem__, numbers)), gaps.extent(numbers), gaps.beside(numbers))
+        for numbers in groups.values()
+    ]
+
+
+class _Gaps:
+    """What a sample left out among findings, and between which others it lies."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self._findings = findings
+        self._before: dict[int, int] = {}  # by a finding's number, that of the last one before the gap
+        self._beside: set[int] = set()
+        tried: int | None = None
+        for number, one in enumerate(findings):
+            neighbour = findings[number - 1] if number and _adjoin(findings[number - 1], one) else None
+            if neighbour is None:
+                tried = None
+            elif one.left_out or neighbour.left_out:
+                self._beside.update((number - 1, number))
+            if one.left_out:
+                continue
+            if tried is not None:
+                self._before[number] = tried
+            tried = number if one.state is not State.UNTESTED else None  # the server has told all of these
+
+    def extent(self, numbers: Sequence[int]) -> tuple[PortRange, ...]:
+        """The ports of these findings, joined over gaps."""
+        found: list[PortRange] = []
+        for before, number in zip([-1, *numbers], numbers):
+            ports = self._findings[number].ports
+            if self._before.get(number) == before:
+                ports = PortRange(found.pop().first, ports.last)
+            found.append(ports)
+        return tuple(found)
+
+    def beside(self, numbers: Sequence[int]) -> bool:
+        """Whether one of these findings lies at a gap."""
+        return not self._beside.isdisjoint(numbers)
+
+
+def _adjoin(one: Finding, other: Finding) -> bool:
+    return one.transport is other.transport and one.ports.last + 1 == other.ports.first
 
 
 @dataclass(frozen=True)
@@ -155,6 +209,14 @@ class Loss:
 
     to_server: float | None = None
     to_client: float | None = None
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """How many UDP `ports` were tried in place of all, and `of` how many that the plan has."""
+
+    ports: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -200,6 +262,15 @@ class AddressReport:
             if finding.transport is transport:
                 found[finding.state] += len(finding.ports)
         return dict(found)
+
+    @property
+    def sample(self) -> Sampled | None:
+        """The share of the UDP ports that was tried, where a sample left some out."""
+        if not any(finding.left_out for finding in self.findings if finding.transport is Transport.UDP):
+            return None
+        counts = self.count(Transport.UDP)
+        total = sum(counts.values())
+        return Sampled(total - counts.get(State.UNTESTED, 0), total)
 
 
 @dataclass(frozen=True)
@@ -249,6 +320,7 @@ def _address_to_json(address: AddressReport) -> dict[str, Any]:
         "control": vars(address.control),
         "rtt_ms": vars(address.rtt),
         "loss": vars(address.loss),
+        "sample": address.sample and vars(address.sample),
         "findings": [_finding_to_json(finding) for finding in address.findings],
         "summary": {
             transport.value: {state.value: ports for state, ports in address.count(transport).items()}

@@ -37,6 +37,7 @@ _REASONS = {
     Reason.BUSY: "another program holds it on the server",
     Reason.DENIED: "the server may not listen there",
     Reason.LIMIT: "the server may not open enough files",
+    Reason.SAMPLED: "they were not in the sample",
     Reason.PATH_LOSS: "the path loses too many packets",
     Reason.RATE_LIMIT: "something lets only so many packets a second pass",
     Reason.FLOW_LIMIT: "something keeps only so many connections in mind",
@@ -53,10 +54,15 @@ def render(report: Report, style: Style) -> str:
         lines += [*_problem(report.error, style), ""]
     for address in report.addresses:
         lines += [*_address(address, style), ""]
-    ports = sum(len(finding.ports) for address in report.addresses for finding in address.findings)
-    lines += style.wrap(f"{ports:,} ports in {report.elapsed:.1f} s, plan {report.plan or 'not known'}, "
+    lines += style.wrap(f"{_tried(report)} ports in {report.elapsed:.1f} s, plan {report.plan or 'not known'}, "
                         f"pnmcheck {report.version}", 0)  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _tried(report: Report) -> str:
+    findings = [one for address in report.addresses for one in address.findings]
+    ports, left_out = _ports(findings, set(State)), _left_out(findings)
+    return f"{ports - left_out:,} of {ports:,}" if left_out else f"{ports:,}"
 
 
 def headline(report: Report, style: Style) -> str:
@@ -74,14 +80,27 @@ def _meaning(report: Report) -> str:
         return "the check could not run"
     findings = [one for address in report.addresses for one in address.findings]
     required = [one for one in findings if one.need is Need.REQUIRED]
-    blocked, unclear = _ports(required, BLOCKED), _ports(required, set(State) - BLOCKED - {State.OPEN})
     if report.verdict is Verdict.FAIL:
-        return f"{blocked:,} required port{' is' if blocked == 1 else 's are'} blocked"
+        blocked, least = _ports(required, BLOCKED), "at least " if _left_out(required) else ""
+        return f"{least}{blocked:,} required port{' is' if blocked == 1 else 's are'} blocked"
     if report.verdict is Verdict.INCONCLUSIVE:
-        one_or_more = f"{unclear:,} required port{'s' if unclear != 1 else ''}"
-        return f"{one_or_more if unclear else 'an address'} could not be checked"
+        return _inconclusive(report, required)
     warning = ", a recommended one is not" if any(map(_warns, findings)) else ""
     return f"every required port is open{warning}"
+
+
+def _inconclusive(report: Report, required: Sequence[Finding]) -> str:
+    left_out = _left_out(required)
+    unclear = _ports(required, set(State) - BLOCKED - {State.OPEN}) - left_out
+    if left_out and not unclear and not any(address.error for address in report.addresses):
+        return f"none of {_ports(required, {State.OPEN}):,} sampled required ports is blocked"
+    unchecked = f"{unclear:,} required port{'s' if unclear != 1 else ''}" if unclear else "an address"
+    return f"{unchecked} could not be checked{', others only by a sample' if left_out else ''}"
+
+
+def _left_out(findings: Iterable[Finding]) -> int:
+    """How many ports a sample left out."""
+    return sum(len(finding.ports) for finding in findings if finding.left_out)
 
 
 def _ports(findings: Iterable[Finding], states: AbstractSet[State]) -> int:
@@ -105,19 +124,44 @@ def _address(address: AddressReport, style: Style) -> list[str]:
     if address.error:
         return lines + _problem(address.error, style)
     advice = {one.finding: one.text for one in address.advice}
-    for group in alike(address.findings):
-        lines += _not_open(group, advice.get(group.number, ""), style)
-    lines += _open(address.findings, style)
+    for group in sorted(alike(address.findings), key=lambda one: one.first.left_out):
+        cause = _sampled(address) if group.first.left_out else _cause(group.first)
+        lines += _marked(group.first.state, _which(group), style)
+        lines += style.wrap(f"{cause} {advice.get(group.number, '')}".strip(), 4)
+    lines += _open(address, style)
     lines += [line for note in address.notes for line in style.wrap(note, 2)]
     return lines + style.wrap("; ".join(_measured(address)), 2)
 
 
-def _not_open(group: Alike, advice: str, style: Style) -> list[str]:
+def _which(group: Alike) -> str:
+    """The ports of a group, their state, and what they are for."""
     finding = group.first
-    about = [f"{len(group):,} ports"] if len(group) > 1 else []
-    about += [_purpose(finding)] if len({one.purpose for one in group.findings}) == 1 else []
-    what = f"{list_ports(group.ports, finding.transport.value)}: {finding.state.value} ({', '.join(about)})"
-    return _marked(finding.state, what, style) + style.wrap(f"{_cause(finding)} {advice}".strip(), 4)
+    state, transport = finding.state.value, finding.transport.value
+    purpose = [_purpose(finding)] if len({one.purpose for one in group.findings}) == 1 else []
+    if finding.left_out:
+        return f"{_count(len(group), finding.transport)}: {state} ({', '.join(['not in the sample', *purpose])})"
+    if sum(map(len, group.extent)) > len(group):
+        within = list_ports(group.extent, transport)
+        return f"{len(group):,} ports within {within}: {state}{''.join(f' ({one})' for one in purpose)}"
+    about = [*([f"{len(group):,} ports"] if len(group) > 1 else []), *purpose]
+    return f"{list_ports(group.ports, transport)}: {state} ({', '.join(about)})"
+
+
+def _count(ports: int, transport: Transport) -> str:
+    return f"{ports:,} {transport.value.upper()} port{'s' if ports != 1 else ''}"
+
+
+def _sampled(address: AddressReport) -> str:
+    """How large the sample was, and what came of it."""
+    sample = address.sample
+    if sample is None:  # as in no report of our own: UDP ports alone are sampled
+        return ""
+    counts = {state: ports for state, ports in address.count(Transport.UDP).items() if state is not State.UNTESTED}
+    all_open = sample.ports == counts.get(State.OPEN)
+    states = "all open" if all_open else ", ".join(f"{ports:,} {state.value}" for state, ports in counts.items())
+    percent = 100 * sample.ports // sample.of
+    share = f"{percent} %" if percent else "less than 1 %"
+    return f"Sampled: {sample.ports:,} of {_count(sample.of, Transport.UDP)} ({share}), {states}."
 
 
 def _purpose(finding: Finding) -> str:
@@ -145,11 +189,13 @@ def _cause(finding: Finding) -> str:
     return f"{what}; {_WHERE[finding.where or Where.UNKNOWN]}."
 
 
-def _open(findings: Sequence[Finding], style: Style) -> list[str]:
+def _open(address: AddressReport, style: Style) -> list[str]:
     texts = []
     for transport in Transport:
-        ports = [one.ports for one in findings if one.transport is transport and one.state is State.OPEN]
-        if ports:
+        ports = [one.ports for one in address.findings if one.transport is transport and one.state is State.OPEN]
+        if ports and transport is Transport.UDP and address.sample:
+            texts.append(_count(sum(map(len, ports)), transport))
+        elif ports:
             texts.append(list_ports(ports, transport.value))
     return _marked(State.OPEN, "; ".join(texts) + ": open", style) if texts else []
 

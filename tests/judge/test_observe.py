@@ -66,6 +66,13 @@ def test_what_the_clients_network_would_not_send_was_not_sent() -> None:
     assert seen[2].reply is Reply.PROOF  # later it was
 
 
+def test_what_a_sample_left_out_was_not_tried() -> None:
+    server = ServerSide(untested={TCP: {}, UDP: {2: Reason.BUSY}})
+    seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server, frozenset((1, 2, 4)))[UDP]
+    assert [seen[port].untested for port in (1, 2, 3, 4)] == [Reason.SAMPLED, Reason.BUSY, None, Reason.SAMPLED]
+    assert seen[1] == Observation(UDP, 1, untested=Reason.SAMPLED)
+
+
 MUTE = ServerSide(sightings={TCP: {}, UDP: {}})
 
 

@@ -44,6 +44,8 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
         ("the port is held", seen(TCP, None, sent=None, untested=Reason.BUSY, owner="haproxy (pid 812)"), SURE, BUSY),
         ("the port is held, and the check ends early", replace(seen(UDP), untested=Reason.DENIED), GONE,
          Cause(State.UNTESTED, reason=Reason.DENIED)),
+        ("a sample left it out, and the check ends early", seen(UDP, None, sent=None, untested=Reason.SAMPLED), GONE,
+         Cause(State.UNTESTED, reason=Reason.SAMPLED)),
         ("the user interrupts", seen(UDP), ABORTED, unknown(Reason.ABORTED)),
         ("the user interrupts when the server is gone", seen(TCP, Reply.REFUSED), GONE, unknown(Reason.ABORTED)),
         ("the server goes away", seen(UDP), NO_CONTROL, unknown(Reason.NO_CONTROL)),

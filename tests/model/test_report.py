@@ -55,7 +55,7 @@ REPORT = Report(
 
 # DESIGN.md, section 5; beside these, keys may be added.
 TOP = "schema version started elapsed_s host plan verdict addresses error"
-ADDRESS = "address family verdict control rtt_ms loss findings summary advice notes error"
+ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error"
 FINDING = "transport first last need purpose state where by reason owner shown evidence"
 EVIDENCE = "sent at_interface at_socket answered chance conntrack_drops receive_errors rate flows seconds"
 
@@ -207,3 +207,61 @@ def test_findings_of_one_cause_are_told_together() -> None:
         (7, ["37"], 1),
     ]
     assert [group.first for group in groups] == [found[group.number] for group in groups]
+
+
+def few(*ports: str) -> list[Finding]:
+    """Findings in words: `50000-50009 open`, `50010 untested busy`."""
+    return [
+        finding(int(first), int(last or first), State(state), reason=Reason(reason[0]) if reason else None)
+        for text in ports
+        for run, state, *reason in [text.split()]
+        for first, _, last in [run.partition("-")]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "sample"),
+    [
+        (few("1-10 open"), None),
+        (few("1-10 untested busy"), None),
+        (few("1 open", "2-9 untested sampled", "10 filtered"), {"ports": 2, "of": 10}),
+        (few("1 unknown aborted", "2 untested busy", "3-10 untested sampled"), {"ports": 1, "of": 10}),
+        ([replace(one, transport=Transport.TCP) for one in few("1 open", "2-9 untested sampled")], None),
+        ([*few("1 open", "2-9 untested sampled"), replace(finding(80, 89), transport=Transport.TCP)],
+         {"ports": 1, "of": 9}),
+    ],
+)  # fmt: skip
+def test_how_much_a_sample_has_seen(found: list[Finding], sample: dict[str, int] | None) -> None:
+    (address,) = REPORT.addresses
+    made = replace(REPORT, addresses=(replace(address, findings=tuple(found), advice=()),))
+    assert report.to_json(made)["addresses"][0]["sample"] == sample
+    assert report.from_json(report.dumps(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("found", "extent", "sampled"),
+    [
+        (few("1-2 filtered", "3 open", "4 filtered"), ["1-2", "4"], False),
+        (few("1 open", "2-3 untested sampled", "4 filtered", "5-6 untested sampled", "7 open"), ["4"], True),
+        (few("1 filtered", "2 untested sampled", "3 filtered", "4 untested sampled", "5 filtered"), ["1-5"], True),
+        (few("1 filtered", "2 untested sampled", "3 open", "4 untested sampled", "5 filtered"), ["1", "5"], True),
+        (few("1 filtered", "2 untested sampled", "3 untested busy", "4 untested sampled", "5 filtered"),
+         ["1", "5"], True),
+        (few("1 filtered", "2 untested sampled", "4 filtered"), ["1", "4"], True),
+        (few("1 filtered", "3 untested sampled", "4 filtered"), ["1", "4"], True),
+        (few("1 filtered", "5 open", "6 untested sampled", "7 open"), ["1"], False),
+        (few("4 filtered", "2 untested sampled", "3 filtered"), ["4", "3"], True),
+    ],
+)  # fmt: skip
+def test_what_lies_between_findings_of_a_sample_is_taken_for_alike(
+    found: list[Finding], extent: list[str], sampled: bool
+) -> None:
+    (group,) = [one for one in report.alike(found) if one.first.state is State.FILTERED]
+    assert (list(map(str, group.extent)), group.sampled) == (extent, sampled)
+
+
+def test_what_the_server_holds_and_what_a_sample_left_out_is_never_joined() -> None:
+    found = few("1 untested busy", "2 untested sampled", "3 untested busy", "4 open", "5 untested sampled")
+    assert [list(map(str, one.extent)) for one in report.alike(found)] == [["1", "3"], ["2", "5"]]
+    other = [found[0], replace(finding(2, 2, State.UNTESTED, reason=Reason.SAMPLED), transport=Transport.TCP)]
+    assert [one.sampled for one in report.alike(other)] == [False, False]

@@ -48,10 +48,10 @@ def but(number: int, state: State, ports: PortRange | None = None, **cause: Any)
     return (*OPEN[:number], *before, hole, *after, *OPEN[number + 1 :])
 
 
-def checked(findings: tuple[Finding, ...], **rest: Any) -> Report:
+def checked(findings: tuple[Finding, ...], hole: int = 0, **rest: Any) -> Report:
     address = AddressReport(
         "203.0.113.10", Family.IPV4, verdict_of(findings), Control(443, True), Rtt(0.9, 1.0, 2.04), Loss(0.0, 0.0),
-        findings, advise(findings), **rest,
+        findings, advise(findings, hole), **rest,
     )  # fmt: skip
     return Report("0.1.0", "2026-01-31T12:00:00Z", 2.51, "meet.example.com", "plugnmeet", address.verdict, (address,))
 
@@ -163,6 +163,95 @@ def test_what_is_alike_is_said_once() -> None:
     assert "50022/udp and 38 more runs: filtered (50 ports, WebRTC media)" in told.replace("\n    ", " ")
 
 
+SAMPLED_TEXT = """\
+INCONCLUSIVE  meet.example.com: none of 305 sampled required ports is blocked
+
+203.0.113.10 (IPv4)  INCONCLUSIVE
+  ? 9,699 UDP ports: untested (not in the sample, WebRTC media)
+    Sampled: 303 of 10,002 UDP ports (3 %), all open. If 100 or more of these
+    were blocked, 95 of 100 such samples would have shown it; fewer may hide.
+    Check without --sample for all of them.
+  + 80, 443, 7881/tcp; 303 UDP ports: open
+  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
+  no loss
+
+306 of 10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
+"""
+
+SAMPLED_HOLE_TEXT = """\
+FAIL  meet.example.com: at least 30 required ports are blocked
+
+203.0.113.10 (IPv4)  FAIL
+  x 30 ports within 53023-53986/udp: filtered (WebRTC media)
+    No answer came back; whether it reached the server is not known. How far
+    this reaches is not known: a sample was checked. Audio and video fail at
+    random: the server draws such a port about one time in 10. Open
+    53023-53986/udp in the server's firewall and in the provider's.
+  ? 9,699 UDP ports: untested (not in the sample, WebRTC media)
+    Sampled: 303 of 10,002 UDP ports (3 %), 273 open, 30 filtered. Check without
+    --sample for all of them.
+  + 80, 443, 7881/tcp; 273 UDP ports: open
+  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
+  no loss
+
+306 of 10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
+"""
+
+
+def sampled(blocked: range) -> tuple[Finding, ...]:
+    """A sample of 302 ports, evenly spread, of which those in a range are blocked."""
+    row, found = OPEN[MEDIA], list(OPEN[:MEDIA])
+    tried = [50000 + number * 10000 // 301 for number in range(302)]
+    for port, following in zip(tried, [*tried[1:], 60001]):
+        shut: dict[str, Any] = {"state": State.FILTERED, "where": Where.UNKNOWN} if port in blocked else {}
+        found.append(replace(row, ports=PortRange(port, port), **shut))
+        if following > port + 1:
+            rest = PortRange(port + 1, following - 1)
+            found.append(replace(row, ports=rest, state=State.UNTESTED, reason=Reason.SAMPLED))
+    return tuple(found)
+
+
+ALL_OPEN = checked(sampled(range(0)), hole=100)
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [(ALL_OPEN, SAMPLED_TEXT), (checked(sampled(range(53000, 54000)), hole=100), SAMPLED_HOLE_TEXT)],
+    ids=["all open", "a hole"],
+)
+def test_a_sample_says_what_it_saw(report: Report, expected: str) -> None:
+    assert text.render(report, ASCII) == expected
+
+
+UNDETECTED = AddressReport("203.0.113.11", Family.IPV4, Verdict.INCONCLUSIVE, error=NO_SERVER)
+
+
+@pytest.mark.parametrize(
+    ("report", "meaning"),
+    [
+        (ALL_OPEN, "none of 305 sampled required ports is blocked"),
+        (checked((*but(HTTP, State.UNTESTED, reason=Reason.BUSY)[:MEDIA], *sampled(range(0))[MEDIA:])),
+         "1 required port could not be checked, others only by a sample"),
+        (replace(ALL_OPEN, addresses=(*ALL_OPEN.addresses, UNDETECTED)),
+         "an address could not be checked, others only by a sample"),
+        (checked((*but(HTTP, State.FILTERED)[:MEDIA], *sampled(range(0))[MEDIA:])),
+         "at least 1 required port is blocked"),
+    ],
+)  # fmt: skip
+def test_the_headline_of_a_sample(report: Report, meaning: str) -> None:
+    assert " ".join(text.headline(report, ASCII).split()).endswith(f": {meaning}")
+
+
+def test_a_sample_of_a_few_ports() -> None:
+    row = OPEN[MEDIA]
+    first, last = (replace(row, ports=PortRange(port, port)) for port in (50000, 60000))
+    rest = replace(row, ports=PortRange(50001, 59999), state=State.UNTESTED, reason=Reason.SAMPLED)
+    told = text.render(checked((first, rest, last)), ASCII)
+    assert "Sampled: 2 of 10,001 UDP ports (less than 1 %), all open." in told
+    one = replace(rest, ports=PortRange(50001, 50001))
+    assert "  ? 1 UDP port: untested (not in the sample, WebRTC media)\n" in text.render(checked((first, one)), ASCII)
+
+
 def test_what_was_not_measured_is_not_told() -> None:
     (address,) = HOLE.addresses
     told = text.render(replace(HOLE, addresses=(replace(address, rtt=Rtt(), loss=Loss(0.0, None)),)), ASCII)
@@ -219,6 +308,8 @@ LONG = Problem("x" * 200, "é" * 2000, "\x1b[2J" * 500)
         FAILED,
         checked(but(TURN, State.FILTERED, where=Where.UNKNOWN)),
         checked(but(MEDIA, State.UNTESTED, reason=Reason.LIMIT)),
+        ALL_OPEN,
+        checked(sampled(range(53000, 54000))),
         replace(HOLE, version="v" * 200, host="h" * 255, plan="p" * 200),
         replace(HOLE, addresses=(replace(HOLE.addresses[0], address="fe80::1%".ljust(64, "e")),)),
         replace(HOLE, addresses=(replace(HOLE.addresses[0], address="fe80::1%\x1b[2J"),)),
@@ -226,8 +317,8 @@ LONG = Problem("x" * 200, "é" * 2000, "\x1b[2J" * 500)
         checked(but(MEDIA, State.INTERCEPTED, shown="s" * 200, by="b" * 200), notes=("n" * 2000,)),
     ],
     ids=[
-        "hole", "failed", "recommended", "untested", "long names", "long address", "odd address", "long errors",
-        "long words",
+        "hole", "failed", "recommended", "untested", "sampled", "sampled hole", "long names", "long address",
+        "odd address", "long errors", "long words",
     ],
 )  # fmt: skip
 def test_lines_fit_a_narrow_terminal_and_the_longest_words(report: Report, width: int) -> None:
