@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
 _MAX_SECONDS = 24 * 3600
-# More probes a second than any sweep sends: who writes more has mistyped.
-_MAX_RATE = 1_000_000
+# More probes a second than any sweep sends, and more ports than there are: who writes more has mistyped.
+_MAX_COUNT = 1_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     family.add_argument("-4", dest="family", action="store_const", const=Family.IPV4, help="IPv4 only")
     family.add_argument("-6", dest="family", action="store_const", const=Family.IPV6, help="IPv6 only")
     client.add_argument("--rate", metavar="N", type=_rate, help="send at most N UDP probes a second")
+    client.add_argument("--sample", metavar="N", type=_sample,
+                        help="of each range of UDP ports try only N at random, and its ends")  # fmt: skip
     client.add_argument("--json", action="store_true", help="the report as JSON")
 
     selftest = commands.add_parser("selftest", help="prove that this file works here",
@@ -122,12 +124,16 @@ def _seconds(text: str) -> float:
 
 
 def _rate(text: str) -> float:
-    return float(_count("--rate", text, _MAX_RATE, "write --rate 500"))
+    return float(_count("--rate", text, "write --rate 2000"))
 
 
-def _count(option: str, text: str, most: int, hint: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
-        raise UsageError(f"{option} {text}", f"this is not a whole number from 1 to {most:,}", hint)
+def _sample(text: str) -> int:
+    return _count("--sample", text, "write --sample 300")
+
+
+def _count(option: str, text: str, hint: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= _MAX_COUNT:
+        raise UsageError(f"{option} {text}", f"this is not a whole number from 1 to {_MAX_COUNT:,}", hint)
     return int(text)
 
 
@@ -179,7 +185,7 @@ def _server(arguments: argparse.Namespace) -> int:
 def _client(arguments: argparse.Namespace) -> int:
     from .client import Options
 
-    options = Options(arguments.host, arguments.control, arguments.family, arguments.rate)
+    options = Options(arguments.host, arguments.control, arguments.family, arguments.rate, arguments.sample)
     return _check(options, arguments.json)
 
 

@@ -12,6 +12,7 @@ from .errors import UserError
 from .judge import verdict as judging
 from .judge.advice import advise
 from .judge.observe import ServerSide, anything_came, measure_loss, measure_rtt, observe
+from .judge.sample import Sample, sample
 from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
@@ -35,12 +36,17 @@ NOBODY_THERE = ("no-server", "not-pnmcheck")
 
 @dataclass(frozen=True)
 class Options:
-    """What to check, and how; `rate` is how many UDP probes a second are sent at most."""
+    """What to check, and how.
+
+    `rate` is how many UDP probes a second are sent at most, `sample` how many ports of each range of UDP ports are
+    drawn to stand for all.
+    """
 
     host: str
     control: int | None = None
     family: Family | None = None
     rate: float | None = None
+    sample: int | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +187,7 @@ class _AddressCheck:
         self._sweep: Sweep | None = None
         self._server = ServerSide()
         self._unsendable: dict[int, str] = {}
+        self._sample: Sample | None = None
         self.aborted = False
 
     def run(self) -> AddressReport:
@@ -199,9 +206,12 @@ class _AddressCheck:
             rows = self._channel.rows(About.UNTESTED, transport)
             self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
         self._tcp.start(self._to_probe(Transport.TCP))
+        chance, ports = random.Random(), self._to_probe(Transport.UDP)
+        if self._options.sample:
+            self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._options.sample, chance)
+            ports = sorted(self._sample.ports)
         rtt, now = min(self._channel.rtts), time.perf_counter()
-        chance, ceiling = random.Random(), self._options.rate
-        self._sweep = Sweep(self._to_probe(Transport.UDP), chance, rtt, now, ceiling=ceiling)
+        self._sweep = Sweep(ports, chance, rtt, now, ceiling=self._options.rate)
         prober = Prober(self._sweep, self._target, self._session.id, self._session.key)
         try:
             prober.run(self._channel, self._tell_sweep)
@@ -243,7 +253,8 @@ class _AddressCheck:
             loss=sweep.loss if sweep else 0.0,
             counters=server.counters,
         )
-        observations = observe(self._plan, sweep, self._unsendable, tcp, server)
+        left_out, hole = (self._sample.left_out, self._sample.hole) if self._sample else ((), 0)
+        observations = observe(self._plan, sweep, self._unsendable, tcp, server, left_out)
         findings = judging.judge(self._plan, observations, conditions)
         return AddressReport(
             self._target.text,
@@ -253,7 +264,7 @@ class _AddressCheck:
             measure_rtt((sweep and sweep.rtts) or self._channel.rtts),
             measure_loss(sweep, server),
             findings,
-            advise(findings),
+            advise(findings, hole),
             tuple(self._notes()),
         )
 

@@ -36,7 +36,7 @@ PLANS = {
     "server --tcp 443,7881 --udp 50000-60000": "tcp 443,7881 udp 50000-60000",
 }
 # What each comes to where all is open: its exit status, and how its report begins.
-CHECKS = {"client SERVER --rate 2000": (0, "PASS")}
+CHECKS = {"client SERVER --rate 2000": (0, "PASS"), "client SERVER --sample 300": (3, "INCONCLUSIVE")}
 BUILD = "python3 build.py"
 RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD)
 

@@ -47,20 +47,26 @@ class _Fall:
 
 
 class Pace:
-    """The rounds of one sweep, at most at `ceiling` probes a second.
+    """The rounds of one sweep. A round's answers take `wait` seconds to come, and `patience` if something stalls.
 
-    A round's answers take `wait` seconds to come, and `patience` if something stalls.
+    `ceiling` is what the user allows, in probes a second.
     """
 
-    def __init__(
-        self, now: float, round_seconds: float, wait: float, patience: float, ceiling: float = math.inf
-    ) -> None:
-        self._ceiling, self._floor = ceiling, min(FLOOR_RATE, ceiling)
-        self._round_seconds, self._wait, self._patience = round_seconds, wait, patience
-        self._growth = FASTER
-        self._sent = self._answered = 0
-        self.rate, self._rate_since = min(START_RATE, ceiling), now
-        self._rounds = [self._new_round(now)]
+    def __init__(self, now: float, rtt: float, wait: float, patience: float, ceiling: float | None = None) -> None:
+        self._round_seconds, self._wait, self._patience = max(ROUND_SECONDS, rtt), wait, patience
+        self._ceiling = ceiling or TOP_RATE
+        self._growth, self._beneath = FASTER, CAREFUL
+        self._lossy = False  # slower was no better
+        self._sent = self._answered = 0.0
+        self._heard = False
+        self.rate, self._rate_since = min(START_RATE, self._ceiling), now
+        self.delivered: float | None = None  # probes a second that came through when the pace came down
+        self._fall: _Fall | None = None
+        self._in_vain = 0  # times that it slowed down since, and it was no better
+        self._rounds: list[_Round] = []
+        self._unjudged: deque[_Round] = deque()
+        self._shut: _Round | None = None
+        self.next_round(now)
 
     @property
     def round(self) -> int:
@@ -79,7 +85,11 @@ class Pace:
 
     @property
     def _top(self) -> float:
-        return min(self._ceiling, TOP_RATE if any(one.answered for one in self._rounds) else SILENT_RATE)
+        return min(TOP_RATE if self._heard else SILENT_RATE, self._ceiling)
+
+    @property
+    def _floor(self) -> float:
+        return min(FLOOR_RATE, self._ceiling)
 
     def allowance(self, now: float) -> int:
         """How many probes may be sent now."""
@@ -189,14 +199,40 @@ class Pace:
             self._share, one.counted, self._sent + 2
         )
 
-    def _judge(self, one: _Round, now: float) -> None:
-        one.judged = True
-        if self._has_fallen(one):
-            if one.started >= self._rate_since:  # else the rate has come down since
-                delivered = one.rate * one.answered / one.sent / self._share
-                self.rate = max(self._floor, SLOWER * delivered)
-                self._growth, self._rate_since = CAREFUL, now
-            return
-        self._sent += one.sent
+    def _rise(self, one: _Round) -> None:
+        self._fall = None
+        self._sent += one.counted
         self._answered += one.answered
         self.rate = max(self._floor, min(self.rate * self._growth, self._top))
+
+    def _fall_back(self, one: _Round, now: float) -> None:
+        """Slow down; where slower and slower was no better, go on as fast as before."""
+        if self._fall and self._is_no_better(one, self._fall.round):
+            self._in_vain += 1
+        if self._fall and self._in_vain >= IN_VAIN:
+            self.rate, self._growth, self._rate_since = self._fall.rate, self._fall.growth, now
+            self._fall = self.delivered = None
+            self._lossy = True
+            self._sent, self._answered = one.counted, one.answered
+        else:
+            self._slow_down(one, now)
+
+    def _slow_down(self, one: _Round, now: float) -> None:
+        if not self._fall:
+            self._fall, self._in_vain = _Fall(self.rate, self._growth, one), 0
+        # Rather too much than too little: from too much it comes down again.
+        self.delivered = one.rate * (one.answered + FEW_MORE) / one.counted / self._share
+        self.rate, self._growth = max(self._floor, SLOWER * self.delivered), min(self._growth, self._beneath)
+        self._rate_since = now
+
+    def _is_no_better(self, one: _Round, faster: _Round) -> bool:
+        """Whether a round lost the same share as the faster one for which the pace came down, and no less."""
+        limited = min(self._share, faster.share * faster.rate / one.rate)  # its share, if so many a second pass
+        return abs(one.share - faster.share) <= _tolerance(
+            faster.share, one.counted, faster.counted
+        ) and one.share < limited - _tolerance(limited, one.counted, faster.counted)
+
+
+def _tolerance(share: float, *samples: float) -> float:
+    """How much the shares of two samples may differ by chance."""
+    return SIGMAS * math.sqrt(share * (1 - share) * sum(1 / one for one in samples))

@@ -73,13 +73,21 @@ class Sweep:
     """One client's sweep over the UDP ports of one address.
 
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
-    `ceiling` is how many probes a second are sent at most.
+    `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
+    how many probes a second the user allows.
     """
 
     def __init__(
-        self, ports: Iterable[int], chance: random.Random, rtt: float, now: float, *, ceiling: float | None = None
+        self,
+        ports: Iterable[int],
+        chance: random.Random,
+        rtt: float,
+        now: float,
+        *,
+        flows: int | None = None,
+        ceiling: float | None = None,
     ) -> None:
-        self._chance = chance
+        self._chance, self._rtt = chance, rtt
         self._silent = list(ports)
         self.sent = dict.fromkeys(self._silent, 0)
         self.answered = dict.fromkeys(self._silent, 0)
@@ -91,8 +99,10 @@ class Sweep:
         self._fell: tuple[float, int] | None = None  # when the pace first came down, and the answers until then
         self._heard_at = now
         self._timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
-        self._round_wait = 2 * rtt + 0.03  # and what the other side's scheduler adds
-        self._pace = Pace(now, max(ROUND_SECONDS, rtt), self._round_wait, self._timeout, ceiling or math.inf)
+        self._round_wait = 2 * rtt + 0.015  # and what the other side's scheduler adds
+        self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
+        # Half of them: the rest is for whoever else uses the server.
+        self._room = FlowRoom(None if flows is None else flows // 2)
         self._probes: list[_Sent] = []
         self._heard: set[int] = set()
         self._lately: deque[_Sent] = deque(maxlen=limit.GROUP)

@@ -212,3 +212,10 @@ def test_lie(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None
     assert scenario.code in (error["code"], "")
     assert scenario.says in error["message"]
     assert error["hint"]
+
+
+def test_a_server_has_no_say_in_what_is_sampled(archive: Path, true_welcome: dict[str, Any]) -> None:
+    rows = paged(line({"type": "rows", "rows": [[50000, 50009, "sampled"]], "next": None}))
+    with lab() as net, program(net.server, LIAR, json.dumps(rows(copy.deepcopy(true_welcome)))):
+        seen = check(net.client, archive, net.server.ipv4)
+    assert (seen.finding("udp", 50000)["reason"], seen.address["sample"]) == ("busy", None)
