@@ -11,13 +11,13 @@ from . import __version__
 from .errors import UserError
 from .judge import verdict as judging
 from .judge.advice import advise
-from .judge.observe import ServerSide, anything_came, measure_loss, measure_rtt, observe
+from .judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from .judge.sample import Sample, sample
 from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, parse_address
-from .model.observation import UNTESTED_REASONS, Reason
+from .model.observation import UNTESTED_REASONS, Reason, Reply
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, AddressReport, Control, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, open_channel
@@ -30,6 +30,10 @@ from .wire.control import About
 
 # Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
 MORE_CONNECTS = 2
+# How long the UDP ports wait for the TCP ports: a connect, TLS, a question and an answer; and what two threads need.
+TCP_ROUND_TRIPS, TCP_SECONDS = 6, 0.1
+# Packets a second: what lets more of them pass hardly slows a check, nor would anybody else notice it.
+NOTABLE_RATE = 3_000
 # With these errors an address may still be checked through another one: nobody, or somebody else, answers there.
 NOBODY_THERE = ("no-server", "not-pnmcheck")
 
@@ -188,6 +192,7 @@ class _AddressCheck:
         self._server = ServerSide()
         self._unsendable: dict[int, str] = {}
         self._sample: Sample | None = None
+        self._shut_out = False
         self.aborted = False
 
     def run(self) -> AddressReport:
@@ -210,8 +215,10 @@ class _AddressCheck:
         if self._options.sample:
             self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._options.sample, chance)
             ports = sorted(self._sample.ports)
-        rtt, now = min(self._channel.rtts), time.perf_counter()
-        self._sweep = Sweep(ports, chance, rtt, now, ceiling=self._options.rate)
+        rtt = min(self._channel.rtts)
+        self._wait_for_tcp(rtt)
+        flows = self._channel.welcome.flows
+        self._sweep = Sweep(ports, chance, rtt, time.perf_counter(), flows=flows, ceiling=self._options.rate)
         prober = Prober(self._sweep, self._target, self._session.id, self._session.key)
         try:
             prober.run(self._channel, self._tell_sweep)
@@ -220,10 +227,7 @@ class _AddressCheck:
             self._unsendable = prober.unsendable
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
-        for _ in range(MORE_CONNECTS):
-            unsure = [port for port, seen in self._tcp.seen.items() if judging.silent_by_chance(seen, self._sweep.loss)]
-            self._tcp.start(unsure)
-            self._tcp.join()
+        self._try_tcp_again(self._sweep)
         self._tell(Progress("asking the server what it saw"))
         for transport in Transport:
             self._server.sightings[transport] = self._counts(About.SIGHTINGS, transport)
@@ -231,6 +235,21 @@ class _AddressCheck:
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
         self._server.counters = self._channel.counters()
+
+    def _wait_for_tcp(self, rtt: float) -> None:
+        """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too."""
+        self._tcp.join(TCP_ROUND_TRIPS * rtt + TCP_SECONDS)
+
+    def _try_tcp_again(self, sweep: Sweep) -> None:
+        """What is silent and may not be shut; and whether this client is let in where it was."""
+        for _ in range(MORE_CONNECTS):
+            unsure = [port for port, seen in self._tcp.seen.items()
+                      if judging.silent_by_chance(seen, sweep.loss)
+                      or (sweep.limit and seen.reply is Reply.NOTHING)]  # fmt: skip
+            self._tcp.start(unsure)
+            self._tcp.join()
+        if not sweep.open or sweep.is_shut_out:
+            self._shut_out = self._tcp.lets_in() is False
 
     def _counts(self, about: About, transport: Transport) -> dict[int, int]:
         return {port: n for port, n in self._channel.rows(about, transport).items() if isinstance(n, int)}
@@ -240,7 +259,7 @@ class _AddressCheck:
 
     def _tell_sweep(self, sweep: Sweep) -> None:
         doing = f"UDP ports of {self._target.text}, try {sweep.tries}"
-        self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left()))
+        self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left(time.perf_counter())))
 
     def _judge(self) -> AddressReport:
         sweep, tcp, server = self._sweep, dict(self._tcp.seen), self._server
@@ -251,6 +270,8 @@ class _AddressCheck:
             conclusive=bool(sweep and sweep.done and sweep.conclusive),
             chance=sweep.chance if sweep else None,
             loss=sweep.loss if sweep else 0.0,
+            limit=sweep.limit if sweep else None,
+            shut_out=self._shut_out or fell_silent(sweep, server),
             counters=server.counters,
         )
         left_out, hole = (self._sample.left_out, self._sample.hole) if self._sample else ((), 0)
@@ -275,6 +296,7 @@ class _AddressCheck:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
         if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):
             yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
+        yield from _met(self._sweep)
         drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
         if drops:
             yield (f"The server's connection tracking was full and dropped {_count(drops, 'packet')} during the check: "
@@ -286,6 +308,17 @@ class _AddressCheck:
 
 def _family(target: Target) -> Family:
     return family_of(parse_address(target.text))
+
+
+def _met(sweep: Sweep | None) -> Iterable[str]:
+    """The limit that the check met and got along with."""
+    limit = sweep.limit if sweep and sweep.conclusive else None
+    if limit and limit.rate is not None and limit.reason is Reason.RATE_LIMIT and limit.rate < NOTABLE_RATE:
+        yield f"Something lets only about {limit.rate:,.0f} packets a second pass; the check kept to that."
+    if limit and limit.reason is Reason.FLOW_LIMIT:
+        yield f"Something keeps only about {limit.flows or 0:,} connections in mind; the check kept to that."
+    if limit and limit.reason is Reason.SCAN_BLOCK:
+        yield f"Something shut this computer out for {limit.seconds or 0:,.0f} s, as guards against scans do."
 
 
 def _count(number: int, what: str) -> str:

@@ -24,6 +24,11 @@ _REASON = {
     Reason.DENIED: "Start the server with sudo: ports below 1024 need it.",
     Reason.LIMIT: "As root run `ulimit -n 65536`, then start the server again.",
     Reason.SAMPLED: "Check without --sample for all of them.",
+    Reason.RATE_LIMIT: "Check from another network, or some of the ports: `client HOST --sample 300 --rate 50`.",
+    Reason.FLOW_LIMIT: "Check from another network, behind a larger router, or some of the ports: "
+    "`client HOST --sample 300`.",
+    Reason.SCAN_BLOCK: "Have that guard (fail2ban, a router's flood or scan protection) let this computer pass, "
+    "or check some of the ports slowly: `client HOST --sample 100 --rate 10`.",
     Reason.PATH_LOSS: "Check again from another network, or later.",
     Reason.NO_CONTROL: "Silence proves nothing then: start it again and repeat the check.",
     Reason.ABORTED: "Run it again.",

@@ -14,6 +14,9 @@ from .sweep import Sweep
 
 PerPort = Mapping[int, int]
 
+# Of the probes to ports that some reached: a path that loses more than that of one way is beyond 20 % by far.
+LEAST_SIGHTED = 0.5
+
 
 @dataclass
 class ServerSide:
@@ -85,6 +88,18 @@ def anything_came(sweep: Sweep | None, tcp: Mapping[int, Observation], server: S
     """Whether any packet made its way between the two sides, or from whoever else has the address."""
     arrived = any(server.sightings.values()) or bool(sweep and sweep.open)
     return arrived or any(seen.reply not in (None, Reply.NOTHING, Reply.UNREACHABLE) for seen in tcp.values())
+
+
+def fell_silent(sweep: Sweep | None, server: ServerSide) -> bool:
+    """Whether probes reached the server at first and later no more, while no answer came back that would tell.
+
+    Ports whose answers alone are stopped are sighted at every try, but for what the path loses.
+    """
+    sightings = server.sightings[Transport.UDP]
+    if not sweep or sweep.open or not sightings:
+        return False
+    sent = sum(sweep.sent.get(port, 0) for port in sightings)
+    return sum(sightings.values()) < LEAST_SIGHTED * sent
 
 
 def measure_loss(sweep: Sweep | None, server: ServerSide) -> Loss:

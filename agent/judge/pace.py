@@ -63,6 +63,7 @@ class Pace:
         self.delivered: float | None = None  # probes a second that came through when the pace came down
         self._fall: _Fall | None = None
         self._in_vain = 0  # times that it slowed down since, and it was no better
+        self.falls = 0  # times that it slowed down in all
         self._rounds: list[_Round] = []
         self._unjudged: deque[_Round] = deque()
         self._shut: _Round | None = None
@@ -211,7 +212,7 @@ class Pace:
             self._in_vain += 1
         if self._fall and self._in_vain >= IN_VAIN:
             self.rate, self._growth, self._rate_since = self._fall.rate, self._fall.growth, now
-            self._fall = self.delivered = None
+            self._fall, self.delivered, self.falls = None, None, 0
             self._lossy = True
             self._sent, self._answered = one.counted, one.answered
         else:
@@ -220,6 +221,7 @@ class Pace:
     def _slow_down(self, one: _Round, now: float) -> None:
         if not self._fall:
             self._fall, self._in_vain = _Fall(self.rate, self._growth, one), 0
+        self.falls += 1
         # Rather too much than too little: from too much it comes down again.
         self.delivered = one.rate * (one.answered + FEW_MORE) / one.counted / self._share
         self.rate, self._growth = max(self._floor, SLOWER * self.delivered), min(self._growth, self._beneath)

@@ -24,16 +24,19 @@ BATCH = 32  # probes between two looks at the answers: so many answers fit into 
 MIN_TRIES = 3
 BLIND_TRIES, BLIND_TRIES_OF_FEW = 5, 7  # where no port answers, and where those are so few that all may be unlucky
 FEW = 100  # ports
+SURE_FALLS = 4
 GENTLE = 20  # ports of each pass that are tried at the slowest pace while none answers, whatever limit there may be
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
 PASS_GAP, PASS_REST = 1.0, 0.5  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: without a loss, it is below 4 %, 1 %
 CANARY_SHARE = 25  # of the ports, one in so many
 PING_GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
+KEEP_ALIVE = 60.0  # seconds between pings that measure nothing: NATs forget a silent TCP connection
 PING_LOST = 0.18  # seconds more than a round trip: TCP repeats after 0.2 s at the earliest (Linux), so it was lost
 # What somebody at a terminal waits for; what is still unclear then is unknown. A table of 3,000 flows, or a minute
 # of being shut out by a guard and then its pace, leave time enough for 10,000 ports.
 MAX_SECONDS = 180.0
+PATIENT_TRIES = 4  # tries of each port for which a ceiling may ask: those of a clean path, and one more
 MIN_TIMEOUT, MAX_TIMEOUT = 0.25, 3.0  # seconds to wait for a pass's last answers: a LAN's, a bad satellite's
 SETTLED = 4.0  # round trips of the slowest canary: when all canaries have answered, so long for the others
 MIN_SETTLED = 0.03  # seconds: what the other side's scheduler may add
@@ -118,7 +121,8 @@ class Sweep:
         self._pinged: tuple[float, Tally, int] | None = None
         self._next_ping = now
         self._answers_until = self._pause_until = self._last_call = now
-        self._ends = now + MAX_SECONDS
+        # Who sets a ceiling has the time that it takes.
+        self._ends = now + MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
         self._silent = _ends_first(self._silent, chance)
         self._begin_pass(now)
@@ -153,16 +157,18 @@ class Sweep:
 
     @property
     def limit(self) -> Limit | None:
-        """The limit that was met last, of whatever kind."""
-        if self._limit or self._fell is None or self._pace.delivered is None:
+        """The limit that was met last, of whatever kind; where it is sure, or the sweep came to no end."""
+        # A busy computer makes the pace fall now and then; a limit, whenever it rises.
+        enough = SURE_FALLS if self.conclusive else 1
+        if self._limit or self._fell is None or self._pace.falls < enough:
             return self._limit
         since, answers = self._fell
         return Limit(Reason.RATE_LIMIT, rate=(len(self.rtts) - answers) / max(self._heard_at - since, 1.0))
 
     @property
-    def reason(self) -> Reason:
-        """Why it is not conclusive, where it is not."""
-        return self.limit.reason if self.limit else Reason.PATH_LOSS
+    def is_shut_out(self) -> bool:
+        """Whether it ended while nothing passed."""
+        return self._outage is not None
 
     def due(self, now: float) -> list[Probe]:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
@@ -218,7 +224,9 @@ class Sweep:
 
     def wants_ping(self, now: float) -> bool:
         """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
-        return not self.open and not self.done and self._pinged is None and now >= self._next_ping
+        if self.done or self._pinged or self._outage:
+            return False
+        return now >= self._next_ping + (KEEP_ALIVE if self.open else 0.0)
 
     def pinged(self, now: float) -> None:
         """The control channel was asked something."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from ..model.kernel import Counters
 from ..model.observation import Observation, Reason, Reply
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import PortRange
 from ..model.report import BLOCKED, Evidence, Finding, State, Verdict, Where
+from .limit import Limit
 from .loss import MAX_CHANCE
 
 # What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
@@ -27,7 +28,8 @@ class Conditions:
     `control` says that the server was still there when the evidence was whole: without that, silence proves nothing.
     `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it;
     `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses;
-    `counters`, what the server's own kernel dropped meanwhile.
+    `limit`, what else kept probes from passing; `shut_out`, that in the end something let this client in nowhere, not
+    even where it had been; `counters`, what the server's own kernel dropped meanwhile.
     """
 
     control: bool = True
@@ -35,6 +37,8 @@ class Conditions:
     conclusive: bool = True
     chance: float | None = None
     loss: float = 0.0
+    limit: Limit | None = None
+    shut_out: bool = False
     counters: Counters = field(default_factory=Counters)
 
 
@@ -60,17 +64,17 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
     if not conditions.control:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
-    if not seen.sent:
-        # Never its turn, or not let out: either way the check did not get to this port.
-        own = f"this computer's own network says: {seen.unsendable}" if seen.unsendable else None
-        return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=own)
+    if seen.unsendable and not seen.sent:
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=f"this computer's own network says: {seen.unsendable}")
     if seen.redirected_to:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
     if seen.transport is Transport.TCP:
-        return _classify_tcp(seen, conditions.loss)
+        return _classify_tcp(seen, conditions)
+    if conditions.shut_out:
+        return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
     if not conditions.conclusive:
-        return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
-    return _silent(seen)
+        return Cause(State.UNKNOWN, reason=conditions.limit.reason if conditions.limit else Reason.PATH_LOSS)
+    return _silent(seen) if seen.sent else Cause(State.UNKNOWN, reason=Reason.ABORTED)
 
 
 def silent_by_chance(seen: Observation, loss: float) -> bool:
@@ -78,7 +82,7 @@ def silent_by_chance(seen: Observation, loss: float) -> bool:
     return seen.reply is Reply.NOTHING and loss ** (SYNS * (seen.sent or 0)) > MAX_CHANCE
 
 
-def _classify_tcp(seen: Observation, loss: float) -> Cause:
+def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
     if seen.plain and seen.connections:
         # The path takes connections; what stopped there may well let TLS pass, which is what users will send.
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=NO_TLS)
@@ -88,7 +92,9 @@ def _classify_tcp(seen: Observation, loss: float) -> Cause:
         return Cause(State.INTERCEPTED, shown=seen.shown)
     if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
-    if silent_by_chance(seen, loss):
+    if conditions.shut_out and seen.reply is Reply.NOTHING:
+        return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
+    if silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     return _silent(seen)
 
@@ -146,9 +152,18 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause | No
         _total(seen.at_socket for seen in members),
         _total(seen.answered for seen in members),
         **vars(counters),
+        **_measured(cause, conditions),
     )
     ports = PortRange(members[0].port, members[-1].port)
     return Finding(row.transport, ports, row.need, row.purpose, **vars(cause), evidence=evidence)
+
+
+def _measured(cause: Cause, conditions: Conditions) -> dict[str, Any]:
+    """What was measured of the limit that kept ports from a verdict."""
+    limit = conditions.limit
+    if limit is None or cause.reason is not limit.reason:
+        return {}
+    return {"rate": limit.rate, "flows": limit.flows, "seconds": limit.seconds}
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -30,7 +30,7 @@ MAX_THREADS = 32
 # For all TCP ports together: 500 silent ones, more than anybody's plan has.
 MAX_TCP_SECONDS = 90.0
 # Between two looks at those threads.
-JOIN_SECONDS = 0.02
+JOIN_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,10 @@ class TcpProbes:
         for thread in self._threads:
             thread.start()
 
-    def join(self) -> None:
-        """Wait until they are through, or the time for all of them is over."""
-        while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < self._ends:
+    def join(self, seconds: float = MAX_TCP_SECONDS) -> None:
+        """Wait until they are through, or the time for all of them is over, or so many seconds."""
+        ends = min(self._ends, time.perf_counter() + seconds)
+        while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < ends:
             time.sleep(JOIN_SECONDS)
 
     def lets_in(self) -> bool | None:

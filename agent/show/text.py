@@ -179,7 +179,7 @@ def _cause(finding: Finding) -> str:
     if finding.reason is Reason.ABORTED and finding.shown:
         return f"The check could not get there: {finding.shown}."
     if finding.reason:
-        cause = _REASONS[finding.reason]
+        cause = _limit(finding) or _REASONS[finding.reason]
         return f"{finding.owner} holds it on the server." if finding.owner else f"{cause[0].upper()}{cause[1:]}."
     if finding.state is State.INTERCEPTED:
         return f"Somebody else answers: {finding.shown or 'nothing to recognise him by'}."
@@ -187,6 +187,18 @@ def _cause(finding: Finding) -> str:
     sender = f" by {finding.by}" if finding.by else ""
     what = f"The connection was refused{sender}" if refused else "No answer came back"
     return f"{what}; {_WHERE[finding.where or Where.UNKNOWN]}."
+
+
+def _limit(finding: Finding) -> str:
+    """What kept ports from a verdict, with what was measured of it."""
+    seen = finding.evidence
+    if finding.reason is Reason.RATE_LIMIT and seen.rate is not None:
+        return f"something lets only about {seen.rate:,.0f} packets a second pass"
+    if finding.reason is Reason.FLOW_LIMIT and seen.flows is not None:
+        return f"something keeps only about {seen.flows:,} connections in mind, and let no new ones pass"
+    if finding.reason is Reason.SCAN_BLOCK and seen.seconds is not None:
+        return f"something took the check for a scan and shut it out for {seen.seconds:,.0f} s"
+    return ""
 
 
 def _open(address: AddressReport, style: Style) -> list[str]:
