@@ -22,9 +22,9 @@ KNOWN_SECONDS = 20.0  # a flow is not forgotten sooner: 30 s are what the shorte
 FLOW_LIFE = 30.0  # seconds that connection tracking keeps a flow of one exchange (Linux, nf_conntrack_udp_timeout)
 MARGIN = 2.0  # seconds more, since an entry is aged from its last packet and swept now and then
 SMALL_TABLE = 800  # flows: no router is sold with less; who shuts out after fewer counts something else
-STALL = 10.0  # seconds: a radio, a route or a busy machine stalls for less, and guards shut out for longer
+STALL = 10.0  # seconds: a radio, a route or a busy machine stalls for less; guards and tables shut out for longer
 GENTLER = 4  # times slower than when a guard struck
-SOON = 3  # rounds behind an outage: when nothing passes in these either, it was no passing trouble
+SOON = 0.2  # seconds behind an outage: when nothing of these passes either, it was no passing trouble
 ROOM = 0.8  # of a table's entries: the rest is for others
 
 
@@ -131,14 +131,12 @@ class Outage:
         """Whether flows that passed before go on passing while new ones do not."""
         return any(one.known >= PASSED > one.fresh for one in self.groups)
 
-    def kind(self, now: float, again: bool) -> Kind:
-        """What it was, or is so far; `again`, the same happened before and nothing passed since."""
-        seconds = self.held if self.over else now - self.began
-        if self.lets_known_pass:
-            return Kind.FLOWS if self.flows >= SMALL_TABLE else Kind.SHUT_OUT
-        if seconds >= STALL:
-            return Kind.SHUT_OUT
-        return Kind.PACE if self.over and again else Kind.STALL
+    def kind(self, now: float, again: bool, before: Limit | None) -> Kind:
+        """What it was, or is so far; `again`, the same happened a moment ago; `before`, the limit that was met then."""
+        if (self.held if self.over else now - self.began) < STALL:
+            return Kind.PACE if self.over and again else Kind.STALL
+        is_guard = before is not None and before.reason is Reason.SCAN_BLOCK
+        return Kind.FLOWS if self.lets_known_pass and self.flows >= SMALL_TABLE and not is_guard else Kind.SHUT_OUT
 
     def recognised(self, kind: Kind, now: float) -> Limit | None:
         """The limit that was met, but for one of the pace."""

@@ -23,6 +23,11 @@ def upper_bound(lost: float, sent: float) -> float:
     return min(1.0, (middle + margin) / (1 + square / sent))
 
 
+def lower_bound(answered: float, sent: float) -> float:
+    """The lower end of that interval for the share that was answered."""
+    return 1.0 - upper_bound(sent - answered, sent)
+
+
 class Tally:
     """Canaries in the order of their sending, and which of them were answered."""
 

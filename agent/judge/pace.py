@@ -1,4 +1,8 @@
-"""How fast to send: congestion control in the sense of RFC 8085, by the share of each round that is answered."""
+"""How fast to send: congestion control in the sense of RFC 8085, by the share of probes that is answered.
+
+Two shares tell. In the first pass every probe counts: whatever share of the ports is open, it is the same in every
+round, until a round is too fast. And canaries, which ought to be answered all, count at any time.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-START_RATE = 1_000.0  # probes a second: a first round of 100 fits into every queue and policer's burst
+from .loss import lower_bound
+
+START_RATE = 1_000.0  # probes a second: a first round of 100 fits into every queue and most policers' bursts
 TOP_RATE = 20_000.0  # then ten thousand probes take half a second, and a small server keeps up
 SILENT_RATE = 4_000.0  # as fast as it gets while nothing at all comes back
 FLOOR_RATE = 50.0  # the strictest routers' guards let this many pass
@@ -14,11 +20,27 @@ FASTER, CAREFUL, STEADY = 4.0, 1.1, 1.0  # growth a round: until a limit shows; 
 SLOWER = 0.85  # of what came through, so that the limit's queue drains
 ROUND_SECONDS = 0.025  # at least a round trip, so that a round is judged before many more are sent
 MIN_ROUND = 100  # probes: fewer tell a fallen share from chance too badly
-SIGMAS = 3.0  # how far a round's share may lie below the share so far
+MIN_CANARIES = 50  # that are judged at a time: 20 % of loss each way hardly ever looks like a limit then
+SIGMAS = 3.0  # how far a share may lie below what is expected
 SHUT = 0.1  # of the answers that were to be expected: with fewer it is no matter of pace
+MIN_EXPECTED = 10.0  # answers: with fewer, chance makes a round look shut
 IN_VAIN = 2  # a burst that a limit let pass makes one slower round look no better
 FEW_MORE = 2  # answers that a round may have had by another chance
-MIN_EXPECTED = 10.0  # answers: with fewer, chance makes a round look shut
+COMMON_SHARE, COMMON_WEIGHT = 0.65, 100  # of canaries, until a path has shown its own; it counts as so many of them
+
+
+@dataclass
+class _Count:
+    """Probes of one kind, sent one after the other at one rate."""
+
+    rate: float
+    started: float
+    sent: int = 0
+    answered: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.answered / self.sent
 
 
 @dataclass
@@ -27,23 +49,47 @@ class _Round:
     rate: float
     started: float
     size: int
+    ports: _Count
+    canaries: _Count
     sent: int = 0
-    counted: int = 0  # of those sent, what is judged
-    answered: int = 0  # of those counted
     ended: float = math.inf
 
-    @property
-    def share(self) -> float:
-        return self.answered / self.counted if self.counted else 1.0
+
+@dataclass
+class _Expected:
+    """What share of such probes is answered, as `weight` of them showed."""
+
+    share: float = 0.0
+    weight: float = 0.0
+
+    def tells(self, one: _Count) -> bool:
+        """Whether so many probes show anything."""
+        return bool(one.sent and self.weight)
+
+    def exceeds(self, one: _Count) -> bool:
+        """Whether less was answered than chance explains."""
+        return self.tells(one) and one.share < self.share - _tolerance(self.share, one.sent, self.weight)
+
+    def is_shut(self, one: _Count) -> bool:
+        """Whether hardly anything was answered."""
+        expected = self.share * one.sent
+        return self.tells(one) and expected >= MIN_EXPECTED and one.answered < SHUT * expected
+
+    def learn(self, one: _Count) -> None:
+        """Add probes that were not too fast; two that were not heard of are counted in."""
+        answered = self.share * self.weight if self.weight else 1.0
+        self.weight = (self.weight or 2.0) + one.sent
+        self.share = (answered + one.answered) / self.weight
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Fall:
-    """What was so before the pace came down, and the round for which it did."""
+    """The rate before the pace came down, the probes for which it did, and what came of it."""
 
     rate: float
-    growth: float
-    round: _Round
+    by: _Count
+    in_vain: int = 0  # times that slower was no better
+    again: bool = False  # slower was better, and now it is as fast again
 
 
 class Pace:
@@ -56,17 +102,17 @@ class Pace:
         self._round_seconds, self._wait, self._patience = max(ROUND_SECONDS, rtt), wait, patience
         self._ceiling = ceiling or TOP_RATE
         self._growth, self._beneath = FASTER, CAREFUL
-        self._lossy = False  # slower was no better
-        self._sent = self._answered = 0.0
+        self._ports, self._canaries = _Expected(), _Expected(COMMON_SHARE, COMMON_WEIGHT)
+        self._by_ports = True
         self._heard = False
         self.rate, self._rate_since = min(START_RATE, self._ceiling), now
         self.delivered: float | None = None  # probes a second that came through when the pace came down
+        self.falls = 0  # times that it came down
         self._fall: _Fall | None = None
-        self._in_vain = 0  # times that it slowed down since, and it was no better
-        self.falls = 0  # times that it slowed down in all
+        self._shut: _Count | None = None
+        self._watched = _Count(self.rate, now)  # canaries that are not judged yet
         self._rounds: list[_Round] = []
         self._unjudged: deque[_Round] = deque()
-        self._shut: _Round | None = None
         self.next_round(now)
 
     @property
@@ -83,6 +129,11 @@ class Pace:
     def climbing(self) -> bool:
         """Whether it still looks for the path's limit: then each round's answers are waited for."""
         return self._growth == FASTER and self.rate < self._top
+
+    @property
+    def share(self) -> float:
+        """Of the ports that were probed at first, about how many answer."""
+        return self._ports.share
 
     @property
     def _top(self) -> float:
@@ -103,17 +154,18 @@ class Pace:
         current = self._rounds[-1]
         return current.started + current.sent / current.rate
 
-    def send(self, now: float, counted: bool = True) -> None:
-        """One probe of this round is sent; whether its answer is expected as much as the others' that count."""
+    def send(self, now: float, canary: bool = False) -> None:
+        """One probe of this round is sent."""
         current = self._rounds[-1]
         current.sent += 1
-        current.counted += counted
+        (current.canaries if canary else current.ports).sent += 1
         if current.sent >= current.size:
             current.ended = now
 
-    def answer(self, number: int) -> None:
-        """A probe of that round which counts was answered."""
-        self._rounds[number].answered += 1
+    def answer(self, number: int, canary: bool = False) -> None:
+        """A probe of that round was answered."""
+        one = self._rounds[number]
+        (one.canaries if canary else one.ports).answered += 1
         self._heard = True
 
     def next_round(self, now: float, gently: int = 0) -> None:
@@ -122,119 +174,154 @@ class Pace:
             self._rounds[-1].ended = min(self._rounds[-1].ended, now)
         rate = self._floor if gently else self.rate
         size = gently or max(MIN_ROUND, int(rate * self._round_seconds))
-        self._rounds.append(_Round(len(self._rounds), rate, now, size))
-        self._unjudged.append(self._rounds[-1])
+        one = _Round(len(self._rounds), rate, now, size, _Count(rate, now), _Count(rate, now))
+        self._rounds.append(one)
+        self._unjudged.append(one)
 
-    def expect(self, share: float, weight: float) -> None:
-        """From now on other probes count: this share of them is expected to be answered, as if `weight` had been.
-
-        Where slower was no better, what came through then is expected. And where a limit showed, the pace stays
-        beneath it: what it drops tells nothing of ports.
-        """
-        if not self._lossy:
-            self._sent, self._answered = weight, share * weight
-        self._beneath = STEADY
+    def only_canaries(self) -> None:
+        """From now on ports tell nothing: those that are left are silent. The pace stays beneath any limit it met."""
+        self._by_ports, self._beneath = False, STEADY
+        self._ports = _Expected()
         if self.delivered is not None:
             self.rate, self._growth = max(self._floor, min(self.rate, SLOWER * self.delivered)), STEADY
 
     def doubts_until(self, now: float) -> float:
         """Until when to wait with the next round, since one looks fallen and its answers may only be late."""
-        return max((one.ended + self._patience for one in self._due(now) if self._has_fallen(one)), default=now)
+        return max((one.ended + self._patience for one in self._due(now) if self._is_fallen(one)), default=now)
 
     def judge(self, now: float) -> bool:
         """Learn from the rounds whose answers had time to come; whether the path is shut to what is sent now."""
         for one in self._due(now):
-            if self._has_fallen(one) and one.ended + self._patience > now:
+            if self._is_fallen(one) and one.ended + self._patience > now:
                 continue
             self._unjudged.remove(one)
-            if not one.counted:
-                continue
-            if not self._has_fallen(one):
-                self._rise(one)
-            elif one.started >= self._rate_since:  # else the rate has come down since
-                expected = self._share * one.counted
-                if expected >= MIN_EXPECTED and one.answered < SHUT * expected:
-                    self._shut = one
-                    return True
-                self._fall_back(one, now)
+            if one.started < self._rate_since:
+                continue  # the rate has come down since
+            if self._judge_ports(one.ports, now) or self._judge_canaries(one.canaries, now):
+                return True
         return False
 
     @property
-    def shut_since(self) -> tuple[int, float]:
-        """The number of the round that looked shut, and when it began."""
-        assert self._shut, "a round looked so"
-        return self._shut.number, self._shut.started
-
-    def trust(self) -> None:
-        """Go as fast as if there had been answers: something else tells that the path carries it."""
-        self._heard = True
-        self.rate = min(self.rate * self._growth, self._top)
+    def shut_since(self) -> float:
+        """When that was sent which was not answered."""
+        assert self._shut, "something was not"
+        return self._shut.started
 
     def go_on(self, now: float) -> None:
         """Begin a round; what is under way is not judged, since it met something that is no matter of pace."""
         self._unjudged.clear()
+        self._watched = _Count(self.rate, now)
         self.next_round(now)
+
+    def give_way(self, now: float) -> None:
+        """Go as fast as the answers came of what looked shut: something lets only so many pass."""
+        assert self._shut, "something looked so"
+        self._keep_beneath(self._shut, self._canaries, now)
+        self.go_on(now)
 
     def hold(self, rate: float, now: float) -> None:
         """Go at this rate, in probes a second, and never faster."""
         self.rate, self._growth, self._rate_since, self._fall = max(1.0, rate), STEADY, now, None
         self.go_on(now)
 
-    def give_way(self, now: float) -> None:
-        """Go as fast as the answers of the round came that looked shut: something lets only so many pass."""
-        assert self._shut, "a round looked so"
-        self._slow_down(self._shut, now)
-        self.go_on(now)
+    def trust(self) -> None:
+        """Go as fast as if there had been answers: something else tells that the path carries it."""
+        self._heard = True
+        self.rate = min(self.rate * self._growth, self._top)
 
     def _due(self, now: float) -> list[_Round]:
         """The rounds that are to be judged: their answers had time to come."""
         return [one for one in self._unjudged if one.ended + self._wait <= now]
 
-    @property
-    def _share(self) -> float:
-        """Of all probes so far that were answered, with two more that were not heard of."""
-        return (self._answered + 1) / (self._sent + 2)
+    def _is_fallen(self, one: _Round) -> bool:
+        return self._ports.exceeds(one.ports) or self._canaries.exceeds(one.canaries)
 
-    def _has_fallen(self, one: _Round) -> bool:
-        return bool(self._sent and one.counted) and one.share < self._share - _tolerance(
-            self._share, one.counted, self._sent + 2
+    def _judge_ports(self, one: _Count, now: float) -> bool:
+        """Learn from a round's ports; whether they were shut out."""
+        if not self._by_ports or not one.sent:
+            return False
+        if self._ports.is_shut(one):
+            self._shut = one
+            return True
+        if self._ports.exceeds(one):
+            self._fall_back(one, self._ports, now)
+        else:
+            self._ports.learn(one)
+            self._rise(now)
+        return False
+
+    def _judge_canaries(self, one: _Count, now: float) -> bool:
+        """Learn from canaries, as soon as there are enough; whether they were shut out."""
+        watched = self._watched
+        watched.rate, watched.sent, watched.answered = (
+            one.rate,
+            watched.sent + one.sent,
+            watched.answered + one.answered,
         )
+        if watched.sent < MIN_CANARIES and not self._canaries.is_shut(watched):
+            return False
+        self._watched = _Count(one.rate, now)
+        if self._canaries.is_shut(watched):
+            self._shut = watched
+            return True
+        if self._canaries.exceeds(watched):
+            self._fall_back(watched, self._canaries, now)
+            self._ports = _Expected()  # of what was learnt of them, too much was the limit's
+            return False
+        # What is surely better than was expected is expected from now on; what is worse may be a limit's beginning.
+        if lower_bound(watched.answered, watched.sent) > self._canaries.share:
+            self._canaries.learn(watched)
+        if not self._by_ports:
+            self._rise(now)
+        return False
 
-    def _rise(self, one: _Round) -> None:
+    def _rise(self, now: float) -> None:
+        """Something was answered as expected."""
+        fall = self._fall
+        if fall and not fall.again:
+            # A burst of loss, or a limit? As fast as before it shows.
+            fall.again, self.rate, self._rate_since = True, fall.rate, now
+            return
         self._fall = None
-        self._sent += one.counted
-        self._answered += one.answered
         self.rate = max(self._floor, min(self.rate * self._growth, self._top))
 
-    def _fall_back(self, one: _Round, now: float) -> None:
-        """Slow down; where slower and slower was no better, go on as fast as before."""
-        if self._fall and self._is_no_better(one, self._fall.round):
-            self._in_vain += 1
-        if self._fall and self._in_vain >= IN_VAIN:
-            self.rate, self._growth, self._rate_since = self._fall.rate, self._fall.growth, now
-            self._fall, self.delivered, self.falls = None, None, 0
-            self._lossy = True
-            self._sent, self._answered = one.counted, one.answered
+    def _fall_back(self, one: _Count, expected: _Expected, now: float) -> None:
+        """Slow down; where slower and slower was no better, go on as fast as before: the path itself loses that."""
+        fall = self._fall
+        if self._growth != FASTER or (fall and fall.again):
+            self._keep_beneath(one, expected, now)
+        elif not fall:
+            self._fall = _Fall(self.rate, one)
+            self._slow_down(one, expected, now)
         else:
-            self._slow_down(one, now)
+            fall.in_vain += _is_no_better(one, fall.by, expected)
+            if fall.in_vain < IN_VAIN:
+                self._slow_down(one, expected, now)
+                return
+            self.rate, self._rate_since, self._fall = fall.rate, now, None
+            expected.share, expected.weight = one.share, one.sent
 
-    def _slow_down(self, one: _Round, now: float) -> None:
-        if not self._fall:
-            self._fall, self._in_vain = _Fall(self.rate, self._growth, one), 0
-        self.falls += 1
+    def _keep_beneath(self, one: _Count, expected: _Expected, now: float) -> None:
+        """There is a limit."""
+        self._slow_down(one, expected, now)
+        self._fall = None
+        self.delivered, self._growth, self.falls = self.rate / SLOWER, min(self._growth, self._beneath), self.falls + 1
+
+    def _slow_down(self, one: _Count, expected: _Expected, now: float) -> None:
+        """Go a little slower than the answers came; of the canaries', all had to come."""
+        share = expected.share if expected is self._ports else 1.0
         # Rather too much than too little: from too much it comes down again.
-        self.delivered = one.rate * (one.answered + FEW_MORE) / one.counted / self._share
-        self.rate, self._growth = max(self._floor, SLOWER * self.delivered), min(self._growth, self._beneath)
-        self._rate_since = now
-
-    def _is_no_better(self, one: _Round, faster: _Round) -> bool:
-        """Whether a round lost the same share as the faster one for which the pace came down, and no less."""
-        limited = min(self._share, faster.share * faster.rate / one.rate)  # its share, if so many a second pass
-        return abs(one.share - faster.share) <= _tolerance(
-            faster.share, one.counted, faster.counted
-        ) and one.share < limited - _tolerance(limited, one.counted, faster.counted)
+        passed = min(one.rate, one.rate * (one.answered + FEW_MORE) / one.sent / share)
+        self.rate, self._rate_since = max(self._floor, SLOWER * passed), now
+        self._watched = _Count(self.rate, now)
 
 
 def _tolerance(share: float, *samples: float) -> float:
     """How much the shares of two samples may differ by chance."""
     return SIGMAS * math.sqrt(share * (1 - share) * sum(1 / one for one in samples))
+
+
+def _is_no_better(one: _Count, faster: _Count, expected: _Expected) -> bool:
+    """Whether rather the same share was lost as of the faster ones than what a limit would have lost."""
+    limited = min(expected.share, faster.share * faster.rate / one.rate)
+    return one.share < (faster.share + limited) / 2

@@ -29,6 +29,10 @@ GENTLE = 20  # ports of each pass that are tried at the slowest pace while none 
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
 PASS_GAP, PASS_REST = 1.0, 0.5  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: without a loss, it is below 4 %, 1 %
+ALL_ANSWER = (
+    0.95  # of the ports: less is a rule about ports, a limit or loss, and canaries in the first pass tell which
+)
+CANARY_EVERY, MIN_PROVEN = 10, 10  # of its probes, and as soon as so many ports are proven
 CANARY_SHARE = 25  # of the ports, one in so many
 PING_GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
 KEEP_ALIVE = 60.0  # seconds between pings that measure nothing: NATs forget a silent TCP connection
@@ -42,8 +46,6 @@ SETTLED = 4.0  # round trips of the slowest canary: when all canaries have answe
 MIN_SETTLED = 0.03  # seconds: what the other side's scheduler may add
 HEARTBEAT = 1.0  # seconds between two calls at most, so that a longer break is noticed
 STOPPED = 2.0  # seconds without a call: this process did not run, the computer slept
-# What share of round trips a path is expected to carry until canaries have told, and as how many of them it counts.
-COMMON_SHARE, COMMON_WEIGHT = 0.7, 10
 
 
 class Probe(NamedTuple):
@@ -94,7 +96,7 @@ class Sweep:
         self._silent = list(ports)
         self.sent = dict.fromkeys(self._silent, 0)
         self.answered = dict.fromkeys(self._silent, 0)
-        self.open = 0
+        self._proven: list[int] = []
         self.rtts: list[float] = []
         self.done = not self._silent
         self.conclusive = True
@@ -117,7 +119,7 @@ class Sweep:
         self._trials: deque[tuple[int, int, bool]] = deque()
         self._known: list[tuple[int, int]] = []
         self._fresh: Iterator[tuple[int, int]] = iter(())
-        self._resumed = -1  # rounds up to this one are those right behind an outage
+        self._resumed_until = now - 1.0  # what is sent up to this is right behind an outage
         self._pinged: tuple[float, Tally, int] | None = None
         self._next_ping = now
         self._answers_until = self._pause_until = self._last_call = now
@@ -126,6 +128,11 @@ class Sweep:
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
         self._silent = _ends_first(self._silent, chance)
         self._begin_pass(now)
+
+    @property
+    def open(self) -> int:
+        """How many ports have answered."""
+        return len(self._proven)
 
     @property
     def tries(self) -> int:
@@ -143,7 +150,7 @@ class Sweep:
         if not self.open:
             bound = pooled(one.pings for one in self._passes)
             return bound ** len(self._pinged_passes) if self._pinged_passes else None
-        bounds = [one.canaries.bound for one in self._passes if one.canaries.sent and not one.void]
+        bounds = [one.canaries.bound for one in self._passes[1:] if one.canaries.sent and not one.void]
         if not bounds:
             return None
         late = sum(1 for port in self._late if self.answered[port])
@@ -152,7 +159,7 @@ class Sweep:
     @property
     def loss(self) -> float:
         """The share of round trips that the path loses, as the canaries bound it from above; 0.0 without any."""
-        measured = [one.canaries for one in self._passes if one.canaries.sent]
+        measured = [one.canaries for one in self._passes[1:] if one.canaries.sent]
         return pooled(measured) if measured else 0.0
 
     @property
@@ -196,7 +203,8 @@ class Sweep:
             return
         self._heard.add(number)
         probe = self._probes[number]
-        self.open += not self.answered[probe.port]
+        if not self.answered[probe.port]:
+            self._proven.append(probe.port)
         self.answered[probe.port] += 1
         self.rtts.append(now - probe.at)
         self._heard_at = now
@@ -205,11 +213,11 @@ class Sweep:
                 self._outage.answer(probe.group, probe.known, now)
             return
         self._lately.append(probe)
-        if probe.tries == 1:
-            self._pace.answer(probe.round)
-        elif probe.canary is not None:
-            self._pace.answer(probe.round)
+        if probe.canary is not None:
+            self._pace.answer(probe.round, canary=True)
             self._answer_canary(self._passes[probe.tries - 1], probe, now)
+        elif probe.tries == 1:
+            self._pace.answer(probe.round)
 
     def wake(self, now: float) -> float:
         """When to call `due` again, unless an answer comes before."""
@@ -252,7 +260,7 @@ class Sweep:
 
     def _send(self, now: float) -> list[Probe]:
         wanted = min(BATCH, len(self._queue), self._pace.allowance(now))
-        probes = [self._probe(*self._queue.popleft(), now) for _ in range(self._room.allowance(now, wanted))]
+        probes = [self._probe(*self._next(), now) for _ in range(self._room.allowance(now, wanted))]
         self._room.take(len(probes), now)
         if not self._queue:
             self._answers_until = now + self._timeout
@@ -260,11 +268,18 @@ class Sweep:
             self._answers_until = now + self._round_wait
         return probes
 
+    def _next(self) -> tuple[int, bool]:
+        """The next port of the queue; in the first pass now and then a canary, where not every port answers."""
+        if self.tries == 1 and self._pace.share < ALL_ANSWER and self.open >= MIN_PROVEN:
+            if len(self._probes) % CANARY_EVERY == 0:
+                return self._chance.choice(self._proven), True
+        return self._queue.popleft()
+
     def _probe(self, port: int, is_canary: bool, now: float) -> Probe:
         current = self._passes[-1]
         number = current.canaries.send() if is_canary else None
         sent = _Sent(port, current.socket, now, self._pace.round, number, self.tries)
-        self._pace.send(now, counted=is_canary or self.tries == 1)
+        self._pace.send(now, canary=is_canary)
         return self._record(sent)
 
     def _record(self, sent: _Sent) -> Probe:
@@ -303,9 +318,6 @@ class Sweep:
         return is_shut
 
     # Passes
-
-    def _proven(self) -> list[int]:
-        return [port for port, answers in self.answered.items() if answers]
 
     def _missing(self) -> list[int]:
         return [port for port in self._silent if not self.answered[port]]
@@ -347,13 +359,13 @@ class Sweep:
     def _finish(self, now: float, conclusive: bool) -> None:
         self.done, self.conclusive = True, conclusive
         if self._outage:
-            self._limit = self._outage.recognised(self._outage.kind(now, again=False), now) or self._limit
+            self._limit = self._outage.recognised(self._outage.kind(now, False, self._limit), now) or self._limit
         elif not self._limit and self._queue and self._room.next_at(now) > now:
             self._limit = Limit(Reason.FLOW_LIMIT, flows=self._room.most)
 
     def _begin_pass(self, now: float) -> None:
         """The silent ports in the order of the last pass, so that each has its pause, and canaries between them."""
-        proven = self._proven()
+        proven = self._proven
         canaries = min(max(len(self.sent) // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES) if proven else 0
         drawn = iter(spread(proven, canaries, self._chance) if proven else ())
         silent = iter(self._silent)
@@ -361,7 +373,7 @@ class Sweep:
         among = set(self._chance.sample(places, canaries))
         self._queue.extend((next(drawn), True) if place in among else (next(silent), False) for place in places)
         if proven:
-            self._pace.expect(COMMON_SHARE, COMMON_WEIGHT)
+            self._pace.only_canaries()
         elif self._passes and self._passes[-1].pings.lost <= 1:  # that one is under way
             self._pace.trust()
         if self._passes and not proven:
@@ -371,7 +383,7 @@ class Sweep:
     # Outages
 
     def _begin_outage(self, now: float) -> None:
-        _, began = self._pace.shut_since
+        began = self._pace.shut_since
         passed = [one for number, one in enumerate(self._probes) if number in self._heard]
         flows = {(one.port, one.socket) for one in passed if one.at > began - self._room.seconds}
         self._outage = Outage(began, len(flows), sum(1 for one in passed if one.at > began - 1.0))
@@ -381,7 +393,7 @@ class Sweep:
 
     def _fresh_flows(self) -> Iterator[tuple[int, int]]:
         while True:
-            proven, socket = self._proven(), self._new_socket()
+            proven, socket = self._proven, self._new_socket()
             yield from ((port, socket) for port in self._chance.sample(proven, len(proven)))
 
     def _try_path(self, outage: Outage, now: float) -> list[Probe]:
@@ -402,8 +414,7 @@ class Sweep:
     def _end_outage(self, outage: Outage, now: float) -> None:
         self._outage, self._pause_until = None, now
         self._trials.clear()
-        shut_round, _ = self._pace.shut_since
-        kind = outage.kind(now, again=shut_round <= self._resumed)
+        kind = outage.kind(now, outage.began <= self._resumed_until, self._limit)
         self._limit = outage.recognised(kind, now) or self._limit
         if kind is Kind.FLOWS:
             self._room.restrict(int(limit.ROOM * outage.flows), max(limit.FLOW_LIFE, outage.held) + limit.MARGIN)
@@ -413,7 +424,7 @@ class Sweep:
             self._pace.hold(outage.last_second / limit.GENTLER, now)
         else:
             self._pace.go_on(now)
-        self._resumed = self._pace.round + limit.SOON
+        self._resumed_until = now + limit.SOON
 
     def _notice_stop(self, now: float) -> None:
         """What came while this process did not run is read before it is missed, and the time does not count."""

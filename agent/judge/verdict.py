@@ -68,12 +68,13 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=f"this computer's own network says: {seen.unsendable}")
     if seen.redirected_to:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
-    if seen.transport is Transport.TCP:
+    if seen.transport is Transport.TCP and seen.sent:
         return _classify_tcp(seen, conditions)
     if conditions.shut_out:
         return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
-    if not conditions.conclusive:
+    if not conditions.conclusive and seen.transport is Transport.UDP:
         return Cause(State.UNKNOWN, reason=conditions.limit.reason if conditions.limit else Reason.PATH_LOSS)
+    # Never its turn: the check did not get to this port.
     return _silent(seen) if seen.sent else Cause(State.UNKNOWN, reason=Reason.ABORTED)
 
 
