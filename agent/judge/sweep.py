@@ -384,9 +384,11 @@ class Sweep:
 
     def _begin_outage(self, now: float) -> None:
         began = self._pace.shut_since
-        passed = [one for number, one in enumerate(self._probes) if number in self._heard]
+        # What was sent until the last that was answered made its way, whether something behind blocked it or not.
+        passed = self._probes[: max(self._heard) + 1]
         flows = {(one.port, one.socket) for one in passed if one.at > began - self._room.seconds}
-        self._outage = Outage(began, len(flows), sum(1 for one in passed if one.at > began - 1.0))
+        last_second = sum(1 for one in passed if one.at > passed[-1].at - 1.0)
+        self._outage = Outage(began, len(flows), last_second)
         self._known = [(one.port, one.socket) for one in self._lately if one.at > now - limit.KNOWN_SECONDS]
         self._fresh = self._fresh_flows()
         self._pause_until = now
