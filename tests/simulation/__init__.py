@@ -1,0 +1,1 @@
+"""Networks on a virtual clock, and the client's own sweep run over thousands of them in minutes."""

@@ -1,0 +1,186 @@
+"""A network between a client and a server: what becomes of each probe and of its answers.
+
+On its way a probe meets, in this order: a stall, the router's table of flows, a dead route, the scan guard, policers,
+loss, the rules, the server's connection tracking, the server. Its answer meets the rules, policers, loss, a stall, and
+once more the guard and the router's table, which may have forgotten the flow.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Sequence
+
+from .guard import Guarding, ScanGuard
+from .loss import Bursts, GilbertElliott
+from .policer import Policer, Policing
+from .rules import Change, Rules
+from .stall import Stall, hold
+from .tables import FlowTable, Tracking
+
+TWICE = 0.0005  # seconds between a packet and its double
+NAT = Tracking(65536, 120.0)  # what forgets its flows where nothing else is said of the router
+NOTHING: tuple[float, ...] = ()
+OPEN = Rules()
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of a path: its random loss, its bursts of loss, its policers."""
+
+    loss: float = 0.0
+    bursts: Bursts | None = None
+    policing: tuple[Policing, ...] = ()
+
+
+@dataclass(frozen=True)
+class Path:
+    """All of a network. Times are in seconds, `delay` and `jitter` one way, `reordered` and `doubled` are shares."""
+
+    delay: float = 0.01
+    jitter: float = 0.0  # at most, on top of the delay, for each packet by itself
+    reordered: float = 0.0
+    reordered_by: float = 0.005
+    doubled: float = 0.0  # of the packets each way
+    to_server: Way = Way()
+    to_client: Way = Way()
+    router: Tracking | None = None
+    server: Tracking | None = None
+    guard: Guarding | None = None
+    rebindings: tuple[float, ...] = ()  # when the router forgets all flows
+    stalls: tuple[Stall, ...] = ()
+    dead_legs: int = 0  # of a hundred equal routes, by a hash of the flow: packets of such a flow never arrive
+    rules: Rules = OPEN
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def flows(self) -> int | None:
+        """The free entries of the server's connection tracking, as it tells them; None without one."""
+        return self.server.capacity if self.server else None
+
+
+class Network:
+    """A path at work. Calls come in the order of time."""
+
+    def __init__(self, path: Path, chance: random.Random) -> None:
+        self._path, self._chance, self._random = path, chance, chance.random
+        self._there, self._back = _Way(path.to_server, chance), _Way(path.to_client, chance)
+        router = path.router or (NAT if path.rebindings else None)
+        self._router = FlowTable(router) if router else None
+        self._server = FlowTable(path.server) if path.server else None
+        self._guard = ScanGuard(path.guard) if path.guard else None
+        self._rebindings = list(path.rebindings)
+        self._rules, self._changes = path.rules, list(path.changes)
+        self._salt = chance.getrandbits(32)
+        self._varies = bool(path.jitter or path.reordered)
+        self._gated = bool(path.stalls or self._router or self._guard or path.rebindings or path.dead_legs)
+        self.checks_answers = bool(self._router or (path.guard and path.guard.answers))
+        self.sightings: dict[int, int] = {}
+
+    def send(self, socket: int, port: int, now: float) -> Sequence[float]:
+        """When the answers of a probe come back to the client, unless `admits` drops them."""
+        if self._gated:
+            passed = self._gate(socket << 16 | port, now)
+            if passed is None:
+                return NOTHING
+            now = passed
+        path = self._path
+        if self._there.loses(now):
+            return NOTHING
+        while self._changes and now + path.delay >= self._changes[0].at:
+            self._rules = self._changes.pop(0).rules
+        rules = self._rules
+        if port in rules.blocked:
+            return NOTHING
+        if self._server and not self._server.passes(socket << 16 | port, now):
+            return NOTHING
+        copies = 2 if path.doubled and self._random() < path.doubled else 1
+        self.sightings[port] = self.sightings.get(port, 0) + copies
+        if port in rules.mute:
+            return NOTHING
+        if copies == 1 and not path.doubled:
+            at = self._return(now + path.delay)
+            return NOTHING if at is None else (at,)
+        return self._doubled_returns(now + path.delay, copies, sent=now)
+
+    def admits(self, socket: int, port: int, now: float) -> bool:
+        """Whether an answer that comes now gets to the client; asked only where `checks_answers`."""
+        if self._guard and self._path.guard and self._path.guard.answers and self._guard.locked(now):
+            return False
+        if not self._router:
+            return True
+        self._rebind(now)
+        return self._router.replies(socket << 16 | port, now)
+
+    def reaches(self, now: float) -> float | None:
+        """When the answer to a packet of the control channel comes, None where one of the two is lost."""
+        path, guard = self._path, self._guard
+        if guard and path.guard and path.guard.control and guard.locked(now):
+            return None
+        passed = hold(path.stalls, now)
+        if passed is None or self._there.loses(passed, control=True):
+            return None
+        return self._return(passed + path.delay, control=True)
+
+    def _gate(self, flow: int, now: float) -> float | None:
+        """When a probe leaves the client's side of the path; None where it never does."""
+        path = self._path
+        if path.stalls:
+            passed = hold(path.stalls, now)
+            if passed is None:
+                return None
+            now = passed
+        if path.rebindings:
+            self._rebind(now)
+        if self._router and not self._router.passes(flow, now):
+            return None
+        if path.dead_legs and hash((flow, self._salt)) % 100 < path.dead_legs:
+            return None
+        if self._guard and not self._guard.passes(flow, now):
+            return None
+        return now
+
+    def _rebind(self, now: float) -> None:
+        while self._rebindings and self._rebindings[0] <= now:
+            del self._rebindings[0]
+            if self._router:
+                self._router.forget()
+
+    def _return(self, at: float, control: bool = False) -> float | None:
+        """When an answer that the server sends at a time comes to the client; None where it does not."""
+        path = self._path
+        if self._back.loses(at, control):
+            return None
+        at += path.delay
+        if self._varies:
+            at += self._random() * path.jitter + self._random() * path.jitter
+            if self._random() < path.reordered:
+                at += path.reordered_by
+        return hold(path.stalls, at) if path.stalls else at
+
+    def _doubled_returns(self, at: float, copies: int, sent: float) -> list[float]:
+        found = []
+        for copy in range(copies):
+            back = self._return(at + copy * TWICE)
+            if back is not None:
+                found.append(back)
+                if self._random() < self._path.doubled:
+                    found.append(back + TWICE)
+        return found
+
+
+class _Way:
+    """One way at work."""
+
+    def __init__(self, way: Way, chance: random.Random) -> None:
+        self._loss, self._random = way.loss, chance.random
+        self._bursts = GilbertElliott(way.bursts, chance) if way.bursts else None
+        self._policers = [(one.control, Policer(one)) for one in way.policing]
+
+    def loses(self, at: float, control: bool = False) -> bool:
+        for counts, policer in self._policers:
+            if (counts or not control) and not policer.passes(at):
+                return True
+        if self._loss and self._random() < self._loss:
+            return True
+        return self._bursts is not None and self._bursts.loses(at)

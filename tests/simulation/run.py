@@ -1,0 +1,213 @@
+"""A sweep over a network on a virtual clock: what the client's loop does, its verdicts, and whether they are true."""
+
+from __future__ import annotations
+
+import heapq
+import inspect
+import random
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import Any, Callable
+
+from agent.judge.observe import ServerSide, observe
+from agent.judge.sweep import Probe, Sweep
+from agent.judge.verdict import Conditions, judge
+from agent.model.plan import MEDIA, Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
+from agent.model.report import Finding, State
+from agent.net.channel import ANSWER_SECONDS
+from agent.net.probe_udp import TICK
+
+from .control import Question, ask
+from .network import Network
+from .rules import truths
+from .weather import Weather
+
+SEND_SECONDS = 20e-6  # what it takes to build a probe and to send it
+TAKE_SECONDS = 10e-6  # what it takes to prove an answer
+TURN_SECONDS = 20e-6  # what a turn of the loop takes by itself
+MAX_SECONDS = 3600.0  # of the virtual clock: a sweep that runs longer hangs
+PINGS = 3  # round trips of the control channel before a sweep: hello, and who listens where
+
+Make = Callable[..., Sweep]
+
+
+class Hangs(Exception):
+    """A sweep did not end."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A port that was called what it never was."""
+
+    port: int
+    state: State
+    sent: int
+    at_socket: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one network: seconds of the virtual clock, verdicts, and those that are wrong or unknown."""
+
+    seed: int
+    kind: str
+    description: str
+    seconds: float
+    probes: int
+    passes: int
+    ports: int
+    states: dict[str, int]
+    wrong: tuple[Wrong, ...]
+    reasons: dict[str, int]  # of the unknown ports
+    findings: tuple[Finding, ...] = field(repr=False, compare=False)
+    control: bool = True
+
+    @property
+    def unknown(self) -> int:
+        """The ports that stayed without a verdict."""
+        return sum(self.reasons.values())
+
+
+def simulate(weather: Weather, make: Make = Sweep) -> Result:
+    """Sweep over a network and judge it as the client does."""
+    client = _Client(weather, make)
+    client.run()
+    return client.judge()
+
+
+class _Client:
+    def __init__(self, weather: Weather, make: Make) -> None:
+        self._weather = weather
+        self._network = Network(weather.path, random.Random(f"network {weather.seed}"))
+        self._rtt = self._measure_rtt()
+        self._sweep = _sweep(weather, make, self._rtt)
+        self._pings = hasattr(self._sweep, "wants_ping")
+        self._ping: Question | None = None
+        self._probes: list[Probe] = []
+        self._coming: list[tuple[float, int]] = []
+        self._sleeps = sorted(weather.sleeps, key=lambda one: one.at)
+        self._now = 0.0
+
+    def run(self) -> None:
+        """What the client's loop does."""
+        sweep = self._sweep
+        while not sweep.done:
+            if self._sleeps and self._sleeps[0].at <= self._now:
+                self._fall_asleep()
+            due_at = self._now
+            probes = sweep.due(due_at)
+            if probes:
+                self._send(probes)
+            if self._pings:
+                self._look_after_ping()
+            if not probes and not sweep.done:
+                self._wait(due_at)
+            self._now += TURN_SECONDS
+            if self._coming:
+                self._take()
+            if self._now > MAX_SECONDS:
+                raise Hangs(f"seed {self._weather.seed}: {self._weather.describe()}")
+
+    def judge(self) -> Result:
+        """The verdicts, and what is wrong with them."""
+        weather, sweep, ports = self._weather, self._sweep, self._weather.ports
+        sightings = ask(self._network, self._rtt, self._now, ANSWER_SECONDS)
+        plan = Plan("simulation", (Requirement(Transport.UDP, PortRange(ports[0], ports[-1]), MEDIA, Need.REQUIRED),))
+        server = ServerSide()
+        if sightings is not None:
+            server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
+        findings = judge(plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None))
+        true = truths(weather.path.rules, weather.path.changes, self._now, ports)
+        wrong: list[Wrong] = []
+        states: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for finding in findings:
+            states[finding.state.value] += len(finding.ports)
+            if finding.state is State.UNKNOWN:
+                reasons[finding.reason.value if finding.reason else "no reason"] += len(finding.ports)
+                continue
+            wrong += [
+                Wrong(port, finding.state, sweep.sent[port], self._network.sightings.get(port, 0))
+                for port in finding.ports
+                if finding.state not in true[port]
+            ]
+        return Result(
+            weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), sweep.tries, len(ports),
+            dict(states), tuple(wrong), dict(reasons), findings, sightings is not None,
+        )  # fmt: skip
+
+    def _measure_rtt(self) -> float:
+        """The shortest round trip of the control channel before the sweep, as its channel has it."""
+        at = [ask(self._network, 2 * self._weather.path.delay, 0.0, ANSWER_SECONDS) for _ in range(PINGS)]
+        return min((one for one in at if one is not None), default=2 * self._weather.path.delay)
+
+    def _send(self, probes: list[Probe]) -> None:
+        now, network, coming = self._now, self._network, self._coming
+        for probe in probes:
+            now += SEND_SECONDS
+            assert probe.number == len(self._probes), "probes are numbered in their order"
+            self._probes.append(probe)
+            for at in network.send(probe.socket, probe.port, now):
+                heapq.heappush(coming, (at, probe.number))
+        self._now = now
+
+    def _wait(self, due_at: float) -> None:
+        wakes = min(self._sweep.wake(due_at), self._now + TICK)
+        if self._coming and self._coming[0][0] < wakes:
+            wakes = self._coming[0][0]
+        if self._ping and self._ping.wake < wakes:
+            wakes = self._ping.wake
+        self._now = max(self._now, wakes)
+
+    def _take(self) -> None:
+        """Hand the answers that have come to the sweep; what the receive buffer did not hold is lost."""
+        until, coming, taken = self._now, self._coming, 0
+        network, answer = self._network, self._sweep.answer
+        while coming and coming[0][0] <= until:
+            at, number = heapq.heappop(coming)
+            if network.checks_answers:
+                probe = self._probes[number]
+                if not network.admits(probe.socket, probe.port, at):
+                    continue
+            taken += 1
+            if taken <= self._weather.buffer:
+                self._now += TAKE_SECONDS
+                answer(number, self._now)
+
+    def _fall_asleep(self) -> None:
+        sleep = self._sleeps.pop(0)
+        self._now += sleep.seconds
+        while sleep.lost and self._coming and self._coming[0][0] <= self._now:
+            heapq.heappop(self._coming)
+
+    def _look_after_ping(self) -> None:
+        sweep: Any = self._sweep
+        if self._ping and self._ping.look(self._now):
+            self._ping = None
+            sweep.ponged(self._now)
+        if not self._ping and not sweep.done and sweep.wants_ping(self._now):
+            sweep.pinged(self._now)
+            self._ping = Question(self._network, self._rtt, self._now)
+            self._ping.look(self._now)
+
+
+def _sweep(weather: Weather, make: Make, rtt: float) -> Sweep:
+    """A sweep that is told of the server's free flows, where it can be told."""
+    known = inspect.signature(make).parameters
+    more = {"flows": weather.path.flows} if "flows" in known else {}
+    return make(weather.ports, random.Random(f"client {weather.seed}"), rtt, 0.0, **more)
+
+
+def _conditions(sweep: Sweep, control: bool) -> Conditions:
+    """The conditions of the observations, as the client has them."""
+    more: dict[str, Any] = {}
+    if "reason" in {one.name for one in fields(Conditions)}:
+        more["reason"] = getattr(sweep, "reason", None)
+    return Conditions(
+        control=control,
+        conclusive=sweep.done and sweep.conclusive,
+        chance=sweep.chance,
+        loss=sweep.loss,
+        **more,
+    )
