@@ -73,8 +73,8 @@ class Network:
         self._rules, self._changes = path.rules, list(path.changes)
         self._salt = chance.getrandbits(32)
         self._varies = bool(path.jitter or path.reordered)
-        self._gated = bool(path.stalls or self._router or self._guard or path.rebindings or path.dead_legs)
-        self.checks_answers = bool(self._router or (path.guard and path.guard.answers))
+        self._gated = bool(path.stalls or router or path.guard or path.dead_legs)
+        self.checks_answers = bool(router or (path.guard and path.guard.answers))
         self.sightings: dict[int, int] = {}
 
     def send(self, socket: int, port: int, now: float) -> Sequence[float]:
@@ -92,7 +92,7 @@ class Network:
         rules = self._rules
         if port in rules.blocked:
             return NOTHING
-        if self._server and not self._server.passes(socket << 16 | port, now):
+        if self._server is not None and not self._server.passes(socket << 16 | port, now):
             return NOTHING
         copies = 2 if path.doubled and self._random() < path.doubled else 1
         self.sightings[port] = self.sightings.get(port, 0) + copies
@@ -107,7 +107,7 @@ class Network:
         """Whether an answer that comes now gets to the client; asked only where `checks_answers`."""
         if self._guard and self._path.guard and self._path.guard.answers and self._guard.locked(now):
             return False
-        if not self._router:
+        if self._router is None:
             return True
         self._rebind(now)
         return self._router.replies(socket << 16 | port, now)
@@ -132,7 +132,7 @@ class Network:
             now = passed
         if path.rebindings:
             self._rebind(now)
-        if self._router and not self._router.passes(flow, now):
+        if self._router is not None and not self._router.passes(flow, now):
             return None
         if path.dead_legs and hash((flow, self._salt)) % 100 < path.dead_legs:
             return None
@@ -143,7 +143,7 @@ class Network:
     def _rebind(self, now: float) -> None:
         while self._rebindings and self._rebindings[0] <= now:
             del self._rebindings[0]
-            if self._router:
+            if self._router is not None:
                 self._router.forget()
 
     def _return(self, at: float, control: bool = False) -> float | None:

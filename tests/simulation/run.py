@@ -29,7 +29,7 @@ TURN_SECONDS = 20e-6  # what a turn of the loop takes by itself
 MAX_SECONDS = 3600.0  # of the virtual clock: a sweep that runs longer hangs
 PINGS = 3  # round trips of the control channel before a sweep: hello, and who listens where
 
-Make = Callable[..., Sweep]
+Make = Callable[..., Any]  # a sweep, or what looks like one
 
 
 class Hangs(Exception):
@@ -132,8 +132,9 @@ class _Client:
                 for port in finding.ports
                 if finding.state not in true[port]
             ]
+        passes = max((probe.socket + 1 for probe in self._probes), default=0)
         return Result(
-            weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), sweep.tries, len(ports),
+            weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), passes, len(ports),
             dict(states), tuple(wrong), dict(reasons), findings, sightings is not None,
         )  # fmt: skip
 
@@ -182,7 +183,7 @@ class _Client:
             heapq.heappop(self._coming)
 
     def _look_after_ping(self) -> None:
-        sweep: Any = self._sweep
+        sweep = self._sweep
         if self._ping and self._ping.look(self._now):
             self._ping = None
             sweep.ponged(self._now)
@@ -192,14 +193,14 @@ class _Client:
             self._ping.look(self._now)
 
 
-def _sweep(weather: Weather, make: Make, rtt: float) -> Sweep:
+def _sweep(weather: Weather, make: Make, rtt: float) -> Any:
     """A sweep that is told of the server's free flows, where it can be told."""
-    known = inspect.signature(make).parameters
+    known = inspect.signature(Sweep).parameters
     more = {"flows": weather.path.flows} if "flows" in known else {}
     return make(weather.ports, random.Random(f"client {weather.seed}"), rtt, 0.0, **more)
 
 
-def _conditions(sweep: Sweep, control: bool) -> Conditions:
+def _conditions(sweep: Any, control: bool) -> Conditions:
     """The conditions of the observations, as the client has them."""
     more: dict[str, Any] = {}
     if "reason" in {one.name for one in fields(Conditions)}:

@@ -46,11 +46,11 @@ class FlowTable:
     def replies(self, flow: int, now: float) -> bool:
         """Whether an answer finds its flow; else it is dropped."""
         self._expire(now)
-        known = self._replied.pop(flow, None) or self._asked.pop(flow, None)
-        if known is None:
-            return False
-        self._replied[flow] = now
-        return True
+        known = flow in self._replied or self._asked.pop(flow, None) is not None
+        if known:
+            self._replied[flow] = now
+            self._replied.move_to_end(flow)
+        return known
 
     def forget(self) -> None:
         """All flows are gone."""

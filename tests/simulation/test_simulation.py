@@ -1,0 +1,206 @@
+"""No verdict is wrong over random networks; and one that is wrong would be found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.judge.sweep import Probe, Sweep
+from agent.model.report import State
+
+from . import table
+from .__main__ import main
+from .many import simulate_many
+from .network import Path as NetworkPath
+from .network import Way
+from .rules import Change, Rules
+from .run import Hangs, Result, simulate
+from .stall import Sleep, Stall
+from .weather import KINDS, PORTS, Weather, random_network
+
+# Networks of every kind; `python3 -m tests.simulation --seed N --networks 1` shows one.
+SEEDS = range(3, 33)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    return list(simulate_many(SEEDS, PORTS, os.cpu_count() or 1))
+
+
+def test_no_verdict_is_wrong(results: list[Result]) -> None:
+    assert sum(one.ports for one in results) >= 300_000
+    assert {one.seed: one.wrong[:10] for one in results if one.wrong} == {}
+
+
+def test_the_networks_are_of_every_kind(results: list[Result]) -> None:
+    assert {one.kind for one in results} == set(KINDS)
+
+
+def test_every_port_has_a_verdict(results: list[Result]) -> None:
+    for one in results:
+        assert sum(one.states.values()) == one.ports == PORTS, one.description
+        assert one.states.get("unknown", 0) == one.unknown
+
+
+def test_most_verdicts_are_known(results: list[Result]) -> None:
+    # A sweep that says unknown to everything is never wrong.
+    assert sum(one.unknown for one in results) <= 0.2 * sum(one.ports for one in results)
+    for one in results:
+        if one.kind in ("clean", "loss"):
+            assert one.unknown == 0, one.description
+
+
+class Hasty:
+    """A sweep that ends with its first pass, and says that it is sure."""
+
+    conclusive, reason = True, None
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        self._sweep = Sweep(*arguments, **more)
+        self.done = False
+
+    def due(self, now: float) -> list[Probe]:
+        probes = self._sweep.due(now)
+        self.done = self._sweep.done or any(probe.socket for probe in probes)
+        return [] if self.done else probes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sweep, name)
+
+
+def small(path: NetworkPath, **more: Any) -> Weather:
+    return replace(Weather(1, "small", path, "", range(50000, 50500)), **more)
+
+
+def test_a_sweep_that_is_sure_too_soon_is_found_wrong() -> None:
+    result = simulate(small(NetworkPath(to_client=Way(0.2))), Hasty)
+    assert 50 < len(result.wrong) < 150
+    assert {one.state for one in result.wrong} == {State.FILTERED}
+    assert (result.wrong[0].sent, result.wrong[0].at_socket) == (1, 1)
+    assert simulate(small(NetworkPath()), Hasty).wrong == ()
+
+
+def test_a_port_that_is_called_open_wrongly_is_found() -> None:
+    class Credulous(Hasty):
+        def due(self, now: float) -> list[Probe]:
+            probes = super().due(now)
+            self._sweep.answered[50007] = 1
+            return probes
+
+    result = simulate(small(NetworkPath(rules=Rules(frozenset({50007})))), Credulous)
+    assert [(one.port, one.state) for one in result.wrong] == [(50007, State.OPEN)]
+
+
+def test_a_sweep_that_never_ends_is_found() -> None:
+    class Endless(Hasty):
+        def due(self, now: float) -> list[Probe]:
+            self._sweep.due(now)
+            return []
+
+        def wake(self, now: float) -> float:
+            return now + 10.0
+
+    with pytest.raises(Hangs, match="seed 1"):
+        simulate(small(NetworkPath()), Endless)
+
+
+def test_the_sweep_is_told_the_path_by_pings() -> None:
+    class Pinging(Hasty):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.times: list[tuple[str, float]] = []
+
+        def wants_ping(self, now: float) -> bool:
+            return len(self.times) < 4
+
+        def pinged(self, now: float) -> None:
+            self.times.append(("pinged", now))
+
+        def ponged(self, now: float) -> None:
+            self.times.append(("ponged", now))
+
+    made: list[Pinging] = []
+
+    def make(*arguments: Any, **more: Any) -> Pinging:
+        made.append(Pinging(*arguments, **more))
+        return made[0]
+
+    simulate(small(NetworkPath(0.05)), make)
+    names, times = zip(*made[0].times)
+    assert names == ("pinged", "ponged") * 2
+    assert times[1] - times[0] == pytest.approx(0.1, abs=0.01)
+
+
+def test_rules_that_change_after_the_sweep_excuse_nothing() -> None:
+    changed = (Change(3000.0, Rules(frozenset(range(50000, 50500)))),)
+    assert simulate(small(NetworkPath(to_client=Way(0.2), changes=changed)), Hasty).wrong
+
+
+def test_a_client_that_sleeps_loses_time_and_what_came() -> None:
+    for lost in (False, True):
+        result = simulate(small(NetworkPath(0.1), sleeps=(Sleep(0.05, lost=lost),)))
+        assert result.seconds >= 60.0
+        assert result.wrong == ()
+
+
+def test_a_receive_buffer_that_is_too_small_loses_answers() -> None:
+    stalled = NetworkPath(stalls=(Stall(0.05, 1.0),))
+    fits = simulate(small(stalled, buffer=1000))
+    short = simulate(small(stalled, buffer=10))
+    assert fits.probes < short.probes
+    assert short.wrong == ()
+
+
+def test_a_control_channel_that_is_gone_leaves_nothing_known() -> None:
+    result = simulate(small(NetworkPath(stalls=(Stall(0.0, 3000.0, lost=True),))))
+    assert (result.control, result.reasons) == (False, {"no-control": 500})
+
+
+def test_a_seed_is_always_the_same_network() -> None:
+    for seed in range(200):
+        assert random_network(seed, 100) == random_network(seed, 100)
+    one, again = (simulate(random_network(3, 500)) for _ in range(2))
+    assert one == again
+
+
+def test_networks_are_described_and_have_what_they_are_named_for() -> None:
+    drawn = [random_network(seed, 100) for seed in range(500)]
+    assert {one.kind for one in drawn} == set(KINDS)
+    without = [one for one in drawn if not (one.path.router or one.path.server or one.path.guard
+               or one.path.to_server.policing or one.path.to_client.policing)]  # fmt: skip
+    assert 0.25 < len(without) / len(drawn) < 0.45
+    for one in drawn:
+        text, path = one.describe(), one.path
+        assert text.startswith(one.kind)
+        assert "\n" not in text
+        assert 0.0003 <= 2 * path.delay <= 0.6
+        assert ("guard:" in text) == bool(path.guard) or one.kind == "scan guard"
+        assert ("policer" in text.split(";", 1)[1]) == bool(path.to_server.policing or path.to_client.policing)
+
+
+def test_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "PATH", tmp_path / "RESULT.md")
+    assert main(["--seed", "1", "--networks", "4", "--ports", "200", "--jobs", "2", "--write", "--verbose"]) == 0
+    shown = capsys.readouterr()
+    assert "4 of 4 networks" in shown.err or shown.err.strip() == ""
+    text = table.PATH.read_text(encoding="utf-8")
+    assert text in shown.out
+    assert "| **all** | 4 | 800 | 0 |" in text
+    assert main(["--seed", "4", "--networks", "1", "--ports", "200"]) == 0
+    assert "passes" in capsys.readouterr().out
+
+
+def test_a_wrong_network_is_named_with_the_command_that_shows_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lossy = small(NetworkPath(to_server=Way(0.2)))
+    monkeypatch.setattr("tests.simulation.__main__.random_network", lambda *_: lossy)
+    monkeypatch.setattr("tests.simulation.__main__.simulate", lambda weather: simulate(weather, Hasty))
+    assert main(["--seed", "4711", "--networks", "1"]) == 1
+    shown = capsys.readouterr().out
+    assert "WRONG" in shown
+    assert "python3 -m tests.simulation --seed 1 --networks 1" in shown
