@@ -1,8 +1,9 @@
 """A network between a client and a server: what becomes of each probe and of its answers.
 
-On its way a probe meets, in this order: a stall, the router's table of flows, a dead route, the scan guard, policers,
-loss, the rules, the server's connection tracking, the server. Its answer meets the rules, policers, loss, a stall, and
-once more the guard and the router's table, which may have forgotten the flow.
+On its way a probe meets, in this order: a stall, the router's table of flows and its limit on new ones, a dead route,
+the scan guard, policers, a queue, loss, the rules, the server's connection tracking, the server. Its answer meets the
+rules, policers, a queue, loss, a stall, and once more the guard and the router's table, which may have forgotten the
+flow.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Sequence
 
 from .guard import Guarding, ScanGuard
 from .loss import Bursts, GilbertElliott
-from .policer import Policer, Policing
+from .policer import FlowPolicer, Policer, Policing, Shaper, Shaping
 from .rules import Change, Rules
 from .stall import Stall, hold
 from .tables import FlowTable, Tracking
@@ -26,11 +27,12 @@ OPEN = Rules()
 
 @dataclass(frozen=True)
 class Way:
-    """One way of a path: its random loss, its bursts of loss, its policers."""
+    """One way of a path: its random loss, its bursts of loss, its policers, its queue."""
 
     loss: float = 0.0
     bursts: Bursts | None = None
     policing: tuple[Policing, ...] = ()
+    shaping: Shaping | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,13 @@ class Path:
     to_server: Way = Way()
     to_client: Way = Way()
     router: Tracking | None = None
+    bindings: Policing | None = None  # of new flows, by the router
     server: Tracking | None = None
     guard: Guarding | None = None
     rebindings: tuple[float, ...] = ()  # when the router forgets all flows
     stalls: tuple[Stall, ...] = ()
     dead_legs: int = 0  # of a hundred equal routes, by a hash of the flow: packets of such a flow never arrive
+    dead_sockets: int = 0  # of a hundred of the client's sockets: packets of such a source port never arrive
     rules: Rules = OPEN
     changes: tuple[Change, ...] = ()
 
@@ -69,11 +73,12 @@ class Network:
         self._router = FlowTable(router) if router else None
         self._server = FlowTable(path.server) if path.server else None
         self._guard = ScanGuard(path.guard) if path.guard else None
+        self._bindings = FlowPolicer(path.bindings) if path.bindings else None
         self._rebindings = list(path.rebindings)
         self._rules, self._changes = path.rules, list(path.changes)
         self._salt = chance.getrandbits(32)
         self._varies = bool(path.jitter or path.reordered)
-        self._gated = bool(path.stalls or router or path.guard or path.dead_legs)
+        self._gated = bool(path.stalls or router or path.bindings or path.guard or path.dead_legs or path.dead_sockets)
         self.checks_answers = bool(router or (path.guard and path.guard.answers))
         self.sightings: dict[int, int] = {}
 
@@ -85,8 +90,10 @@ class Network:
                 return NOTHING
             now = passed
         path = self._path
-        if self._there.loses(now):
+        through = self._there.through(now)
+        if through is None:
             return NOTHING
+        now = through
         while self._changes and now + path.delay >= self._changes[0].at:
             self._rules = self._changes.pop(0).rules
         rules = self._rules
@@ -117,10 +124,9 @@ class Network:
         path, guard = self._path, self._guard
         if guard and path.guard and path.guard.control and guard.locked(now):
             return None
-        passed = hold(path.stalls, now)
-        if passed is None or self._there.loses(passed, control=True):
-            return None
-        return self._return(passed + path.delay, control=True)
+        passed = hold(path.stalls, now, control=True)
+        through = None if passed is None else self._there.through(passed, control=True)
+        return None if through is None else self._return(through + path.delay, control=True)
 
     def _gate(self, flow: int, now: float) -> float | None:
         """When a probe leaves the client's side of the path; None where it never does."""
@@ -133,6 +139,10 @@ class Network:
         if path.rebindings:
             self._rebind(now)
         if self._router is not None and not self._router.passes(flow, now):
+            return None
+        if self._bindings and not self._bindings.passes(flow, now):
+            return None
+        if path.dead_sockets and hash((flow >> 16, self._salt)) % 100 < path.dead_sockets:
             return None
         if path.dead_legs and hash((flow, self._salt)) % 100 < path.dead_legs:
             return None
@@ -149,14 +159,15 @@ class Network:
     def _return(self, at: float, control: bool = False) -> float | None:
         """When an answer that the server sends at a time comes to the client; None where it does not."""
         path = self._path
-        if self._back.loses(at, control):
+        through = self._back.through(at, control)
+        if through is None:
             return None
-        at += path.delay
+        at = through + path.delay
         if self._varies:
             at += self._random() * path.jitter + self._random() * path.jitter
             if self._random() < path.reordered:
                 at += path.reordered_by
-        return hold(path.stalls, at) if path.stalls else at
+        return hold(path.stalls, at, control) if path.stalls else at
 
     def _doubled_returns(self, at: float, copies: int, sent: float) -> list[float]:
         found = []
@@ -176,11 +187,18 @@ class _Way:
         self._loss, self._random = way.loss, chance.random
         self._bursts = GilbertElliott(way.bursts, chance) if way.bursts else None
         self._policers = [(one.control, Policer(one)) for one in way.policing]
+        self._shaper = Shaper(way.shaping) if way.shaping else None
 
-    def loses(self, at: float, control: bool = False) -> bool:
+    def through(self, at: float, control: bool = False) -> float | None:
+        """When a packet that comes at a time is through all but the delay; None where it is lost."""
         for counts, policer in self._policers:
             if (counts or not control) and not policer.passes(at):
-                return True
+                return None
+        if self._shaper:
+            leaves = self._shaper.leaves(at)
+            if leaves is None:
+                return None
+            at = leaves
         if self._loss and self._random() < self._loss:
-            return True
-        return self._bursts is not None and self._bursts.loses(at)
+            return None
+        return None if self._bursts is not None and self._bursts.loses(at) else at

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stall:
-    """From `at` on, nothing passes for `seconds`, either way; it is `lost`, or it comes afterwards."""
+    """From `at` on, nothing passes for `seconds`, either way; it is `lost`, or it comes afterwards.
+
+    Without `control`, the control channel does not notice.
+    """
 
     at: float
     seconds: float
     lost: bool = False
+    control: bool = True
 
     @property
     def until(self) -> float:
@@ -28,10 +32,10 @@ class Sleep:
     lost: bool = True
 
 
-def hold(stalls: tuple[Stall, ...], at: float) -> float | None:
+def hold(stalls: tuple[Stall, ...], at: float, control: bool = False) -> float | None:
     """When a packet passes that comes at a time; None where it is lost."""
     for stall in stalls:
-        if stall.at <= at < stall.until:
+        if stall.at <= at < stall.until and (stall.control or not control):
             if stall.lost:
                 return None
             at = stall.until

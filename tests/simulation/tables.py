@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -11,11 +12,14 @@ class Tracking:
     """A table of `capacity` flows that forgets one `life` seconds after its last packet.
 
     Full, it drops what would be a new flow, or, with `early_drop`, first forgets the oldest without an answer.
+    Others come to take `taken` of it at `taken_at` seconds.
     """
 
     capacity: int
     life: float = 30.0
     early_drop: bool = False
+    taken: int = 0
+    taken_at: float = math.inf
 
 
 class FlowTable:
@@ -23,6 +27,7 @@ class FlowTable:
 
     def __init__(self, tracking: Tracking) -> None:
         self._capacity, self._life, self._early_drop = tracking.capacity, tracking.life, tracking.early_drop
+        self._left, self._taken_at = tracking.capacity - tracking.taken, tracking.taken_at
         # When each flow's last packet came, the oldest first.
         self._asked: OrderedDict[int, float] = OrderedDict()
         self._replied: OrderedDict[int, float] = OrderedDict()
@@ -38,6 +43,8 @@ class FlowTable:
                 flows[flow] = now
                 flows.move_to_end(flow)
                 return True
+        if now >= self._taken_at:
+            self._capacity = self._left
         if len(self) >= self._capacity and not self._make_room():
             return False
         self._asked[flow] = now

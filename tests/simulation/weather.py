@@ -9,7 +9,7 @@ from typing import Callable, Sequence
 from .guard import Guarding
 from .loss import Bursts
 from .network import Path, Way
-from .policer import Policing
+from .policer import Policing, Shaping
 from .rules import Change, random_rules
 from .stall import Sleep, Stall
 from .tables import Tracking
@@ -38,11 +38,13 @@ class Weather:
         words += [f"doubled {path.doubled:.1%}"] if path.doubled else []
         words += _describe_way("to server", path.to_server) + _describe_way("to client", path.to_client)
         words += [f"{path.dead_legs} % of flows dead"] if path.dead_legs else []
+        words += [f"{path.dead_sockets} % of sockets dead"] if path.dead_sockets else []
+        words += [f"{path.bindings.rate:.0f} new flows/s, burst {path.bindings.burst}"] if path.bindings else []
         words += [_describe_table("router", path.router)] if path.router else []
         words += [_describe_table("server", path.server)] if path.server else []
         words += [_describe_guard(path.guard)] if path.guard else []
         words += [f"rebinding at {at:.2f} s" for at in path.rebindings]
-        words += [f"{'lossy ' * one.lost}stall at {one.at:.2f} s of {one.seconds:.2f} s" for one in path.stalls]
+        words += [_describe_stall(one) for one in path.stalls]
         words += [f"{'lossy ' * one.lost}sleep at {one.at:.2f} s of {one.seconds:.0f} s" for one in self.sleeps]
         words += [f"buffer of {self.buffer}"]
         words += [f"blocked: {self.shape}, {len(path.rules.closed):,} of {len(self.ports):,}"]
@@ -57,11 +59,19 @@ def _describe_way(name: str, way: Way) -> list[str]:
         words += [f"bursts {name}: {one.loss_bad:.0%} for {one.bad:.2f} s, {one.loss_good:.1%} for {one.good:.1f} s"]
     for limit in way.policing:
         words += [f"policer {name}: {limit.rate:.0f}/s, burst {limit.burst}" + ", control too" * limit.control]
+    if way.shaping:
+        words.append(f"line {name}: {way.shaping.rate:.0f}/s, queue {way.shaping.queue}")
     return words
 
 
 def _describe_table(name: str, table: Tracking) -> str:
-    return f"{name}'s table: {table.capacity:,} flows, {table.life:.0f} s" + ", early drop" * table.early_drop
+    text = f"{name}'s table: {table.capacity:,} flows, {table.life:.0f} s" + ", early drop" * table.early_drop
+    return text + (f", {table.taken:,} taken at {table.taken_at:.2f} s" if table.taken else "")
+
+
+def _describe_stall(stall: Stall) -> str:
+    text = f"{'lossy ' * stall.lost}stall at {stall.at:.2f} s of {stall.seconds:.2f} s"
+    return text if stall.control else f"{text}, UDP alone"
 
 
 def _describe_guard(guard: Guarding) -> str:
@@ -109,9 +119,9 @@ def _clean(weather: Weather, chance: random.Random) -> Weather:
 
 
 def _losses(weather: Weather, chance: random.Random) -> Weather:
-    legs = chance.choice((0, 0, 0, 5, 25, 50))
+    legs, sockets = chance.choice((0, 0, 0, 5, 25, 50)), chance.choice((0, 0, 0, 0, 10, 30))
     there, back = (replace(way, loss=0.2 * chance.random() ** 1.5) for way in _ways(weather))
-    return _with_path(weather, to_server=there, to_client=back, dead_legs=legs)
+    return _with_path(weather, to_server=there, to_client=back, dead_legs=legs, dead_sockets=sockets)
 
 
 def _ways(weather: Weather) -> tuple[Way, Way]:
@@ -131,22 +141,37 @@ def _bursts(weather: Weather, chance: random.Random) -> Weather:
 
 
 def _policer(weather: Weather, chance: random.Random) -> Weather:
-    def draw() -> Policing:
-        rate = _log(chance, 50, 5000)
-        burst = max(5, int(rate * chance.choice((0.01, 0.1, 1.0, 5.0))))
-        return Policing(rate, burst, chance.random() < 0.2)
-
+    """A limit on the rate: it drops, or it drops new flows alone, or it queues."""
+    what = chance.choices(("policer", "bindings", "line"), (6, 2, 2))[0]
+    if what == "bindings":
+        return _with_path(weather, bindings=_policing(chance))
     there, back = _ways(weather)
     which = chance.choices(("there", "back", "both"), (6, 2, 2))[0]
-    there = replace(there, policing=(draw(),)) if which != "back" else there
-    back = replace(back, policing=(draw(),)) if which != "there" else back
+    there = _limited(there, what, chance) if which != "back" else there
+    back = _limited(back, what, chance) if which != "there" else back
     return _with_path(weather, to_server=there, to_client=back)
+
+
+def _policing(chance: random.Random) -> Policing:
+    rate = _log(chance, 50, 5000)
+    burst = max(5, int(rate * chance.choice((0.01, 0.1, 1.0, 5.0))))
+    return Policing(rate, burst, chance.random() < 0.2)
+
+
+def _limited(way: Way, what: str, chance: random.Random) -> Way:
+    if what == "policer":
+        return replace(way, policing=(_policing(chance),))
+    rate = _log(chance, 100, 10_000)
+    return replace(way, shaping=Shaping(rate, max(10, int(rate * chance.choice((0.02, 0.1, 0.5, 2.0))))))
 
 
 def _table(weather: Weather, chance: random.Random) -> Weather:
     def draw() -> Tracking:
         capacity = chance.choice((1024, 2048, 4096, 7680, 8192, 16384, 65536))
-        return Tracking(capacity, chance.choice((30.0, 30.0, 60.0, 120.0, 180.0)), chance.random() < 0.4)
+        life, early_drop = chance.choice((30.0, 30.0, 60.0, 120.0, 180.0)), chance.random() < 0.4
+        if chance.random() < 0.8:
+            return Tracking(capacity, life, early_drop)
+        return Tracking(capacity, life, early_drop, int(capacity * 0.9 * chance.random()), _log(chance, 0.1, 60.0))
 
     which = chance.choices(("router", "server", "both"), (5, 4, 1))[0]
     if which != "server":
@@ -173,7 +198,7 @@ def _pause(weather: Weather, chance: random.Random) -> Weather:
         return _with_path(weather, rebindings=(at, at + _log(chance, 0.5, 10.0)))
     if what == "sleep":
         return replace(weather, sleeps=(Sleep(at, lost=chance.random() < 0.5),))
-    first = Stall(at, _log(chance, 0.05, 8.0), chance.random() < 0.5)
+    first = Stall(at, _log(chance, 0.05, 12.0), chance.random() < 0.5, chance.random() < 0.7)
     second = Stall(first.until + _log(chance, 0.1, 5.0), _log(chance, 0.05, 3.0), chance.random() < 0.5)
     return _with_path(weather, stalls=(first, second) if chance.random() < 0.5 else (first,))
 
