@@ -39,13 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python3 -m tests.simulation", description=__doc__)
-    parser.add_argument("--networks", type=int, default=1000, metavar="N", help="how many; one is shown in full")
+    parser.add_argument("--networks", type=_count, default=1000, metavar="N", help="how many; one is shown in full")
     parser.add_argument("--seed", type=int, default=1, metavar="FIRST", help="of the first network; then one by one")
-    parser.add_argument("--ports", type=int, default=PORTS, metavar="N", help="of each network")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="networks at a time")
+    parser.add_argument("--ports", type=_count, default=PORTS, metavar="N", help="of each network")
+    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="networks at a time")
     parser.add_argument("--verbose", action="store_true", help="a line for each network")
     parser.add_argument("--write", action="store_true", help=f"write the table to {table.PATH.name} too")
     return parser
+
+
+def _count(text: str) -> int:
+    """A number of things, at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of one or more")
+    return int(text)
 
 
 def _one(seed: int, ports: int) -> int:

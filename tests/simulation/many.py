@@ -18,5 +18,13 @@ def simulate_many(seeds: Iterable[int], ports: int, jobs: int) -> Iterator[Resul
         yield from pool.imap_unordered(partial(_simulate, ports), seeds)
 
 
+class Crashed(Exception):
+    """A sweep, or the simulation, ended in an error."""
+
+
 def _simulate(ports: int, seed: int) -> Result:
-    return replace(simulate(random_network(seed, ports)), findings=())  # which would take long to hand over
+    try:
+        result = simulate(random_network(seed, ports))
+    except Exception as error:
+        raise Crashed(f"python3 -m tests.simulation --seed {seed} --networks 1 --ports {ports}") from error
+    return replace(result, findings=())  # which would take long to hand over

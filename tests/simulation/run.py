@@ -26,7 +26,9 @@ from .weather import Weather
 SEND_SECONDS = 20e-6  # what it takes to build a probe and to send it
 TAKE_SECONDS = 10e-6  # what it takes to prove an answer
 TURN_SECONDS = 20e-6  # what a turn of the loop takes by itself
-MAX_SECONDS = 3600.0  # of the virtual clock: a sweep that runs longer hangs
+# A sweep that takes longer on the virtual clock, or looks at it more often without anything to do, hangs.
+MAX_SECONDS = 3600.0
+MAX_IDLE = 1_000_000
 PINGS = 3  # round trips of the control channel before a sweep: hello, and who listens where
 
 Make = Callable[..., Any]  # a sweep, or what looks like one
@@ -80,7 +82,7 @@ class _Client:
     def __init__(self, weather: Weather, make: Make) -> None:
         self._weather = weather
         self._network = Network(weather.path, random.Random(f"network {weather.seed}"))
-        self._rtt = self._measure_rtt()
+        self._rtt = _measure_rtt(weather)
         self._sweep = _sweep(weather, make, self._rtt)
         self._pings = hasattr(self._sweep, "wants_ping")
         self._ping: Question | None = None
@@ -91,7 +93,7 @@ class _Client:
 
     def run(self) -> None:
         """What the client's loop does."""
-        sweep = self._sweep
+        sweep, idle = self._sweep, 0
         while not sweep.done:
             if self._sleeps and self._sleeps[0].at <= self._now:
                 self._fall_asleep()
@@ -103,11 +105,12 @@ class _Client:
                 self._look_after_ping()
             if not probes and not sweep.done:
                 self._wait(due_at)
+                idle += 1
             self._now += TURN_SECONDS
             if self._coming:
                 self._take()
-            if self._now > MAX_SECONDS:
-                raise Hangs(f"seed {self._weather.seed}: {self._weather.describe()}")
+            if self._now > MAX_SECONDS or idle > MAX_IDLE:
+                raise Hangs(f"seed {self._weather.seed}: after {self._now:.1f} s in {self._weather.describe()}")
 
     def judge(self) -> Result:
         """The verdicts, and what is wrong with them."""
@@ -137,11 +140,6 @@ class _Client:
             weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), passes, len(ports),
             dict(states), tuple(wrong), dict(reasons), findings, sightings is not None,
         )  # fmt: skip
-
-    def _measure_rtt(self) -> float:
-        """The shortest round trip of the control channel before the sweep, as its channel has it."""
-        at = [ask(self._network, 2 * self._weather.path.delay, 0.0, ANSWER_SECONDS) for _ in range(PINGS)]
-        return min((one for one in at if one is not None), default=2 * self._weather.path.delay)
 
     def _send(self, probes: list[Probe]) -> None:
         now, network, coming = self._now, self._network, self._coming
@@ -191,6 +189,14 @@ class _Client:
             sweep.pinged(self._now)
             self._ping = Question(self._network, self._rtt, self._now)
             self._ping.look(self._now)
+
+
+def _measure_rtt(weather: Weather) -> float:
+    """The shortest round trip of the control channel before the sweep, as the client has it."""
+    least = 2 * weather.path.delay
+    before = Network(weather.path, random.Random(f"before {weather.seed}"))  # one that nothing has passed yet
+    times = [ask(before, least, 0.0, ANSWER_SECONDS) for _ in range(PINGS)]
+    return min((one for one in times if one is not None), default=least)
 
 
 def _sweep(weather: Weather, make: Make, rtt: float) -> Any:

@@ -45,8 +45,9 @@ class FlowTable:
                 return True
         if now >= self._taken_at:
             self._capacity = self._left
-        if len(self) >= self._capacity and not self._make_room():
-            return False
+        while len(self) >= self._capacity:
+            if not self._make_room():
+                return False
         self._asked[flow] = now
         return True
 

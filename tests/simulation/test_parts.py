@@ -104,6 +104,9 @@ def test_others_take_a_part_of_a_table() -> None:
     table = FlowTable(Tracking(4, 30.0, taken=2, taken_at=5.0))
     assert [table.passes(flow, 1.0) for flow in range(5)] == [True] * 4 + [False]
     assert [table.passes(flow, 40.0) for flow in range(5)] == [True] * 2 + [False] * 3
+    table = FlowTable(Tracking(4, 30.0, early_drop=True, taken=2, taken_at=5.0))
+    assert [table.passes(flow, at) for flow, at in ((1, 1.0), (2, 1.0), (3, 1.0), (4, 6.0))] == [True] * 4
+    assert [table.replies(flow, 7.0) for flow in (1, 2, 3, 4)] == [False, False, True, True]
 
 
 def test_a_table_that_forgets_knows_nothing() -> None:

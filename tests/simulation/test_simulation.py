@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from agent.model.report import State
 
 from . import table
 from .__main__ import main
-from .many import simulate_many
+from .many import Crashed, _simulate, simulate_many
 from .network import Path as NetworkPath
 from .network import Way
 from .rules import Change, Rules
 from .run import Hangs, Result, simulate
 from .stall import Sleep, Stall
+from .tables import Tracking
 from .weather import KINDS, PORTS, Weather, random_network
 
 # Networks of every kind; `python3 -m tests.simulation --seed N --networks 1` shows one.
@@ -104,8 +105,30 @@ def test_a_sweep_that_never_ends_is_found() -> None:
         def wake(self, now: float) -> float:
             return now + 10.0
 
-    with pytest.raises(Hangs, match="seed 1"):
+    with pytest.raises(Hangs, match="seed 1: after 3600"):
         simulate(small(NetworkPath()), Endless)
+
+
+def test_a_sweep_that_spins_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Spinning(Hasty):
+        def due(self, now: float) -> list[Probe]:
+            return []
+
+        def wake(self, now: float) -> float:
+            return now
+
+    monkeypatch.setattr("tests.simulation.run.MAX_IDLE", 1000)
+    with pytest.raises(Hangs, match=r"seed 1: after 0\.0 s"):
+        simulate(small(NetworkPath()), Spinning)
+
+
+def test_a_crash_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(weather: Weather) -> Result:
+        raise KeyError(weather.seed)
+
+    monkeypatch.setattr("tests.simulation.many.simulate", crash)
+    with pytest.raises(Crashed, match="--seed 5 --networks 1 --ports 100"):
+        _simulate(100, 5)
 
 
 def test_the_sweep_is_told_the_path_by_pings() -> None:
@@ -133,6 +156,20 @@ def test_the_sweep_is_told_the_path_by_pings() -> None:
     names, times = zip(*made[0].times)
     assert names == ("pinged", "ponged") * 2
     assert times[1] - times[0] == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_sweep_is_told_how_many_flows_the_server_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int | None] = []
+
+    class Told(Sweep):
+        def __init__(self, ports: Any, chance: Any, rtt: float, now: float, *, flows: int | None = None) -> None:
+            super().__init__(ports, chance, rtt, now)
+            told.append(flows)
+
+    monkeypatch.setattr("tests.simulation.run.Sweep", Told)
+    for path in (NetworkPath(), NetworkPath(server=Tracking(4096)), NetworkPath(router=Tracking(4096))):
+        simulate(small(path), Told)
+    assert told == [None, 4096, None]
 
 
 def test_rules_that_change_after_the_sweep_excuse_nothing() -> None:
@@ -192,6 +229,23 @@ def test_networks_are_described_and_have_what_they_are_named_for() -> None:
         assert ("guard:" in text) == bool(path.guard) or one.kind == "scan guard"
         for kind, parts in PARTS.items():
             assert one.kind != kind or any(getattr(path, part) for part in parts) or (one.sleeps and "sleep" in kind)
+
+
+def test_each_part_of_a_network_is_drawn() -> None:
+    drawn = [random_network(seed, 100) for seed in range(500)]
+    for part in fields(NetworkPath):
+        assert any(getattr(one.path, part.name) != part.default for one in drawn), part.name
+    for way in fields(Way):
+        for name in ("to_server", "to_client"):
+            assert any(getattr(getattr(one.path, name), way.name) for one in drawn), (name, way.name)
+    assert any(one.sleeps for one in drawn)
+
+
+@pytest.mark.parametrize("arguments", [["--networks", "0"], ["--ports", "x"], ["--jobs", "-1"]])
+def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "is no number" in capsys.readouterr().err or arguments[1] == "-1"
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

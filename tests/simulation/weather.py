@@ -98,7 +98,7 @@ def _base(chance: random.Random) -> Path:
         delay,
         jitter=chance.choice((0.0, 0.0, 0.1, 0.5, 1.0)) * delay,
         reordered=chance.choice((0.0, 0.0, 0.0, 0.01, 0.1)),
-        reordered_by=chance.choice((0.001, 0.005, 0.05)),
+        reordered_by=chance.choice((0.001, 0.005, 0.05, 0.3)),
         doubled=chance.choice((0.0, 0.0, 0.0, 0.001, 0.02)),
         to_server=Way(0.005 * some() if some() < 0.3 else 0.0),
         to_client=Way(0.005 * some() if some() < 0.3 else 0.0),
