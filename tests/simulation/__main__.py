@@ -8,9 +8,9 @@ import sys
 from typing import Sequence
 
 from . import table
-from .many import simulate_many
+from .many import command, simulate_many
 from .run import Result, simulate
-from .weather import PORTS, random_network
+from .weather import KINDS, PORTS, random_network
 
 SHOWN = 20  # wrong ports, and findings of a single network
 
@@ -19,13 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and do what it says; the exit status."""
     options = _parser().parse_args(arguments)
     if options.networks == 1:
-        return _one(options.seed, options.ports)
+        return _one(options.seed, options.ports, options.kind)
     results = []
     seeds = range(options.seed, options.seed + options.networks)
-    for result in simulate_many(seeds, options.ports, options.jobs):
+    for result in simulate_many(seeds, options.ports, options.jobs, options.kind):
         results.append(result)
         if result.wrong:
-            print("\n" + _complaint(result, options.ports), flush=True)
+            print("\n" + _complaint(result, options.kind), flush=True)
         if options.verbose:
             print(_line(result), flush=True)
         _progress(results, options.networks)
@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--networks", type=_count, default=1000, metavar="N", help="how many; one is shown in full")
     parser.add_argument("--seed", type=int, default=1, metavar="FIRST", help="of the first network; then one by one")
     parser.add_argument("--ports", type=_count, default=PORTS, metavar="N", help="of each network")
+    parser.add_argument("--kind", choices=KINDS, help="draw networks of this kind alone")
     parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, metavar="N", help="networks at a time")
     parser.add_argument("--verbose", action="store_true", help="a line for each network")
     parser.add_argument("--write", action="store_true", help=f"write the table to {table.PATH.name} too")
@@ -55,11 +56,14 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _one(seed: int, ports: int) -> int:
-    weather = random_network(seed, ports)
+def _one(seed: int, ports: int, kind: str | None) -> int:
+    weather = random_network(seed, ports, kind)
     print(weather.describe())
     result = simulate(weather)
-    print(f"{result.seconds:.2f} s, {result.passes} passes, {result.probes:,} probes; {result.states}")
+    print(f"{result.seconds:.2f} s, {result.probes:,} probes; {result.states}")
+    for number, one in enumerate(result.sockets):
+        seconds = f"{one.began:.2f} to {one.ended:.2f} s"
+        print(f"  socket {number}: {seconds}, {one.sent:,} sent, {one.answered:,} answered")
     print(f"unknown: {result.reasons or 'none'}; control channel at the end: {'there' if result.control else 'lost'}")
     for finding in result.findings[:SHOWN]:
         words = [one.value for one in (finding.where, finding.reason) if one]
@@ -69,18 +73,17 @@ def _one(seed: int, ports: int) -> int:
     if len(result.findings) > SHOWN:
         print(f"  and {len(result.findings) - SHOWN:,} findings more")
     if result.wrong:
-        print(_complaint(result, ports))
+        print(_complaint(result, kind))
     return 1 if result.wrong else 0
 
 
-def _complaint(result: Result, ports: int) -> str:
+def _complaint(result: Result, kind: str | None) -> str:
     lines = [f"WRONG: {len(result.wrong):,} of {result.ports:,} ports in {result.description}"]
     lines += [
         f"  {one.port} was called {one.state.value}: sent {one.sent}, at the server {one.at_socket}"
         for one in result.wrong[:SHOWN]
     ]
-    more = f" --ports {ports}" if ports != PORTS else ""
-    return "\n".join([*lines, f"  python3 -m tests.simulation --seed {result.seed} --networks 1{more}"])
+    return "\n".join([*lines, f"  {command(result.seed, result.ports, kind)}"])
 
 
 def _line(result: Result) -> str:

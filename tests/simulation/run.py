@@ -48,6 +48,16 @@ class Wrong:
     at_socket: int
 
 
+@dataclass
+class Socket:
+    """What one of the client's sockets did: in each pass it is another one."""
+
+    began: float
+    ended: float
+    sent: int = 0
+    answered: int = 0
+
+
 @dataclass(frozen=True)
 class Result:
     """What came of one network: seconds of the virtual clock, verdicts, and those that are wrong or unknown."""
@@ -57,7 +67,7 @@ class Result:
     description: str
     seconds: float
     probes: int
-    passes: int
+    sockets: tuple[Socket, ...]
     ports: int
     states: dict[str, int]
     wrong: tuple[Wrong, ...]
@@ -87,6 +97,7 @@ class _Client:
         self._pings = hasattr(self._sweep, "wants_ping")
         self._ping: Question | None = None
         self._probes: list[Probe] = []
+        self._sockets: list[Socket] = []
         self._coming: list[tuple[float, int]] = []
         self._sleeps = sorted(weather.sleeps, key=lambda one: one.at)
         self._now = 0.0
@@ -135,10 +146,9 @@ class _Client:
                 for port in finding.ports
                 if finding.state not in true[port]
             ]
-        passes = max((probe.socket + 1 for probe in self._probes), default=0)
         return Result(
-            weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), passes, len(ports),
-            dict(states), tuple(wrong), dict(reasons), findings, sightings is not None,
+            weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), tuple(self._sockets),
+            len(ports), dict(states), tuple(wrong), dict(reasons), findings, sightings is not None,
         )  # fmt: skip
 
     def _send(self, probes: list[Probe]) -> None:
@@ -147,9 +157,17 @@ class _Client:
             now += SEND_SECONDS
             assert probe.number == len(self._probes), "probes are numbered in their order"
             self._probes.append(probe)
+            self._note(probe.socket, now)
             for at in network.send(probe.socket, probe.port, now):
                 heapq.heappush(coming, (at, probe.number))
         self._now = now
+
+    def _note(self, number: int, now: float) -> None:
+        sockets = self._sockets
+        while len(sockets) <= number:
+            sockets.append(Socket(now, now))
+        sockets[number].ended = now
+        sockets[number].sent += 1
 
     def _wait(self, due_at: float) -> None:
         wakes = min(self._sweep.wake(due_at), self._now + TICK)
@@ -165,13 +183,13 @@ class _Client:
         network, answer = self._network, self._sweep.answer
         while coming and coming[0][0] <= until:
             at, number = heapq.heappop(coming)
-            if network.checks_answers:
-                probe = self._probes[number]
-                if not network.admits(probe.socket, probe.port, at):
-                    continue
+            probe = self._probes[number]
+            if network.checks_answers and not network.admits(probe.socket, probe.port, at):
+                continue
             taken += 1
             if taken <= self._weather.buffer:
                 self._now += TAKE_SECONDS
+                self._sockets[probe.socket].answered += 1
                 answer(number, self._now)
 
     def _fall_asleep(self) -> None:

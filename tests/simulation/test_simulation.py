@@ -128,7 +128,7 @@ def test_a_crash_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tests.simulation.many.simulate", crash)
     with pytest.raises(Crashed, match="--seed 5 --networks 1 --ports 100"):
-        _simulate(100, 5)
+        _simulate(100, None, 5)
 
 
 def test_the_sweep_is_told_the_path_by_pings() -> None:
@@ -200,6 +200,7 @@ def test_a_control_channel_that_is_gone_leaves_nothing_known() -> None:
 def test_a_seed_is_always_the_same_network() -> None:
     for seed in range(200):
         assert random_network(seed, 100) == random_network(seed, 100)
+        assert random_network(seed, 100, "policer").kind == "policer"
     one, again = (simulate(random_network(3, 500)) for _ in range(2))
     assert one == again
 
@@ -257,7 +258,9 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str], tmp_path: Path, mo
     assert text in shown.out
     assert "| **all** | 4 | 800 | 0 |" in text
     assert main(["--seed", "4", "--networks", "1", "--ports", "200"]) == 0
-    assert "passes" in capsys.readouterr().out
+    assert "socket 0: 0.00 to" in capsys.readouterr().out
+    assert main(["--kind", "policer", "--networks", "2", "--ports", "50"]) == 0
+    assert "| policer | 2 | 100 | 0 |" in capsys.readouterr().out
 
 
 def test_a_wrong_network_is_named_with_the_command_that_shows_it(
@@ -269,4 +272,4 @@ def test_a_wrong_network_is_named_with_the_command_that_shows_it(
     assert main(["--seed", "4711", "--networks", "1"]) == 1
     shown = capsys.readouterr().out
     assert "WRONG" in shown
-    assert "python3 -m tests.simulation --seed 1 --networks 1" in shown
+    assert "python3 -m tests.simulation --seed 1 --networks 1 --ports 500" in shown

@@ -79,10 +79,11 @@ def _describe_guard(guard: Guarding) -> str:
     return " ".join([f"guard: {guard.flows} flows in {guard.window:.1f} s, {guard.penalty:.0f} s out", *flags])
 
 
-def random_network(seed: int, ports: int = PORTS) -> Weather:
-    """The network of a seed; a seed's network is always the same."""
+def random_network(seed: int, ports: int = PORTS, kind: str | None = None) -> Weather:
+    """The network of a seed, or that of a kind; the same seed's is always the same."""
     chance = random.Random(seed)
-    kind = chance.choices(list(KINDS), [often for _, often in KINDS.values()])[0]
+    drawn = chance.choices(list(KINDS), [often for _, often in KINDS.values()])[0]
+    kind = kind or drawn
     planned = range(FIRST_PORT, FIRST_PORT + ports)
     shape, rules = random_rules(planned, chance)
     path = replace(_base(chance), rules=rules)
