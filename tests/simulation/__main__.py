@@ -9,7 +9,8 @@ from typing import Sequence
 
 from . import table
 from .many import command, simulate_many
-from .run import Result, simulate
+from .result import Result
+from .run import simulate
 from .weather import KINDS, PORTS, random_network
 
 SHOWN = 20  # wrong ports, and findings of a single network

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Iterable, Iterator
 
-from .run import Result, simulate
+from .result import Result
+from .run import simulate
 from .weather import PORTS, random_network
 
 

@@ -6,8 +6,8 @@ import heapq
 import inspect
 import random
 from collections import Counter
-from dataclasses import dataclass, field, fields
-from typing import Any, Callable
+from dataclasses import fields
+from typing import Any, Callable, Iterable
 
 from agent.judge.observe import ServerSide, observe
 from agent.judge.sweep import Probe, Sweep
@@ -20,6 +20,7 @@ from agent.net.probe_udp import TICK
 
 from .control import Question, ask
 from .network import Network
+from .result import Result, Socket, Wrong
 from .rules import truths
 from .weather import Weather
 
@@ -36,49 +37,6 @@ Make = Callable[..., Any]  # a sweep, or what looks like one
 
 class Hangs(Exception):
     """A sweep did not end."""
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """A port that was called what it never was."""
-
-    port: int
-    state: State
-    sent: int
-    at_socket: int
-
-
-@dataclass
-class Socket:
-    """What one of the client's sockets did: in each pass it is another one."""
-
-    began: float
-    ended: float
-    sent: int = 0
-    answered: int = 0
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of one network: seconds of the virtual clock, verdicts, and those that are wrong or unknown."""
-
-    seed: int
-    kind: str
-    description: str
-    seconds: float
-    probes: int
-    sockets: tuple[Socket, ...]
-    ports: int
-    states: dict[str, int]
-    wrong: tuple[Wrong, ...]
-    reasons: dict[str, int]  # of the unknown ports
-    findings: tuple[Finding, ...] = field(repr=False, compare=False)
-    control: bool = True
-
-    @property
-    def unknown(self) -> int:
-        """The ports that stayed without a verdict."""
-        return sum(self.reasons.values())
 
 
 def simulate(weather: Weather, make: Make = Sweep) -> Result:
@@ -132,24 +90,27 @@ class _Client:
         if sightings is not None:
             server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
         findings = judge(plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None))
-        true = truths(weather.path.rules, weather.path.changes, self._now, ports)
-        wrong: list[Wrong] = []
         states: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         for finding in findings:
             states[finding.state.value] += len(finding.ports)
             if finding.state is State.UNKNOWN:
                 reasons[finding.reason.value if finding.reason else "no reason"] += len(finding.ports)
-                continue
-            wrong += [
-                Wrong(port, finding.state, sweep.sent[port], self._network.sightings.get(port, 0))
-                for port in finding.ports
-                if finding.state not in true[port]
-            ]
         return Result(
             weather.seed, weather.kind, weather.describe(), self._now, len(self._probes), tuple(self._sockets),
-            len(ports), dict(states), tuple(wrong), dict(reasons), findings, sightings is not None,
+            len(ports), dict(states), self._wrong(findings), dict(reasons), findings, sightings is not None,
         )  # fmt: skip
+
+    def _wrong(self, findings: Iterable[Finding]) -> tuple[Wrong, ...]:
+        weather, sent, seen = self._weather, self._sweep.sent, self._network.sightings
+        true = truths(weather.path.rules, weather.path.changes, self._now, weather.ports)
+        return tuple(
+            Wrong(port, finding.state, sent[port], seen.get(port, 0))
+            for finding in findings
+            if finding.state is not State.UNKNOWN
+            for port in finding.ports
+            if finding.state not in true[port]
+        )
 
     def _send(self, probes: list[Probe]) -> None:
         now, network, coming = self._now, self._network, self._coming

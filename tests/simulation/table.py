@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from .run import Result
+from .result import Result
 from .weather import KINDS
 
 PATH = Path(__file__).parent / "RESULT.md"

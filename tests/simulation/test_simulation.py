@@ -17,8 +17,9 @@ from .__main__ import main
 from .many import Crashed, _simulate, simulate_many
 from .network import Path as NetworkPath
 from .network import Way
+from .result import Result
 from .rules import Change, Rules
-from .run import Hangs, Result, simulate
+from .run import Hangs, simulate
 from .stall import Sleep, Stall
 from .tables import Tracking
 from .weather import KINDS, PORTS, Weather, random_network
