@@ -17,9 +17,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, NamedTuple, NoReturn, Sequence, TypeVar
 
-import pytest
+# Only what a failing test needs imports pytest: the benchmark runs without it.
+if TYPE_CHECKING:
+    import pytest
 
 PLAN = "tcp 80,443,7881 udp 443,50000-60000"
 TRANSPORTS = ("tcp", "udp")
@@ -63,6 +65,8 @@ def need(*tools: str) -> None:
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         missing.insert(0, "root")
     if missing:
+        import pytest
+
         message = f"needs {', '.join(missing)}"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
@@ -276,6 +280,8 @@ class Server:
             self._news.wait_for(lambda: self._ended or len(self.of(event)) >= number, timeout)
             found = self.of(event)
         if len(found) < number:
+            import pytest
+
             self._readers[1].join(1)
             pytest.fail(f"no {event} event {number}: {self.events} {self.stderr}")
         return found[number - 1]
