@@ -35,10 +35,8 @@ PLANS = {
     "server --with sip": f"{lab.PLAN} tcp 5060-5061 udp 5060-5061,10000-20000",
     "server --tcp 443,7881 --udp 50000-60000": "tcp 443,7881 udp 50000-60000",
 }
-# What each comes to where all is open: its exit status, and how its report begins.
-CHECKS = {"client SERVER --rate 2000": (0, "PASS"), "client SERVER --sample 300": (3, "INCONCLUSIVE")}
-BUILD = "python3 build.py"
-RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD)
+BUILD, BENCHMARK = "python3 build.py", "python3 -m tests.bench"
+RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, BUILD, BENCHMARK)
 
 SSHD = """
 ListenAddress {address}
@@ -295,3 +293,11 @@ def test_build(tmp_path: Path, archive: Path) -> None:
     done = run_here(BUILD, tree)
     assert (done.returncode, done.stderr) == (0, "")
     assert build.differences(build.target(tree).read_bytes(), archive.read_bytes()) == []
+
+
+def test_benchmark(env: dict[str, str]) -> None:
+    lab.need("ip", "nft")
+    few = f"{BENCHMARK} --ports 50000-50049 --runs 1 --cases open --tools pnmcheck"
+    done = run_here(few, build.ROOT, env=env)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| \*\*pnmcheck\*\* \| [\d.]+ s, 0 wrong, \d+ packets \|$", done.stdout, re.MULTILINE)
