@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.bench.__main__ import main, parser, port_range, positive, some_of
-from tests.bench.cases import CASES, network
+from tests.bench.cases import CASES, Case, network
 from tests.bench.measure import Run, judged, measure, outcome
 from tests.bench.table import BEGIN, END, cell, replaced, table
 from tests.bench.tools import TOOLS, Errand, Tool, Verdict, read_masscan, read_nmap, read_nping, read_pnmcheck
@@ -203,10 +203,17 @@ def test_every_tool_sees_what_is_open(capsys: pytest.CaptureFixture[str], tmp_pa
     assert text.read_text(encoding="utf-8") == f"{BEGIN}\n\n{shown}\n{END}\n"
 
 
-def test_a_hole_is_seen_through_delay_and_loss() -> None:
+def test_a_hole_is_seen_through_a_delay() -> None:
     need("nmap")
-    both = replace(CASE["hole-loss"], delay=0.01)
+    both = replace(CASE["hole"], delay=0.01)
     with network(both) as net:
         seen = measure(net, both, BY_NAME["nmap"], "52998-53001", 30)
     assert (seen.failure, seen.wrong) == ("", 0)
     assert seen.packets > 4
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda one: one.name)
+def test_every_network_can_be_made(case: Case) -> None:
+    with network(case) as net:
+        rules = [rule for host in net if host for rule in host.must("nft", "list", "ruleset").splitlines()]
+    assert sum("drop" in rule for rule in rules) == 1 + bool(case.hole) + bool(case.loss) + bool(case.policer)
