@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
 import re
@@ -52,6 +53,8 @@ def run_case(case: Case, options: argparse.Namespace, runs: Results) -> None:
 
 def told(run: Run) -> str:
     """One run in a line."""
+    if math.isinf(run.seconds):
+        return "stopped at the limit"
     return run.failure or f"{run.seconds:.2f} s, {run.wrong} wrong, {run.unknown} unknown, {run.packets} packets"
 
 
