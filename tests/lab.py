@@ -85,14 +85,16 @@ def until(condition: Callable[[], _T], timeout: float, what: str) -> _T:
 
 
 @contextlib.contextmanager
-def side_by_side(request: pytest.FixtureRequest, run: Callable[[_S], _T]) -> Iterator[Callable[[_S], _T]]:
+def side_by_side(
+    request: pytest.FixtureRequest, run: Callable[[_S], _T], at_once: int = SIDE_BY_SIDE
+) -> Iterator[Callable[[_S], _T]]:
     """Run the scenarios that were chosen of a module's table at a time, since they mostly wait; gives their results.
 
     They are the values of the parameter `scenario`.
     """
     specs = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
     chosen = [spec.params["scenario"] for spec in specs if spec and "scenario" in spec.params]
-    with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         running = {one: pool.submit(run, one) for one in chosen}
         try:
             yield lambda scenario: running[scenario].result()
@@ -132,8 +134,8 @@ class Host:
         self.must("nft", "-f", "-", input=rules)
 
     def rules(self, hook: str, *rules: str, kind: str = "filter") -> None:
-        """Load one chain of rules at a hook: `input`, `output`; as `nat` at `prerouting`."""
-        priority = {"filter": "filter", "nat": "dstnat"}[kind]
+        """Load one chain of rules at a hook: `input`, `output`; as `nat` at `prerouting` or `postrouting`."""
+        priority = {"filter": "filter", "nat": "srcnat" if hook == "postrouting" else "dstnat"}[kind]
         lines = "\n".join(rules)
         self.nft(
             f"table inet lab {{\n chain {hook}{next(self._chains)} {{\n"
@@ -171,6 +173,18 @@ class Lab(NamedTuple):
     client: Host
     server: Host
     router: Host | None = None
+
+    def rules(self, by_place: Mapping[str, Sequence[str]]) -> None:
+        """Load rules by place: `{"server input": ("udp dport 50000 drop",), "router postrouting nat": …}`."""
+        for place, rules in by_place.items():
+            name, hook, *kinds = place.split()
+            host = getattr(self, name)
+            assert isinstance(host, Host), f"no {name} in this network"
+            host.rules(hook, *rules, kind=kinds[0] if kinds else "filter")
+
+    def counted(self) -> int:
+        """How many packets the rules with a `counter` have seen, of all hosts."""
+        return sum(host.counted() for host in self if host)
 
 
 @contextlib.contextmanager
