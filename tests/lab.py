@@ -42,6 +42,8 @@ SIDE_BY_SIDE = 8
 
 _numbers = itertools.count(1)
 _making = threading.Lock()
+# A server takes its ports as fast as a core can; more of them at a time would all be late.
+_starting = threading.Semaphore(os.cpu_count() or 1)
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
@@ -133,14 +135,23 @@ class Host:
         """Load nftables rules, beside those that are there."""
         self.must("nft", "-f", "-", input=rules)
 
-    def rules(self, hook: str, *rules: str, kind: str = "filter") -> None:
+    def rules(self, hook: str, *rules: str, kind: str = "filter", family: str = "inet") -> None:
         """Load one chain of rules at a hook: `input`, `output`; as `nat` at `prerouting` or `postrouting`."""
         priority = {"filter": "filter", "nat": "srcnat" if hook == "postrouting" else "dstnat"}[kind]
         lines = "\n".join(rules)
         self.nft(
-            f"table inet lab {{\n chain {hook}{next(self._chains)} {{\n"
+            f"table {family} lab {{\n chain {hook}{next(self._chains)} {{\n"
             f"type {kind} hook {hook} priority {priority}\n{lines}\n}}\n}}\n"
         )
+
+    def set(self, name: str, of: str) -> None:
+        """A set that rules can fill, such as `type ipv4_addr; flags dynamic`."""
+        self.nft(f"table inet lab {{\n set {name} {{\n{of}; size 65535\n}}\n}}\n")
+
+    def members(self, name: str) -> int:
+        """How many there are in a set."""
+        listed = json.loads(self.must("nft", "-j", "list", "set", "inet", "lab", name))["nftables"]
+        return sum(len(entry.get("set", {}).get("elem", ())) for entry in listed)
 
     def counted(self) -> int:
         """How many packets the rules with a `counter` have seen."""
@@ -175,12 +186,20 @@ class Lab(NamedTuple):
     router: Host | None = None
 
     def rules(self, by_place: Mapping[str, Sequence[str]]) -> None:
-        """Load rules by place: `{"server input": ("udp dport 50000 drop",), "router postrouting nat": …}`."""
+        """Load rules by place: `{"server input": ("udp dport 50000 drop",), "router postrouting nat": …}`.
+
+        `dup` knows no `inet`, but `ip`: `client output ip`.
+        """
         for place, rules in by_place.items():
-            name, hook, *kinds = place.split()
+            name, hook, *more = place.split()
             host = getattr(self, name)
             assert isinstance(host, Host), f"no {name} in this network"
-            host.rules(hook, *rules, kind=kinds[0] if kinds else "filter")
+            host.rules(
+                hook,
+                *rules,
+                kind="nat" if "nat" in more else "filter",
+                family="ip" if "ip" in more else "inet",
+            )
 
     def counted(self) -> int:
         """How many packets the rules with a `counter` have seen, of all hosts."""
@@ -329,23 +348,26 @@ def server(
     prefix: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server that a client may start with. `prefix` is a command that runs it, `env` is added to what there is."""
-    with host.popen(
-        [*prefix, python, archive, "server", "--json", *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-        preexec_fn=preexec,
-    ) as process:
-        started = Server(process)
-        try:
-            started.wait_for("listening")
-            yield started
-            if process.poll() is None:
-                started.stop()
-            assert "Traceback" not in started.stderr, started.stderr
-        finally:
-            process.kill()
-            started.wait()
+    with contextlib.ExitStack() as turn:
+        turn.enter_context(_starting)
+        with host.popen(
+            [*prefix, python, archive, "server", "--json", *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            preexec_fn=preexec,
+        ) as process:
+            started = Server(process)
+            try:
+                started.wait_for("listening")
+                turn.close()
+                yield started
+                if process.poll() is None:
+                    started.stop()
+                assert "Traceback" not in started.stderr, started.stderr
+            finally:
+                process.kill()
+                started.wait()
 
 
 @contextlib.contextmanager
