@@ -1,0 +1,72 @@
+"""Clients behind a router that gives their packets its own address, and perhaps each flow another port."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from tests.lab import ROUTER_INSIDE, Check, check, lab, server, side_by_side, wrong
+
+HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
+# What comes from the router's address, and from which of its ports.
+SEEN = f"ip saddr {ROUTER_INSIDE[0]} udp dport 50000-60000 add @sources {{ udp sport }} counter"
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """How a router hides its clients, and how many source ports the server sees, at least and at most."""
+
+    fault: str
+    masquerade: str
+    sources: tuple[int, int]
+    hole: bool = False
+
+
+# One source port a pass, or as good as one a port: of 64,000, ten thousand draws hit few twice.
+KEPT, DRAWN = (1, 100), (5000, 65535)
+ONE_FOR_ALL, ONE_FOR_EACH = "masquerade", "masquerade random,fully-random"
+
+SCENARIOS = (
+    Scenario("a port for each flow and a hole", ONE_FOR_EACH, DRAWN, hole=True),
+    Scenario("a port for each flow", ONE_FOR_EACH, DRAWN),
+    Scenario("the client's port and a hole", ONE_FOR_ALL, KEPT, hole=True),
+    Scenario("the client's port", ONE_FOR_ALL, KEPT),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A check, and how many packets and source ports of the router the server saw in it."""
+
+    check: Check
+    packets: int
+    sources: int
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Outcome]]:
+    def run(scenario: Scenario) -> Outcome:
+        with lab(routed=True) as net:
+            net.server.set("sources", "type inet_service; flags dynamic")
+            net.rules({
+                "server prerouting": (SEEN, *((HOLE,) if scenario.hole else ())),
+                "router postrouting nat": (f'oifname "inside" {scenario.masquerade}',),
+            })  # fmt: skip
+            with server(net.server, archive):
+                seen = check(net.client, archive, net.server.ipv4)
+                return Outcome(seen, net.counted(), net.server.members("sources"))
+
+    with side_by_side(request, run) as results:
+        yield results
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
+def test_nat(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
+    seen = outcome(scenario)
+    assert seen.packets >= 10_001
+    least, most = scenario.sources
+    assert least <= seen.sources <= most
+    assert wrong(seen.check.report, {SHUT: "filtered unknown"} if scenario.hole else {}) == []
