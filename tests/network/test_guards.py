@@ -11,11 +11,12 @@ from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.lab import Check, check, lab, server, side_by_side, wrong
+from tests.lab import PLAN, Check, check, lab, server, side_by_side, wrong
 
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
-MANY = 100  # packets that the guard stopped, at least: else it guarded nothing
-TCP = "tcp 80,443,7881"
+FEW = "tcp 80,443,7881 udp 50000-50099"
+MANY = 30  # packets that the guard stopped, at least: else it guarded nothing
+TCP, GONE = "tcp 80,443,7881", "scan-block path-loss"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Scenario:
     hole: bool = False
     tcp: bool = False  # whether the guard stops TCP as well
     routed: bool = False
+    plan: str = PLAN
 
     def expected(self, of: str) -> str:
         """What may be said of a port that is `of` in truth."""
@@ -35,8 +37,9 @@ class Scenario:
 
 
 # The guards stand behind the hole: what it drops is no flow of theirs.
-NEW = "meta l4proto udp ct state new"
-RATE = "meta l4proto udp limit rate over 300/second counter drop"
+UDP = "meta l4proto udp"
+NEW = f"{UDP} ct state new"
+RATE = f"{UDP} limit rate over 300/second counter drop"
 BANNED = "type ipv4_addr; flags dynamic, timeout; timeout 60s"
 BAN = f"{NEW} limit rate over 100/second burst 700 packets add @banned {{ ip saddr }} counter drop"
 DROP_BANNED, ACCEPT_KNOWN = "ip saddr @banned counter drop", "ct state established,related accept"
@@ -45,6 +48,11 @@ DROP_BANNED, ACCEPT_KNOWN = "ip saddr @banned counter drop", "ct state establish
 def table(entries: int) -> str:
     """A table with room for so many flows."""
     return f"{NEW} ct count over {entries} counter drop"
+
+
+def after(kilobytes: int) -> str:
+    """Shut for good when so much has passed; a probe has 120 bytes, an answer a few less."""
+    return f"{UDP} quota over {kilobytes} kbytes counter drop"
 
 
 def at_server(*rules: str) -> dict[str, tuple[str, ...]]:
@@ -73,6 +81,11 @@ SCENARIOS = (
              tcp=True),
     Scenario("a ban on the client's new flows and a hole", at_server(ACCEPT_KNOWN, HOLE, DROP_BANNED, BAN),
              "scan-block flow-limit", hole=True, tcp=True),
+    Scenario("all UDP is shut after a while", at_server(after(300)), GONE),
+    Scenario("all UDP is shut after a while and the ports are few", at_server(after(6)), GONE, plan=FEW),
+    Scenario("all UDP answers are lost after a while", {"client input": (after(300),)}, GONE),
+    Scenario("all UDP answers are lost after a while and the ports are few", {"client input": (after(6),)}, GONE,
+             plan=FEW),
 )  # fmt: skip
 
 
@@ -90,10 +103,11 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
         with lab(routed=scenario.routed) as net:
             net.server.set("banned", BANNED)
             net.rules(scenario.rules)
-            with server(net.server, archive):
-                return Outcome(check(net.client, archive, net.server.ipv4, timeout=180), net.counted())
+            udp = () if scenario.plan == PLAN else ("--udp", scenario.plan.split()[-1])
+            with server(net.server, archive, *udp):
+                return Outcome(check(net.client, archive, net.server.ipv4), net.counted())
 
-    # The guards have them wait: all at once, since each may take as long as a check may take.
+    # The guards have them wait: all at once, since some take as long as a check may take.
     with side_by_side(request, run, len(SCENARIOS)) as results:
         yield results
 
@@ -106,4 +120,4 @@ def test_guard(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> No
     exceptions = {} if scenario.tcp else {TCP: "open"}
     if scenario.hole:
         exceptions[SHUT] = scenario.expected("filtered unknown")
-    assert wrong(seen.report, exceptions, rest=scenario.expected("open")) == []
+    assert wrong(seen.report, exceptions, plan=scenario.plan, rest=scenario.expected("open")) == []
