@@ -62,6 +62,10 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNTESTED, reason=seen.untested, owner=seen.owner)
     if conditions.aborted:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
+    if seen.transport is Transport.UDP and not conditions.conclusive and conditions.limit:
+        return Cause(State.UNKNOWN, reason=conditions.limit.reason)
+    if conditions.shut_out and seen.reply in (None, Reply.NOTHING):
+        return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
     if not conditions.control:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
     if seen.unsendable and not seen.sent:
@@ -70,10 +74,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
     if seen.transport is Transport.TCP and seen.sent:
         return _classify_tcp(seen, conditions)
-    if conditions.shut_out:
-        return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
-    if not conditions.conclusive and seen.transport is Transport.UDP:
-        return Cause(State.UNKNOWN, reason=conditions.limit.reason if conditions.limit else Reason.PATH_LOSS)
+    if seen.transport is Transport.UDP and not conditions.conclusive:
+        return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     # Never its turn: the check did not get to this port.
     return _silent(seen) if seen.sent else Cause(State.UNKNOWN, reason=Reason.ABORTED)
 
@@ -93,8 +95,6 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.INTERCEPTED, shown=seen.shown)
     if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
-    if conditions.shut_out and seen.reply is Reply.NOTHING:
-        return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
     if silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     return _silent(seen)

@@ -6,10 +6,9 @@ import heapq
 import inspect
 import random
 from collections import Counter
-from dataclasses import fields
 from typing import Any, Callable, Iterable
 
-from agent.judge.observe import ServerSide, observe
+from agent.judge.observe import ServerSide, fell_silent, observe
 from agent.judge.sweep import Probe, Sweep
 from agent.judge.verdict import Conditions, judge
 from agent.model.plan import MEDIA, Need, Plan, Requirement, Transport
@@ -89,7 +88,7 @@ class _Client:
         server = ServerSide()
         if sightings is not None:
             server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
-        findings = judge(plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None))
+        findings = judge(plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None, server))
         states: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         for finding in findings:
@@ -185,15 +184,14 @@ def _sweep(weather: Weather, make: Make, rtt: float) -> Any:
     return make(weather.ports, random.Random(f"client {weather.seed}"), rtt, 0.0, **more)
 
 
-def _conditions(sweep: Any, control: bool) -> Conditions:
+def _conditions(sweep: Any, control: bool, server: ServerSide) -> Conditions:
     """The conditions of the observations, as the client has them."""
-    more: dict[str, Any] = {}
-    if "reason" in {one.name for one in fields(Conditions)}:
-        more["reason"] = getattr(sweep, "reason", None)
     return Conditions(
         control=control,
         conclusive=sweep.done and sweep.conclusive,
         chance=sweep.chance,
         loss=sweep.loss,
-        **more,
+        limit=sweep.limit,
+        # A port that let the client in is tried again; here that is the control channel's.
+        shut_out=fell_silent(sweep, server) or (not control and (not sweep.open or sweep.is_shut_out)),
     )
