@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from typing import Iterable, Iterator, NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence
 
 from ..model.observation import Reason
 from ..model.ports import runs
@@ -33,6 +33,7 @@ ALL_ANSWER = (
     0.95  # of the ports: less is a rule about ports, a limit or loss, and canaries in the first pass tell which
 )
 CANARY_EVERY, MIN_PROVEN = 10, 10  # of its probes, and as soon as so many ports are proven
+FIRST_SOCKETS, PROBES_EACH = 4, 20  # that a sweep begins with, and how many probes of the first round each sends
 CANARY_SHARE = 25  # of the ports, one in so many
 PING_GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
 KEEP_ALIVE = 60.0  # seconds between pings that measure nothing: NATs forget a silent TCP connection
@@ -113,12 +114,13 @@ class Sweep:
         self._lately: deque[_Sent] = deque(maxlen=limit.GROUP)
         self._passes: list[_Pass] = []
         self._sockets = 0
+        self._first_sockets = [self._new_socket() for _ in range(FIRST_SOCKETS)]
+        self._settled_socket = False
         self._late: list[int] = []
         self._queue: deque[tuple[int, bool]] = deque()
         self._outage: Outage | None = None
         self._trials: deque[tuple[int, int, bool]] = deque()
         self._known: list[tuple[int, int]] = []
-        self._fresh: Iterator[tuple[int, int]] = iter(())
         self._resumed_until = now - 1.0  # what is sent up to this is right behind an outage
         self._pinged: tuple[float, Tally, int] | None = None
         self._next_ping = now
@@ -278,9 +280,17 @@ class Sweep:
     def _probe(self, port: int, is_canary: bool, now: float) -> Probe:
         current = self._passes[-1]
         number = current.canaries.send() if is_canary else None
-        sent = _Sent(port, current.socket, now, self._pace.round, number, self.tries)
+        sent = _Sent(port, self._socket(current), now, self._pace.round, number, self.tries)
         self._pace.send(now, canary=is_canary)
         return self._record(sent)
+
+    def _socket(self, current: _Pass) -> int:
+        """The first probes come from several sockets, as a path may be dead for one; then from one that was heard."""
+        if len(self._probes) < len(self._first_sockets) * PROBES_EACH:
+            return self._first_sockets[len(self._probes) % len(self._first_sockets)]
+        if self._lately and self._lately[0].tries == 1 == self.tries and not self._settled_socket:
+            self._settled_socket, current.socket = True, self._lately[0].socket
+        return current.socket
 
     def _record(self, sent: _Sent) -> Probe:
         self.sent[sent.port] += 1
@@ -390,13 +400,13 @@ class Sweep:
         last_second = sum(1 for one in passed if one.at > passed[-1].at - 1.0)
         self._outage = Outage(began, len(flows), last_second)
         self._known = [(one.port, one.socket) for one in self._lately if one.at > now - limit.KNOWN_SECONDS]
-        self._fresh = self._fresh_flows()
         self._pause_until = now
 
-    def _fresh_flows(self) -> Iterator[tuple[int, int]]:
-        while True:
-            proven, socket = self._proven, self._new_socket()
-            yield from ((port, socket) for port in self._chance.sample(proven, len(proven)))
+    def _group(self) -> list[tuple[int, int, bool]]:
+        """Flows that passed lately, and new ones to open ports, from a socket of their own, since one may be dead."""
+        known = [(*flow, True) for flow in self._known]
+        socket = self._new_socket()
+        return known + [(port, socket, False) for port in spread(self._proven, limit.GROUP, self._chance)]
 
     def _try_path(self, outage: Outage, now: float) -> list[Probe]:
         """One flow of a group, when it is time for it."""
@@ -404,11 +414,9 @@ class Sweep:
             return []
         if not self._trials:
             outage.begin_group()
-            fresh = [next(self._fresh) for _ in range(limit.GROUP)]
-            self._trials.extend(
-                (*flow, known) for known, flows in ((True, self._known), (False, fresh)) for flow in flows
-            )
+            self._trials.extend(self._group())
         port, socket, known = self._trials.popleft()
+        self._passes[-1].socket = socket if not known else self._passes[-1].socket
         self._pause_until = now + (limit.SPACING if self._trials else max(self._timeout, outage.pause))
         group = len(outage.groups) - 1
         return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
