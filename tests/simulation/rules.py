@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
@@ -30,9 +31,14 @@ class Change:
     rules: Rules
 
 
-def truths(rules: Rules, changes: Sequence[Change], until: float, ports: Sequence[int]) -> dict[int, set[State]]:
-    """The states in which each port was until a time; either is right where there are two."""
-    sets = [rules.closed, *(change.rules.closed for change in changes if change.at <= until)]
+def truths(
+    rules: Rules, changes: Sequence[Change], since: float, until: float, ports: Sequence[int]
+) -> dict[int, set[State]]:
+    """The states in which each port was between two times; either is right where there are two."""
+    begins = [-math.inf, *(change.at for change in changes)]
+    ends = [*begins[1:], math.inf]
+    every = [rules, *(change.rules for change in changes)]
+    sets = [one.closed for one, begin, end in zip(every, begins, ends) if begin <= until and end > since]
     return {port: {State.FILTERED if port in closed else State.OPEN for closed in sets} for port in ports}
 
 

@@ -102,7 +102,8 @@ class _Client:
 
     def _wrong(self, findings: Iterable[Finding]) -> tuple[Wrong, ...]:
         weather, sent, seen = self._weather, self._sweep.sent, self._network.sightings
-        true = truths(weather.path.rules, weather.path.changes, self._now, weather.ports)
+        path, since = weather.path, weather.path.delay  # no probe arrives before
+        true = truths(path.rules, path.changes, since, self._now, weather.ports)
         return tuple(
             Wrong(port, finding.state, sent[port], seen.get(port, 0))
             for finding in findings

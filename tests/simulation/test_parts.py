@@ -197,8 +197,9 @@ def test_either_is_true_of_a_port_whose_rule_changed_in_time() -> None:
     both = {State.OPEN, State.FILTERED}
     changes = [Change(5.0, second)]
     closed, opened = {State.FILTERED}, {State.OPEN}
-    assert truths(first, changes, 6.0, [1, 2, 3, 4]) == {1: both, 2: closed, 3: both, 4: opened}
-    assert truths(first, changes, 4.9, [1, 2, 3, 4]) == {1: closed, 2: closed, 3: opened, 4: opened}
+    assert truths(first, changes, 0.0, 6.0, [1, 2, 3, 4]) == {1: both, 2: closed, 3: both, 4: opened}
+    assert truths(first, changes, 0.0, 4.9, [1, 2, 3, 4]) == {1: closed, 2: closed, 3: opened, 4: opened}
+    assert truths(first, changes, 5.0, 9.0, [1, 2, 3, 4]) == {1: opened, 2: closed, 3: closed, 4: opened}
 
 
 def network(path: Path, seed: int = 1) -> Network:
