@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import AbstractSet, Iterator
 
+from tests.bench import stray
 from tests.delay import delayed
-from tests.lab import Lab, lab
+from tests.lab import Lab, lab, program
 
 HOLE = range(53000, 54000)
 
@@ -46,6 +48,8 @@ def network(case: Case) -> Iterator[Lab]:
     """A network of that kind."""
     with lab(routed=True) as net, contextlib.ExitStack() as stack:
         _shape(net, case)
+        assert net.router
+        stack.enter_context(program(net.router, Path(stray.__file__).read_text(encoding="utf-8"), net.client.ipv4))
         if case.delay:
             stack.enter_context(delayed(net, case.delay))
         yield net
@@ -53,8 +57,8 @@ def network(case: Case) -> Iterator[Lab]:
 
 def _shape(net: Lab, case: Case) -> None:
     assert net.router
-    # Scanners send and receive past the kernel, which then tells the server that nobody waits for its answers. That
-    # is nothing that they sent.
+    # Scanners send and receive past the kernel, which then tells the server that nobody waits for its answers; and
+    # nobody waits for what is stray. That is nothing that they sent.
     net.client.rules("output", "icmp type destination-unreachable drop")
     if case.hole:
         net.server.rules("input", f"udp dport {HOLE[0]}-{HOLE[-1]} drop")

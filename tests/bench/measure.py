@@ -34,18 +34,11 @@ def judged(verdict: Verdict, reachable: AbstractSet[int], ports: range) -> tuple
     return len(wrong - verdict.unknown), len(verdict.unknown & planned)
 
 
-def errand(net: Lab, ports: str) -> Errand:
-    """Check those ports of the network's server from its client."""
-    assert net.router
-    next_hop = _read(net.router, "/sys/class/net/outside/address")
-    return Errand(net.server.ipv4, ports, net.client.ipv4, INTERFACE, next_hop)
-
-
 def measure(net: Lab, case: Case, tool: Tool, ports: str, limit: float) -> Run:
     """Run it once, against a server that is there already."""
     if tool.program and not shutil.which(tool.program):
         return Run(math.nan, failure="not installed")
-    task = errand(net, ports)
+    task = Errand(net.server.ipv4, ports)
     with other_side(net.server, tool, ports), tempfile.TemporaryDirectory() as folder:
         packets, started = sent(net.client), time.monotonic()
         try:
@@ -79,8 +72,4 @@ def other_side(host: Host, tool: Tool, ports: str) -> ContextManager[object]:
 
 def sent(host: Host) -> int:
     """How many packets have left it."""
-    return int(_read(host, f"/sys/class/net/{INTERFACE}/statistics/tx_packets"))
-
-
-def _read(host: Host, path: str) -> str:
-    return host.must("cat", path).strip()
+    return int(host.must("cat", f"/sys/class/net/{INTERFACE}/statistics/tx_packets"))
