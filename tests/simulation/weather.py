@@ -16,6 +16,7 @@ from .tables import Tracking
 
 FIRST_PORT = 50000
 PORTS = 10_001
+HARDLY = 0.01  # of the ports
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,23 @@ def random_network(seed: int, ports: int = PORTS, kind: str | None = None) -> We
     shape, rules = random_rules(planned, chance)
     path = replace(_base(chance), rules=rules)
     weather = Weather(seed, kind, path, shape, planned, buffer=chance.choice((250, 500, 5000, 5000)))
-    return KINDS[kind][0](weather, chance)
+    return _audible(KINDS[kind][0](weather, chance), chance)
+
+
+def _audible(weather: Weather, chance: random.Random) -> Weather:
+    """Other rules where hardly a port is open behind a limit.
+
+    A client that hears nothing takes the ports for shut, as the control channel finds the path alive: that a limit
+    struck before one of a few open ports was met, nobody can know outside.
+    """
+    path = weather.path
+    ways = path.to_server, path.to_client
+    limited = path.bindings or path.router or path.server or path.guard or any(w.policing or w.shaping for w in ways)
+    ports = len(weather.ports)
+    while limited and 0 < ports - len(weather.path.rules.closed) < HARDLY * ports:
+        shape, rules = random_rules(weather.ports, chance)
+        weather = replace(_with_path(weather, rules=rules), shape=shape)
+    return weather
 
 
 def _base(chance: random.Random) -> Path:
