@@ -8,6 +8,7 @@ flows is full; where they do not, this computer is shut out; where the new ones 
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -39,43 +40,34 @@ class Limit:
 
 
 class FlowRoom:
-    """At most `most` new flows in any `seconds`; None is no bound."""
+    """At most `most` new flows in any `seconds`."""
 
-    def __init__(self, most: int | None) -> None:
-        self.most, self.seconds = most, FLOW_LIFE
+    def __init__(self, most: int, seconds: float) -> None:
+        self.most, self.seconds = most, seconds
         self._taken: deque[tuple[float, int]] = deque()
         self._sum = 0
 
-    def restrict(self, most: int, seconds: float) -> None:
-        """Never more than this from now on; those before are past."""
-        self.most = most if self.most is None else min(most, self.most)
-        self.seconds = max(self.seconds, seconds)
-        self._taken.clear()
-        self._sum = 0
-
-    def allowance(self, now: float, wanted: int) -> int:
-        """How many of the wanted may be made now."""
+    def left(self, now: float) -> int:
+        """How many may be made now."""
         while self._taken and self._taken[0][0] <= now - self.seconds:
             self._sum -= self._taken.popleft()[1]
-        return wanted if self.most is None else max(0, min(wanted, self.most - self._sum))
+        return max(0, self.most - self._sum)
 
     def take(self, flows: int, now: float) -> None:
         """So many are made."""
-        if flows:
-            self._taken.append((now, flows))
-            self._sum += flows
+        self._taken.append((now, flows))
+        self._sum += flows
 
     def next_at(self, now: float) -> float:
         """When there is room again."""
-        full = self._taken and self.allowance(now, 1) == 0
-        return self._taken[0][0] + self.seconds if full else now
+        if self.left(now):
+            return now
+        return self._taken[0][0] + self.seconds if self._taken else math.inf
 
     def waiting(self, flows: int, now: float) -> float:
         """About how many seconds so many more flows have to wait for room."""
-        if not self.most:
-            return 0.0
-        windows = max(0, flows - self.allowance(now, flows) + self.most - 1) // self.most
-        return windows * self.seconds
+        more = max(0, flows - self.left(now))
+        return math.ceil(more / self.most) * self.seconds if self.most else math.inf
 
 
 class Kind(enum.Enum):

@@ -90,6 +90,7 @@ class _Fall:
     by: _Count
     in_vain: int = 0  # times that slower was no better
     again: bool = False  # slower was better, and now it is as fast again
+    sure: bool = False  # that was too fast again
 
 
 class Pace:
@@ -180,8 +181,10 @@ class Pace:
 
     def only_canaries(self) -> None:
         """From now on ports tell nothing: those that are left are silent. The pace stays beneath any limit it met."""
-        self._by_ports, self._beneath = False, STEADY
-        self._ports = _Expected()
+        if self._by_ports:
+            # The first pass's canaries went the ways that had been open; now they find ways of their own.
+            self._by_ports, self._beneath = False, STEADY
+            self._ports, self._canaries = _Expected(), _Expected(COMMON_SHARE, COMMON_WEIGHT)
         if self.delivered is not None:
             self.rate, self._growth = max(self._floor, min(self.rate, SLOWER * self.delivered)), STEADY
 
@@ -278,33 +281,39 @@ class Pace:
     def _rise(self, now: float) -> None:
         """Something was answered as expected."""
         fall = self._fall
-        if fall and not fall.again:
+        if fall and not fall.again and not fall.sure:
             # A burst of loss, or a limit? As fast as before it shows.
             fall.again, self.rate, self._rate_since = True, fall.rate, now
             return
-        self._fall = None
+        if fall and fall.sure:
+            fall.in_vain = 0
+        else:
+            self._fall = None
         self.rate = max(self._floor, min(self.rate * self._growth, self._top))
 
     def _fall_back(self, one: _Count, expected: _Expected, now: float) -> None:
         """Slow down; where slower and slower was no better, go on as fast as before: the path itself loses that."""
         fall = self._fall
-        if self._growth != FASTER or (fall and fall.again):
+        if fall and fall.again:
             self._keep_beneath(one, expected, now)
-        elif not fall:
-            self._fall = _Fall(self.rate, one)
-            self._slow_down(one, expected, now)
-        else:
+            return
+        if fall:
             fall.in_vain += _is_no_better(one, fall.by, expected)
-            if fall.in_vain < IN_VAIN:
-                self._slow_down(one, expected, now)
-                return
-            self.rate, self._rate_since, self._fall = fall.rate, now, None
+        if fall and fall.in_vain >= IN_VAIN:
+            self.rate, self._growth, self._rate_since = fall.rate, FASTER, now
+            self._fall, self.delivered, self.falls = None, None, 0
             expected.share, expected.weight = one.share, one.sent
+        elif fall and fall.sure:
+            self._keep_beneath(one, expected, now)
+        else:
+            self._fall = fall or _Fall(self.rate, one)
+            self._slow_down(one, expected, now)
 
     def _keep_beneath(self, one: _Count, expected: _Expected, now: float) -> None:
         """There is a limit."""
+        fall = self._fall or _Fall(self.rate, one)
+        self._fall = _Fall(fall.rate, one if not fall.sure else fall.by, fall.in_vain, sure=True)
         self._slow_down(one, expected, now)
-        self._fall = None
         self.delivered, self._growth, self.falls = self.rate / SLOWER, min(self._growth, self._beneath), self.falls + 1
 
     def _slow_down(self, one: _Count, expected: _Expected, now: float) -> None:

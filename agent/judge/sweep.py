@@ -108,7 +108,8 @@ class Sweep:
         self._round_wait = 2 * rtt + 0.015  # and what the other side's scheduler adds
         self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
         # Half of them: the rest is for whoever else uses the server.
-        self._room = FlowRoom(None if flows is None else flows // 2)
+        self._rooms = [] if flows is None else [FlowRoom(flows // 2, limit.FLOW_LIFE)]
+        self._was_short = flows is not None and flows < 2  # of room for flows
         self._probes: list[_Sent] = []
         self._heard: set[int] = set()
         self._lately: deque[_Sent] = deque(maxlen=limit.GROUP)
@@ -183,7 +184,7 @@ class Sweep:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
         self._notice_stop(now)
         while not self.done:
-            if now > self._ends:
+            if now > self._ends or any(not one.most for one in self._rooms):
                 self._finish(now, conclusive=not self._missing())
             elif self._outage and self._outage.over:
                 self._end_outage(self._outage, now)
@@ -229,7 +230,7 @@ class Sweep:
         elif now < rest:
             at = rest
         else:
-            at = max(self._pace.next_at(), self._room.next_at(now))
+            at = max([self._pace.next_at(), *(room.next_at(now) for room in self._rooms)])
         return min(at, now + HEARTBEAT, self._ends + HEARTBEAT)
 
     def wants_ping(self, now: float) -> bool:
@@ -253,7 +254,8 @@ class Sweep:
 
     def left(self, now: float) -> float:
         """About how many seconds are left, should every silent port need its tries."""
-        sending = max(len(self._queue) / self._pace.rate, self._room.waiting(len(self._queue), now))
+        flows = len(self._queue)
+        sending = max([flows / self._pace.rate, *(room.waiting(flows, now) for room in self._rooms)])
         tries = MIN_TRIES if self.open else self._blind_tries
         gaps = PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
         return min(sending + self._timeout + gaps, max(0.0, self._ends - now))
@@ -262,13 +264,23 @@ class Sweep:
 
     def _send(self, now: float) -> list[Probe]:
         wanted = min(BATCH, len(self._queue), self._pace.allowance(now))
-        probes = [self._probe(*self._next(), now) for _ in range(self._room.allowance(now, wanted))]
-        self._room.take(len(probes), now)
+        room = self._room(now)
+        self._was_short |= room < wanted
+        probes = [self._probe(*self._next(), now) for _ in range(min(wanted, room))]
+        self._take(len(probes), now)
         if not self._queue:
             self._answers_until = now + self._timeout
         elif self._pace.round_is_full and self._pace.climbing and self.tries == 1:
             self._answers_until = now + self._round_wait
         return probes
+
+    def _room(self, now: float) -> int:
+        """How many new flows may be made now."""
+        return min([BATCH, *(one.left(now) for one in self._rooms)])
+
+    def _take(self, flows: int, now: float) -> None:
+        for one in self._rooms:
+            one.take(flows, now)
 
     def _next(self) -> tuple[int, bool]:
         """The next port of the queue; in the first pass now and then a canary, where not every port answers."""
@@ -370,8 +382,8 @@ class Sweep:
         self.done, self.conclusive = True, conclusive
         if self._outage:
             self._limit = self._outage.recognised(self._outage.kind(now, False, self._limit), now) or self._limit
-        elif not self._limit and self._queue and self._room.next_at(now) > now:
-            self._limit = Limit(Reason.FLOW_LIMIT, flows=self._room.most)
+        elif not conclusive and not self._limit and self._was_short:
+            self._limit = Limit(Reason.FLOW_LIMIT, flows=min(one.most for one in self._rooms))
 
     def _begin_pass(self, now: float) -> None:
         """The silent ports in the order of the last pass, so that each has its pause, and canaries between them."""
@@ -396,9 +408,10 @@ class Sweep:
         began = self._pace.shut_since
         # What was sent until the last that was answered made its way, whether something behind blocked it or not.
         passed = self._probes[: max(self._heard) + 1]
-        flows = {(one.port, one.socket) for one in passed if one.at > began - self._room.seconds}
+        life = max([limit.FLOW_LIFE, *(one.seconds for one in self._rooms)])
+        flows = {(one.port, one.socket) for one in passed if one.at > began - life}
         last_second = sum(1 for one in passed if one.at > passed[-1].at - 1.0)
-        self._outage = Outage(began, len(flows), last_second)
+        self._outage = Outage(now, len(flows), last_second)
         self._known = [(one.port, one.socket) for one in self._lately if one.at > now - limit.KNOWN_SECONDS]
         self._pause_until = now
 
@@ -413,11 +426,15 @@ class Sweep:
         if now < self._pause_until:
             return []
         if not self._trials:
+            if self._room(now) < limit.GROUP:
+                self._pause_until = now + HEARTBEAT
+                return []
             outage.begin_group()
             self._trials.extend(self._group())
         port, socket, known = self._trials.popleft()
         self._passes[-1].socket = socket if not known else self._passes[-1].socket
         self._pause_until = now + (limit.SPACING if self._trials else max(self._timeout, outage.pause))
+        self._take(not known, now)
         group = len(outage.groups) - 1
         return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
 
@@ -427,7 +444,8 @@ class Sweep:
         kind = outage.kind(now, outage.began <= self._resumed_until, self._limit)
         self._limit = outage.recognised(kind, now) or self._limit
         if kind is Kind.FLOWS:
-            self._room.restrict(int(limit.ROOM * outage.flows), max(limit.FLOW_LIFE, outage.held) + limit.MARGIN)
+            seconds = max(limit.FLOW_LIFE, outage.held) + limit.MARGIN
+            self._rooms.append(FlowRoom(int(limit.ROOM * outage.flows), seconds))
         if kind is Kind.PACE:
             self._pace.give_way(now)
         elif kind is Kind.SHUT_OUT:
