@@ -25,7 +25,7 @@ class Scenario:
     hole: bool = False
 
 
-# One source port a pass, or as good as one a port: of 64,000, ten thousand draws hit few twice.
+# The few that the client sends from, or as good as one a port: of 64,000, ten thousand draws hit few twice.
 KEPT, DRAWN = (1, 100), (5000, 65535)
 ONE_FOR_ALL, ONE_FOR_EACH = "masquerade", "masquerade random,fully-random"
 
