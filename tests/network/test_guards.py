@@ -11,7 +11,7 @@ from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.lab import PLAN, Check, check, lab, server, side_by_side, wrong
+from tests.lab import LONGEST, PLAN, Check, check, lab, server, side_by_side, wrong
 
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
 FEW = "tcp 80,443,7881 udp 50000-50099"
@@ -28,6 +28,7 @@ class Scenario:
     reason: str = ""
     hole: bool = False
     tcp: bool = False  # whether the guard stops TCP as well
+    seconds: float = LONGEST  # that the check takes at most
     routed: bool = False
     plan: str = PLAN
 
@@ -67,7 +68,7 @@ def at_router(*rules: str) -> dict[str, tuple[str, ...]]:
 
 SCENARIOS = (
     Scenario("300 packets a second and a hole", at_server(HOLE, RATE), "rate-limit", hole=True),
-    Scenario("300 packets a second", at_server(RATE)),
+    Scenario("300 packets a second", at_server(RATE), seconds=90),
     Scenario("300 packets a second at a router and a hole", at_router(HOLE, RATE), "rate-limit", hole=True,
              routed=True),
     Scenario("300 packets a second at a router", at_router(RATE), "rate-limit", routed=True),
@@ -117,6 +118,7 @@ def test_guard(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> No
     """The tables of flows stand for a router's connection tracking, whose size all networks of a machine share."""
     seen, stopped = outcome(scenario).check, outcome(scenario).stopped
     assert stopped >= MANY
+    assert seen.report["elapsed_s"] < scenario.seconds
     exceptions = {} if scenario.tcp else {TCP: "open"}
     if scenario.hole:
         exceptions[SHUT] = scenario.expected("filtered unknown")

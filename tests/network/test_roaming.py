@@ -17,9 +17,9 @@ from tests.lab import CLIENT, INTERFACE, Check, Checking, Lab, Server, lab, serv
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
 SEEN = "meta l4proto udp add @clients { ip saddr } counter"
 OTHER_CLIENT = "198.51.100.3"
-# When something happens: between so many probes and so many. A check begins with one probe for each port, and a second
-# pass has 1,000 ports of a hole and some that are open.
-FIRST_PASS, SECOND_PASS = (1000, 10_000), (10_050, 11_000)
+# When something happens: between so many probes and so many. A check begins with one probe for each port; then come
+# passes over the ports of a hole, and some that are open.
+FIRST_PASS, LATER_PASSES = (1000, 10_000), (10_050, 12_500)
 
 # Before and after its `yield`; what happens has begun there.
 Happening = Callable[[Lab, Server, Checking], ContextManager[None]]
@@ -81,10 +81,10 @@ GONE = "unknown aborted or unknown no-control"
 SCENARIOS = (
     Scenario("the client sleeps for 10 s", client_sleeps(10), seconds=10),
     Scenario("the client sleeps for 5 s and a hole", client_sleeps(5), hole=True, seconds=5),
-    Scenario("the client sleeps for 5 s in the second pass", client_sleeps(5), hole=True, when=SECOND_PASS, seconds=5),
+    Scenario("the client sleeps for 5 s later", client_sleeps(5), hole=True, when=LATER_PASSES, seconds=5),
     Scenario("the server sleeps for 3 s", server_sleeps(3), seconds=3),
     Scenario("the server sleeps for 3 s and a hole", server_sleeps(3), hole=True, seconds=3),
-    Scenario("the server sleeps for 3 s in the second pass", server_sleeps(3), hole=True, when=SECOND_PASS, seconds=3),
+    Scenario("the server sleeps for 3 s later", server_sleeps(3), hole=True, when=LATER_PASSES, seconds=3),
     Scenario("the client moves", moves, clients=2, or_else=GONE),
     Scenario("the client moves and a hole", moves, hole=True, clients=2, or_else=GONE),
     Scenario("the client roams", roams, clients=2, or_else=GONE),
