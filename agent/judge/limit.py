@@ -16,7 +16,6 @@ from ..model.observation import Reason
 
 GROUP = 10  # flows of each kind: a path that loses half of all round trips lets three of them pass, 19 times in 20
 PASSED = 3
-SPACING = 0.02  # seconds between two of them: as the slowest guard lets them pass
 PAUSES = (1.0, 2.0, 4.0)  # seconds between groups; the last for all that follow: a guard may count them
 QUICK_PAUSE = 2.0  # where old flows pass nobody minds, and entries of a table come free one by one
 KNOWN_SECONDS = 20.0  # a flow is not forgotten sooner: 30 s are what the shortest tables keep it (Linux)
@@ -66,8 +65,10 @@ class FlowRoom:
 
     def waiting(self, flows: int, now: float) -> float:
         """About how many seconds so many more flows have to wait for room."""
-        more = max(0, flows - self.left(now))
-        return math.ceil(more / self.most) * self.seconds if self.most else math.inf
+        more = flows - self.left(now)
+        if more <= 0 or not self.most:
+            return 0.0 if more <= 0 else math.inf
+        return self.next_at(now) - now + (math.ceil(more / self.most) - 1) * self.seconds
 
 
 class Kind(enum.Enum):

@@ -20,6 +20,7 @@ FASTER, CAREFUL, STEADY = 4.0, 1.1, 1.0  # growth a round: until a limit shows; 
 SLOWER = 0.85  # of what came through, so that the limit's queue drains
 ROUND_SECONDS = 0.025  # at least a round trip, so that a round is judged before many more are sent
 MIN_ROUND = 100  # probes: fewer tell a fallen share from chance too badly
+CATCH_UP = 0.02  # seconds: a Windows computer looks at its clock 64 times in one
 MIN_CANARIES = 50  # that are judged at a time: 20 % of loss each way hardly ever looks like a limit then
 SIGMAS = 3.0  # how far a share may lie below what is expected
 SHUT = 0.1  # of the answers that were to be expected: with fewer it is no matter of pace
@@ -137,6 +138,11 @@ class Pace:
         return self._ports.share
 
     @property
+    def widest_gap(self) -> float:
+        """Seconds between two probes where they are sent as slowly as it gets."""
+        return 1 / self._floor
+
+    @property
     def _top(self) -> float:
         return min(TOP_RATE if self._heard else SILENT_RATE, self._ceiling)
 
@@ -147,6 +153,8 @@ class Pace:
     def allowance(self, now: float) -> int:
         """How many probes may be sent now."""
         current = self._rounds[-1]
+        # What a busy computer held up is not sent in one burst.
+        current.started += max(0.0, now - self.next_at() - CATCH_UP)
         due = int((now - current.started) * current.rate) + 1
         return max(0, min(due, current.size) - current.sent)
 
@@ -171,11 +179,13 @@ class Pace:
 
     def next_round(self, now: float, gently: int = 0) -> None:
         """Begin a round, of `gently` probes as slow as it gets where that is given; the one before is over."""
+        begins = now
         if self._rounds:
+            begins = max(now, self.next_at())
             self._rounds[-1].ended = min(self._rounds[-1].ended, now)
         rate = self._floor if gently else self.rate
         size = gently or max(MIN_ROUND, int(rate * self._round_seconds))
-        one = _Round(len(self._rounds), rate, now, size, _Count(rate, now), _Count(rate, now))
+        one = _Round(len(self._rounds), rate, begins, size, _Count(rate, now), _Count(rate, now))
         self._rounds.append(one)
         self._unjudged.append(one)
 

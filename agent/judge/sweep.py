@@ -329,6 +329,7 @@ class Sweep:
             self._answers_until = doubts_until
         elif not self._judge_rounds(now):
             self._pace.next_round(now)
+            self._answers_until = now
 
     def _judge_rounds(self, now: float) -> bool:
         """Learn from the rounds; whether the path turned out to be shut."""
@@ -396,7 +397,7 @@ class Sweep:
         self._queue.extend((next(drawn), True) if place in among else (next(silent), False) for place in places)
         if proven:
             self._pace.only_canaries()
-        elif self._passes and self._passes[-1].pings.lost <= 1:  # that one is under way
+        elif self._passes and self._passes[-1].pings.lost <= 1 < self._passes[-1].pings.sent:  # that one is under way
             self._pace.trust()
         if self._passes and not proven:
             self._pace.next_round(now, gently=min(GENTLE, len(self._silent)))
@@ -433,7 +434,7 @@ class Sweep:
             self._trials.extend(self._group())
         port, socket, known = self._trials.popleft()
         self._passes[-1].socket = socket if not known else self._passes[-1].socket
-        self._pause_until = now + (limit.SPACING if self._trials else max(self._timeout, outage.pause))
+        self._pause_until = now + (self._pace.widest_gap if self._trials else max(self._timeout, outage.pause))
         self._take(not known, now)
         group = len(outage.groups) - 1
         return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
