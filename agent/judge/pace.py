@@ -74,7 +74,7 @@ class _Expected:
     def is_shut(self, one: _Count) -> bool:
         """Whether hardly anything was answered."""
         expected = self.share * one.sent
-        return self.tells(one) and expected >= MIN_EXPECTED and one.answered < SHUT * expected
+        return self.exceeds(one) and expected >= MIN_EXPECTED and one.answered < SHUT * expected
 
     def learn(self, one: _Count) -> None:
         """Add probes that were not too fast; two that were not heard of are counted in."""
@@ -163,18 +163,20 @@ class Pace:
         current = self._rounds[-1]
         return current.started + current.sent / current.rate
 
-    def send(self, now: float, canary: bool = False) -> None:
-        """One probe of this round is sent."""
+    def send(self, now: float, canary: bool = False, port: bool = False) -> None:
+        """One probe of this round is sent: to a canary, or to a port that stands for all, or to another."""
         current = self._rounds[-1]
         current.sent += 1
-        (current.canaries if canary else current.ports).sent += 1
+        current.canaries.sent += canary
+        current.ports.sent += port
         if current.sent >= current.size:
             current.ended = now
 
-    def answer(self, number: int, canary: bool = False) -> None:
+    def answer(self, number: int, canary: bool = False, port: bool = False) -> None:
         """A probe of that round was answered."""
         one = self._rounds[number]
-        (one.canaries if canary else one.ports).answered += 1
+        one.canaries.answered += canary
+        one.ports.answered += port
         self._heard = True
 
     def next_round(self, now: float, gently: int = 0) -> None:
@@ -251,7 +253,7 @@ class Pace:
 
     def _judge_ports(self, one: _Count, now: float) -> bool:
         """Learn from a round's ports; whether they were shut out."""
-        if not self._by_ports or not one.sent:
+        if not one.sent:
             return False
         if self._ports.is_shut(one):
             self._shut = one

@@ -129,7 +129,9 @@ class Sweep:
         # Who sets a ceiling has the time that it takes.
         self._ends = now + MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
-        self._silent = _ends_first(self._silent, chance)
+        self._range_ends = frozenset(port for run in runs(self._silent) for port in (run.first, run.last))
+        self._silent = _shuffled(self._range_ends, chance)
+        self._silent += _shuffled(set(self.sent).difference(self._range_ends), chance)
         self._begin_pass(now)
 
     @property
@@ -216,11 +218,10 @@ class Sweep:
                 self._outage.answer(probe.group, probe.known, now)
             return
         self._lately.append(probe)
-        if probe.canary is not None:
-            self._pace.answer(probe.round, canary=True)
+        canary = probe.canary is not None
+        self._pace.answer(probe.round, canary, not canary and self._stands_for_all(probe.port, probe.tries))
+        if canary:
             self._answer_canary(self._passes[probe.tries - 1], probe, now)
-        elif probe.tries == 1:
-            self._pace.answer(probe.round)
 
     def wake(self, now: float) -> float:
         """When to call `due` again, unless an answer comes before."""
@@ -293,8 +294,12 @@ class Sweep:
         current = self._passes[-1]
         number = current.canaries.send() if is_canary else None
         sent = _Sent(port, self._socket(current), now, self._pace.round, number, self.tries)
-        self._pace.send(now, canary=is_canary)
+        self._pace.send(now, is_canary, not is_canary and self._stands_for_all(port, self.tries))
         return self._record(sent)
+
+    def _stands_for_all(self, port: int, tries: int) -> bool:
+        """Whether a probe tells what share of the ports is open: later ones go to silent ports; ends are special."""
+        return tries == 1 and port not in self._range_ends
 
     def _socket(self, current: _Pass) -> int:
         """The first probes come from several sockets, as a path may be dead for one; then from one that was heard."""
@@ -397,7 +402,7 @@ class Sweep:
         self._queue.extend((next(drawn), True) if place in among else (next(silent), False) for place in places)
         if proven:
             self._pace.only_canaries()
-        elif self._passes and self._passes[-1].pings.lost <= 1 < self._passes[-1].pings.sent:  # that one is under way
+        elif self._passes and self._passes[-1].pings.sent > 2 * self._passes[-1].pings.lost:
             self._pace.trust()
         if self._passes and not proven:
             self._pace.next_round(now, gently=min(GENTLE, len(self._silent)))
@@ -442,7 +447,7 @@ class Sweep:
     def _end_outage(self, outage: Outage, now: float) -> None:
         self._outage, self._pause_until = None, now
         self._trials.clear()
-        kind = outage.kind(now, outage.began <= self._resumed_until, self._limit)
+        kind = outage.kind(now, self._pace.shut_since <= self._resumed_until, self._limit)
         self._limit = outage.recognised(kind, now) or self._limit
         if kind is Kind.FLOWS:
             seconds = max(limit.FLOW_LIFE, outage.held) + limit.MARGIN
@@ -468,12 +473,10 @@ class Sweep:
             self._outage.began += stopped
 
 
-def _ends_first(ports: Sequence[int], chance: random.Random) -> list[int]:
-    ends = [port for run in runs(ports) for port in sorted({run.first, run.last})]
-    chance.shuffle(ends)
-    others = list(set(ports).difference(ends))
-    chance.shuffle(others)
-    return ends + others
+def _shuffled(ports: Iterable[int], chance: random.Random) -> list[int]:
+    ordered = sorted(ports)
+    chance.shuffle(ordered)
+    return ordered
 
 
 def spread(ports: Sequence[int], wanted: int, chance: random.Random) -> list[int]:

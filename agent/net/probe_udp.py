@@ -42,8 +42,9 @@ class Prober:
         while not self._sweep.done and not channel.lost:
             now = time.perf_counter()
             probes = self._sweep.due(now)
-            for probe in probes:
-                self._send(probe)
+            drawn = os.urandom(stun.TRANSACTION_BYTES * len(probes))
+            for number, probe in enumerate(probes):
+                self._send(probe, drawn[number * stun.TRANSACTION_BYTES :][: stun.TRANSACTION_BYTES])
             if now - told > TICK:
                 told = now
                 tell(self._sweep)
@@ -63,10 +64,9 @@ class Prober:
             opened.close()
         self._selector.close()
 
-    def _send(self, probe: Probe) -> None:
+    def _send(self, probe: Probe, transaction: bytes) -> None:
         if probe.socket not in self._sockets:
             self._sockets[probe.socket] = self._open()
-        transaction = os.urandom(stun.TRANSACTION_BYTES)
         self._under_way[transaction] = probe
         data = stun.encode_request(stun.Request(self._session, transaction, probe.port), self._key)
         opened, to = self._sockets[probe.socket], self._target.at(probe.port)
@@ -111,12 +111,12 @@ class Prober:
             self._take(data, source)
 
     def _take(self, data: bytes, source: tuple[str, int]) -> None:
-        probe = self._under_way.get(data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size])
+        transaction = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
+        probe = self._under_way.get(transaction)
         if probe is None or source[1] != probe.port:
             return
         # An agent of ICE takes no answer from another address than it asked either (RFC 8445, section 7.2.5.2.1).
         if source[0] != self._target.text and parse_address(source[0]) != self._address:
             return
-        transaction = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
         if stun.proves(data, transaction, self._key):
             self._sweep.answer(probe.number, time.perf_counter())
