@@ -43,41 +43,54 @@ def observe(
     those that a sample did not draw.
     """
 
-    def udp(port: int) -> Observation:
-        if port in left_out:
-            return Observation(Transport.UDP, port, untested=Reason.SAMPLED)
-        return _udp(sweep, unsendable, port)
-
+    udp = _Udp(sweep, unsendable, server, left_out)
     return {
-        Transport.TCP: {port: _join(_tcp(tcp, port), server) for port in plan.ports(Transport.TCP)},
-        Transport.UDP: {port: _join(udp(port), server) for port in plan.ports(Transport.UDP)},
-    }
+        Transport.TCP: {port: _tcp(tcp.get(port) or Observation(Transport.TCP, port), server)
+                        for port in plan.ports(Transport.TCP)},
+        Transport.UDP: {port: udp.observe(port) for port in plan.ports(Transport.UDP)},
+    }  # fmt: skip
 
 
-def _tcp(tcp: Mapping[int, Observation], port: int) -> Observation:
-    return tcp.get(port) or Observation(Transport.TCP, port)
-
-
-def _udp(sweep: Sweep | None, unsendable: Mapping[int, str], port: int) -> Observation:
-    if not sweep or not sweep.sent.get(port):
-        return Observation(Transport.UDP, port)
-    answered = sweep.answered[port]
-    if port in unsendable and not answered:
-        return Observation(Transport.UDP, port, unsendable=unsendable[port])
-    reply = Reply.PROOF if answered else Reply.NOTHING
-    return Observation(Transport.UDP, port, sweep.sent[port], reply, answered=answered)
-
-
-def _join(seen: Observation, server: ServerSide) -> Observation:
-    transport, port = seen.transport, seen.port
-    connections = server.connections if transport is Transport.TCP else None
+def _tcp(seen: Observation, server: ServerSide) -> Observation:
+    port = seen.port
     return replace(
         seen,
-        at_socket=_count(server.sightings[transport], port) if seen.sent else None,
-        connections=_count(connections, port),
-        redirected_to=server.redirected[transport].get(port),
-        untested=server.untested[transport].get(port, seen.untested),
+        at_socket=_count(server.sightings[Transport.TCP], port) if seen.sent else None,
+        connections=_count(server.connections, port),
+        redirected_to=server.redirected[Transport.TCP].get(port),
+        untested=server.untested[Transport.TCP].get(port),
     )
+
+
+class _Udp:
+    """Both sides' records of the UDP ports."""
+
+    def __init__(
+        self, sweep: Sweep | None, unsendable: Mapping[int, str], server: ServerSide, left_out: Container[int]
+    ) -> None:
+        self._sent: PerPort = sweep.sent if sweep else {}
+        self._answered: PerPort = sweep.answered if sweep else {}
+        self._unsendable, self._left_out = unsendable, left_out
+        self._sightings = server.sightings[Transport.UDP]
+        self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
+
+    def observe(self, port: int) -> Observation:
+        """One port; of 10,000, so it is made at once."""
+        sent, answered = self._sent.get(port, 0), self._answered.get(port, 0)
+        untested = self._untested.get(port, Reason.SAMPLED if port in self._left_out else None)
+        unsendable = None if answered else self._unsendable.get(port)
+        if not sent or unsendable:
+            return Observation(Transport.UDP, port, unsendable=unsendable, untested=untested)
+        return Observation(
+            Transport.UDP,
+            port,
+            sent,
+            Reply.PROOF if answered else Reply.NOTHING,
+            answered=answered,
+            at_socket=_count(self._sightings, port),
+            redirected_to=self._redirected.get(port),
+            untested=untested,
+        )
 
 
 def _count(counts: PerPort | None, port: int) -> int | None:

@@ -53,6 +53,7 @@ class _Round:
     ports: _Count
     canaries: _Count
     sent: int = 0
+    heard: int = 0
     ended: float = math.inf
 
 
@@ -175,6 +176,7 @@ class Pace:
     def answer(self, number: int, canary: bool = False, port: bool = False) -> None:
         """A probe of that round was answered."""
         one = self._rounds[number]
+        one.heard += 1
         one.canaries.answered += canary
         one.ports.answered += port
         self._heard = True
@@ -245,8 +247,8 @@ class Pace:
         self.rate = min(self.rate * self._growth, self._top)
 
     def _due(self, now: float) -> list[_Round]:
-        """The rounds that are to be judged: their answers had time to come."""
-        return [one for one in self._unjudged if one.ended + self._wait <= now]
+        """The rounds that are to be judged: their answers had time to come, or all have come."""
+        return [one for one in self._unjudged if one.ended + (0 if one.heard == one.sent else self._wait) <= now]
 
     def _is_fallen(self, one: _Round) -> bool:
         return self._ports.exceeds(one.ports) or self._canaries.exceeds(one.canaries)

@@ -39,9 +39,11 @@ class Prober:
         """Probe until the sweep is done or the control channel is lost."""
         self._selector.register(channel, selectors.EVENT_READ)
         told = time.perf_counter()
-        while not self._sweep.done and not channel.lost:
+        while not channel.lost:
             now = time.perf_counter()
             probes = self._sweep.due(now)
+            if self._sweep.done:
+                break
             drawn = os.urandom(stun.TRANSACTION_BYTES * len(probes))
             for number, probe in enumerate(probes):
                 self._send(probe, drawn[number * stun.TRANSACTION_BYTES :][: stun.TRANSACTION_BYTES])
