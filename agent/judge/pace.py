@@ -22,6 +22,7 @@ ROUND_SECONDS = 0.025  # at least a round trip, so that a round is judged before
 MIN_ROUND = 100  # probes: fewer tell a fallen share from chance too badly
 CATCH_UP = 0.02  # seconds: a Windows computer looks at its clock 64 times in one
 MIN_CANARIES = 50  # that are judged at a time: 20 % of loss each way hardly ever looks like a limit then
+ALL_ANSWER = 0.95  # of the ports: less is a rule about ports, a limit or loss
 SIGMAS = 3.0  # how far a share may lie below what is expected
 SHUT = 0.1  # of the answers that were to be expected: with fewer it is no matter of pace
 MIN_EXPECTED = 10.0  # answers: with fewer, chance makes a round look shut
@@ -113,6 +114,7 @@ class Pace:
         self.falls = 0  # times that it came down
         self._fall: _Fall | None = None
         self._shut: _Count | None = None
+        self._assured = 0.0  # the fastest rate at which canaries were answered as expected
         self._watched = _Count(self.rate, now)  # canaries that are not judged yet
         self._rounds: list[_Round] = []
         self._unjudged: deque[_Round] = deque()
@@ -134,9 +136,9 @@ class Pace:
         return self._growth == FASTER and self.rate < self._top
 
     @property
-    def share(self) -> float:
-        """Of the ports that were probed at first, about how many answer."""
-        return self._ports.share
+    def wants_canaries(self) -> bool:
+        """Whether it is worth while to send some: not every port answers, and at this rate none have told why."""
+        return bool(self._ports.weight) and self._ports.share < ALL_ANSWER and self.rate > self._assured
 
     @property
     def widest_gap(self) -> float:
@@ -285,6 +287,7 @@ class Pace:
             self._fall_back(watched, self._canaries, now)
             self._ports = _Expected()  # of what was learnt of them, too much was the limit's
             return False
+        self._assured = watched.rate
         # What is surely better than was expected is expected from now on; what is worse may be a limit's beginning.
         if lower_bound(watched.answered, watched.sent) > self._canaries.share:
             self._canaries.learn(watched)

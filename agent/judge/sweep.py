@@ -27,7 +27,7 @@ FEW = 100  # ports
 SURE_FALLS = 4
 GENTLE = 20  # ports of each pass that are tried at the slowest pace while none answers, whatever limit there may be
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
-PASS_GAP, PASS_REST = 1.0, 0.5  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
+PASS_GAP, PASS_REST = 1.0, 0.45  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: without a loss, it is below 4 %, 1 %
 ALL_ANSWER = (
     0.95  # of the ports: less is a rule about ports, a limit or loss, and canaries in the first pass tell which
@@ -105,7 +105,7 @@ class Sweep:
         self._fell: tuple[float, int] | None = None  # when the pace first came down, and the answers until then
         self._heard_at = now
         self._timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
-        self._round_wait = 2 * rtt + 0.015  # and what the other side's scheduler adds
+        self._round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
         self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
         # Half of them: the rest is for whoever else uses the server.
         self._rooms = [] if flows is None else [FlowRoom(flows // 2, limit.FLOW_LIFE)]
@@ -285,7 +285,7 @@ class Sweep:
 
     def _next(self) -> tuple[int, bool]:
         """The next port of the queue; in the first pass now and then a canary, where not every port answers."""
-        if self.tries == 1 and self._pace.share < ALL_ANSWER and self.open >= MIN_PROVEN:
+        if self.tries == 1 and self.open >= MIN_PROVEN and self._pace.wants_canaries:
             if len(self._probes) % CANARY_EVERY == 0:
                 return self._chance.choice(self._proven), True
         return self._queue.popleft()
