@@ -89,18 +89,24 @@ def until(condition: Callable[[], _T], timeout: float, what: str) -> _T:
         time.sleep(0.02)
 
 
-@contextlib.contextmanager
-def side_by_side(
-    request: pytest.FixtureRequest, run: Callable[[_S], _T], at_once: int = SIDE_BY_SIDE
-) -> Iterator[Callable[[_S], _T]]:
-    """Run the scenarios that were chosen of a module's table at a time, since they mostly wait; gives their results.
+def chosen(request: pytest.FixtureRequest, path: Path) -> list[Any]:
+    """The scenarios that were chosen of a module's table: the values of the parameter `scenario`."""
+    specs = [getattr(item, "callspec", None) for item in request.session.items if item.path == path]
+    return [spec.params["scenario"] for spec in specs if spec and "scenario" in spec.params]
 
-    They are the values of the parameter `scenario`.
-    """
-    specs = [getattr(item, "callspec", None) for item in request.session.items if item.path == request.path]
-    chosen = [spec.params["scenario"] for spec in specs if spec and "scenario" in spec.params]
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        running = {one: pool.submit(run, one) for one in chosen}
+
+def side_by_side(
+    request: pytest.FixtureRequest, run: Callable[[_S], _T]
+) -> contextlib.AbstractContextManager[Callable[[_S], _T]]:
+    """Run the chosen scenarios of a module some at a time, since they mostly wait; gives their results."""
+    return at_once(chosen(request, request.path), run, SIDE_BY_SIDE)
+
+
+@contextlib.contextmanager
+def at_once(scenarios: Sequence[_S], run: Callable[[_S], _T], number: int) -> Iterator[Callable[[_S], _T]]:
+    """Run so many scenarios at a time; gives their results."""
+    with concurrent.futures.ThreadPoolExecutor(max(1, number)) as pool:
+        running = {one: pool.submit(run, one) for one in scenarios}
         try:
             yield lambda scenario: running[scenario].result()
         finally:

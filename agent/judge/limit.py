@@ -23,6 +23,7 @@ FLOW_LIFE = 30.0  # seconds that connection tracking keeps a flow of one exchang
 MARGIN = 2.0  # seconds more, since an entry is aged from its last packet and swept now and then
 SMALL_TABLE = 1000  # flows: no router is sold with less; who shuts out after fewer counts something else
 STALL = 10.0  # seconds: a radio, a route or a busy machine stalls for less; guards and tables shut out for longer
+GIVE_UP = 75.0  # seconds: guards shut out for a minute, and what lasts longer lasts too long
 GENTLER = 4  # times slower than when a guard struck
 SOON = 0.2  # seconds behind an outage: when nothing of these passes either, it was no passing trouble
 ROOM = 0.8  # of a table's entries: the rest is for others
@@ -54,8 +55,9 @@ class FlowRoom:
 
     def take(self, flows: int, now: float) -> None:
         """So many are made."""
-        self._taken.append((now, flows))
-        self._sum += flows
+        if flows:
+            self._taken.append((now, flows))
+            self._sum += flows
 
     def next_at(self, now: float) -> float:
         """When there is room again."""
@@ -68,7 +70,8 @@ class FlowRoom:
         more = flows - self.left(now)
         if more <= 0 or not self.most:
             return 0.0 if more <= 0 else math.inf
-        return self.next_at(now) - now + (math.ceil(more / self.most) - 1) * self.seconds
+        begun = now - self._taken[0][0] if self._taken else 0.0
+        return math.ceil(more / self.most) * self.seconds - begun
 
 
 class Kind(enum.Enum):

@@ -158,7 +158,7 @@ class Pace:
         current = self._rounds[-1]
         # What a busy computer held up is not sent in one burst.
         current.started += max(0.0, now - self.next_at() - CATCH_UP)
-        due = int((now - current.started) * current.rate) + 1
+        due = math.floor((now - current.started) * current.rate) + 1
         return max(0, min(due, current.size) - current.sent)
 
     def next_at(self) -> float:

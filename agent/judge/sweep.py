@@ -190,6 +190,8 @@ class Sweep:
                 self._finish(now, conclusive=not self._missing())
             elif self._outage and self._outage.over:
                 self._end_outage(self._outage, now)
+            elif self._outage and now > self._outage.began + limit.GIVE_UP:
+                self._finish(now, conclusive=False)
             elif self._outage:
                 return self._try_path(self._outage, now)
             elif now < self._pause_until or (now < self._answers_until and len(self._heard) < len(self._probes)):
