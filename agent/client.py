@@ -258,8 +258,13 @@ class _AddressCheck:
         return [port for port in self._plan.ports(transport) if port not in self._server.untested[transport]]
 
     def _tell_sweep(self, sweep: Sweep) -> None:
+        now = time.perf_counter()
         doing = f"UDP ports of {self._target.text}, try {sweep.tries}"
-        self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left(time.perf_counter())))
+        if sweep.is_shut_out:
+            doing = "shut out, waiting"
+        elif sweep.waits_for_room(now):
+            doing = "waiting for room for more connections"
+        self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left(now)))
 
     def _judge(self) -> AddressReport:
         sweep, tcp, server = self._sweep, dict(self._tcp.seen), self._server

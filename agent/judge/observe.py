@@ -116,9 +116,9 @@ def fell_silent(sweep: Sweep | None, server: ServerSide) -> bool:
 
 
 def measure_loss(sweep: Sweep | None, server: ServerSide) -> Loss:
-    """The path's loss each way, by the probes to ports that proved open."""
+    """The path's loss each way, by the probes to ports that proved open; not measured where a limit stopped some."""
     sightings = server.sightings[Transport.UDP]
-    if not sweep or sightings is None:
+    if not sweep or sightings is None or sweep.limit:
         return Loss()
     proven = [port for port, answers in sweep.answered.items() if answers]
     sent = sum(sweep.sent[port] for port in proven)

@@ -29,9 +29,6 @@ GENTLE = 20  # ports of each pass that are tried at the slowest pace while none 
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
 PASS_GAP, PASS_REST = 1.0, 0.45  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: without a loss, it is below 4 %, 1 %
-ALL_ANSWER = (
-    0.95  # of the ports: less is a rule about ports, a limit or loss, and canaries in the first pass tell which
-)
 CANARY_EVERY, MIN_PROVEN = 10, 10  # of its probes, and as soon as so many ports are proven
 FIRST_SOCKETS, PROBES_EACH = 4, 20  # that a sweep begins with, and how many probes of the first round each sends
 CANARY_SHARE = 25  # of the ports, one in so many
@@ -179,8 +176,12 @@ class Sweep:
 
     @property
     def is_shut_out(self) -> bool:
-        """Whether it ended while nothing passed."""
+        """Whether nothing passes now, or passed when it ended, not even to ports that are open."""
         return self._outage is not None
+
+    def waits_for_room(self, now: float) -> bool:
+        """Whether it sends nothing since there are enough flows already."""
+        return not self.done and bool(self._queue) and not self._room(now)
 
     def due(self, now: float) -> list[Probe]:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
@@ -435,6 +436,7 @@ class Sweep:
             return []
         if not self._trials:
             if self._room(now) < limit.GROUP:
+                outage.began += HEARTBEAT  # waiting for room is no sign of anything
                 self._pause_until = now + HEARTBEAT
                 return []
             outage.begin_group()
