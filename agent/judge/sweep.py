@@ -19,6 +19,7 @@ from . import limit
 from .limit import FlowRoom, Kind, Limit, Outage
 from .loss import MAX_CHANCE, Tally, pooled, upper_bound
 from .pace import Pace
+from .pings import Pings
 
 BATCH = 32  # probes between two looks at the answers: so many answers fit into the smallest receive buffer
 MIN_TRIES = 3
@@ -32,9 +33,6 @@ MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: wit
 CANARY_EVERY, MIN_PROVEN = 10, 10  # of its probes, and as soon as so many ports are proven
 FIRST_SOCKETS, PROBES_EACH = 4, 20  # that a sweep begins with, and how many probes of the first round each sends
 CANARY_SHARE = 25  # of the ports, one in so many
-PING_GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
-KEEP_ALIVE = 60.0  # seconds between pings that measure nothing: NATs forget a silent TCP connection
-PING_LOST = 0.18  # seconds more than a round trip: TCP repeats after 0.2 s at the earliest (Linux), so it was lost
 # What somebody at a terminal waits for; what is still unclear then is unknown. A table of 3,000 flows, or a minute
 # of being shut out by a guard and then its pace, leave time enough for 10,000 ports.
 MAX_SECONDS = 180.0
@@ -90,7 +88,7 @@ class Sweep:
         flows: int | None = None,
         ceiling: float | None = None,
     ) -> None:
-        self._chance, self._rtt = chance, rtt
+        self._chance = chance
         self._silent = list(ports)
         self.sent = dict.fromkeys(self._silent, 0)
         self.answered = dict.fromkeys(self._silent, 0)
@@ -120,8 +118,7 @@ class Sweep:
         self._trials: deque[tuple[int, int, bool]] = deque()
         self._known: list[tuple[int, int]] = []
         self._resumed_until = now - 1.0  # what is sent up to this is right behind an outage
-        self._pinged: tuple[float, Tally, int] | None = None
-        self._next_ping = now
+        self._pings = Pings(rtt, now)
         self._answers_until = self._pause_until = self._last_call = now
         # Who sets a ceiling has the time that it takes.
         self._ends = now + MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
@@ -239,22 +236,20 @@ class Sweep:
 
     def wants_ping(self, now: float) -> bool:
         """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
-        if self.done or self._pinged or self._outage:
-            return False
-        return now >= self._next_ping + (KEEP_ALIVE if self.open else 0.0)
+        # Where nothing passes a ping would wait for TCP to repeat it, longer and longer.
+        return not self.done and not self._outage and self._pings.is_due(now, measuring=not self.open)
 
     def pinged(self, now: float) -> None:
         """The control channel was asked something."""
-        self._pinged = now, self._passes[-1].pings, self._passes[-1].pings.send()
+        self._pings.send(now, self._passes[-1].pings)
 
     def ponged(self, now: float) -> None:
         """The control channel answered."""
-        if self._pinged is None:
-            return
-        at, pings, number = self._pinged
-        if now - at < self._rtt + PING_LOST:
-            pings.answer(number)
-        self._pinged, self._next_ping = None, now + PING_GAP
+        self._pings.answer(now)
+
+    def is_alone(self, now: float) -> bool:
+        """Whether nothing answers, and the control channel does not either."""
+        return not self.open and self._pings.is_overdue(now)
 
     def left(self, now: float) -> float:
         """About how many seconds are left, should every silent port need its tries."""

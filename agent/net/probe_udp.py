@@ -54,6 +54,7 @@ class Prober:
             if self._sweep.wants_ping(now):
                 self._sweep.pinged(now)
                 channel.ping()
+            channel.lost |= self._sweep.is_alone(now)
             for key, _ in self._selector.select(wait):
                 if isinstance(key.fileobj, socket.socket):
                     self._drain(key.fileobj)
