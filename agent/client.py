@@ -227,6 +227,8 @@ class _AddressCheck:
             self._unsendable = prober.unsendable
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
+        if self._channel.lost:
+            raise ControlLost
         self._try_tcp_again(self._sweep)
         self._tell(Progress("asking the server what it saw"))
         for transport in Transport:
