@@ -8,8 +8,6 @@ flows is full; where they do not, this computer is shut out; where the new ones 
 from __future__ import annotations
 
 import enum
-import math
-from collections import deque
 from dataclasses import dataclass, field
 
 from ..model.observation import Reason
@@ -19,14 +17,11 @@ PASSED = 3
 PAUSES = (1.0, 2.0, 4.0)  # seconds between groups; the last for all that follow: a guard may count them
 QUICK_PAUSE = 2.0  # where old flows pass nobody minds, and entries of a table come free one by one
 KNOWN_SECONDS = 20.0  # a flow is not forgotten sooner: 30 s are what the shortest tables keep it (Linux)
-FLOW_LIFE = 30.0  # seconds that connection tracking keeps a flow of one exchange (Linux, nf_conntrack_udp_timeout)
-MARGIN = 2.0  # seconds more, since an entry is aged from its last packet and swept now and then
 SMALL_TABLE = 1000  # flows: no router is sold with less; who shuts out after fewer counts something else
 STALL = 10.0  # seconds: a radio, a route or a busy machine stalls for less; guards and tables shut out for longer
 GIVE_UP = 75.0  # seconds: guards shut out for a minute, and what lasts longer lasts too long
 GENTLER = 4  # times slower than when a guard struck
 SOON = 0.2  # seconds behind an outage: when nothing of these passes either, it was no passing trouble
-ROOM = 0.8  # of a table's entries: the rest is for others
 
 
 @dataclass(frozen=True)
@@ -37,41 +32,6 @@ class Limit:
     rate: float | None = None  # packets a second that passed
     flows: int | None = None  # new flows that passed before others were refused
     seconds: float | None = None  # how long new flows were refused
-
-
-class FlowRoom:
-    """At most `most` new flows in any `seconds`."""
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self.most, self.seconds = most, seconds
-        self._taken: deque[tuple[float, int]] = deque()
-        self._sum = 0
-
-    def left(self, now: float) -> int:
-        """How many may be made now."""
-        while self._taken and self._taken[0][0] <= now - self.seconds:
-            self._sum -= self._taken.popleft()[1]
-        return max(0, self.most - self._sum)
-
-    def take(self, flows: int, now: float) -> None:
-        """So many are made."""
-        if flows:
-            self._taken.append((now, flows))
-            self._sum += flows
-
-    def next_at(self, now: float) -> float:
-        """When there is room again."""
-        if self.left(now):
-            return now
-        return self._taken[0][0] + self.seconds if self._taken else math.inf
-
-    def waiting(self, flows: int, now: float) -> float:
-        """About how many seconds so many more flows have to wait for room."""
-        more = flows - self.left(now)
-        if more <= 0 or not self.most:
-            return 0.0 if more <= 0 else math.inf
-        begun = now - self._taken[0][0] if self._taken else 0.0
-        return math.ceil(more / self.most) * self.seconds - begun
 
 
 class Kind(enum.Enum):

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from .loss import lower_bound
+from .share import Count, Expected, is_no_better
 
 START_RATE = 1_000.0  # probes a second: a first round of 100 fits into every queue and most policers' bursts
 TOP_RATE = 20_000.0  # then ten thousand probes take half a second, and a small server keeps up
@@ -23,26 +24,9 @@ MIN_ROUND = 100  # probes: fewer tell a fallen share from chance too badly
 CATCH_UP = 0.02  # seconds: a Windows computer looks at its clock 64 times in one
 MIN_CANARIES = 50  # that are judged at a time: 20 % of loss each way hardly ever looks like a limit then
 ALL_ANSWER = 0.95  # of the ports: less is a rule about ports, a limit or loss
-SIGMAS = 3.0  # how far a share may lie below what is expected
-SHUT = 0.1  # of the answers that were to be expected: with fewer it is no matter of pace
-MIN_EXPECTED = 10.0  # answers: with fewer, chance makes a round look shut
 IN_VAIN = 2  # a burst that a limit let pass makes one slower round look no better
 FEW_MORE = 2  # answers that a round may have had by another chance
 COMMON_SHARE, COMMON_WEIGHT = 0.65, 100  # of canaries, until a path has shown its own; it counts as so many of them
-
-
-@dataclass
-class _Count:
-    """Probes of one kind, sent one after the other at one rate."""
-
-    rate: float
-    started: float
-    sent: int = 0
-    answered: int = 0
-
-    @property
-    def share(self) -> float:
-        return self.answered / self.sent
 
 
 @dataclass
@@ -51,38 +35,11 @@ class _Round:
     rate: float
     started: float
     size: int
-    ports: _Count
-    canaries: _Count
+    ports: Count
+    canaries: Count
     sent: int = 0
     heard: int = 0
     ended: float = math.inf
-
-
-@dataclass
-class _Expected:
-    """What share of such probes is answered, as `weight` of them showed."""
-
-    share: float = 0.0
-    weight: float = 0.0
-
-    def tells(self, one: _Count) -> bool:
-        """Whether so many probes show anything."""
-        return bool(one.sent and self.weight)
-
-    def exceeds(self, one: _Count) -> bool:
-        """Whether less was answered than chance explains."""
-        return self.tells(one) and one.share < self.share - _tolerance(self.share, one.sent, self.weight)
-
-    def is_shut(self, one: _Count) -> bool:
-        """Whether hardly anything was answered."""
-        expected = self.share * one.sent
-        return self.exceeds(one) and expected >= MIN_EXPECTED and one.answered < SHUT * expected
-
-    def learn(self, one: _Count) -> None:
-        """Add probes that were not too fast; two that were not heard of are counted in."""
-        answered = self.share * self.weight if self.weight else 1.0
-        self.weight = (self.weight or 2.0) + one.sent
-        self.share = (answered + one.answered) / self.weight
 
 
 @dataclass
@@ -90,7 +47,7 @@ class _Fall:
     """The rate before the pace came down, the probes for which it did, and what came of it."""
 
     rate: float
-    by: _Count
+    by: Count
     in_vain: int = 0  # times that slower was no better
     again: bool = False  # slower was better, and now it is as fast again
     sure: bool = False  # that was too fast again
@@ -106,16 +63,16 @@ class Pace:
         self._round_seconds, self._wait, self._patience = max(ROUND_SECONDS, rtt), wait, patience
         self._ceiling = ceiling or TOP_RATE
         self._growth, self._beneath = FASTER, CAREFUL
-        self._ports, self._canaries = _Expected(), _Expected(COMMON_SHARE, COMMON_WEIGHT)
+        self._ports, self._canaries = Expected(), Expected(COMMON_SHARE, COMMON_WEIGHT)
         self._by_ports = True
         self._heard = False
         self.rate, self._rate_since = min(START_RATE, self._ceiling), now
         self.delivered: float | None = None  # probes a second that came through when the pace came down
         self.falls = 0  # times that it came down
         self._fall: _Fall | None = None
-        self._shut: _Count | None = None
+        self._shut: Count | None = None
         self._assured = 0.0  # the fastest rate at which canaries were answered as expected
-        self._watched = _Count(self.rate, now)  # canaries that are not judged yet
+        self._watched = Count(self.rate, now)  # canaries that are not judged yet
         self._rounds: list[_Round] = []
         self._unjudged: deque[_Round] = deque()
         self.next_round(now)
@@ -191,7 +148,7 @@ class Pace:
             self._rounds[-1].ended = min(self._rounds[-1].ended, now)
         rate = self._floor if gently else self.rate
         size = gently or max(MIN_ROUND, int(rate * self._round_seconds))
-        one = _Round(len(self._rounds), rate, begins, size, _Count(rate, now), _Count(rate, now))
+        one = _Round(len(self._rounds), rate, begins, size, Count(rate, now), Count(rate, now))
         self._rounds.append(one)
         self._unjudged.append(one)
 
@@ -200,7 +157,7 @@ class Pace:
         if self._by_ports:
             # The first pass's canaries went the ways that had been open; now they find ways of their own.
             self._by_ports, self._beneath = False, STEADY
-            self._ports, self._canaries = _Expected(), _Expected(COMMON_SHARE, COMMON_WEIGHT)
+            self._ports, self._canaries = Expected(), Expected(COMMON_SHARE, COMMON_WEIGHT)
         if self.delivered is not None:
             self.rate, self._growth = max(self._floor, min(self.rate, SLOWER * self.delivered)), STEADY
 
@@ -229,7 +186,7 @@ class Pace:
     def go_on(self, now: float) -> None:
         """Begin a round; what is under way is not judged, since it met something that is no matter of pace."""
         self._unjudged.clear()
-        self._watched = _Count(self.rate, now)
+        self._watched = Count(self.rate, now)
         self.next_round(now)
 
     def give_way(self, now: float) -> None:
@@ -253,23 +210,23 @@ class Pace:
         return [one for one in self._unjudged if one.ended + (0 if one.heard == one.sent else self._wait) <= now]
 
     def _is_fallen(self, one: _Round) -> bool:
-        return self._ports.exceeds(one.ports) or self._canaries.exceeds(one.canaries)
+        return self._ports.misses(one.ports) or self._canaries.misses(one.canaries)
 
-    def _judge_ports(self, one: _Count, now: float) -> bool:
+    def _judge_ports(self, one: Count, now: float) -> bool:
         """Learn from a round's ports; whether they were shut out."""
         if not one.sent:
             return False
         if self._ports.is_shut(one):
             self._shut = one
             return True
-        if self._ports.exceeds(one):
+        if self._ports.misses(one):
             self._fall_back(one, self._ports, now)
         else:
             self._ports.learn(one)
             self._rise(now)
         return False
 
-    def _judge_canaries(self, one: _Count, now: float) -> bool:
+    def _judge_canaries(self, one: Count, now: float) -> bool:
         """Learn from canaries, as soon as there are enough; whether they were shut out."""
         watched = self._watched
         watched.rate, watched.sent, watched.answered = (
@@ -279,13 +236,13 @@ class Pace:
         )
         if watched.sent < MIN_CANARIES and not self._canaries.is_shut(watched):
             return False
-        self._watched = _Count(one.rate, now)
+        self._watched = Count(one.rate, now)
         if self._canaries.is_shut(watched):
             self._shut = watched
             return True
-        if self._canaries.exceeds(watched):
+        if self._canaries.misses(watched):
             self._fall_back(watched, self._canaries, now)
-            self._ports = _Expected()  # of what was learnt of them, too much was the limit's
+            self._ports = Expected()  # of what was learnt of them, too much was the limit's
             return False
         self._assured = watched.rate
         # What is surely better than was expected is expected from now on; what is worse may be a limit's beginning.
@@ -308,14 +265,14 @@ class Pace:
             self._fall = None
         self.rate = max(self._floor, min(self.rate * self._growth, self._top))
 
-    def _fall_back(self, one: _Count, expected: _Expected, now: float) -> None:
+    def _fall_back(self, one: Count, expected: Expected, now: float) -> None:
         """Slow down; where slower and slower was no better, go on as fast as before: the path itself loses that."""
         fall = self._fall
         if fall and fall.again:
             self._keep_beneath(one, expected, now)
             return
         if fall:
-            fall.in_vain += _is_no_better(one, fall.by, expected)
+            fall.in_vain += is_no_better(one, fall.by, expected)
         if fall and fall.in_vain >= IN_VAIN:
             self.rate, self._growth, self._rate_since = fall.rate, FASTER, now
             self._fall, self.delivered, self.falls = None, None, 0
@@ -326,28 +283,17 @@ class Pace:
             self._fall = fall or _Fall(self.rate, one)
             self._slow_down(one, expected, now)
 
-    def _keep_beneath(self, one: _Count, expected: _Expected, now: float) -> None:
+    def _keep_beneath(self, one: Count, expected: Expected, now: float) -> None:
         """There is a limit."""
         fall = self._fall or _Fall(self.rate, one)
         self._fall = _Fall(fall.rate, one if not fall.sure else fall.by, fall.in_vain, sure=True)
         self._slow_down(one, expected, now)
         self.delivered, self._growth, self.falls = self.rate / SLOWER, min(self._growth, self._beneath), self.falls + 1
 
-    def _slow_down(self, one: _Count, expected: _Expected, now: float) -> None:
+    def _slow_down(self, one: Count, expected: Expected, now: float) -> None:
         """Go a little slower than the answers came; of the canaries', all had to come."""
         share = expected.share if expected is self._ports else 1.0
         # Rather too much than too little: from too much it comes down again.
         passed = min(one.rate, one.rate * (one.answered + FEW_MORE) / one.sent / share)
         self.rate, self._rate_since = max(self._floor, SLOWER * passed), now
-        self._watched = _Count(self.rate, now)
-
-
-def _tolerance(share: float, *samples: float) -> float:
-    """How much the shares of two samples may differ by chance."""
-    return SIGMAS * math.sqrt(share * (1 - share) * sum(1 / one for one in samples))
-
-
-def _is_no_better(one: _Count, faster: _Count, expected: _Expected) -> bool:
-    """Whether rather the same share was lost as of the faster ones than what a limit would have lost."""
-    limited = min(expected.share, faster.share * faster.rate / one.rate)
-    return one.share < (faster.share + limited) / 2
+        self._watched = Count(self.rate, now)

@@ -16,7 +16,8 @@ from typing import Iterable, NamedTuple, Sequence
 from ..model.observation import Reason
 from ..model.ports import runs
 from . import limit
-from .limit import FlowRoom, Kind, Limit, Outage
+from .flows import Rooms
+from .limit import Kind, Limit, Outage
 from .loss import MAX_CHANCE, Tally, pooled, upper_bound
 from .pace import Pace
 from .pings import Pings
@@ -102,9 +103,7 @@ class Sweep:
         self._timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
         self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
-        # Half of them: the rest is for whoever else uses the server.
-        self._rooms = [] if flows is None else [FlowRoom(flows // 2, limit.FLOW_LIFE)]
-        self._was_short = flows is not None and flows < 2  # of room for flows
+        self._rooms = Rooms(flows)
         self._probes: list[_Sent] = []
         self._heard: set[int] = set()
         self._lately: deque[_Sent] = deque(maxlen=limit.GROUP)
@@ -178,13 +177,13 @@ class Sweep:
 
     def waits_for_room(self, now: float) -> bool:
         """Whether it sends nothing since there are enough flows already."""
-        return not self.done and bool(self._queue) and not self._room(now)
+        return not self.done and bool(self._queue) and not self._rooms.left(1, now)
 
     def due(self, now: float) -> list[Probe]:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
         self._notice_stop(now)
         while not self.done:
-            if now > self._ends or any(not one.most for one in self._rooms):
+            if now > self._ends or self._rooms.are_none:
                 self._finish(now, conclusive=not self._missing())
             elif self._outage and self._outage.over:
                 self._end_outage(self._outage, now)
@@ -231,7 +230,7 @@ class Sweep:
         elif now < rest:
             at = rest
         else:
-            at = max([self._pace.next_at(), *(room.next_at(now) for room in self._rooms)])
+            at = max(self._pace.next_at(), self._rooms.next_at(now))
         return min(at, now + HEARTBEAT, self._ends + HEARTBEAT)
 
     def wants_ping(self, now: float) -> bool:
@@ -254,7 +253,7 @@ class Sweep:
     def left(self, now: float) -> float:
         """About how many seconds are left, should every silent port need its tries."""
         flows = len(self._queue)
-        sending = max([flows / self._pace.rate, *(room.waiting(flows, now) for room in self._rooms)])
+        sending = max(flows / self._pace.rate, self._rooms.waiting(flows, now))
         tries = MIN_TRIES if self.open else self._blind_tries
         gaps = PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
         return min(sending + self._timeout + gaps, max(0.0, self._ends - now))
@@ -263,23 +262,13 @@ class Sweep:
 
     def _send(self, now: float) -> list[Probe]:
         wanted = min(BATCH, len(self._queue), self._pace.allowance(now))
-        room = self._room(now)
-        self._was_short |= room < wanted
-        probes = [self._probe(*self._next(), now) for _ in range(min(wanted, room))]
-        self._take(len(probes), now)
+        probes = [self._probe(*self._next(), now) for _ in range(self._rooms.left(wanted, now))]
+        self._rooms.take(len(probes), now)
         if not self._queue:
             self._answers_until = now + self._timeout
         elif self._pace.round_is_full and self._pace.climbing and self.tries == 1:
             self._answers_until = now + self._round_wait
         return probes
-
-    def _room(self, now: float) -> int:
-        """How many new flows may be made now."""
-        return min([BATCH, *(one.left(now) for one in self._rooms)])
-
-    def _take(self, flows: int, now: float) -> None:
-        for one in self._rooms:
-            one.take(flows, now)
 
     def _next(self) -> tuple[int, bool]:
         """The next port of the queue; in the first pass now and then a canary, where not every port answers."""
@@ -386,8 +375,8 @@ class Sweep:
         self.done, self.conclusive = True, conclusive
         if self._outage:
             self._limit = self._outage.recognised(self._outage.kind(now, False, self._limit), now) or self._limit
-        elif not conclusive and not self._limit and self._was_short:
-            self._limit = Limit(Reason.FLOW_LIMIT, flows=min(one.most for one in self._rooms))
+        elif not conclusive and not self._limit and self._rooms.were_short:
+            self._limit = Limit(Reason.FLOW_LIMIT, flows=self._rooms.least)
 
     def _begin_pass(self, now: float) -> None:
         """The silent ports in the order of the last pass, so that each has its pause, and canaries between them."""
@@ -412,8 +401,7 @@ class Sweep:
         began = self._pace.shut_since
         # What was sent until the last that was answered made its way, whether something behind blocked it or not.
         passed = self._probes[: max(self._heard) + 1]
-        life = max([limit.FLOW_LIFE, *(one.seconds for one in self._rooms)])
-        flows = {(one.port, one.socket) for one in passed if one.at > began - life}
+        flows = {(one.port, one.socket) for one in passed if one.at > began - self._rooms.longest}
         last_second = sum(1 for one in passed if one.at > passed[-1].at - 1.0)
         self._outage = Outage(now, len(flows), last_second)
         self._known = [(one.port, one.socket) for one in self._lately if one.at > now - limit.KNOWN_SECONDS]
@@ -430,7 +418,7 @@ class Sweep:
         if now < self._pause_until:
             return []
         if not self._trials:
-            if self._room(now) < limit.GROUP:
+            if self._rooms.left(limit.GROUP, now) < limit.GROUP:
                 outage.began += HEARTBEAT  # waiting for room is no sign of anything
                 self._pause_until = now + HEARTBEAT
                 return []
@@ -439,7 +427,7 @@ class Sweep:
         port, socket, known = self._trials.popleft()
         self._passes[-1].socket = socket if not known else self._passes[-1].socket
         self._pause_until = now + (self._pace.widest_gap if self._trials else max(self._timeout, outage.pause))
-        self._take(not known, now)
+        self._rooms.take(not known, now)
         group = len(outage.groups) - 1
         return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
 
@@ -449,8 +437,7 @@ class Sweep:
         kind = outage.kind(now, self._pace.shut_since <= self._resumed_until, self._limit)
         self._limit = outage.recognised(kind, now) or self._limit
         if kind is Kind.FLOWS:
-            seconds = max(limit.FLOW_LIFE, outage.held) + limit.MARGIN
-            self._rooms.append(FlowRoom(int(limit.ROOM * outage.flows), seconds))
+            self._rooms.add_table(outage.flows, outage.held)
         if kind is Kind.PACE:
             self._pace.give_way(now)
         elif kind is Kind.SHUT_OUT:
