@@ -236,7 +236,7 @@ class _AddressCheck:
             self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
-        self._server.counters = self._channel.counters()
+        self._server.counters = self._channel.kernel().counters
 
     def _wait_for_tcp(self, rtt: float) -> None:
         """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too."""

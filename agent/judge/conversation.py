@@ -108,8 +108,8 @@ class Conversation:
             return self._refuse(_NO_HELLO)
         if isinstance(message, control.Ask):
             return self._desk.rows(session, message)
-        if isinstance(message, control.AskCounters):
-            return self._desk.counters(session)
+        if isinstance(message, control.AskKernel):
+            return self._desk.kernel(session)
         if isinstance(message, control.ReportPart):
             return self._take(session, message)
         if isinstance(message, control.Bye):

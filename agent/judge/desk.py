@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Iterable, Iterator, Mapping
 
 from ..model.address import Address, Family
-from ..model.kernel import Counters, Kernel
+from ..model.kernel import Kernel
 from ..model.notice import Lost, Notice, Started
 from ..model.observation import Reason
 from ..model.plan import Plan, Transport
@@ -146,13 +146,14 @@ class Desk:
         following = page[control.MAX_ROWS][0].first if len(page) > control.MAX_ROWS else None
         return control.Rows(tuple(page[: control.MAX_ROWS]), following)
 
-    def counters(self, session: Session) -> Counters:
-        """The packets that the kernel dropped since the session began, all clients': it counts none apart.
+    def kernel(self, session: Session) -> Kernel:
+        """What the kernel has room for now, and dropped since the session began, all clients': it counts none apart.
 
         Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide whether
         its silence is a firewall's. Only the difference is told, since what the host dropped before is its own affair.
         """
-        return self._read_kernel().counters.since(session.kernel.counters)
+        now = self._read_kernel()
+        return Kernel(now.free_flows, now.counters.since(session.kernel.counters))
 
 
 def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, int | str]]:

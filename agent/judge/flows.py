@@ -30,6 +30,12 @@ class FlowRoom:
             self._taken.append((now, flows))
             self._sum += flows
 
+    def correct(self, flows: int, now: float) -> None:
+        """In truth so many are kept now."""
+        self._taken.clear()
+        self._sum = 0
+        self.take(flows, now)
+
     def next_at(self, now: float) -> float:
         """When there is room again."""
         if self.left(now):
@@ -53,6 +59,7 @@ class Rooms:
 
     def __init__(self, free: int | None) -> None:
         # Half of them: the rest is for whoever else uses the server.
+        self._free = free
         self._rooms = [] if free is None else [FlowRoom(free // 2, FLOW_LIFE)]
         self.were_short = self.are_none
 
@@ -74,6 +81,11 @@ class Rooms:
     def add_table(self, flows: int, seconds: float) -> None:
         """A table on the way has shown that it keeps about so many flows for so long."""
         self._rooms.append(FlowRoom(int(TABLE_SHARE * flows), max(FLOW_LIFE, seconds) + MARGIN))
+
+    def learn(self, free: int, now: float) -> None:
+        """The server has so many entries free now: a probe that a firewall stopped has taken none."""
+        if self._free is not None:
+            self._rooms[0].correct(max(0, self._free - free), now)
 
     def left(self, wanted: int, now: float) -> int:
         """How many of the wanted flows may be made now."""

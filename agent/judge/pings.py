@@ -5,6 +5,7 @@ from __future__ import annotations
 from .loss import Tally
 
 GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
+ROOM_GAP = 1.0  # seconds between those that ask the server whether it has room for more flows
 LOST = 0.18  # seconds more than a round trip: TCP repeats after 0.2 s at the earliest (Linux), so it was lost
 KEEP_ALIVE = 60.0  # seconds between pings that measure nothing: NATs forget a silent TCP connection
 OVERDUE = 20.0  # seconds: TCP has repeated it six times (Linux)
@@ -14,12 +15,12 @@ class Pings:
     """One ping at a time; `rtt` is what a round trip takes, in seconds."""
 
     def __init__(self, rtt: float, now: float) -> None:
-        self._rtt, self._next = rtt, now
+        self._rtt, self._last = rtt, now
         self._under_way: tuple[float, Tally, int] | None = None
 
-    def is_due(self, now: float, measuring: bool) -> bool:
-        """Whether to send one now."""
-        return self._under_way is None and now >= self._next + (0.0 if measuring else KEEP_ALIVE)
+    def is_due(self, now: float, gap: float) -> bool:
+        """Whether to send one now, `gap` seconds after the last one's answer."""
+        return self._under_way is None and now >= self._last + gap
 
     def send(self, now: float, tally: Tally) -> None:
         """One is sent; it counts in this tally."""
@@ -36,4 +37,4 @@ class Pings:
         at, tally, number = self._under_way
         if now - at < self._rtt + LOST:
             tally.answer(number)
-        self._under_way, self._next = None, now + GAP
+        self._under_way, self._last = None, now

@@ -15,7 +15,7 @@ from typing import Iterable, NamedTuple, Sequence
 
 from ..model.observation import Reason
 from ..model.ports import runs
-from . import limit
+from . import limit, pings
 from .flows import Rooms
 from .limit import Kind, Limit, Outage
 from .loss import MAX_CHANCE, Tally, pooled, upper_bound
@@ -236,15 +236,20 @@ class Sweep:
     def wants_ping(self, now: float) -> bool:
         """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
         # Where nothing passes a ping would wait for TCP to repeat it, longer and longer.
-        return not self.done and not self._outage and self._pings.is_due(now, measuring=not self.open)
+        if self.done or self._outage:
+            return False
+        gap = pings.ROOM_GAP if self.waits_for_room(now) else pings.KEEP_ALIVE
+        return self._pings.is_due(now, gap if self.open else pings.GAP)
 
     def pinged(self, now: float) -> None:
         """The control channel was asked something."""
         self._pings.send(now, self._passes[-1].pings)
 
-    def ponged(self, now: float) -> None:
-        """The control channel answered."""
+    def ponged(self, now: float, free_flows: int | None = None) -> None:
+        """The control channel answered, and told how many flows the server's connection tracking has free."""
         self._pings.answer(now)
+        if free_flows is not None and self._probes and now > self._probes[-1].at + self._timeout:
+            self._rooms.learn(free_flows, now)  # what was sent has come there, or never will
 
     def is_alone(self, now: float) -> bool:
         """Whether nothing answers, and the control channel does not either."""

@@ -10,10 +10,9 @@ from typing import Sequence
 
 from ..errors import UserError
 from ..model.address import Family
-from ..model.kernel import Counters
+from ..model.kernel import Kernel
 from ..model.observation import Reply
 from ..model.plan import Transport
-from ..model.ports import HIGHEST
 from ..wire import DecodeError, control, framing
 from ..wire.shown import shown
 from . import tls
@@ -33,9 +32,6 @@ CHUNK = 65536
 # At a time: what a server says unasked is not listened to for long.
 READS = 4
 
-# What every server answers in a few bytes.
-_PING = control.Ask(control.About.UNTESTED, Transport.TCP, HIGHEST)
-
 
 class ControlLost(Exception):
     """The server does not answer on the control channel any more."""
@@ -53,9 +49,11 @@ class Channel:
         self.tls = isinstance(opened, ssl.SSLSocket)
         self.local = opened.getsockname()[0]
         self._lines = framing.Lines()
+        self._received = b""  # of a line that is not whole, to show
         self.rtts: list[float] = []
         self.lost = False
         self._pongs_due = 0
+        self._pong: Kernel | None = None
         answer = self._exchange(control.Hello(control.PROTOCOL, program, family), HELLO_SECONDS)
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
@@ -90,10 +88,10 @@ class Channel:
             start = page.next
         return found
 
-    def counters(self) -> Counters:
-        """What the server's own kernel dropped since the session began; ControlLost."""
-        answer = self.ask(control.AskCounters())
-        if not isinstance(answer, Counters):
+    def kernel(self) -> Kernel:
+        """What the server's own kernel has room for, and dropped since the session began; ControlLost."""
+        answer = self.ask(control.AskKernel())
+        if not isinstance(answer, Kernel):
             self.lost = True
             raise ControlLost
         return answer
@@ -106,32 +104,35 @@ class Channel:
         """Ask something small; `look` tells when its answer is there."""
         try:
             self._socket.settimeout(ANSWER_SECONDS)
-            self._socket.sendall(control.encode(_PING))
+            self._socket.sendall(control.encode(control.AskKernel()))
             self._pongs_due += 1
         except OSError:
             self.lost = True
 
-    def look(self) -> bool:
-        """Call when it is readable: whether a ping's answer came; else the server has gone, or TLS has its business."""
-        due = self._pongs_due
+    def look(self) -> Kernel | None:
+        """Call when it is readable: a ping's answer, if that came; else the server has gone, or TLS has news."""
         try:
             self._socket.setblocking(False)
             for _ in range(READS):
                 data = self._socket.recv(CHUNK)
-                self._without_pongs(self._lines.feed(data))
                 if not data:
                     self.lost = True
                     break
+                self._without_pongs(self._lines.feed(data))
         except (ssl.SSLWantReadError, BlockingIOError):
             pass
         except (OSError, DecodeError):
             self.lost = True
         finally:
             self._socket.setblocking(True)
-        return self._pongs_due < due
+        pong, self._pong = self._pong, None
+        return pong
 
     def _without_pongs(self, lines: list[bytes]) -> list[bytes]:
-        """The lines that no ping asked for: answers come in the order of the questions."""
+        """The lines that no ping asked for: answers come in the order of the questions; DecodeError."""
+        for line in lines[: self._pongs_due]:
+            pong = control.decode(line)
+            self._pong = pong if isinstance(pong, Kernel) else None
         pongs = min(self._pongs_due, len(lines))
         self._pongs_due -= pongs
         return lines[pongs:]
@@ -149,24 +150,37 @@ class Channel:
 
     def _exchange(self, message: control.Message, seconds: float) -> control.Message:
         """Send a line and read one; OSError (a timeout is one) or _Foreign."""
+        ends = time.perf_counter() + seconds
+        while self._pongs_due:  # the server takes one question at a time
+            self._read(ends)
         begun = time.perf_counter()
         self._socket.settimeout(seconds)
         self._socket.sendall(control.encode(message))
-        received = b""
         while True:
-            self._socket.settimeout(max(0.001, begun + seconds - time.perf_counter()))
-            data = self._socket.recv(CHUNK)
-            if not data:
-                raise _Foreign(shown(received) or "closed the connection")
-            received += data if len(received) < CHUNK else b""
-            try:
-                lines = self._without_pongs(self._lines.feed(data))
-                if lines:
-                    answer = control.decode(lines[0])
-                    self.rtts.append(time.perf_counter() - begun)
-                    return answer
-            except DecodeError:
-                raise _Foreign(shown(received)) from None
+            for line in self._read(ends):
+                self.rtts.append(time.perf_counter() - begun)
+                return self._decode(line)
+
+    def _read(self, ends: float) -> list[bytes]:
+        """Lines that no ping asked for; OSError or _Foreign."""
+        self._socket.settimeout(max(0.001, ends - time.perf_counter()))
+        data = self._socket.recv(CHUNK)
+        if not data:
+            raise _Foreign(shown(self._received) or "closed the connection")
+        self._received += data if len(self._received) < CHUNK else b""
+        try:
+            lines = self._without_pongs(self._lines.feed(data))
+        except DecodeError:
+            raise _Foreign(shown(self._received)) from None
+        if lines:
+            self._received = b""
+        return lines
+
+    def _decode(self, line: bytes) -> control.Message:
+        try:
+            return control.decode(line)
+        except DecodeError:
+            raise _Foreign(shown(line)) from None
 
 
 @dataclass(frozen=True)

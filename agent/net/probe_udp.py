@@ -58,8 +58,10 @@ class Prober:
             for key, _ in self._selector.select(wait):
                 if isinstance(key.fileobj, socket.socket):
                     self._drain(key.fileobj)
-                elif channel.look():
-                    self._sweep.ponged(time.perf_counter())
+                else:
+                    pong = channel.look()
+                    if pong:
+                        self._sweep.ponged(time.perf_counter(), pong.free_flows)
 
     def close(self) -> None:
         """Give the source ports back."""

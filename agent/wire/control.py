@@ -1,6 +1,6 @@
 """The control channel's messages: one JSON object a line; the client asks and the server answers each ask once.
 
-hello -> welcome; ask -> rows; ask-counters -> counters; report (in parts) -> received; bye.
+hello -> welcome; ask -> rows; ask-kernel -> kernel; report (in parts) -> received; bye.
 Whatever cannot be answered gets a refusal.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Callable, Union
 from ..model import fields
 from ..model.address import Family
 from ..model.fields import FieldError, Fields
-from ..model.kernel import MOST, Counters
+from ..model.kernel import MOST, Counters, Kernel
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
 from . import DecodeError
@@ -95,8 +95,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class AskCounters:
-    """Asks what the server's own kernel dropped since the session began; Counters answers."""
+class AskKernel:
+    """Asks what the server's own kernel has room for, and what it dropped since the session began; Kernel answers."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Bye:
     """The client goes."""
 
 
-Message = Union[Hello, Welcome, Refusal, Ask, Rows, AskCounters, Counters, ReportPart, Received, Bye]
+Message = Union[Hello, Welcome, Refusal, Ask, Rows, AskKernel, Kernel, ReportPart, Received, Bye]
 
 
 def encode(message: Message) -> bytes:
@@ -240,10 +240,14 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 
 _NAMES: dict[type, str] = {
     Hello: "hello", Welcome: "welcome", Refusal: "refusal", Ask: "ask", Rows: "rows",
-    AskCounters: "ask-counters", Counters: "counters", ReportPart: "report", Received: "received", Bye: "bye",
+    AskKernel: "ask-kernel", Kernel: "kernel", ReportPart: "report", Received: "received", Bye: "bye",
 }  # fmt: skip
 
-_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {Welcome: _encode_welcome, Rows: _encode_rows}
+_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    Welcome: _encode_welcome,
+    Rows: _encode_rows,
+    Kernel: lambda kernel: {"free_flows": kernel.free_flows, **vars(kernel.counters)},
+}
 
 _DECODERS: dict[str, Callable[[Fields], Message]] = {
     _NAMES[Hello]: _decode_hello,
@@ -253,8 +257,10 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
         value.choice("about", About), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
     ),
     _NAMES[Rows]: _decode_rows,
-    _NAMES[AskCounters]: lambda value: AskCounters(),
-    _NAMES[Counters]: lambda value: Counters(_count(value, "conntrack_drops"), _count(value, "receive_errors")),
+    _NAMES[AskKernel]: lambda value: AskKernel(),
+    _NAMES[Kernel]: lambda value: Kernel(
+        _count(value, "free_flows"), Counters(_count(value, "conntrack_drops"), _count(value, "receive_errors"))
+    ),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),
     _NAMES[Bye]: lambda value: Bye(),

@@ -19,7 +19,7 @@ from agent.model.plan import Transport
 from agent.model.ports import PortRange
 from agent.model.report import Report, Verdict
 from agent.wire import control, framing, http_proof, stun
-from agent.wire.control import About, Ask, AskCounters, Bye, Hello, Received, Refusal, ReportPart, Rows, Welcome
+from agent.wire.control import About, Ask, AskKernel, Bye, Hello, Received, Refusal, ReportPart, Rows, Welcome
 from tests.judge.test_desk import CLIENT, PLAN, TRANSACTION, make_desk, make_session, probe
 from tests.model.values import ANY
 
@@ -76,7 +76,7 @@ def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
     desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)
     rows = answers(receive(conversation, lines(Ask(About.SIGHTINGS, Transport.UDP, 1))))
     assert rows == [Rows(((PortRange(50000, 50000), 1),), None)]
-    assert answers(receive(conversation, lines(AskCounters()))) == [Counters(4, 0)]
+    assert answers(receive(conversation, lines(AskKernel()))) == [Kernel(0, Counters(4, 0))]
     for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_PART + 50)):
         assert answers(receive(conversation, lines(part))) == [Received()]
         assert not conversation.closing
@@ -112,11 +112,11 @@ def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
     [
         ([], Hello(2, "7.0", Family.IPV4), "version"),
         ([], Ask(About.SIGHTINGS, Transport.UDP, 1), "order"),
-        ([], AskCounters(), "order"),
+        ([], AskKernel(), "order"),
         ([], Bye(), "order"),
         ([HELLO], HELLO, "order"),
         ([HELLO], Received(), "order"),
-        ([HELLO], Counters(), "order"),
+        ([HELLO], Kernel(), "order"),
         ([HELLO], ReportPart("no report", last=True), "report"),
         ([HELLO], ReportPart(reports.dumps(REPORT).replace("/1", "/2"), last=True), "report"),
     ],
@@ -244,7 +244,7 @@ def test_questions_that_do_not_wait_for_their_answers_are_refused(questions: int
 
 
 SAID = [lines(message) for message in (
-    HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), AskCounters(), ReportPart("{", False), Bye(),
+    HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), AskKernel(), ReportPart("{", False), Bye(),
 )]  # fmt: skip
 SPEECHES = st.lists(
     st.sampled_from([*SAID, framing.frame(bytes(20)), b"GET / HTTP/1.1\r\n"]) | st.binary(min_size=1, max_size=10),

@@ -170,14 +170,14 @@ def test_each_session_has_the_kernel_of_its_own_beginning() -> None:
     desk = make_desk(kernel=[*begun, Kernel(None, Counters(7, 2)), Kernel(9, Counters(1, 4))])
     first, second = make_session(desk), make_session(desk)
     assert (first.kernel.free_flows, second.kernel.free_flows) == (7600, 3)
-    assert desk.counters(first) == Counters(2, None)
-    assert desk.counters(second) == Counters(None, 2)  # one of them began anew
+    assert desk.kernel(first) == Kernel(None, Counters(2, None))
+    assert desk.kernel(second) == Kernel(9, Counters(None, 2))  # one of them began anew
 
 
 def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
     desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes)
     session = make_session(desk)
-    assert (session.kernel.free_flows, desk.counters(session)) == (None, Counters())
+    assert (session.kernel.free_flows, desk.kernel(session)) == (None, Kernel())
 
 
 def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:

@@ -82,6 +82,10 @@ class Network:
         self.checks_answers = bool(router or (path.guard and path.guard.answers))
         self.sightings: dict[int, int] = {}
 
+    def free_flows(self, now: float) -> int | None:
+        """The entries that the server's connection tracking has free, as it tells them; None without one."""
+        return self._server.free(now) if self._server else None
+
     def send(self, socket: int, port: int, now: float) -> Sequence[float]:
         """When the answers of a probe come back to the client, unless `admits` drops them."""
         if self._gated:

@@ -163,7 +163,7 @@ class _Client:
         sweep = self._sweep
         if self._ping and self._ping.look(self._now):
             self._ping = None
-            sweep.ponged(self._now)
+            sweep.ponged(self._now, self._network.free_flows(self._now))
         if not self._ping and not sweep.done and sweep.wants_ping(self._now):
             sweep.pinged(self._now)
             self._ping = Question(self._network, self._rtt, self._now)

@@ -35,6 +35,11 @@ class FlowTable:
     def __len__(self) -> int:
         return len(self._asked) + len(self._replied)
 
+    def free(self, now: float) -> int:
+        """How many flows more it has room for."""
+        self._expire(now)
+        return max(0, self._capacity - len(self))
+
     def passes(self, flow: int, now: float) -> bool:
         """Whether a packet to the server is let through."""
         self._expire(now)

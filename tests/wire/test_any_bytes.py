@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.address import Family
-from agent.model.kernel import Counters
+from agent.model.kernel import Counters, Kernel
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
 from agent.wire import DecodeError, control, first_bytes, framing, http_proof, stun
@@ -28,8 +28,8 @@ MESSAGES: list[control.Message] = [
     control.Refusal("crowded", "too many", "wait"),
     control.Ask(control.About.SIGHTINGS, Transport.UDP, 1),
     control.Rows(((PortRange(1, 5), 3), (PortRange(7, 7), "busy")), None),
-    control.AskCounters(),
-    Counters(3, None),
+    control.AskKernel(),
+    Kernel(7600, Counters(3, None)),
     control.ReportPart("{}", True),
 ]
 LINES = [control.encode(message)[:-1] for message in MESSAGES]

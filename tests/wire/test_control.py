@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.model.address import Family
-from agent.model.kernel import MOST, Counters
+from agent.model.kernel import MOST, Counters, Kernel
 from agent.model.observation import UNTESTED_REASONS
 from agent.model.plan import ADDONS, Need, Plan, Requirement, Transport, build_plan
 from agent.model.ports import HIGHEST, MAX_ITEMS, PortRange
@@ -19,7 +19,7 @@ from agent.wire.control import (
     MAX_ROWS,
     About,
     Ask,
-    AskCounters,
+    AskKernel,
     Bye,
     Hello,
     Message,
@@ -51,8 +51,8 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Refusal, texts(), texts(500), texts(500)),
     st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
     pages(),
-    st.just(AskCounters()),
-    st.builds(Counters, COUNTS, COUNTS),
+    st.just(AskKernel()),
+    st.builds(Kernel, COUNTS, st.builds(Counters, COUNTS, COUNTS)),
     st.builds(ReportPart, texts(), st.booleans()),
     st.just(Received()),
     st.just(Bye()),
@@ -204,10 +204,11 @@ REQUIREMENTS = "plan", "requirements"
         (Rows((), None), set_to("rows", [[1, 1]])),
         (Rows((), None), set_to("rows", [[port, port, 1] for port in range(1, MAX_ROWS + 2)])),
         (Rows((), None), set_to("next", 5)),
-        (Counters(0, None), set_to("conntrack_drops", -1)),
-        (Counters(0, None), set_to("conntrack_drops", MOST + 1)),
-        (Counters(0, None), set_to("receive_errors", 1.0)),
-        (Counters(0, None), lambda value: value.pop("receive_errors")),
+        (Kernel(0), set_to("free_flows", -1)),
+        (Kernel(), set_to("conntrack_drops", -1)),
+        (Kernel(), set_to("conntrack_drops", MOST + 1)),
+        (Kernel(), set_to("receive_errors", 1.0)),
+        (Kernel(), lambda value: value.pop("receive_errors")),
         (full_page(1), set_to("next", 60000)),
         (full_page(1), set_to("next", HIGHEST + 1)),
     ],
