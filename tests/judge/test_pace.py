@@ -1,98 +1,309 @@
 from __future__ import annotations
 
-import math
 from typing import Sequence
 
 import pytest
 
-from agent.judge.pace import FLOOR_RATE, MIN_ROUND, SILENT_RATE, START_RATE, TOP_RATE, Pace
+from agent.judge.pace import (
+    CAREFUL,
+    FLOOR_RATE,
+    MIN_CANARIES,
+    MIN_ROUND,
+    SILENT_RATE,
+    SLOWER,
+    START_RATE,
+    TOP_RATE,
+    Pace,
+)
 
 ROUND, WAIT, PATIENCE = 0.1, 0.05, 0.25  # seconds
 
 
-def rates(shares: Sequence[float], judge: bool = True, ceiling: float = math.inf) -> list[float]:
-    """The rates after rounds of which these shares are answered."""
-    pace, now = Pace(0.0, ROUND, WAIT, PATIENCE, ceiling), 0.0
-    found: list[float] = []
-    for share in shares:
-        sent = 0
+class Client:
+    """Sends whole rounds and lets time pass until each is judged."""
+
+    def __init__(self, ceiling: float | None = None) -> None:
+        self.pace, self.now, self.shut = Pace(0.0, ROUND, WAIT, PATIENCE, ceiling), 0.0, False
+
+    def send(self, share: float, canaries: bool = False) -> None:
+        """The rest of a round, at its pace, of which so many are answered."""
+        pace, sent = self.pace, 0
         while not pace.round_is_full:
-            now = max(now, pace.next_at())
-            allowed = pace.allowance(now)
-            sent += allowed
-            for _ in range(allowed):
-                pace.send(now)
-            now += 1e-6
-        for _ in range(round(share * sent)):
-            pace.answer(pace.round)
-        now = pace.doubts_until(now + WAIT) if judge else now + WAIT
-        pace.next_round(now, judge)
-        found.append(round(pace.rate))
-    return found
+            self.now = max(self.now, pace.next_at()) + 1e-9
+            pace.send(self.now, canaries)
+            sent += 1
+        self.answer(round(share * sent), canaries)
+
+    def answer(self, answers: int, canaries: bool = False) -> None:
+        """So many of the round's probes are answered."""
+        for _ in range(answers):
+            self.pace.answer(self.pace.round, canaries)
+
+    def judge(self) -> None:
+        """As soon as the answers had their time, and more where a round looks fallen."""
+        self.now = self.pace.doubts_until(self.now + WAIT) + 1e-9
+        self.shut = self.pace.judge(self.now)
+        self.pace.next_round(self.now)
+
+    def play(self, *shares: float, canaries: bool = False) -> list[int]:
+        """The rates after rounds of which so many were answered."""
+        rates = []
+        for share in shares:
+            self.send(share, canaries)
+            self.judge()
+            rates.append(round(self.pace.rate))
+        return rates
 
 
-FAST = [4 * START_RATE, TOP_RATE, TOP_RATE]
+def climbed(*shares: float, ceiling: float | None = None) -> Client:
+    client = Client(ceiling)
+    client.play(*shares)
+    return client
+
+
+FAST = [4000, 16000, 20000]
+UPHILL = (1.0, 1.0)  # to 16,000 a second
 
 
 @pytest.mark.parametrize(
     ("fault", "shares", "expected"),
     [
-        ("none", [1, 1, 1], FAST),
+        ("none", [1, 1, 1, 1], [*FAST, 20000]),
         ("half of the ports are blocked", [0.5, 0.5, 0.5], FAST),
         ("all but a few ports are blocked", [0.02, 0.02, 0.02], FAST),
         ("chance, within what chance does", [0.5, 0.46, 0.5], FAST),
-        ("everything is blocked", [0, 0, 0], [SILENT_RATE] * 3),
-        ("a limit of 1,000 a second", [1, 0.25, 1, 1], [4000, 858, 944, 1038]),
-        ("a limit that gets narrower", [1, 0.25, 0.5, 1], [4000, 858, 368, 405]),
-        ("all is shut out at once", [1, 0, 0, 0], [4000, FLOOR_RATE, FLOOR_RATE, FLOOR_RATE]),
+        ("everything is blocked", [0, 0, 0], [4000] * 3),
     ],
 )
-def test_a_rate_that_the_share_of_answers_teaches(fault: str, shares: list[float], expected: list[float]) -> None:
-    assert rates(shares) == pytest.approx(expected, rel=0.02)
+def test_it_climbs_while_as_many_answer_as_before(fault: str, shares: list[float], expected: list[int]) -> None:
+    assert Client().play(*shares) == expected
+
+
+# At 4,000 a second a quarter passes, and two more for chance; of those that are expected, and 15 % less.
+SHARE = 101 / 102
+SLOW = 0.85 * 4000 * 102 / 400 / SHARE
+
+
+@pytest.mark.parametrize(
+    ("fault", "shares", "expected", "falls"),
+    [
+        ("a burst of loss: as fast as before", [1, 0.25, 1, 1], [4000, SLOW, 4000, 16000], 0),
+        ("a limit: it shows as fast again", [1, 0.25, 1, 0.25, 1, 1], [4000, SLOW, 4000, SLOW, SLOW * CAREFUL], 1),
+        ("a limit of less, shown twice", [1, 0.25, 0.5], [4000, SLOW, 0.85 * 0.52 * SLOW / SHARE], 0),
+        ("a limit that gets narrower", [1, 0.25, 1, 0.25, 0.5], [4000, SLOW, 4000, SLOW, 0.85 * 0.52 * SLOW], 2),
+        ("loss that rises: slower is no better", [1, 0.5, 0.5, 0.5, 0.5], [4000, 1717, 746, 4000, 16000], 0),
+    ],
+)
+def test_how_it_takes_that_fewer_answer(fault: str, shares: list[float], expected: list[float], falls: int) -> None:
+    client = Client()
+    assert client.play(*shares)[: len(expected)] == pytest.approx(expected, rel=0.02)
+    assert client.pace.falls == falls
+
+
+def test_beneath_a_limit_it_grows_carefully_and_never_rushes_again() -> None:
+    client = climbed(1, 0.25, 1, 0.25)
+    assert client.pace.delivered == pytest.approx(SLOW / SLOWER, rel=0.01)
+    assert not client.pace.climbing
+    rates = client.play(*[1] * 5)
+    assert rates == pytest.approx([SLOW * CAREFUL ** (n + 1) for n in range(5)], rel=0.02)
+
+
+def test_before_a_limit_is_sure_it_is_none() -> None:
+    client = climbed(1, 0.25)
+    assert (client.pace.falls, client.pace.delivered) == (0, None)
+    client.play(1)
+    assert (client.pace.falls, client.pace.delivered) == (0, None)
+    client.play(0.25)
+    assert client.pace.falls == 1
+
+
+def test_loss_that_is_the_paths_own_is_expected_from_then_on() -> None:
+    client = climbed(1, 0.5, 0.5, 0.5)
+    assert client.pace.rate == 4000
+    assert client.play(0.5, 0.5, 0.5) == [16000, 20000, 20000]
+    assert client.pace.falls == 0
+
+
+def test_the_pace_never_falls_below_the_floor() -> None:
+    client = climbed(1, 0.13, 1, 0.13)
+    assert min(client.play(*[0.15] * 12)) == FLOOR_RATE
+    assert not client.shut
 
 
 @pytest.mark.parametrize(
     ("ceiling", "shares", "expected"),
     [
-        (20_000, [1, 1, 1], FAST),
+        (30_000, [1, 1, 1], [4000, 16000, 30000]),
         (2_000, [1, 1, 1], [2000] * 3),
         (2_000, [0, 0, 0], [2000] * 3),
         (200, [1, 1, 1], [200] * 3),
-        (20, [1, 0, 0, 1], [20] * 4),
+        (20, [1, 0.5, 1, 0.3, 0.3], [20] * 5),
     ],
 )
-def test_a_rate_under_a_ceiling(ceiling: float, shares: list[float], expected: list[float]) -> None:
-    assert rates(shares, ceiling=ceiling) == expected
-    assert Pace(0.0, ROUND, WAIT, PATIENCE, ceiling).rate <= ceiling
+def test_a_rate_under_a_ceiling(ceiling: float, shares: list[float], expected: list[int]) -> None:
+    client = Client(ceiling)
+    assert client.pace.rate == min(START_RATE, ceiling)
+    assert client.play(*shares) == [min(rate, TOP_RATE) for rate in expected]
 
 
-def test_later_passes_keep_the_rate() -> None:
-    assert rates([1, 0.1, 1], judge=False) == [START_RATE] * 3
+def test_beneath_a_ceiling_it_comes_down_like_elsewhere() -> None:
+    assert climbed(1, 0.5, ceiling=200).pace.rate == pytest.approx(0.85 * 0.52 * 200, rel=0.02)
+
+
+@pytest.mark.parametrize(("answered", "slower"), [(360, False), (330, False), (318, False), (310, True), (200, True)])
+def test_less_than_chance_explains_is_too_fast(answered: int, slower: bool) -> None:
+    # Of samples of 102 and 400 with a share of 0.89: three standard deviations are 10 %.
+    client = climbed(0.9)
+    client.play(answered / 400)
+    assert (client.pace.rate < 4000) is slower
+
+
+@pytest.mark.parametrize(("answered", "shut"), [(400, False), (100, False), (40, False), (39, True), (0, True)])
+def test_hardly_any_answer_is_no_matter_of_pace(answered: int, shut: bool) -> None:
+    client = climbed(1)
+    began = client.now
+    client.play(answered / 400)
+    assert client.shut is shut
+    if shut:
+        assert client.pace.shut_since == pytest.approx(began)
+        assert client.pace.rate == 4000
+
+
+@pytest.mark.parametrize(("share", "shut"), [(0.01, False), (0.02, True)])  # of 400, with two more: 8 and 12
+def test_where_few_answers_are_to_be_expected_none_is_no_sign(share: float, shut: bool) -> None:
+    client = climbed(share)
+    client.play(0)
+    assert client.shut is shut
+
+
+@pytest.mark.parametrize("lost", [0, 30, 65])
+def test_canaries_are_expected_to_answer_as_is_common(lost: int) -> None:
+    # Before the path has shown its own, 65 of 100; three deviations of two samples of 100 are 20.
+    client = Client()
+    client.pace.only_canaries()
+    slower = 1000 * 0.85 * 0.37
+    assert client.play(1 - lost / 100, canaries=True) == pytest.approx([slower if lost == 65 else 4000], abs=1)
+
+
+def test_what_is_surely_better_is_expected_of_canaries_from_then_on() -> None:
+    client = Client()
+    client.pace.only_canaries()
+    assert client.play(1, 1, canaries=True) == [4000, 16000]
+    assert client.play(0.7, canaries=True) == pytest.approx([16000 * 0.7 * 0.85], rel=0.01)
+    worse = Client()
+    worse.pace.only_canaries()
+    assert worse.play(0.6, 0.6, canaries=True) == [4000, 16000]
+    assert worse.play(0.57, canaries=True) == [20000]  # of what was expected nothing was taken back
+
+
+def test_few_canaries_are_judged_together_with_those_that_follow() -> None:
+    client = Client()
+    client.pace.only_canaries()
+    for _ in range(5):
+        assert client.pace.rate == START_RATE
+        for _ in range(MIN_CANARIES // 5):
+            client.pace.send(client.now, True)
+        client.answer(2, canaries=True)
+        client.send(0)  # silent ports tell nothing
+        client.judge()
+    assert client.pace.rate == pytest.approx(0.85 * 1000 * 12 / 50)
+
+
+def test_a_few_canaries_are_enough_where_hardly_any_answers() -> None:
+    client = Client()
+    client.pace.only_canaries()
+    for _ in range(20):  # 13 answers were to be expected
+        client.pace.send(client.now, True)
+    began = client.now
+    client.send(0)
+    client.judge()
+    assert client.shut
+    assert client.pace.shut_since == pytest.approx(began)
+
+
+def test_canaries_tell_of_a_limit_in_the_first_pass_too() -> None:
+    client = climbed(0.5)
+    pace = client.pace
+    for _ in range(60):
+        pace.send(client.now, True)
+    client.answer(10, canaries=True)
+    client.send(0.5)
+    client.judge()
+    assert pace.rate == pytest.approx(0.85 * 4000 * 12 / 60, rel=0.01)
+    # What the ports showed so far, the limit may have made: they begin anew.
+    assert pace.share == 0.0
+
+
+def test_canaries_of_the_first_pass_alone_do_not_make_it_faster() -> None:
+    client = climbed(0.5)
+    rate = client.pace.rate
+    client.play(1, canaries=True)
+    assert client.pace.rate == rate
+
+
+@pytest.mark.parametrize(
+    ("shares", "rate", "climbs"),
+    [((1, 1), 16000, True), ((1, 0.25, 1, 0.25), SLOW, False), ((1, 0.25, 1, 0.25, *[1] * 9), SLOW, False)],
+)
+def test_where_the_silent_ports_alone_are_left_it_stays_beneath_a_limit(
+    shares: Sequence[float], rate: float, climbs: bool
+) -> None:
+    client = climbed(*shares)
+    client.pace.only_canaries()
+    assert client.pace.rate == pytest.approx(rate, rel=0.01)
+    assert client.pace.climbing is climbs
+    client.pace.next_round(client.now)
+    after = client.play(1, canaries=True)
+    assert after == pytest.approx([TOP_RATE if climbs else rate], rel=0.01)
+
+
+def test_where_a_limit_shows_late_the_pace_stays_beneath_it() -> None:
+    client = climbed(*UPHILL)
+    client.pace.only_canaries()
+    client.pace.next_round(client.now)
+    low = 0.85 * 16000 * (160 + 2) / 1600 / 1.0
+    assert client.play(0.1, 1, 0.1, 1, 1, canaries=True) == pytest.approx([low, 16000, low, low, low], rel=0.02)
 
 
 def test_a_round_is_judged_only_when_its_answers_had_time_to_come() -> None:
-    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
-    for _ in range(MIN_ROUND):
-        pace.send(0.1)
-    pace.next_round(0.1, judge=True)
-    assert pace.rate == START_RATE
-    for _ in range(MIN_ROUND):
-        pace.answer(0)
-    pace.next_round(0.1 + WAIT, judge=True)
-    assert pace.rate == 4 * START_RATE
+    client = Client()
+    client.send(1)
+    ended = client.now
+    assert not client.pace.judge(ended + WAIT - 0.001)
+    assert client.pace.rate == START_RATE
+    client.pace.judge(ended + WAIT)
+    assert client.pace.rate == 4 * START_RATE
 
 
 def test_a_limit_is_blamed_once_and_not_for_rounds_sent_before_it_showed() -> None:
-    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
-    for number, answered in enumerate((100, 25, 5)):  # sent one behind the other, before any of them is judged
-        for _ in range(MIN_ROUND):
-            pace.send(0.1 * number)
-        for _ in range(answered):
-            pace.answer(number)
-        pace.next_round(0.1 * number, judge=False)
-    pace.next_round(1.0, judge=True)
-    assert pace.rate == pytest.approx(0.85 * START_RATE / 4, rel=0.02)
-    assert not pace.climbing
+    client = Client()
+    for share in (1.0, 0.25, 0.2):  # sent one behind the other, before any of them is judged
+        client.send(share)
+        client.pace.next_round(client.now)
+    client.pace.judge(client.now + 1.0)
+    assert client.pace.rate == pytest.approx(0.85 * 1000 * 27 / 100, rel=0.02)
+
+
+def test_a_round_that_looks_fallen_is_waited_for_before_it_is_judged() -> None:
+    client = climbed(1)
+    client.send(0)
+    pace, ended = client.pace, client.now
+    assert pace.doubts_until(ended + WAIT / 2) == ended + WAIT / 2  # its answers are still under way
+    assert pace.doubts_until(ended + WAIT) == pytest.approx(ended + PATIENCE)
+    assert not pace.judge(ended + WAIT)
+    client.answer(400)  # they were late
+    assert pace.doubts_until(ended + WAIT) == ended + WAIT
+    pace.judge(ended + WAIT)
+    assert pace.rate == 16000
+
+
+def test_canaries_that_look_lost_are_waited_for_too() -> None:
+    client = Client()
+    client.pace.only_canaries()
+    client.send(0.1, canaries=True)
+    assert client.pace.doubts_until(client.now + WAIT) == pytest.approx(client.now + PATIENCE)
+    assert not client.pace.judge(client.now + WAIT)
+    assert client.pace.rate == START_RATE
 
 
 def test_probes_are_spread_over_their_round() -> None:
@@ -109,34 +320,94 @@ def test_probes_are_spread_over_their_round() -> None:
     assert pace.allowance(10.0) == 0
 
 
+def test_a_round_takes_at_least_a_round_trip() -> None:
+    near, far = Pace(0.0, 0.001, WAIT, PATIENCE), Pace(0.0, 0.3, WAIT, PATIENCE)
+    assert near.allowance(10.0) == MIN_ROUND
+    assert far.allowance(10.0) == 300
+
+
+def test_a_gentle_round_is_as_small_as_told_and_as_slow_as_it_gets() -> None:
+    client = climbed(1, 1)
+    client.pace.next_round(client.now, gently=20)
+    begun = client.now
+    client.send(0)
+    assert client.now - begun == pytest.approx(19 / FLOOR_RATE, rel=0.01)
+    client.pace.next_round(client.now)
+    assert client.pace.allowance(client.now + 10.0) == 1600
+    slow = climbed(1, ceiling=10)
+    slow.pace.next_round(slow.now, gently=20)
+    assert slow.pace.next_at() == slow.now
+    slow.pace.send(slow.now)
+    assert slow.pace.next_at() == pytest.approx(slow.now + 0.1)
+
+
 def test_it_climbs_until_the_top_or_a_limit() -> None:
-    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
+    client = Client()
+    pace = client.pace
     assert pace.climbing
-    pace.rate = SILENT_RATE
+    client.play(0)
+    assert pace.rate == SILENT_RATE
     assert not pace.climbing  # nothing has come back yet
-    pace.answer(0)
+    client.answer(1)
     assert pace.climbing
     pace.rate = TOP_RATE
     assert not pace.climbing
 
 
-def send_round(pace: Pace, now: float, answered: int) -> None:
-    while not pace.round_is_full:
-        pace.send(now)
-    for _ in range(answered):
-        pace.answer(pace.round)
+def test_what_tells_otherwise_that_the_path_carries_it_is_as_good_as_answers() -> None:
+    client = climbed(0, 0)
+    client.pace.trust()
+    assert client.pace.rate == 16000
+    client.pace.trust()
+    assert client.pace.rate == TOP_RATE
+    limited = climbed(0, ceiling=100)
+    limited.pace.trust()
+    assert limited.pace.rate == 100
 
 
-def test_a_round_that_looks_fallen_is_waited_for_before_it_is_judged() -> None:
-    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
-    send_round(pace, 0.1, MIN_ROUND)
-    pace.next_round(0.2, judge=True)
-    rate = pace.rate
-    send_round(pace, 0.3, 0)
-    assert pace.doubts_until(0.31) == 0.31  # its answers are still under way
-    assert pace.doubts_until(0.4) == pytest.approx(0.3 + PATIENCE)
-    assert pace.doubts_until(0.6) <= 0.6
-    send_round(pace, 0.3, int(rate * ROUND))  # they were late
-    assert pace.doubts_until(0.4) == 0.4
-    pace.next_round(0.4, judge=True)
-    assert pace.rate > rate
+def test_after_a_stall_it_goes_on_as_before_and_blames_nobody() -> None:
+    client = climbed(1)
+    client.send(0.2)
+    client.pace.go_on(client.now)
+    assert not client.pace.judge(client.now + 10.0)
+    assert (client.pace.rate, client.pace.falls) == (4000, 0)
+    assert client.play(1) == [16000]
+
+
+def test_canaries_sent_before_a_stall_are_not_counted_with_those_behind_it() -> None:
+    client = Client()
+    client.pace.only_canaries()
+    for behind in (False, True):
+        for _ in range(30):
+            client.pace.send(client.now, True)
+        client.answer(30 if behind else 4, canaries=True)
+        client.send(0)
+        client.judge()
+        client.pace.go_on(client.now)
+    assert client.pace.rate == START_RATE
+    client.play(1, canaries=True)
+    assert client.pace.rate == 4000
+
+
+def test_what_lets_only_so_many_pass_is_given_way_to() -> None:
+    client = climbed(*UPHILL)
+    client.play(0.05)
+    assert client.shut
+    client.pace.give_way(client.now)
+    assert client.pace.rate == pytest.approx(0.85 * 16000 * 82 / 1600, rel=0.01)
+    assert (client.pace.falls, client.pace.climbing) == (1, False)
+    assert client.play(1) == pytest.approx([client.pace.rate], rel=0.01)
+
+
+def test_a_rate_that_is_held_grows_no_more() -> None:
+    client = climbed(1)
+    client.pace.hold(120.0, client.now)
+    assert client.play(1, 1, 1) == [120, 120, 120]
+    assert not client.pace.climbing
+
+
+@pytest.mark.parametrize(("rate", "held"), [(0.0, 1.0), (0.5, 1.0), (12.5, 12.5)])
+def test_a_guards_rate_is_held_beneath_the_floor_too_but_never_stops(rate: float, held: float) -> None:
+    client = climbed(1)
+    client.pace.hold(rate, client.now)
+    assert client.pace.rate == held
