@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from agent.judge.limit import (
-    FLOW_LIFE,
     PASSED,
     PAUSES,
     QUICK_PAUSE,
@@ -17,66 +18,49 @@ from agent.judge.limit import (
 from agent.model.observation import Reason
 
 
-def test_without_a_bound_there_is_always_room() -> None:
-    room = FlowRoom(None)
-    for now in (0.0, 1.0):
-        assert room.allowance(now, 32) == 32
-        room.take(10_000, now)
-        assert (room.next_at(now), room.waiting(10_000, now)) == (now, 0.0)
-
-
-def test_so_many_new_flows_in_any_thirty_seconds() -> None:
-    room = FlowRoom(100)
-    assert room.allowance(0.0, 32) == 32
+def test_so_many_new_flows_in_any_time_so_long() -> None:
+    room = FlowRoom(100, 30.0)
+    assert room.left(0.0) == 100
     room.take(60, 0.0)
-    assert room.allowance(10.0, 60) == 40
-    assert room.next_at(10.0) == 10.0
+    assert (room.left(10.0), room.next_at(10.0)) == (40, 10.0)
     room.take(40, 10.0)
-    assert [room.allowance(now, 32) for now in (10.0, 29.9, 30.0, 40.0)] == [0, 0, 32, 32]
+    assert [room.left(now) for now in (10.0, 29.9, 30.0, 39.9, 40.0)] == [0, 0, 60, 60, 100]
 
 
 def test_room_comes_as_the_oldest_flows_end() -> None:
-    room = FlowRoom(100)
+    room = FlowRoom(100, 40.0)
     room.take(60, 1.0)
     room.take(40, 2.0)
-    assert room.next_at(5.0) == 1.0 + FLOW_LIFE
-    assert room.allowance(1.0 + FLOW_LIFE, 100) == 60
-    room.take(60, 1.0 + FLOW_LIFE)
-    assert room.next_at(1.5 + FLOW_LIFE) == 2.0 + FLOW_LIFE
-    assert room.allowance(2.0 + FLOW_LIFE, 100) == 40
+    assert room.next_at(5.0) == 41.0
+    assert room.left(41.0) == 60
+    room.take(60, 41.0)
+    assert room.next_at(41.5) == 42.0
+    assert room.left(42.0) == 40
 
 
-def test_taking_nothing_is_no_flow() -> None:
-    room = FlowRoom(1)
-    room.take(0, 0.0)
-    room.take(1, 5.0)
-    assert room.next_at(6.0) == 5.0 + FLOW_LIFE
+def test_more_than_there_is_room_for_leaves_none() -> None:
+    room = FlowRoom(5, 30.0)
+    room.take(10, 0.0)
+    assert (room.left(1.0), room.next_at(1.0), room.left(30.0)) == (0, 30.0, 5)
 
 
-@pytest.mark.parametrize(("most", "wanted", "left"), [(None, 1500, 1500), (2000, 1500, 1500), (1000, 1000, 1000)])
-def test_a_table_that_showed_itself_bounds_what_follows(most: int | None, wanted: int, left: int) -> None:
-    room = FlowRoom(most)
-    room.take(900, 0.0)
-    room.restrict(1500, 40.0)
-    assert room.allowance(1.0, 9000) == left  # those before are past
-    room.take(left, 1.0)
-    assert (room.allowance(40.9, 1), room.next_at(40.9)) == (0, 41.0)
-    assert room.allowance(41.0, wanted) == left
-
-
-def test_a_bound_gets_narrower_only() -> None:
-    room = FlowRoom(None)
-    room.restrict(1000, 40.0)
-    room.restrict(2000, 35.0)
-    assert (room.most, room.seconds) == (1000, 40.0)
-    assert FlowRoom(1000).seconds == FLOW_LIFE
-
-
-@pytest.mark.parametrize(("flows", "seconds"), [(1, 0), (40, 0), (41, 30), (140, 30), (141, 60), (1040, 300)])
-def test_how_long_so_many_more_flows_wait(flows: int, seconds: float) -> None:
-    room = FlowRoom(100)
+@pytest.mark.parametrize(
+    ("flows", "now", "seconds"),
+    [(0, 1, 0), (1, 1, 0), (40, 1, 0), (41, 1, 0), (140, 1, 0), (141, 1, 30), (1040, 1, 270),
+     (1, 10, 20), (100, 10, 20), (101, 10, 50), (1, 29, 1)],
+)  # fmt: skip
+def test_how_long_so_many_more_flows_wait(flows: int, now: float, seconds: float) -> None:
+    room = FlowRoom(100, 30.0)
     room.take(60, 0.0)
-    assert room.waiting(flows, 1.0) == seconds
+    if now > 1:
+        room.take(40, 2.0)
+    assert room.waiting(flows, now) == seconds
+
+
+def test_no_room_at_all_comes_never() -> None:
+    room = FlowRoom(0, 30.0)
+    assert (room.left(50.0), room.next_at(50.0)) == (0, math.inf)
+    assert (room.waiting(0, 50.0), room.waiting(1, 50.0)) == (0.0, math.inf)
 
 
 def group(outage: Outage, known: int, fresh: int, now: float = 0.0) -> None:

@@ -1,229 +1,302 @@
-"""The sweep over networks that stand in this file: what a path does to probes, and what the schedule makes of it."""
+"""The sweep over small networks: the order and the times of its probes, its tries, and what makes it sure."""
 
 from __future__ import annotations
 
-import heapq
 import random
-from dataclasses import dataclass, field, replace
-from typing import Iterator
+from collections import Counter
+from dataclasses import replace
+from typing import Sequence
 
 import pytest
 
 from agent.judge.loss import MAX_CHANCE, upper_bound
+from agent.judge.pace import FLOOR_RATE, SILENT_RATE, TOP_RATE
 from agent.judge.sweep import (
     BATCH,
     BLIND_TRIES,
+    BLIND_TRIES_OF_FEW,
+    CANARY_EVERY,
+    FEW,
+    FIRST_SOCKETS,
+    GENTLE,
+    HEARTBEAT,
+    KEEP_ALIVE,
     MAX_CANARIES,
     MAX_SECONDS,
     MAX_TRIES,
     MIN_CANARIES,
+    MIN_PROVEN,
     MIN_TRIES,
-    Probe,
+    PASS_GAP,
+    PASS_REST,
+    PING_GAP,
+    PING_LOST,
+    PROBES_EACH,
     Sweep,
     spread,
 )
+from tests.judge.course import Network, run
 
-STEP = 1e-5  # seconds that one turn of a client's loop takes at least
-
-
-@dataclass(frozen=True)
-class Network:
-    """A path, and the ports that something on it blocks; times are in seconds."""
-
-    rtt: float = 0.02
-    loss: float = 0.0  # each way
-    blocked: frozenset[int] = frozenset()
-    rate: float = 0.0  # what a policer lets pass a second; 0: none there
-    burst: int = 50  # what it lets pass at once
-    late: float = 0.0  # the share of answers that come two seconds late
-    doubled: bool = False
-    outage: float = 0.0  # until then, half of all probes are lost
-    stall: tuple[float, float] = (0.0, 0.0)  # answers of that time all come at its end
-
-
-class Path:
-    """A network at work."""
-
-    def __init__(self, network: Network, chance: random.Random) -> None:
-        self._network, self._chance = network, chance
-        self._tokens, self._filled = float(network.burst), 0.0
-
-    def _polices(self, now: float) -> bool:
-        network = self._network
-        if not network.rate:
-            return False
-        self._tokens = min(network.burst, self._tokens + (now - self._filled) * network.rate)
-        self._filled = now
-        if self._tokens < 1:
-            return True
-        self._tokens -= 1
-        return False
-
-    def answers(self, port: int, now: float) -> Iterator[float]:
-        """When the answers to a probe come."""
-        network = self._network
-        if self._polices(now) or port in network.blocked:
-            return
-        if self._chance.random() < network.loss or self._chance.random() < network.loss:
-            return
-        if now < network.outage and self._chance.random() < 0.5:
-            return
-        at = now + network.rtt + (2.0 if self._chance.random() < network.late else 0.0)
-        if network.stall[0] <= at < network.stall[1]:
-            at = network.stall[1]
-        yield from [at, at + 0.001] if network.doubled else [at]
-
-
-@dataclass
-class Course:
-    """A sweep that is over, and what it sent when; `proven` are the ports that had answered when a pass began."""
-
-    sweep: Sweep
-    seconds: float
-    sent: list[tuple[float, Probe]] = field(default_factory=list)
-    proven: list[frozenset[int]] = field(default_factory=list)
-
-    def passes(self) -> list[list[tuple[float, Probe]]]:
-        return [[one for one in self.sent if one[1].socket == number] for number in range(len(self.proven))]
-
-    def times(self, port: int) -> list[float]:
-        return [at for at, probe in self.sent if probe.port == port]
-
-    def silent(self) -> set[int]:
-        return {port for port, answers in self.sweep.answered.items() if not answers}
-
-
-def run(ports: range, network: Network, seed: int = 1, ceiling: float | None = None) -> Course:
-    """What the client's loop does, but in no time."""
-    sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0, ceiling=ceiling)
-    path = Path(network, random.Random(-seed))
-    course = Course(sweep, 0.0)
-    coming: list[tuple[float, int]] = []
-    now = 0.0
-    while not sweep.done:
-        assert now < 2 * MAX_SECONDS
-        probes = sweep.due(now)
-        assert len(probes) <= BATCH
-        for probe in probes:
-            assert probe.number == len(course.sent)
-            if probe.socket == len(course.proven):
-                course.proven.append(frozenset(port for port, answers in sweep.answered.items() if answers))
-            course.sent.append((now, probe))
-            for at in path.answers(probe.port, now):
-                heapq.heappush(coming, (at, probe.number))
-        if not probes and not sweep.done:
-            now = max(now, min([sweep.wake(now), *(at for at, _ in coming[:1])]))
-        now += STEP
-        while coming and coming[0][0] <= now:
-            sweep.answer(heapq.heappop(coming)[1], now)
-    course.seconds = now
-    return course
-
-
-PORTS = range(50000, 51000)
+PORTS, ALL = range(50000, 51000), range(50000, 60001)
 HOLE = frozenset(range(50300, 50400)) | {50000, 50777, 50999}
+LARGE_HOLE = frozenset(range(53000, 54000))
 CLEAN = Network()
+BLIND = Network(blocked=frozenset(PORTS))
 
-# Each network with the seconds that a sweep over it may take.
+# Each network with the seconds that a sweep over it may take, without and with a hole.
 NETWORKS = {
-    "clean": (CLEAN, 1.0),
-    "far away": (Network(rtt=0.3), 3.0),
-    "5 % loss each way": (Network(loss=0.05), 6.0),
-    "20 % loss each way and far away": (Network(rtt=0.3, loss=0.2), 30.0),
-    "a policer of 300 a second": (Network(rate=300.0), 15.0),
-    "late and doubled answers": (Network(late=0.1, doubled=True), 5.0),
+    "clean": (CLEAN, 0.6, 4.0),
+    "far away": (Network(rtt=0.3), 3.0, 6.0),
+    "5 % loss each way": (Network(loss=0.05), 8.0, 10.0),
+    "20 % loss each way": (Network(loss=0.2), 10.0, 20.0),
+    "20 % loss each way and far away": (Network(rtt=0.3, loss=0.2), 15.0, 22.0),
+    "a policer of 300 a second": (Network(rate=300.0), 10.0, 15.0),
+    "a policer of 300 a second with a short queue": (Network(rate=300.0, burst=5), 12.0, 18.0),
+    "a policer of 100 a second with a short queue": (Network(rate=100.0, burst=5), 30.0, 45.0),
+    "late and doubled answers": (Network(late=0.1, doubled=True), 6.0, 8.0),
 }
+EACH = [(name, seed) for name in NETWORKS for seed in (1, 2)]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "seed"), EACH)
 def test_no_open_port_stays_silent(name: str, seed: int) -> None:
-    network, seconds = NETWORKS[name]
+    network, seconds, _ = NETWORKS[name]
     course = run(PORTS, network, seed)
     assert course.silent() == set()
     assert course.sweep.conclusive
     assert course.seconds <= seconds
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "seed"), EACH)
 def test_a_hole_is_silent_and_nothing_else(name: str, seed: int) -> None:
-    network, seconds = NETWORKS[name]
+    network, _, seconds = NETWORKS[name]
     course = run(PORTS, replace(network, blocked=HOLE), seed)
     assert course.silent() == HOLE
     assert course.sweep.conclusive
     assert course.sweep.chance is not None
     assert course.sweep.chance <= MAX_CHANCE
-    assert course.seconds <= seconds + 2.0 * MIN_TRIES
-    for port in HOLE:
-        times = course.times(port)
-        assert len(times) >= MIN_TRIES
-        assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[1:]))
+    assert course.seconds <= seconds
+    assert min(len(course.times(port)) for port in HOLE) >= MIN_TRIES
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_each_pass_has_a_fresh_socket_and_tries_every_silent_port_once(name: str) -> None:
+def test_tries_of_one_port_are_apart_and_so_are_the_starts_of_passes(name: str) -> None:
     course = run(PORTS, replace(NETWORKS[name][0], blocked=HOLE))
-    passes = course.passes()
-    assert [probe.socket for _, probe in course.sent] == [n for n, sent in enumerate(passes) for _ in sent]
-    assert sorted(probe.port for _, probe in passes[0]) == list(PORTS)
-    for sent, proven in list(zip(passes, course.proven))[1:]:
-        tried = sorted(probe.port for _, probe in sent if probe.port not in proven)
+    for port in HOLE:
+        times = course.times(port)
+        assert all(later - earlier >= PASS_REST for earlier, later in zip(times, times[1:]))
+    passes = [course.of_pass(tries + 1) for tries in range(course.sweep.tries)]
+    for one, following in zip(passes, passes[1:]):
+        assert following[0].at - one[0].at >= PASS_GAP - 0.01
+        assert following[0].at - one[-1].at >= PASS_REST
+
+
+def test_a_pass_begins_as_soon_as_it_may() -> None:
+    passes = [run(PORTS, Network(blocked=HOLE)).of_pass(tries) for tries in (1, 2, 3)]
+    for one, following in zip(passes, passes[1:]):
+        assert following[0].at <= max(one[0].at + PASS_GAP, one[-1].at + PASS_REST) + 0.01
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_pass_tries_every_silent_port_once(name: str) -> None:
+    course = run(PORTS, replace(NETWORKS[name][0], blocked=HOLE))
+    for tries, proven in enumerate(course.proven[1:], 2):
+        tried = sorted(one.probe.port for one in course.of_pass(tries) if one.probe.port not in proven)
         assert tried == sorted(set(PORTS) - proven)
+    first = Counter(one.probe.port for one in course.of_pass(1))
+    assert set(first) == set(PORTS)
+    assert {first[port] for port in HOLE} == {1}
 
 
-def test_canaries_go_to_ports_already_proven_alone_and_are_mixed_in() -> None:
-    course = run(PORTS, Network(loss=0.05, blocked=HOLE))
-    for sent, proven in list(zip(course.passes(), course.proven))[1:]:
-        canary = [probe.port in proven for _, probe in sent]
-        assert MIN_CANARIES <= sum(canary) <= MAX_CANARIES
-        half = len(canary) // 2
-        assert 0.25 < sum(canary[:half]) / sum(canary) < 0.75
+@pytest.mark.parametrize("name", ["clean", "20 % loss each way and far away", "late and doubled answers"])
+def test_each_pass_has_a_fresh_socket(name: str) -> None:
+    course = run(PORTS, replace(NETWORKS[name][0], blocked=HOLE))
+    used = {one.probe.socket for one in course.of_pass(1)}
+    assert used <= set(range(FIRST_SOCKETS + 1))
+    for tries in range(2, course.sweep.tries + 1):
+        (socket,) = {one.probe.socket for one in course.of_pass(tries)}
+        assert socket not in used
+        used.add(socket)
+
+
+def test_the_first_probes_come_from_several_sockets_in_turn_and_the_others_from_one_that_was_heard() -> None:
+    course = run(PORTS, Network(dead=frozenset({0, 1, 3})))
+    sockets = [one.probe.socket for one in course.of_pass(1)]
+    mixed = FIRST_SOCKETS * PROBES_EACH
+    assert sockets[:mixed] == [number % FIRST_SOCKETS for number in range(mixed)]
+    assert set(sockets[mixed:]) == {2}
+    assert course.silent() == set()
+    assert course.sweep.limit is None
+
+
+@pytest.mark.parametrize("network", [BLIND, Network(rtt=0.3, blocked=HOLE)])
+def test_until_one_was_heard_the_first_pass_has_a_socket_of_its_own(network: Network) -> None:
+    sockets = [one.probe.socket for one in run(PORTS, network).of_pass(1)]
+    assert sockets[FIRST_SOCKETS * PROBES_EACH] == FIRST_SOCKETS
+
+
+def test_a_dead_source_port_is_given_up_for_one_that_passes() -> None:
+    dead = FIRST_SOCKETS + 1  # the second pass's
+    half = frozenset(ALL[:5000])
+    course = run(ALL, Network(blocked=half, dead=frozenset({dead})))
+    sockets = [one.probe.socket for one in course.of_pass(2)]
+    assert sockets[0] == dead
+    assert sockets.count(dead) < len(sockets) / 2
+    assert len(set(sockets)) == 2
+    assert course.silent() == half
+    assert (course.sweep.conclusive, course.sweep.limit) == (True, None)
+
+
+@pytest.mark.parametrize(("ports", "canaries"), [(PORTS, MIN_CANARIES), (range(50000, 55000), 200), (ALL, 400)])
+def test_canaries_go_to_ports_already_proven_alone_and_are_mixed_in(ports: range, canaries: int) -> None:
+    assert MIN_CANARIES <= canaries <= MAX_CANARIES
+    course = run(ports, Network(loss=0.05, blocked=HOLE))
+    for tries, proven in enumerate(course.proven[1:], 2):
+        is_canary = [one.probe.port in proven for one in course.of_pass(tries)]
+        assert sum(is_canary) == canaries
+        half = len(is_canary) // 2
+        assert 0.25 < sum(is_canary[:half]) / canaries < 0.75
+        assert set(Counter(one.probe.port for one in course.of_pass(tries)).values()) == {1}  # each but once
+
+
+def test_a_lone_open_port_is_every_canary() -> None:
+    course = run(range(1, 4), Network(blocked=frozenset({1, 3})))
+    assert len(course.times(2)) == 1 + MIN_CANARIES * (course.sweep.tries - 1)
+
+
+@pytest.mark.parametrize(("blocked", "least", "most"), [(0, 0.0, 0.03), (500, 0.08, 0.1), (20, 0.0, 0.03)])
+def test_canaries_in_the_first_pass_where_not_every_port_answers(blocked: int, least: float, most: float) -> None:
+    ports = range(50000, 52000)
+    first = run(ports, Network(blocked=frozenset(random.Random(1).sample(ports, blocked)))).of_pass(1)
+    extra = len(first) - len(ports)
+    assert least <= extra / len(first) <= most
+    seen: set[int] = set()
+    for number, one in enumerate(first):
+        if one.probe.port in seen:
+            assert number % CANARY_EVERY == 0
+            assert number > MIN_PROVEN
+        seen.add(one.probe.port)
 
 
 def test_the_first_pass_goes_in_random_order() -> None:
-    first = [[probe.port for _, probe in run(PORTS, CLEAN, seed).sent] for seed in (1, 2)]
+    first = [[one.probe.port for one in run(PORTS, CLEAN, seed).of_pass(1)] for seed in (1, 2)]
     assert first[0] != first[1]
-    assert first[0] != sorted(first[0])
+    assert first[0][:BATCH] != sorted(first[0][:BATCH])
 
 
-@pytest.mark.parametrize("network", [Network(blocked=frozenset(PORTS)), Network(loss=1.0)])
-def test_everything_silent_takes_more_tries_and_no_canaries(network: Network) -> None:
-    course = run(PORTS, network)
-    assert course.silent() == set(PORTS)
-    assert (course.sweep.tries, len(course.sent)) == (BLIND_TRIES, BLIND_TRIES * len(PORTS))
-    assert course.sweep.chance is None
-    assert course.sweep.loss == 0.0
-    assert course.seconds < 15
+def test_the_ends_of_ranges_come_first() -> None:
+    ports, ends = [1, 2, 3, 4, 7, 9, 10, 11, *range(20, 40)], [1, 4, 7, 9, 11, 20, 39]
+    orders = []
+    for seed in range(20):
+        sweep = Sweep(ports, random.Random(seed), 0.02, 0.0)
+        orders.append([probe.port for n in range(len(ports)) for probe in sweep.due(n / 1000)])
+        assert sorted(orders[-1][: len(ends)]) == ends
+        assert sorted(orders[-1]) == ports
+    assert len({tuple(order[: len(ends)]) for order in orders}) > 10
 
 
-def test_behind_a_policer_the_pace_comes_down_to_what_it_lets_pass() -> None:
-    course = run(range(50000, 60001), Network(rate=1000.0))
-    first = course.passes()[0]
-    half = first[len(first) // 2 :]
-    rate = (len(half) - 1) / (half[-1][0] - half[0][0])
-    assert 500 <= rate <= 1500
-    assert course.silent() == set()
+# Pace
 
 
-def test_a_clean_path_is_climbed_to_ten_thousand_a_second() -> None:
-    assert 1.0 <= run(range(50000, 60001), CLEAN).seconds <= 2.0
+@pytest.mark.parametrize("blocked", [frozenset[int](), LARGE_HOLE, frozenset(ALL)], ids=["open", "hole", "blind"])
+@pytest.mark.parametrize("network", [CLEAN, Network(rtt=0.3), Network(rate=3000.0), Network(late=0.1, doubled=True)])
+def test_the_pace_is_never_above_the_top_rate(network: Network, blocked: frozenset[int]) -> None:
+    course = run(ALL, replace(network, blocked=blocked))
+    assert course.most_within(0.1) <= TOP_RATE * 0.1 + BATCH
+
+
+def test_a_clean_path_is_climbed_to_the_top_rate() -> None:
+    course = run(ALL, CLEAN)
+    assert course.seconds <= 1.0
+    assert course.most_within(0.1) > 0.8 * TOP_RATE * 0.1
 
 
 @pytest.mark.parametrize("holes", [1000, 5000])
 def test_a_hole_is_no_reason_to_slow_down(holes: int) -> None:
     # Nor is the chance by which the first rounds meet more or fewer of its ports.
-    for seed in range(1, 7):
-        course = run(range(50000, 60001), Network(blocked=frozenset(range(50000, 50000 + holes))), seed)
-        assert course.passes()[0][-1][0] <= 1.5, seed
+    for seed in range(1, 4):
+        course = run(ALL, Network(blocked=frozenset(range(50000, 50000 + holes))), seed)
+        assert course.of_pass(1)[-1].at <= 1.2, seed
+        assert course.sweep.limit is None
 
 
-@pytest.mark.parametrize("begins", [0.05, 0.2, 0.5])
-def test_a_stall_of_a_fifth_of_a_second_is_no_reason_to_slow_down(begins: float) -> None:
-    # A busy computer, a radio that sleeps: what comes late was not lost.
-    course = run(range(50000, 60001), Network(stall=(begins, begins + 0.2)))
-    assert course.seconds <= 2.0
-    assert course.silent() == set()
+@pytest.mark.parametrize(
+    ("ceiling", "ports"), [(200.0, PORTS), (20.0, range(50000, 50200)), (5.0, range(50000, 50040))]
+)
+def test_a_ceiling_holds_from_the_first_probe_to_the_last(ceiling: float, ports: range) -> None:
+    blocked = frozenset({ports[0]})
+    course = run(ports, Network(blocked=blocked), ceiling=ceiling)
+    assert course.most_within(10.0) <= 10 * ceiling + 1
+    assert course.most_within(1.0) <= ceiling + 1
+    assert course.silent() == blocked
+    assert course.sweep.conclusive
+
+
+def test_a_shut_path_is_not_probed_faster_than_the_ceiling_either() -> None:
+    course = run(PORTS, Network(outage=(3.0, 40.0)), ceiling=10.0)
+    assert any(one.shut for one in course.sent)
+    assert course.most_within(1.0) <= 11
+
+
+@pytest.mark.parametrize("late", [0.1, 1.0, 1.9])
+def test_what_a_busy_computer_held_up_is_not_sent_in_one_burst(late: float) -> None:
+    sweep = Sweep(ALL, random.Random(1), 0.3, 0.0)
+    now, sent = 0.0, [0]
+    while sweep.sent and sent[0] < 300:
+        probes = sweep.due(now)
+        sent.append(len(probes))
+        now += late if not probes else 0.0
+        break
+    burst = [len(sweep.due(late)) for _ in range(10)]
+    assert sum(burst) <= START_RATE * 0.02 + 1
+
+
+def test_who_sets_a_ceiling_has_the_time_that_it_takes() -> None:
+    course = run(ALL, Network(blocked=LARGE_HOLE), ceiling=50.0)
+    assert course.seconds > MAX_SECONDS
+    assert course.silent() == LARGE_HOLE
+    assert course.sweep.conclusive
+    slow = run(range(50000, 50400), Network(loss=0.45), ceiling=2.0)
+    assert slow.seconds == pytest.approx(MAX_SECONDS + 4 * 400 / 2, abs=1)
+
+
+def test_what_is_not_done_in_time_is_inconclusive() -> None:
+    course = run(ALL, Network(rate=40.0))
+    assert not course.sweep.conclusive
+    assert course.seconds == pytest.approx(MAX_SECONDS, abs=0.1)
+    assert course.silent()
+
+
+# What makes it sure
+
+
+def test_where_every_port_answered_it_is_over() -> None:
+    course = run(ALL, CLEAN)
+    assert (course.sweep.tries, course.sweep.open, course.sweep.chance) == (1, len(ALL), None)
+
+
+def test_chance_is_what_all_ports_expect_of_every_pass() -> None:
+    sweep = run(PORTS, Network(blocked=HOLE)).sweep
+    bounds = upper_bound(0, sweep.open) * upper_bound(0, MIN_CANARIES) ** (sweep.tries - 1)
+    assert sweep.chance == pytest.approx(len(PORTS) * bounds)
+    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.tries - 1)))
+
+
+def test_a_first_pass_worse_than_the_others_counts_as_it_was() -> None:
+    course = run(PORTS, Network(blocked=HOLE, outage=(0.05, 0.1)))
+    sweep = course.sweep
+    late = len(set(PORTS) - HOLE - course.proven[1])
+    assert late > 20
+    assert sweep.limit is None
+    bounds = upper_bound(late, sweep.open) * upper_bound(0, MIN_CANARIES) ** (sweep.tries - 1)
+    assert sweep.chance == pytest.approx(len(PORTS) * bounds)
+
+
+def test_tries_go_on_until_the_chance_is_small() -> None:
+    for loss in (0.05, 0.2):
+        course = run(PORTS, Network(loss=loss, blocked=HOLE))
+        chance = course.sweep.chance or 1.0
+        assert chance <= MAX_CHANCE < chance / (loss * (2 - loss))
 
 
 def test_40_percent_loss_each_way_is_inconclusive() -> None:
@@ -231,12 +304,20 @@ def test_40_percent_loss_each_way_is_inconclusive() -> None:
     assert not course.sweep.conclusive
     assert course.sweep.tries == MAX_TRIES
     assert 0.55 < course.sweep.loss < 0.75  # 0.64 in truth
+    assert course.sweep.limit is None
 
 
-def test_what_is_not_done_in_time_is_inconclusive() -> None:
-    course = run(range(50000, 60001), Network(rate=40.0, blocked=HOLE))
-    assert not course.sweep.conclusive
-    assert course.seconds == pytest.approx(MAX_SECONDS, abs=0.1)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_loss_that_rises_in_the_middle_is_no_limit(seed: int) -> None:
+    course = run(ALL, Network(loss=0.2, lossy_from=0.4, blocked=HOLE), seed)
+    assert course.silent() == HOLE
+    assert (course.sweep.conclusive, course.sweep.limit) == (True, None)
+    assert course.seconds <= 22.0
+
+
+def test_without_a_canary_there_is_no_loss() -> None:
+    assert run(ALL, CLEAN).sweep.loss == 0.0
+    assert run(PORTS, BLIND).sweep.loss == 0.0
 
 
 @pytest.mark.parametrize("open_ports", [0, 1, 2, 3])
@@ -245,41 +326,124 @@ def test_few_ports(open_ports: int) -> None:
     course = run(range(50000, 50003), Network(blocked=blocked))
     assert course.silent() == blocked
     assert course.sweep.conclusive
-    assert course.sweep.tries == (1 if not blocked else MIN_TRIES if open_ports else BLIND_TRIES)
+    assert course.sweep.tries == [BLIND_TRIES_OF_FEW, MIN_TRIES + 1, MIN_TRIES + 1, 1][open_ports]
     if not blocked:
         assert course.seconds < 0.1
 
 
 @pytest.mark.parametrize("ports", [1, 2])
 def test_few_open_ports_on_a_bad_path_are_not_called_silent(ports: int) -> None:
-    # Nothing else is open, so nothing measures the loss while they are silent.
+    # Nothing else is open, so nothing but pings measures the loss while they are silent.
     courses = [run(range(50000, 50000 + ports), Network(loss=0.2), seed) for seed in range(400)]
     wrong = [seed for seed, course in enumerate(courses) if course.sweep.conclusive and course.silent()]
     assert len(wrong) <= 2
 
 
-def test_a_ceiling_holds_from_the_first_probe_to_the_last() -> None:
-    course = run(PORTS, Network(blocked=frozenset(range(50300, 50400))), ceiling=200.0)
-    assert course.silent() == set(range(50300, 50400))
-    times = [at for at, _ in course.sent]
-    assert max(sum(1 for at in times if since <= at < since + 1) for since in times[::50]) <= 205
+# While no port answers
+
+
+@pytest.mark.parametrize(("ports", "tries"), [(PORTS, BLIND_TRIES), (range(50000, 50000 + FEW), BLIND_TRIES_OF_FEW),
+                                              (range(50000, 50001 + FEW), BLIND_TRIES)])  # fmt: skip
+def test_where_no_port_answers_pongs_tell_of_the_path(ports: range, tries: int) -> None:
+    course = run(ports, BLIND)
+    assert course.silent() == set(ports)
+    assert (course.sweep.conclusive, course.sweep.tries) == (True, tries)
+    assert len(course.sent) == tries * len(ports)  # no canary among them
+    assert course.sweep.chance == pytest.approx(upper_bound(0, len(course.pings)) ** tries, rel=0.5)
+    assert course.seconds < 8.0
+
+
+def test_a_dead_control_channel_leaves_all_open() -> None:
+    course = run(PORTS, replace(BLIND, pong=None))
+    assert (course.sweep.conclusive, course.sweep.chance, course.sweep.tries) == (False, None, MAX_TRIES)
+    assert len(course.pings) == 1
+
+
+@pytest.mark.parametrize(("slow", "least"), [(0.2, BLIND_TRIES + 1), (0.5, 10)])
+def test_pongs_that_were_repeated_ask_for_more_tries(slow: float, least: int) -> None:
+    course = run(PORTS, replace(BLIND, slow_pongs=slow))
+    assert course.sweep.conclusive
+    assert course.sweep.tries >= least
+    assert (course.sweep.chance or 1.0) <= MAX_CHANCE
+
+
+def test_pongs_that_all_come_late_prove_nothing() -> None:
+    course = run(PORTS, replace(BLIND, pong=PING_LOST + 0.01))
+    assert (course.sweep.conclusive, course.sweep.chance) == (False, None)
+
+
+def test_while_no_port_answers_pings_go_one_after_the_other() -> None:
+    course = run(PORTS, BLIND)
+    gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
+    assert min(gaps) >= BLIND.rtt + PING_GAP - 1e-9
+    assert sorted(gaps)[len(gaps) // 2] <= BLIND.rtt + PING_GAP + 0.01
+
+
+def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
+    course = run(ALL, Network(rate=40.0))
+    gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
+    assert course.pings[0] == 0.0
+    assert len(gaps) == 2
+    assert all(KEEP_ALIVE <= gap <= KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
+
+
+def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:
+    course = run(PORTS, BLIND)
+    for tries in range(2, course.sweep.tries + 1):
+        times = [one.at for one in course.of_pass(tries)]
+        gentle = [later - earlier for earlier, later in zip(times, times[1:GENTLE])]
+        assert gentle == pytest.approx([1 / FLOOR_RATE] * (GENTLE - 1), abs=0.001)
+        assert times[GENTLE + 1] - times[GENTLE] < 0.5 / FLOOR_RATE
+    assert course.of_pass(1)[GENTLE].at < 0.1  # not the first, where ports may answer yet
+
+
+@pytest.mark.parametrize(("ports", "gentle"), [(range(50000, 50007), 7), (PORTS, GENTLE)])
+def test_the_slow_group_is_no_more_than_there_is(ports: range, gentle: int) -> None:
+    times = [one.at for one in run(ports, BLIND).of_pass(2)]
+    assert times[gentle - 1] - times[0] == pytest.approx((gentle - 1) / FLOOR_RATE, abs=0.01)
+
+
+def test_pongs_make_a_blind_sweep_fast() -> None:
+    ports = range(50000, 54000)
+    course = run(ports, Network(blocked=frozenset(ports)))
+    times = [one.at for one in course.of_pass(1)]
+    assert times[-1] - times[0] >= 4000 / SILENT_RATE
+    assert course.most_within(0.1) > 0.8 * TOP_RATE * 0.1
+    assert course.seconds < 8.0
+
+
+def test_without_a_pong_a_blind_sweep_stays_slow() -> None:
+    ports = range(50000, 54000)
+    course = run(ports, Network(blocked=frozenset(ports), pong=None))
+    assert course.most_within(0.1) <= SILENT_RATE * 0.1 + BATCH
+
+
+def test_a_port_that_answers_late_ends_the_blindness() -> None:
+    course = run(PORTS, Network(blocked=HOLE, outage=(0.0, 1.5)))
+    assert course.silent() == HOLE
+    assert course.sweep.conclusive
+
+
+# Calls
 
 
 def test_no_ports_are_done_at_once() -> None:
     sweep = Sweep([], random.Random(1), 0.02, 0.0)
-    assert (sweep.done, sweep.conclusive, sweep.due(0.0), sweep.chance) == (True, True, [], None)
+    assert (sweep.done, sweep.conclusive, sweep.due(0.0), sweep.chance, sweep.limit) == (True, True, [], None, None)
+    assert not sweep.wants_ping(0.0)
 
 
 def test_an_answer_counts_once_and_however_late() -> None:
     sweep = Sweep([7], random.Random(1), 0.02, 0.0)
     (first,) = sweep.due(0.0)
     assert sweep.due(0.01) == []
-    (second,) = sweep.due(2.0)
-    assert (second.port, second.socket) == (7, 1)
-    for now in (2.1, 2.2):
+    assert sweep.due(0.9) == []
+    (second,) = sweep.due(1.0)
+    assert (second.port, second.number) == (7, 1)
+    for now in (1.1, 1.2):
         sweep.answer(first.number, now)
-    assert (sweep.open, sweep.answered, sweep.sent, sweep.rtts) == (1, {7: 1}, {7: 2}, [2.1])
-    sweep.answer(second.number, 2.3)
+    assert (sweep.open, sweep.answered, sweep.sent, sweep.rtts) == (1, {7: 1}, {7: 2}, [1.1])
+    sweep.answer(second.number, 1.3)
     assert (sweep.open, sweep.answered) == (1, {7: 2})
 
 
@@ -287,41 +451,122 @@ def test_answers_end_the_wait_for_them() -> None:
     sweep = Sweep([7, 8], random.Random(1), 0.02, 0.0)
     probes = sweep.due(0.0) + sweep.due(0.002)
     for probe in probes:
+        assert sweep.due(0.03) == []
+        assert not sweep.done
         sweep.answer(probe.number, 0.03)
     assert sweep.due(0.03) == []
-    assert sweep.done
+    assert (sweep.done, sweep.conclusive) == (True, True)
 
 
-def test_the_time_that_is_left_is_told_about_right() -> None:
-    sweep = Sweep(PORTS, random.Random(1), 0.02, 0.0)
+@pytest.mark.parametrize(("rtt", "timeout"), [(0.001, 0.25), (0.02, 0.25), (0.3, 0.9), (2.0, 3.0)])
+def test_last_answers_have_three_round_trips_and_no_end_of_time(rtt: float, timeout: float) -> None:
+    sweep = Sweep([7], random.Random(1), rtt, 0.0)
+    assert sweep.due(0.0)
+    assert sweep.wake(timeout - 0.01) == pytest.approx(timeout)
+
+
+@pytest.mark.parametrize(("rtt", "settled"), [(0.001, 0.03), (0.02, 0.08), (0.05, 0.2)])
+def test_canaries_that_all_answered_end_the_wait_for_silent_ports(rtt: float, settled: float) -> None:
+    course = run(PORTS, Network(rtt=rtt, blocked=HOLE))
+    assert course.seconds - course.sent[-1].at == pytest.approx(settled, abs=0.01)
+    lossy = run(PORTS, Network(rtt=rtt, loss=0.1, blocked=HOLE))
+    assert lossy.seconds - lossy.sent[-1].at == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize("network", [CLEAN, BLIND, Network(rate=40.0), Network(table=600), Network(outage=(0.1, 20.0))])
+def test_it_wakes_at_least_every_second(network: Network) -> None:
+    wakes = run(PORTS, network, flows=1200).wakes
+    assert 0.0 <= max(wakes) <= HEARTBEAT + 1e-9
+
+
+def times_left(network: Network, ports: Sequence[int], flows: int | None, answers: bool) -> list[tuple[float, float]]:
+    """What was told to be left, and what was."""
+    sweep = Sweep(ports, random.Random(1), network.rtt, 0.0, flows=flows)
     told: list[tuple[float, float]] = []
     now = 0.0
     while not sweep.done:
-        if not sweep.due(now):
-            now = max(now, sweep.wake(now))
-        now += STEP
-        if sweep.tries > 1:
-            told.append((now, sweep.left()))
-    assert max(abs(at + left - now) for at, left in told) < 1.5
+        probes = sweep.due(now)
+        if answers:
+            for probe in probes:
+                sweep.answer(probe.number, now)
+        if sweep.wants_ping(now):
+            sweep.pinged(now)
+            sweep.ponged(now)
+        told.append((now, sweep.left(now)))
+        now = max(now, sweep.wake(now)) if not probes else now
+        now += 1e-4
+    return [(left, now - at) for at, left in told]
 
 
-def test_chance_is_what_all_ports_expect_of_every_pass() -> None:
-    course = run(PORTS, Network(blocked=HOLE))
-    sweep = course.sweep
-    none_lost = upper_bound(0, MIN_CANARIES)
-    first = upper_bound(0, sweep.open)
-    assert first < none_lost  # then the worst of the other passes stands for the first
-    assert sweep.chance == pytest.approx(len(PORTS) * none_lost ** (sweep.tries - 1) * none_lost)
-    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.tries - 1)))
+@pytest.mark.parametrize(
+    ("ports", "flows", "answers", "since", "within"),
+    [
+        (PORTS, None, False, 1.1, 2.0),  # from the second pass on
+        (range(50000, 50010), None, False, 1.1, 2.0),
+        (ALL, None, True, 0.3, 0.5),
+        (range(50000, 53000), 2000, True, 0.0, 1.0),  # which waits for room twice
+    ],
+)
+def test_the_time_that_is_left_is_told_about_right(
+    ports: range, flows: int | None, answers: bool, since: float, within: float
+) -> None:
+    told = times_left(CLEAN, ports, flows, answers)
+    whole = told[0][1]
+    late = [(left, true) for left, true in told if whole - true >= since]
+    assert max(abs(left - true) for left, true in late) <= within
 
 
-def test_a_first_pass_worse_than_the_others_counts_as_it_was() -> None:
-    course = run(PORTS, Network(blocked=HOLE, outage=0.5))
-    sweep = course.sweep
-    late = len(set(PORTS) - HOLE - course.proven[1])
-    assert 0.3 < late / len(PORTS) < 0.6
-    expected = len(PORTS) * upper_bound(0, MIN_CANARIES) ** (sweep.tries - 1) * upper_bound(late, sweep.open)
-    assert sweep.chance == pytest.approx(expected)
+def test_no_more_time_is_left_than_there_is() -> None:
+    sweep = Sweep(ALL, random.Random(1), 0.02, 0.0, flows=200)
+    assert sweep.left(0.0) == MAX_SECONDS
+    sweep.due(0.0)
+    assert sweep.left(100.0) == MAX_SECONDS - 100.0
+    assert sweep.left(500.0) == 0.0
+
+
+def test_a_pong_that_was_not_asked_for_is_none() -> None:
+    sweep = Sweep([7], random.Random(1), 0.02, 0.0)
+    assert sweep.wants_ping(0.0)
+    sweep.ponged(0.0)
+    assert sweep.wants_ping(0.0)
+    sweep.pinged(0.0)
+    assert not sweep.wants_ping(5.0)
+    sweep.ponged(5.0)
+    assert [sweep.wants_ping(now) for now in (5.0, 5.0 + PING_GAP)] == [False, True]
+
+
+# A computer that sleeps
+
+
+@pytest.mark.parametrize(("network", "blocked"), [(CLEAN, frozenset[int]()), (CLEAN, HOLE), (Network(loss=0.05), HOLE)])
+@pytest.mark.parametrize("at", [0.05, 0.2, 1.05, 1.2, 2.5])
+def test_sleep_is_no_loss_and_its_time_does_not_count(network: Network, blocked: frozenset[int], at: float) -> None:
+    awake = run(PORTS, replace(network, blocked=blocked))
+    course = run(PORTS, replace(network, blocked=blocked, sleep=(at, 400.0)))
+    assert course.silent() == blocked
+    assert (course.sweep.conclusive, course.sweep.limit) == (True, None)
+    if at < awake.seconds:
+        assert 400.0 < course.seconds <= 400.0 + awake.seconds + 2.5
+
+
+def test_what_came_during_sleep_is_read_before_it_is_missed() -> None:
+    sweep = Sweep([7], random.Random(1), 0.02, 0.0)
+    (probe,) = sweep.due(0.0)
+    assert sweep.due(60.0) == []
+    sweep.answer(probe.number, 60.0)
+    assert sweep.due(60.0) == []
+    assert sweep.done
+    assert sweep.tries == 1
+
+
+@pytest.mark.parametrize(("seconds", "counts"), [(1.9, True), (2.1, False)])
+def test_a_pass_that_was_slept_in_is_none(seconds: float, counts: bool) -> None:
+    awake = run(PORTS, Network(blocked=HOLE)).sweep
+    course = run(PORTS, Network(blocked=HOLE, sleep=(1.02, seconds)))
+    assert course.sweep.tries == awake.tries + (not counts)
+    assert course.sweep.chance == pytest.approx(awake.chance)
+    blind = run(PORTS, replace(BLIND, sleep=(1.02, seconds)))
+    assert blind.sweep.tries == BLIND_TRIES + (not counts)
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 3, 100])
@@ -330,15 +575,3 @@ def test_canaries_are_spread_evenly(wanted: int) -> None:
     counts = [drawn.count(port) for port in range(1, 8)]
     assert sum(counts) == wanted
     assert max(counts) - min(counts) <= 1
-
-
-# Wilson's score interval at 95 %, upper end, as any statistics package gives it.
-@pytest.mark.parametrize(
-    ("lost", "sent", "bound"),
-    [
-        (0, 0, 1.0), (0, 1, 0.7935), (1, 1, 1.0), (0, 10, 0.2775), (1, 10, 0.4042), (5, 10, 0.7634),
-        (0, 100, 0.0370), (10, 100, 0.1744), (0, 400, 0.0095), (400, 400, 1.0),
-    ],
-)  # fmt: skip
-def test_the_loss_that_canaries_bound(lost: int, sent: int, bound: float) -> None:
-    assert upper_bound(lost, sent) == pytest.approx(bound, abs=1e-4)
