@@ -5,7 +5,7 @@ from typing import Any, Callable
 import pytest
 
 from agent.judge.advice import advise
-from agent.model.observation import Reason
+from agent.model.observation import UNTESTED_REASONS, Reason
 from agent.model.plan import MEDIA, Need, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Finding, State, Where
@@ -45,6 +45,12 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
         (finding("80/tcp", State.UNTESTED, reason=Reason.LIMIT), ("ulimit -n",)),
         (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample for all of them.",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.PATH_LOSS), ("from another network, or later",)),
+        (media("50000-60000", State.UNKNOWN, reason=Reason.RATE_LIMIT), ("`client HOST --sample 300 --rate 50`",)),
+        (media("50000-60000", State.UNKNOWN, reason=Reason.FLOW_LIMIT),
+         ("a larger router", "`client HOST --sample 300`")),
+        (media("50000-60000", State.UNKNOWN, reason=Reason.SCAN_BLOCK),
+         ("fail2ban", "let this computer pass", "`client HOST --sample 100 --rate 10`")),
+        (finding("80/tcp", State.UNKNOWN, reason=Reason.SCAN_BLOCK), ("let this computer pass",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.NO_CONTROL), ("start it again and repeat",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED), ("Run it again",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED, shown="not permitted"), ("from another computer",)),
@@ -59,6 +65,13 @@ def test_advice_for_a_finding_alone(found: Finding, texts: tuple[str, ...]) -> N
     assert all(text in advice[0].text for text in texts)
     if found.state in (State.UNTESTED, State.UNKNOWN):
         assert "cannot" not in advice[0].text  # nobody knows that
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_its_advice(reason: Reason) -> None:
+    state = State.UNTESTED if reason in (*UNTESTED_REASONS, Reason.SAMPLED) else State.UNKNOWN
+    (advice,) = advise([media("50000", state, reason=reason)])
+    assert advice.text
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,7 @@ def test_more_than_there_is_room_for_leaves_none() -> None:
 
 @pytest.mark.parametrize(
     ("flows", "now", "seconds"),
-    [(0, 1, 0), (1, 1, 0), (40, 1, 0), (41, 1, 0), (140, 1, 0), (141, 1, 30), (1040, 1, 270),
-     (1, 10, 20), (100, 10, 20), (101, 10, 50), (1, 29, 1)],
+    [(0, 1, 0), (1, 1, 0), (40, 1, 0), (0, 10, 0), (1, 10, 20), (100, 10, 20), (101, 10, 50), (1, 29, 1)],
 )  # fmt: skip
 def test_how_long_so_many_more_flows_wait(flows: int, now: float, seconds: float) -> None:
     room = FlowRoom(100, 30.0)

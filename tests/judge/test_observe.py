@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.judge.observe import ServerSide, anything_came, measure_loss, measure_rtt, observe
+from agent.judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from agent.judge.sweep import Sweep
 from agent.model.observation import Observation, Reason, Reply
 from agent.model.plan import Need, Plan, Requirement, Transport
@@ -22,9 +22,12 @@ PLAN = Plan(
 def swept(sent: dict[int, int], answered: dict[int, int]) -> Sweep:
     """A sweep that has sent and heard as much."""
     sweep = Sweep(sent, random.Random(1), 0.02, 0.0)
+    probes = {probe.port: probe.number for n in range(len(sent)) for probe in sweep.due(n / 1000)}
+    for port, answers in answered.items():
+        if answers:
+            sweep.answer(probes[port], 0.1)
     sweep.sent.update(sent)
     sweep.answered.update(answered)
-    sweep.open = sum(map(bool, answered.values()))
     return sweep
 
 
@@ -90,6 +93,35 @@ MUTE = ServerSide(sightings={TCP: {}, UDP: {}})
 )
 def test_whether_anything_came(sweep: Sweep | None, reply: Reply | None, server: ServerSide, came: bool) -> None:
     assert anything_came(sweep, {80: Observation(TCP, 80, reply=reply)}, server) is came
+
+
+FIVE_TIMES = {1: 5, 2: 5, 3: 5, 4: 5}
+
+
+@pytest.mark.parametrize(
+    ("situation", "sent", "answered", "sightings", "silent"),
+    [
+        ("the answers alone are stopped", FIVE_TIMES, {}, {1: 5, 2: 5, 3: 5, 4: 5}, False),
+        ("and the path loses much", FIVE_TIMES, {}, {1: 3, 2: 2}, False),
+        ("a guard struck after the first probes", FIVE_TIMES, {}, {1: 1, 2: 1, 3: 1}, True),
+        ("so it did where one port was seen", FIVE_TIMES, {}, {4: 2}, True),
+        ("one was seen as often as not", FIVE_TIMES, {}, {4: 3}, False),
+        ("nothing came at all: that may be the rules", FIVE_TIMES, {}, {}, False),
+        ("a port that answers tells of the path", FIVE_TIMES, {3: 1}, {1: 1, 2: 1, 3: 1}, False),
+        ("the server could not tell", FIVE_TIMES, {}, None, False),
+        ("it was sent to ports that were not asked", {1: 2}, {}, {1: 2, 9: 4}, False),
+        ("nothing was sent", {1: 0}, {}, {}, False),
+    ],
+)
+def test_whether_probes_came_at_first_and_later_no_more(
+    situation: str, sent: dict[int, int], answered: dict[int, int], sightings: dict[int, int] | None, silent: bool
+) -> None:
+    server = ServerSide(sightings={TCP: {80: 1}, UDP: sightings})
+    assert fell_silent(swept(sent, answered), server) is silent
+
+
+def test_without_a_sweep_nothing_fell_silent() -> None:
+    assert not fell_silent(None, ServerSide(sightings={TCP: {}, UDP: {1: 1}}))
 
 
 @pytest.mark.parametrize(

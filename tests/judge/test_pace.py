@@ -6,6 +6,7 @@ import pytest
 
 from agent.judge.pace import (
     CAREFUL,
+    CATCH_UP,
     FLOOR_RATE,
     MIN_CANARIES,
     MIN_ROUND,
@@ -19,25 +20,33 @@ from agent.judge.pace import (
 ROUND, WAIT, PATIENCE = 0.1, 0.05, 0.25  # seconds
 
 
+PORT, CANARY, SILENT = "a port that stands for all", "a canary", "any other"
+
+
 class Client:
     """Sends whole rounds and lets time pass until each is judged."""
 
     def __init__(self, ceiling: float | None = None) -> None:
         self.pace, self.now, self.shut = Pace(0.0, ROUND, WAIT, PATIENCE, ceiling), 0.0, False
 
-    def send(self, share: float, canaries: bool = False) -> None:
+    def send(self, share: float, kind: str = PORT) -> None:
         """The rest of a round, at its pace, of which so many are answered."""
         pace, sent = self.pace, 0
         while not pace.round_is_full:
             self.now = max(self.now, pace.next_at()) + 1e-9
-            pace.send(self.now, canaries)
+            self.probe(kind)
             sent += 1
-        self.answer(round(share * sent), canaries)
+        self.answer(round(share * sent), kind)
 
-    def answer(self, answers: int, canaries: bool = False) -> None:
+    def probe(self, kind: str, probes: int = 1) -> None:
+        """So many probes more, at once."""
+        for _ in range(probes):
+            self.pace.send(self.now, kind == CANARY, kind == PORT)
+
+    def answer(self, answers: int, kind: str = PORT) -> None:
         """So many of the round's probes are answered."""
         for _ in range(answers):
-            self.pace.answer(self.pace.round, canaries)
+            self.pace.answer(self.pace.round, kind == CANARY, kind == PORT)
 
     def judge(self) -> None:
         """As soon as the answers had their time, and more where a round looks fallen."""
@@ -45,11 +54,11 @@ class Client:
         self.shut = self.pace.judge(self.now)
         self.pace.next_round(self.now)
 
-    def play(self, *shares: float, canaries: bool = False) -> list[int]:
+    def play(self, *shares: float, kind: str = PORT) -> list[int]:
         """The rates after rounds of which so many were answered."""
         rates = []
         for share in shares:
-            self.send(share, canaries)
+            self.send(share, kind)
             self.judge()
             rates.append(round(self.pace.rate))
         return rates
@@ -126,7 +135,7 @@ def test_loss_that_is_the_paths_own_is_expected_from_then_on() -> None:
 
 def test_the_pace_never_falls_below_the_floor() -> None:
     client = climbed(1, 0.13, 1, 0.13)
-    assert min(client.play(*[0.15] * 12)) == FLOOR_RATE
+    assert client.play(*[0.65] * 9)[-3:] == [FLOOR_RATE] * 3  # what passes gets less and less
     assert not client.shut
 
 
@@ -169,7 +178,7 @@ def test_hardly_any_answer_is_no_matter_of_pace(answered: int, shut: bool) -> No
         assert client.pace.rate == 4000
 
 
-@pytest.mark.parametrize(("share", "shut"), [(0.01, False), (0.02, True)])  # of 400, with two more: 8 and 12
+@pytest.mark.parametrize(("share", "shut"), [(0.02, False), (0.08, False), (0.12, True)])
 def test_where_few_answers_are_to_be_expected_none_is_no_sign(share: float, shut: bool) -> None:
     client = climbed(share)
     client.play(0)
@@ -182,18 +191,18 @@ def test_canaries_are_expected_to_answer_as_is_common(lost: int) -> None:
     client = Client()
     client.pace.only_canaries()
     slower = 1000 * 0.85 * 0.37
-    assert client.play(1 - lost / 100, canaries=True) == pytest.approx([slower if lost == 65 else 4000], abs=1)
+    assert client.play(1 - lost / 100, kind=CANARY) == pytest.approx([slower if lost == 65 else 4000], abs=1)
 
 
 def test_what_is_surely_better_is_expected_of_canaries_from_then_on() -> None:
     client = Client()
     client.pace.only_canaries()
-    assert client.play(1, 1, canaries=True) == [4000, 16000]
-    assert client.play(0.7, canaries=True) == pytest.approx([16000 * 0.7 * 0.85], rel=0.01)
+    assert client.play(1, 1, kind=CANARY) == [4000, 16000]
+    assert client.play(0.7, kind=CANARY) == pytest.approx([16000 * 0.7 * 0.85], rel=0.01)
     worse = Client()
     worse.pace.only_canaries()
-    assert worse.play(0.6, 0.6, canaries=True) == [4000, 16000]
-    assert worse.play(0.57, canaries=True) == [20000]  # of what was expected nothing was taken back
+    assert worse.play(0.6, 0.6, kind=CANARY) == [4000, 16000]
+    assert worse.play(0.57, kind=CANARY) == [20000]  # of what was expected nothing was taken back
 
 
 def test_few_canaries_are_judged_together_with_those_that_follow() -> None:
@@ -201,10 +210,9 @@ def test_few_canaries_are_judged_together_with_those_that_follow() -> None:
     client.pace.only_canaries()
     for _ in range(5):
         assert client.pace.rate == START_RATE
-        for _ in range(MIN_CANARIES // 5):
-            client.pace.send(client.now, True)
-        client.answer(2, canaries=True)
-        client.send(0)  # silent ports tell nothing
+        client.probe(CANARY, MIN_CANARIES // 5)
+        client.answer(2, kind=CANARY)
+        client.send(0, SILENT)  # such ports tell nothing
         client.judge()
     assert client.pace.rate == pytest.approx(0.85 * 1000 * 12 / 50)
 
@@ -212,10 +220,9 @@ def test_few_canaries_are_judged_together_with_those_that_follow() -> None:
 def test_a_few_canaries_are_enough_where_hardly_any_answers() -> None:
     client = Client()
     client.pace.only_canaries()
-    for _ in range(20):  # 13 answers were to be expected
-        client.pace.send(client.now, True)
+    client.probe(CANARY, 20)  # 13 answers were to be expected
     began = client.now
-    client.send(0)
+    client.send(0, SILENT)
     client.judge()
     assert client.shut
     assert client.pace.shut_since == pytest.approx(began)
@@ -224,9 +231,8 @@ def test_a_few_canaries_are_enough_where_hardly_any_answers() -> None:
 def test_canaries_tell_of_a_limit_in_the_first_pass_too() -> None:
     client = climbed(0.5)
     pace = client.pace
-    for _ in range(60):
-        pace.send(client.now, True)
-    client.answer(10, canaries=True)
+    client.probe(CANARY, 60)
+    client.answer(10, kind=CANARY)
     client.send(0.5)
     client.judge()
     assert pace.rate == pytest.approx(0.85 * 4000 * 12 / 60, rel=0.01)
@@ -237,7 +243,7 @@ def test_canaries_tell_of_a_limit_in_the_first_pass_too() -> None:
 def test_canaries_of_the_first_pass_alone_do_not_make_it_faster() -> None:
     client = climbed(0.5)
     rate = client.pace.rate
-    client.play(1, canaries=True)
+    client.play(1, kind=CANARY)
     assert client.pace.rate == rate
 
 
@@ -253,7 +259,7 @@ def test_where_the_silent_ports_alone_are_left_it_stays_beneath_a_limit(
     assert client.pace.rate == pytest.approx(rate, rel=0.01)
     assert client.pace.climbing is climbs
     client.pace.next_round(client.now)
-    after = client.play(1, canaries=True)
+    after = client.play(1, kind=CANARY)
     assert after == pytest.approx([TOP_RATE if climbs else rate], rel=0.01)
 
 
@@ -262,7 +268,7 @@ def test_where_a_limit_shows_late_the_pace_stays_beneath_it() -> None:
     client.pace.only_canaries()
     client.pace.next_round(client.now)
     low = 0.85 * 16000 * (160 + 2) / 1600 / 1.0
-    assert client.play(0.1, 1, 0.1, 1, 1, canaries=True) == pytest.approx([low, 16000, low, low, low], rel=0.02)
+    assert client.play(0.1, 1, 0.1, 1, 1, kind=CANARY) == pytest.approx([low, 16000, low, low, low], rel=0.02)
 
 
 def test_a_round_is_judged_only_when_its_answers_had_time_to_come() -> None:
@@ -300,7 +306,7 @@ def test_a_round_that_looks_fallen_is_waited_for_before_it_is_judged() -> None:
 def test_canaries_that_look_lost_are_waited_for_too() -> None:
     client = Client()
     client.pace.only_canaries()
-    client.send(0.1, canaries=True)
+    client.send(0.1, kind=CANARY)
     assert client.pace.doubts_until(client.now + WAIT) == pytest.approx(client.now + PATIENCE)
     assert not client.pace.judge(client.now + WAIT)
     assert client.pace.rate == START_RATE
@@ -313,32 +319,61 @@ def test_probes_are_spread_over_their_round() -> None:
     assert pace.allowance(0.0) == 0
     assert pace.next_at() == pytest.approx(1 / START_RATE)
     assert pace.allowance(0.01) == 10
-    assert pace.allowance(10.0) == MIN_ROUND - 1
     for _ in range(MIN_ROUND - 1):
+        assert not pace.round_is_full
         pace.send(0.1)
     assert pace.round_is_full
     assert pace.allowance(10.0) == 0
 
 
+def test_what_a_busy_computer_held_up_is_not_sent_in_one_burst() -> None:
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
+    most = round(CATCH_UP * START_RATE) + 1
+    for now in (CATCH_UP, 5.0, 5.0 + CATCH_UP, 7.0):
+        assert most - 1 <= pace.allowance(now) <= most
+        for _ in range(pace.allowance(now)):
+            pace.send(now)
+        assert pace.allowance(now) == 0
+        assert pace.allowance(now + 0.0051) in (5, 6)
+
+
+def size(pace: Pace, now: float) -> int:
+    """How many probes make the round full."""
+    sent = 0
+    while not pace.round_is_full:
+        pace.send(now)
+        sent += 1
+    return sent
+
+
 def test_a_round_takes_at_least_a_round_trip() -> None:
-    near, far = Pace(0.0, 0.001, WAIT, PATIENCE), Pace(0.0, 0.3, WAIT, PATIENCE)
-    assert near.allowance(10.0) == MIN_ROUND
-    assert far.allowance(10.0) == 300
+    assert size(Pace(0.0, 0.001, WAIT, PATIENCE), 0.0) == MIN_ROUND
+    assert size(Pace(0.0, 0.3, WAIT, PATIENCE), 0.0) == 300
+
+
+def test_a_round_begins_when_its_first_probe_is_due() -> None:
+    client = Client(ceiling=10)
+    for _ in range(3):
+        client.send(1)
+        client.pace.next_round(client.now)
+    assert client.pace.next_at() == pytest.approx(3 * MIN_ROUND / 10)
+    client.pace.next_round(100.0)
+    assert client.pace.next_at() == 100.0
 
 
 def test_a_gentle_round_is_as_small_as_told_and_as_slow_as_it_gets() -> None:
     client = climbed(1, 1)
     client.pace.next_round(client.now, gently=20)
     begun = client.now
-    client.send(0)
+    client.send(0, SILENT)
     assert client.now - begun == pytest.approx(19 / FLOOR_RATE, rel=0.01)
     client.pace.next_round(client.now)
-    assert client.pace.allowance(client.now + 10.0) == 1600
-    slow = climbed(1, ceiling=10)
-    slow.pace.next_round(slow.now, gently=20)
-    assert slow.pace.next_at() == slow.now
-    slow.pace.send(slow.now)
-    assert slow.pace.next_at() == pytest.approx(slow.now + 0.1)
+    assert size(client.pace, client.now) == 1600
+
+
+@pytest.mark.parametrize(("ceiling", "gap"), [(None, 1 / FLOOR_RATE), (1000, 1 / FLOOR_RATE), (10, 0.1)])
+def test_the_widest_gap_is_that_of_the_slowest_pace(ceiling: float | None, gap: float) -> None:
+    assert Client(ceiling).pace.widest_gap == gap
 
 
 def test_it_climbs_until_the_top_or_a_limit() -> None:
@@ -378,14 +413,13 @@ def test_canaries_sent_before_a_stall_are_not_counted_with_those_behind_it() -> 
     client = Client()
     client.pace.only_canaries()
     for behind in (False, True):
-        for _ in range(30):
-            client.pace.send(client.now, True)
-        client.answer(30 if behind else 4, canaries=True)
-        client.send(0)
+        client.probe(CANARY, 30)
+        client.answer(30 if behind else 4, kind=CANARY)
+        client.send(0, SILENT)
         client.judge()
         client.pace.go_on(client.now)
     assert client.pace.rate == START_RATE
-    client.play(1, canaries=True)
+    client.play(1, kind=CANARY)
     assert client.pace.rate == 4000
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agent.judge.limit import Limit
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
 from agent.model.kernel import Counters
@@ -31,7 +32,10 @@ HALF_WAY = Cause(State.FILTERED, Where.RETURN_PATH)
 BUSY = Cause(State.UNTESTED, reason=Reason.BUSY, owner="haproxy (pid 812)")
 UNREAL = Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
 ABORTED, NO_CONTROL, LOSSY = Conditions(aborted=True), Conditions(control=False), Conditions(conclusive=False)
-GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
+SLOW = Limit(Reason.RATE_LIMIT, rate=300.0)
+LIMITED, MET = Conditions(conclusive=False, limit=SLOW), Conditions(limit=SLOW)
+SHUT_OUT = Conditions(shut_out=True)
+GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit=SLOW, shut_out=True)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,31 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0)
         ("UDP does not come, as far as was counted", seen(UDP, at_socket=0), SURE, FILTERED),
         ("UDP comes, its answers do not", seen(UDP, at_socket=3), SURE, HALF_WAY),
         ("UDP is lost on the way", seen(UDP), LOSSY, unknown(Reason.PATH_LOSS)),
+        ("UDP met a limit on the way", seen(UDP), LIMITED, unknown(Reason.RATE_LIMIT)),
+        ("a table of flows was full", seen(UDP), Conditions(conclusive=False, limit=Limit(Reason.FLOW_LIMIT)),
+         unknown(Reason.FLOW_LIMIT)),
+        ("a guard struck", seen(UDP), Conditions(conclusive=False, limit=Limit(Reason.SCAN_BLOCK)),
+         unknown(Reason.SCAN_BLOCK)),
+        ("UDP met a limit, and it was never its turn", seen(UDP, None, sent=None), LIMITED,
+         unknown(Reason.RATE_LIMIT)),
+        ("a limit was met, and the sweep is sure all the same", seen(UDP), MET, FILTERED),
+        ("a limit stopped the control channel too", seen(UDP), replace(LIMITED, control=False),
+         unknown(Reason.RATE_LIMIT)),
+        ("a limit was met, and this computer shut out", seen(UDP), replace(LIMITED, shut_out=True),
+         unknown(Reason.RATE_LIMIT)),
+        ("a limit was met, and the port answers", seen(UDP, Reply.PROOF), LIMITED, OPEN),
+        ("a limit was met, and the port is held", seen(UDP, None, sent=None, untested=Reason.DENIED), LIMITED,
+         Cause(State.UNTESTED, reason=Reason.DENIED)),
+        ("UDP's limit does not matter to TCP", seen(TCP), LIMITED, FILTERED),
+        ("this computer is let in nowhere any more", seen(UDP), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),
+        ("nor to TCP", seen(TCP), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),
+        ("nor to the control channel", seen(UDP), replace(SHUT_OUT, control=False), unknown(Reason.SCAN_BLOCK)),
+        ("let in nowhere, before it was its turn", seen(UDP, None, sent=None), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),
+        ("let in nowhere, but TCP was refused", seen(TCP, Reply.REFUSED), SHUT_OUT,
+         Cause(State.REJECTED, Where.UNKNOWN)),
+        ("let in nowhere, but somebody else answered", seen(TCP, Reply.FOREIGN, shown="SSH"), SHUT_OUT,
+         Cause(State.INTERCEPTED, shown="SSH")),
+        ("let in nowhere, but it had answered", seen(UDP, Reply.PROOF), SHUT_OUT, OPEN),
         ("TCP is refused", seen(TCP, Reply.REFUSED, by="192.0.2.1"), SURE,
          Cause(State.REJECTED, Where.UNKNOWN, "192.0.2.1")),
         ("TCP is told unreachable", seen(TCP, Reply.UNREACHABLE), SURE, Cause(State.REJECTED, Where.UNKNOWN)),
@@ -178,6 +207,25 @@ def test_what_the_servers_kernel_dropped_is_evidence_where_udp_is_silent(conclus
     dropped = {told(one): (one.evidence.conntrack_drops, one.evidence.receive_errors) for one in findings}
     assert dropped == {**dict.fromkeys(dropped, (None, None)), **dict.fromkeys(silent, (0, 12))}
     assert "tcp 80 filtered" in dropped
+
+
+@pytest.mark.parametrize(
+    ("limit", "rate", "flows", "seconds"),
+    [
+        (SLOW, 300.0, None, None),
+        (Limit(Reason.FLOW_LIMIT, flows=3000, seconds=30.5), None, 3000, 30.5),
+        (Limit(Reason.SCAN_BLOCK, rate=512.0, seconds=61.0), 512.0, None, 61.0),
+    ],
+)
+def test_what_was_measured_of_a_limit_is_evidence_where_it_is_the_reason(
+    limit: Limit, rate: float | None, flows: int | None, seconds: float | None
+) -> None:
+    ports = {"p1": SILENT, "p4": replace(SILENT, untested=Reason.BUSY)}
+    findings = judge(PLAN, observed(PLAN, **ports), Conditions(conclusive=False, limit=limit))
+    measured = {told(one): (one.evidence.rate, one.evidence.flows, one.evidence.seconds) for one in findings}
+    assert measured == {**dict.fromkeys(measured, (None, None, None)), "udp 1 unknown": (rate, flows, seconds)}
+    sure = judge(PLAN, observed(PLAN, **ports), Conditions(limit=limit))
+    assert all((one.evidence.rate, one.evidence.flows, one.evidence.seconds) == (None,) * 3 for one in sure)
 
 
 R, RECOMMENDED = Need.REQUIRED, Need.RECOMMENDED

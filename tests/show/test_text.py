@@ -19,6 +19,7 @@ from agent.model.ports import PortRange
 from agent.model.report import (
     AddressReport,
     Control,
+    Evidence,
     Finding,
     Loss,
     Problem,
@@ -153,6 +154,33 @@ def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
 def test_a_finding_says_what_and_why(findings: tuple[Finding, ...], lines: list[str]) -> None:
     told = text.render(checked(findings), ASCII).splitlines()
     assert [line for line in lines if line not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "measured", "sentence"),
+    [
+        (Reason.RATE_LIMIT, Evidence(rate=1234.4), "Something lets only about 1,234 packets a second pass. Check from"),
+        (Reason.RATE_LIMIT, Evidence(), "Something lets only so many packets a second pass. Check from"),
+        (Reason.FLOW_LIMIT, Evidence(flows=3000, seconds=30.5),
+         "Something keeps only about 3,000 connections in mind, and let no new ones pass. Check from"),
+        (Reason.FLOW_LIMIT, Evidence(flows=0),
+         "Something keeps only about 0 connections in mind, and let no new ones pass. Check from"),
+        (Reason.FLOW_LIMIT, Evidence(), "Something keeps only so many connections in mind. Check from"),
+        (Reason.SCAN_BLOCK, Evidence(rate=512.0, seconds=1061.2),
+         "Something took the check for a scan and shut it out for 1,061 s. Have that guard"),
+        (Reason.SCAN_BLOCK, Evidence(), "Something took the check for a scan and shut it out. Have that guard"),
+        (Reason.PATH_LOSS, Evidence(rate=7.0, flows=7, seconds=7.0), "The path loses too many packets. Check again"),
+    ],
+)  # fmt: skip
+def test_a_limit_is_told_with_what_was_measured_of_it(reason: Reason, measured: Evidence, sentence: str) -> None:
+    told = text.render(checked(but(MEDIA, State.UNKNOWN, reason=reason, evidence=measured)), ASCII)
+    assert sentence in " ".join(told.split())
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_its_words(reason: Reason) -> None:
+    told = text.render(checked(but(MEDIA, State.UNKNOWN, reason=reason)), ASCII)
+    assert "50000-60000/udp: unknown" in told
 
 
 def test_what_is_alike_is_said_once() -> None:
