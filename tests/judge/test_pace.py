@@ -236,8 +236,7 @@ def test_canaries_tell_of_a_limit_in_the_first_pass_too() -> None:
     client.send(0.5)
     client.judge()
     assert pace.rate == pytest.approx(0.85 * 4000 * 12 / 60, rel=0.01)
-    # What the ports showed so far, the limit may have made: they begin anew.
-    assert pace.share == 0.0
+    assert not pace.wants_canaries  # what the ports showed so far, the limit may have made: they begin anew
 
 
 def test_canaries_of_the_first_pass_alone_do_not_make_it_faster() -> None:
@@ -273,12 +272,57 @@ def test_where_a_limit_shows_late_the_pace_stays_beneath_it() -> None:
 
 def test_a_round_is_judged_only_when_its_answers_had_time_to_come() -> None:
     client = Client()
-    client.send(1)
+    client.send(0.99)
     ended = client.now
     assert not client.pace.judge(ended + WAIT - 0.001)
     assert client.pace.rate == START_RATE
     client.pace.judge(ended + WAIT)
     assert client.pace.rate == 4 * START_RATE
+
+
+@pytest.mark.parametrize("kind", [PORT, SILENT])
+def test_a_round_whose_answers_have_all_come_is_judged_at_once(kind: str) -> None:
+    client = Client()
+    client.probe(PORT, 50)
+    client.answer(50)
+    client.pace.judge(client.now)
+    assert client.pace.rate == START_RATE  # but not before it is over
+    client.send(0, kind)
+    client.answer(MIN_ROUND - 50, kind)
+    client.pace.judge(client.now)
+    assert client.pace.rate == 4 * START_RATE
+
+
+@pytest.mark.parametrize(("share", "wants"), [(1.0, False), (0.97, False), (0.93, True), (0.3, True), (0.0, True)])
+def test_canaries_are_wanted_where_not_every_port_answers(share: float, wants: bool) -> None:
+    client = Client()
+    assert not client.pace.wants_canaries  # nobody knows yet
+    client.play(share)
+    assert client.pace.wants_canaries is wants
+
+
+def test_canaries_are_wanted_until_they_were_answered_at_that_rate() -> None:
+    client = climbed(0.5)
+    pace = client.pace
+    for rate in (4000, 16000):
+        assert (pace.rate, pace.wants_canaries) == (rate, True)
+        client.probe(CANARY, MIN_CANARIES - 1)
+        client.answer(MIN_CANARIES - 1, CANARY)
+        client.send(0.5)
+        client.pace.judge(client.now + WAIT)
+        assert pace.wants_canaries  # too few
+        client.pace.next_round(client.now + WAIT)
+        client.now += WAIT
+        pace.rate, pace._rate_since = rate, client.now
+        client.pace.next_round(client.now)
+        client.probe(CANARY)
+        client.answer(1, CANARY)
+        client.send(0.5)
+        client.judge()
+        assert pace.wants_canaries is (pace.rate > rate)
+        pace.rate = rate
+        assert not pace.wants_canaries
+        pace.rate = 4 * rate
 
 
 def test_a_limit_is_blamed_once_and_not_for_rounds_sent_before_it_showed() -> None:

@@ -51,7 +51,7 @@ NETWORKS = {
     "20 % loss each way": (Network(loss=0.2), 10.0, 20.0),
     "20 % loss each way and far away": (Network(rtt=0.3, loss=0.2), 15.0, 22.0),
     "a policer of 300 a second": (Network(rate=300.0), 10.0, 15.0),
-    "a policer of 300 a second with a short queue": (Network(rate=300.0, burst=5), 12.0, 18.0),
+    "a policer of 300 a second with a short queue": (Network(rate=300.0, burst=5), 16.0, 20.0),
     "a policer of 100 a second with a short queue": (Network(rate=100.0, burst=5), 30.0, 45.0),
     "late and doubled answers": (Network(late=0.1, doubled=True), 6.0, 8.0),
 }
@@ -498,6 +498,7 @@ def times_left(network: Network, ports: Sequence[int], flows: int | None, answer
         (PORTS, None, False, 1.1, 2.0),  # from the second pass on
         (range(50000, 50010), None, False, 1.1, 2.0),
         (ALL, None, True, 0.3, 0.5),
+        (range(50000, 53000), 2000, True, 0.0, 1.0),  # which waits for room
     ],
 )
 def test_the_time_that_is_left_is_told_about_right(
