@@ -201,7 +201,7 @@ def test_the_ends_of_ranges_come_first() -> None:
 @pytest.mark.parametrize("blocked", [frozenset[int](), LARGE_HOLE, frozenset(ALL)], ids=["open", "hole", "blind"])
 @pytest.mark.parametrize("network", [CLEAN, Network(rtt=0.3), Network(rate=3000.0), Network(late=0.1, doubled=True)])
 def test_the_pace_is_never_above_the_top_rate(network: Network, blocked: frozenset[int]) -> None:
-    course = run(ALL, replace(network, blocked=blocked))
+    course = run(ALL if len(blocked) < len(ALL) else ALL[:5000], replace(network, blocked=blocked))
     assert course.most_within(0.1) <= TOP_RATE * 0.1 + BATCH
 
 
@@ -214,7 +214,7 @@ def test_a_clean_path_is_climbed_to_the_top_rate() -> None:
 @pytest.mark.parametrize("holes", [1000, 5000])
 def test_a_hole_is_no_reason_to_slow_down(holes: int) -> None:
     # Nor is the chance by which the first rounds meet more or fewer of its ports.
-    for seed in range(1, 4):
+    for seed in (1, 2):
         course = run(ALL, Network(blocked=frozenset(range(50000, 50000 + holes))), seed)
         assert course.of_pass(1)[-1].at <= 1.2, seed
         assert course.sweep.limit is None
@@ -328,9 +328,9 @@ def test_few_ports(open_ports: int) -> None:
 @pytest.mark.parametrize("ports", [1, 2])
 def test_few_open_ports_on_a_bad_path_are_not_called_silent(ports: int) -> None:
     # Nothing else is open, so nothing but pings measures the loss while they are silent.
-    courses = [run(range(50000, 50000 + ports), Network(loss=0.2), seed) for seed in range(400)]
+    courses = [run(range(50000, 50000 + ports), Network(loss=0.2), seed) for seed in range(200)]
     wrong = [seed for seed, course in enumerate(courses) if course.sweep.conclusive and course.silent()]
-    assert len(wrong) <= 2
+    assert len(wrong) <= 1
 
 
 # While no port answers
@@ -348,21 +348,21 @@ def test_where_no_port_answers_pongs_tell_of_the_path(ports: range, tries: int) 
 
 
 def test_a_dead_control_channel_leaves_all_open() -> None:
-    course = run(PORTS, replace(BLIND, pong=None))
+    course = run(PORTS[:300], replace(BLIND, pong=None))
     assert (course.sweep.conclusive, course.sweep.chance, course.sweep.tries) == (False, None, MAX_TRIES)
     assert len(course.pings) == 1
 
 
 @pytest.mark.parametrize(("slow", "least"), [(0.2, BLIND_TRIES + 1), (0.5, 10)])
 def test_pongs_that_were_repeated_ask_for_more_tries(slow: float, least: int) -> None:
-    course = run(PORTS, replace(BLIND, slow_pongs=slow))
+    course = run(PORTS[:300], replace(BLIND, slow_pongs=slow))
     assert course.sweep.conclusive
     assert course.sweep.tries >= least
     assert (course.sweep.chance or 1.0) <= MAX_CHANCE
 
 
 def test_pongs_that_all_come_late_prove_nothing() -> None:
-    course = run(PORTS, replace(BLIND, pong=PING_LOST + 0.01))
+    course = run(PORTS[:300], replace(BLIND, pong=PING_LOST + 0.01))
     assert (course.sweep.conclusive, course.sweep.chance) == (False, None)
 
 
@@ -407,7 +407,7 @@ def test_pongs_make_a_blind_sweep_fast() -> None:
 
 
 def test_without_a_pong_a_blind_sweep_stays_slow() -> None:
-    ports = range(50000, 54000)
+    ports = range(50000, 51500)
     course = run(ports, Network(blocked=frozenset(ports), pong=None))
     assert course.most_within(0.1) <= SILENT_RATE * 0.1 + BATCH
 
