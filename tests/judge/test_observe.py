@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.judge.limit import Limit
 from agent.judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from agent.judge.sweep import Sweep
 from agent.model.observation import Observation, Reason, Reply
@@ -139,6 +140,14 @@ def test_loss_is_measured_by_ports_proven_open(
     sent: dict[int, int], sightings: dict[int, int], answered: dict[int, int], loss: Loss
 ) -> None:
     assert measure_loss(swept(sent, answered), ServerSide(sightings={TCP: None, UDP: sightings})) == loss
+
+
+@pytest.mark.parametrize("limit", [Limit(Reason.RATE_LIMIT, rate=300.0), Limit(Reason.SCAN_BLOCK)])
+def test_what_a_limit_stopped_is_no_loss_of_the_path(limit: Limit) -> None:
+    sweep = swept({1: 10}, {1: 5})
+    assert measure_loss(sweep, replace(MUTE)) == Loss(1.0, None)
+    sweep._limit = limit
+    assert measure_loss(sweep, replace(MUTE)) == Loss()
 
 
 def test_loss_without_both_sides_is_not_measured() -> None:

@@ -61,6 +61,7 @@ def test_a_group_waits_for_room_for_all_its_flows() -> None:
     assert len([one for one in course.sent if one.at < first]) > 305 - GROUP
     assert first > FLOW_LIFE
     assert course.most_flows_within(FLOW_LIFE) <= 305
+    assert course.sweep.limit is None  # it was not shut for so long, nobody looked
 
 
 @pytest.mark.parametrize("flows", [0, 1])

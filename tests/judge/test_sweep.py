@@ -518,6 +518,16 @@ def test_no_more_time_is_left_than_there_is() -> None:
     assert sweep.left(500.0) == 0.0
 
 
+def test_it_tells_that_it_waits_for_room() -> None:
+    sweep = Sweep([7, 8, 9], random.Random(1), 0.02, 0.0, flows=4)
+    assert not sweep.waits_for_room(0.0)
+    for number in range(32):  # every second, or a break would be sleep
+        for probe in sweep.due(number):
+            sweep.answer(probe.number, number)
+        assert sweep.waits_for_room(number) is (1 <= number < 30)
+    assert sweep.done
+
+
 def test_a_pong_that_was_not_asked_for_is_none() -> None:
     sweep = Sweep([7], random.Random(1), 0.02, 0.0)
     assert sweep.wants_ping(0.0)
