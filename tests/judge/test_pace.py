@@ -126,6 +126,22 @@ def test_before_a_limit_is_sure_it_is_none() -> None:
     assert client.pace.falls == 1
 
 
+def test_a_limit_that_slower_and_slower_was_no_help_against_was_none() -> None:
+    client = climbed(1, 0.25, 1, 0.25)
+    assert client.play(0.25)[0] < SLOW / 3
+    assert (client.pace.falls, client.pace.climbing) == (2, False)
+    assert client.play(0.25) == [4000]
+    assert (client.pace.falls, client.pace.delivered, client.pace.climbing) == (0, None, True)
+    assert client.play(0.25, 0.25) == [16000, TOP_RATE]
+
+
+def test_slower_that_was_a_help_in_between_is_a_limit_still() -> None:
+    client = climbed(1, 0.25, 1, 0.25)
+    client.play(0.25, 1, 0.25)
+    assert client.pace.falls == 3
+    assert client.pace.rate < SLOW / 10
+
+
 def test_loss_that_is_the_paths_own_is_expected_from_then_on() -> None:
     client = climbed(1, 0.5, 0.5, 0.5)
     assert client.pace.rate == 4000
@@ -203,6 +219,21 @@ def test_what_is_surely_better_is_expected_of_canaries_from_then_on() -> None:
     worse.pace.only_canaries()
     assert worse.play(0.6, 0.6, kind=CANARY) == [4000, 16000]
     assert worse.play(0.57, kind=CANARY) == [20000]  # of what was expected nothing was taken back
+
+
+def test_canaries_of_the_first_pass_set_no_measure_for_those_that_follow() -> None:
+    client = Client()
+    client.play(1, 1, kind=CANARY)  # the ways that had been open
+    client.pace.only_canaries()
+    client.pace.next_round(client.now)
+    rate = client.pace.rate
+    assert client.play(0.6, kind=CANARY) == [rate * 4]
+    client.pace.only_canaries()  # later passes go on where they are
+    client.play(1, 1, kind=CANARY)
+    client.pace.only_canaries()
+    client.pace.next_round(client.now)
+    rate = client.pace.rate
+    assert client.play(0.6, kind=CANARY)[0] < rate
 
 
 def test_few_canaries_are_judged_together_with_those_that_follow() -> None:

@@ -1,0 +1,118 @@
+"""The client's end of the control channel: pings between questions, over a pair of sockets of this machine."""
+
+from __future__ import annotations
+
+import socket
+from typing import Iterator
+
+import pytest
+
+from agent.model.address import Family
+from agent.model.plan import Transport, build_plan
+from agent.model.ports import PortRange
+from agent.net.channel import Channel, ControlLost
+from agent.wire import control, framing
+
+WELCOME = control.Welcome(
+    control.PROTOCOL, "0.1.0", "0" * 16, "0" * 64, build_plan("plugnmeet"), tls=False, everywhere=True, flows=None
+)
+PONG = control.encode(control.Rows((), None))
+ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
+
+
+class Server:
+    """The other end, in the same thread: what it says is there before it is asked."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end, self._lines = end, framing.Lines()
+        end.setblocking(False)
+
+    def say(self, *messages: bytes) -> None:
+        self._end.sendall(b"".join(messages))
+
+    def heard(self) -> int:
+        """How many questions came."""
+        return len(self._lines.feed(self._end.recv(65536)))
+
+    def go(self) -> None:
+        self._end.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Server]]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+        there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with here, there:
+        server = Server(there)
+        server.say(control.encode(WELCOME))
+        channel = Channel(here, 443, "0.1.0", Family.IPV4)
+        assert server.heard() == 1
+        yield channel, server
+
+
+def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    assert server.heard() == 1
+    assert not channel.look()
+    server.say(PONG)
+    assert channel.look()
+    assert not channel.look()
+    assert not channel.lost
+
+
+def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(PONG[:3])
+    assert not channel.look()
+    server.say(PONG[3:])
+    assert channel.look()
+
+
+def test_what_nobody_asked_for_is_no_pong(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.say(PONG)
+    assert not channel.look()
+    channel.ping()
+    assert not channel.look()
+    assert not channel.lost
+
+
+@pytest.mark.parametrize("pings", [0, 1, 3])
+def test_a_question_behind_pings_gets_its_own_answer(ends: tuple[Channel, Server], pings: int) -> None:
+    channel, server = ends
+    for _ in range(pings):
+        channel.ping()
+    server.say(*[PONG] * pings, ANSWER)
+    assert channel.rows(control.About.SIGHTINGS, Transport.UDP) == {7: 3}
+    channel.ping()
+    server.say(PONG)
+    assert channel.look()
+
+
+def test_pings_are_no_round_trips_of_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(PONG)
+    channel.look()
+    assert len(channel.rtts) == 1  # the hello's
+
+
+def test_a_server_that_goes_is_noticed(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.go()
+    assert not channel.look()
+    assert channel.lost
+    with pytest.raises(ControlLost):
+        channel.rows(control.About.SIGHTINGS, Transport.UDP)
+
+
+def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.go()
+    channel.ping()
+    channel.ping()
+    assert channel.lost
