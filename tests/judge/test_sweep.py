@@ -406,9 +406,10 @@ def test_pongs_make_a_blind_sweep_fast() -> None:
     assert course.seconds < 8.0
 
 
-def test_without_a_pong_a_blind_sweep_stays_slow() -> None:
-    ports = range(50000, 51500)
-    course = run(ports, Network(blocked=frozenset(ports), pong=None))
+@pytest.mark.parametrize("pong", [None, PING_LOST + 0.01])
+def test_without_pongs_in_time_a_blind_sweep_stays_slow(pong: float | None) -> None:
+    ports = range(50000, 50800)
+    course = run(ports, Network(blocked=frozenset(ports), pong=pong))
     assert course.most_within(0.1) <= SILENT_RATE * 0.1 + BATCH
 
 
@@ -571,6 +572,12 @@ def test_a_pass_that_was_slept_in_is_none(seconds: float, counts: bool) -> None:
     assert course.sweep.chance == pytest.approx(awake.chance)
     blind = run(PORTS, replace(BLIND, sleep=(1.02, seconds)))
     assert blind.sweep.tries == BLIND_TRIES + (not counts)
+
+
+def test_the_first_pass_is_none_either_where_it_was_slept_in() -> None:
+    awake, course = (run(ALL, Network(blocked=LARGE_HOLE, sleep=(0.3, seconds))) for seconds in (0.1, 2.1))
+    assert (awake.sweep.tries, course.sweep.tries) == (MIN_TRIES, MIN_TRIES + 1)
+    assert course.silent() == LARGE_HOLE
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 3, 100])
