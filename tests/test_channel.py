@@ -8,6 +8,7 @@ from typing import Iterator
 import pytest
 
 from agent.model.address import Family
+from agent.model.kernel import Kernel
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
 from agent.net.channel import Channel, ControlLost
@@ -16,7 +17,7 @@ from agent.wire import control, framing
 WELCOME = control.Welcome(
     control.PROTOCOL, "0.1.0", "0" * 16, "0" * 64, build_plan("plugnmeet"), tls=False, everywhere=True, flows=None
 )
-PONG = control.encode(control.Rows((), None))
+PONG = control.encode(Kernel(7600))
 ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
 
 
@@ -58,7 +59,7 @@ def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
     assert server.heard() == 1
     assert not channel.look()
     server.say(PONG)
-    assert channel.look()
+    assert channel.look() == Kernel(7600)
     assert not channel.look()
     assert not channel.lost
 

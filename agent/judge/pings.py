@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .loss import Tally
 
 GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is lost
@@ -14,8 +16,8 @@ OVERDUE = 20.0  # seconds: TCP has repeated it six times (Linux)
 class Pings:
     """One ping at a time; `rtt` is what a round trip takes, in seconds."""
 
-    def __init__(self, rtt: float, now: float) -> None:
-        self._rtt, self._last = rtt, now
+    def __init__(self, rtt: float) -> None:
+        self._rtt, self._last = rtt, -math.inf
         self._under_way: tuple[float, Tally, int] | None = None
 
     def is_due(self, now: float, gap: float) -> bool:

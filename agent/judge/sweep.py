@@ -117,7 +117,7 @@ class Sweep:
         self._trials: deque[tuple[int, int, bool]] = deque()
         self._known: list[tuple[int, int]] = []
         self._resumed_until = now - 1.0  # what is sent up to this is right behind an outage
-        self._pings = Pings(rtt, now)
+        self._pings = Pings(rtt)
         self._answers_until = self._pause_until = self._last_call = now
         # Who sets a ceiling has the time that it takes.
         self._ends = now + MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
@@ -183,7 +183,7 @@ class Sweep:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
         self._notice_stop(now)
         while not self.done:
-            if now > self._ends or self._rooms.are_none:
+            if now >= self._ends or self._rooms.are_none:
                 self._finish(now, conclusive=not self._missing())
             elif self._outage and self._outage.over:
                 self._end_outage(self._outage, now)
@@ -231,7 +231,7 @@ class Sweep:
             at = rest
         else:
             at = max(self._pace.next_at(), self._rooms.next_at(now))
-        return min(at, now + HEARTBEAT, self._ends + HEARTBEAT)
+        return min(at, now + HEARTBEAT, max(now, self._ends))
 
     def wants_ping(self, now: float) -> bool:
         """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import Sequence
 
@@ -31,6 +32,8 @@ FAREWELL_SECONDS = 1.0
 CHUNK = 65536
 # At a time: what a server says unasked is not listened to for long.
 READS = 4
+# Answers kept that came unasked: one may come before its question is sent, where the server means to fool us.
+MAX_UNASKED = 8
 
 
 class ControlLost(Exception):
@@ -54,6 +57,7 @@ class Channel:
         self.lost = False
         self._pongs_due = 0
         self._pong: Kernel | None = None
+        self._answers: deque[bytes] = deque()
         answer = self._exchange(control.Hello(control.PROTOCOL, program, family), HELLO_SECONDS)
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
@@ -118,7 +122,7 @@ class Channel:
                 if not data:
                     self.lost = True
                     break
-                self._without_pongs(self._lines.feed(data))
+                self._take(data)
         except (ssl.SSLWantReadError, BlockingIOError):
             pass
         except (OSError, DecodeError):
@@ -127,15 +131,6 @@ class Channel:
             self._socket.setblocking(True)
         pong, self._pong = self._pong, None
         return pong
-
-    def _without_pongs(self, lines: list[bytes]) -> list[bytes]:
-        """The lines that no ping asked for: answers come in the order of the questions; DecodeError."""
-        for line in lines[: self._pongs_due]:
-            pong = control.decode(line)
-            self._pong = pong if isinstance(pong, Kernel) else None
-        pongs = min(self._pongs_due, len(lines))
-        self._pongs_due -= pongs
-        return lines[pongs:]
 
     def close(self, finished: bool) -> None:
         """Give it up; after a finished check, with a goodbye."""
@@ -156,31 +151,41 @@ class Channel:
         begun = time.perf_counter()
         self._socket.settimeout(seconds)
         self._socket.sendall(control.encode(message))
-        while True:
-            for line in self._read(ends):
-                self.rtts.append(time.perf_counter() - begun)
-                return self._decode(line)
+        while not self._answers:
+            self._read(ends)
+        self.rtts.append(time.perf_counter() - begun)
+        line = self._answers.popleft()
+        try:
+            return control.decode(line)
+        except DecodeError:
+            raise _Foreign(shown(line)) from None
 
-    def _read(self, ends: float) -> list[bytes]:
-        """Lines that no ping asked for; OSError or _Foreign."""
+    def _read(self, ends: float) -> None:
+        """Read once; OSError or _Foreign."""
         self._socket.settimeout(max(0.001, ends - time.perf_counter()))
         data = self._socket.recv(CHUNK)
         if not data:
             raise _Foreign(shown(self._received) or "closed the connection")
         self._received += data if len(self._received) < CHUNK else b""
         try:
-            lines = self._without_pongs(self._lines.feed(data))
+            self._take(data)
         except DecodeError:
             raise _Foreign(shown(self._received)) from None
-        if lines:
-            self._received = b""
-        return lines
 
-    def _decode(self, line: bytes) -> control.Message:
-        try:
-            return control.decode(line)
-        except DecodeError:
-            raise _Foreign(shown(line)) from None
+    def _take(self, data: bytes) -> None:
+        """Tell the pongs from other answers: they come in the order of the questions; DecodeError."""
+        for line in self._lines.feed(data):
+            self._received = b""
+            if self._pongs_due:
+                self._pongs_due -= 1
+                pong = control.decode(line)
+                if not isinstance(pong, Kernel):
+                    raise DecodeError("an answer to another question")
+                self._pong = pong
+            elif len(self._answers) < MAX_UNASKED:
+                self._answers.append(line)
+            else:
+                raise DecodeError("answers that nobody asked for")
 
 
 @dataclass(frozen=True)

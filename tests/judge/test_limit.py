@@ -4,13 +4,13 @@ import math
 
 import pytest
 
+from agent.judge.flows import FlowRoom
 from agent.judge.limit import (
     PASSED,
     PAUSES,
     QUICK_PAUSE,
     SMALL_TABLE,
     STALL,
-    FlowRoom,
     Kind,
     Limit,
     Outage,

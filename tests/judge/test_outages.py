@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.judge.limit import GENTLER, GIVE_UP, GROUP, MARGIN, PAUSES, ROOM, Limit
+from agent.judge.flows import MARGIN, TABLE_SHARE
+from agent.judge.limit import GENTLER, GIVE_UP, GROUP, PAUSES, Limit
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.pace import FLOOR_RATE
 from agent.judge.sweep import SURE_FALLS, Sweep
@@ -106,7 +107,7 @@ def test_behind_a_full_table_it_keeps_to_what_the_table_holds() -> None:
     course = run(ALL, Network(table=3000))
     behind = trials(course)[-1].at
     most = course.most_within(FLOW_LIFE + MARGIN, since=behind + 0.001)
-    assert 0.9 * ROOM * 3000 <= most <= ROOM * 3000 + GROUP
+    assert 0.9 * TABLE_SHARE * 3000 <= most <= TABLE_SHARE * 3000 + GROUP
     assert len({one.at // 60 for one in trials(course)}) == 1  # it was full but once
 
 

@@ -9,6 +9,7 @@ from typing import Sequence
 
 import pytest
 
+from agent.judge import pings
 from agent.judge.loss import MAX_CHANCE, upper_bound
 from agent.judge.pace import CATCH_UP, FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
 from agent.judge.sweep import (
@@ -20,7 +21,6 @@ from agent.judge.sweep import (
     FIRST_SOCKETS,
     GENTLE,
     HEARTBEAT,
-    KEEP_ALIVE,
     MAX_CANARIES,
     MAX_SECONDS,
     MAX_TRIES,
@@ -29,8 +29,6 @@ from agent.judge.sweep import (
     MIN_TRIES,
     PASS_GAP,
     PASS_REST,
-    PING_GAP,
-    PING_LOST,
     PROBES_EACH,
     Sweep,
     spread,
@@ -362,15 +360,15 @@ def test_pongs_that_were_repeated_ask_for_more_tries(slow: float, least: int) ->
 
 
 def test_pongs_that_all_come_late_prove_nothing() -> None:
-    course = run(PORTS[:300], replace(BLIND, pong=PING_LOST + 0.01))
+    course = run(PORTS[:300], replace(BLIND, pong=pings.LOST + 0.01))
     assert (course.sweep.conclusive, course.sweep.chance) == (False, None)
 
 
 def test_while_no_port_answers_pings_go_one_after_the_other() -> None:
     course = run(PORTS, BLIND)
     gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
-    assert min(gaps) >= BLIND.rtt + PING_GAP - 1e-9
-    assert sorted(gaps)[len(gaps) // 2] <= BLIND.rtt + PING_GAP + 0.01
+    assert min(gaps) >= BLIND.rtt + pings.GAP - 1e-9
+    assert sorted(gaps)[len(gaps) // 2] <= BLIND.rtt + pings.GAP + 0.01
 
 
 def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
@@ -378,7 +376,7 @@ def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
     gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
     assert course.pings[0] == 0.0
     assert len(gaps) == 2
-    assert all(KEEP_ALIVE <= gap <= KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
+    assert all(pings.KEEP_ALIVE <= gap <= pings.KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
 
 
 def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:
@@ -406,7 +404,7 @@ def test_pongs_make_a_blind_sweep_fast() -> None:
     assert course.seconds < 8.0
 
 
-@pytest.mark.parametrize("pong", [None, PING_LOST + 0.01])
+@pytest.mark.parametrize("pong", [None, pings.LOST + 0.01])
 def test_without_pongs_in_time_a_blind_sweep_stays_slow(pong: float | None) -> None:
     ports = range(50000, 50800)
     course = run(ports, Network(blocked=frozenset(ports), pong=pong))
@@ -537,7 +535,7 @@ def test_a_pong_that_was_not_asked_for_is_none() -> None:
     sweep.pinged(0.0)
     assert not sweep.wants_ping(5.0)
     sweep.ponged(5.0)
-    assert [sweep.wants_ping(now) for now in (5.0, 5.0 + PING_GAP)] == [False, True]
+    assert [sweep.wants_ping(now) for now in (5.0, 5.0 + pings.GAP)] == [False, True]
 
 
 # A computer that sleeps
