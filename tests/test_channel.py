@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Iterator
 
 import pytest
@@ -17,7 +18,8 @@ from agent.wire import control, framing
 WELCOME = control.Welcome(
     control.PROTOCOL, "0.1.0", "0" * 16, "0" * 64, build_plan("plugnmeet"), tls=False, everywhere=True, flows=None
 )
-PONG = control.encode(Kernel(7600))
+KERNEL = Kernel(1234)
+PONG = control.encode(KERNEL)
 ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
 
 
@@ -57,10 +59,10 @@ def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
     channel, server = ends
     channel.ping()
     assert server.heard() == 1
-    assert not channel.look()
+    assert channel.look() is None
     server.say(PONG)
-    assert channel.look() == Kernel(7600)
-    assert not channel.look()
+    assert channel.look() == KERNEL
+    assert channel.look() is None
     assert not channel.lost
 
 
@@ -68,30 +70,47 @@ def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[Channel, Server]) -> Non
     channel, server = ends
     channel.ping()
     server.say(PONG[:3])
-    assert not channel.look()
+    assert channel.look() is None
     server.say(PONG[3:])
-    assert channel.look()
+    assert channel.look() == KERNEL
 
 
 def test_what_nobody_asked_for_is_no_pong(ends: tuple[Channel, Server]) -> None:
     channel, server = ends
     server.say(PONG)
-    assert not channel.look()
+    assert channel.look() is None
     channel.ping()
-    assert not channel.look()
+    assert channel.look() is None
     assert not channel.lost
 
 
 @pytest.mark.parametrize("pings", [0, 1, 3])
-def test_a_question_behind_pings_gets_its_own_answer(ends: tuple[Channel, Server], pings: int) -> None:
+def test_a_question_waits_for_the_pongs_and_gets_its_own_answer(ends: tuple[Channel, Server], pings: int) -> None:
     channel, server = ends
     for _ in range(pings):
         channel.ping()
-    server.say(*[PONG] * pings, ANSWER)
+    server.say(*[PONG] * pings)
+    answers = threading.Timer(0.05, server.say, [ANSWER])
+    answers.start()
     assert channel.rows(control.About.SIGHTINGS, Transport.UDP) == {7: 3}
+    answers.join()
+    assert server.heard() == pings + 1
+
+
+def test_a_pong_that_is_something_else_is_none(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
     channel.ping()
-    server.say(PONG)
-    assert channel.look()
+    server.say(ANSWER)
+    assert channel.look() is None
+    assert not channel.lost
+
+
+def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(b"HTTP/1.1 200 OK\n")
+    assert channel.look() is None
+    assert channel.lost
 
 
 def test_pings_are_no_round_trips_of_the_channel(ends: tuple[Channel, Server]) -> None:
@@ -105,7 +124,7 @@ def test_pings_are_no_round_trips_of_the_channel(ends: tuple[Channel, Server]) -
 def test_a_server_that_goes_is_noticed(ends: tuple[Channel, Server]) -> None:
     channel, server = ends
     server.go()
-    assert not channel.look()
+    assert channel.look() is None
     assert channel.lost
     with pytest.raises(ControlLost):
         channel.rows(control.About.SIGHTINGS, Transport.UDP)

@@ -36,6 +36,7 @@ class Network:
     ban: float = 60.0
     dead: frozenset[int] = frozenset()  # sockets whose probes never arrive
     pong: float | None = 0.0  # what the control channel takes longer than a round trip; None: it is dead
+    free: int | None = None  # flows that the server's connection tracking has free, as pongs tell
     slow_pongs: float = 0.0  # the share of pongs that come 0.3 seconds later still
     sleep: tuple[float, float] = NEVER  # when this computer sleeps, and for how long
 
@@ -196,7 +197,7 @@ def run(
             sweep.answer(heapq.heappop(coming)[1], now)
         if pongs and pongs[0] <= now:
             pongs.clear()
-            sweep.ponged(now)
+            sweep.ponged(now, network.free)
     course.seconds = now
     return course
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from agent.judge.flows import FlowRoom
@@ -16,50 +14,6 @@ from agent.judge.limit import (
     Outage,
 )
 from agent.model.observation import Reason
-
-
-def test_so_many_new_flows_in_any_time_so_long() -> None:
-    room = FlowRoom(100, 30.0)
-    assert room.left(0.0) == 100
-    room.take(60, 0.0)
-    assert (room.left(10.0), room.next_at(10.0)) == (40, 10.0)
-    room.take(40, 10.0)
-    assert [room.left(now) for now in (10.0, 29.9, 30.0, 39.9, 40.0)] == [0, 0, 60, 60, 100]
-
-
-def test_room_comes_as_the_oldest_flows_end() -> None:
-    room = FlowRoom(100, 40.0)
-    room.take(60, 1.0)
-    room.take(40, 2.0)
-    assert room.next_at(5.0) == 41.0
-    assert room.left(41.0) == 60
-    room.take(60, 41.0)
-    assert room.next_at(41.5) == 42.0
-    assert room.left(42.0) == 40
-
-
-def test_more_than_there_is_room_for_leaves_none() -> None:
-    room = FlowRoom(5, 30.0)
-    room.take(10, 0.0)
-    assert (room.left(1.0), room.next_at(1.0), room.left(30.0)) == (0, 30.0, 5)
-
-
-@pytest.mark.parametrize(
-    ("flows", "now", "seconds"),
-    [(0, 1, 0), (1, 1, 0), (40, 1, 0), (0, 10, 0), (1, 10, 20), (100, 10, 20), (101, 10, 50), (1, 29, 1)],
-)  # fmt: skip
-def test_how_long_so_many_more_flows_wait(flows: int, now: float, seconds: float) -> None:
-    room = FlowRoom(100, 30.0)
-    room.take(60, 0.0)
-    if now > 1:
-        room.take(40, 2.0)
-    assert room.waiting(flows, now) == seconds
-
-
-def test_no_room_at_all_comes_never() -> None:
-    room = FlowRoom(0, 30.0)
-    assert (room.left(50.0), room.next_at(50.0)) == (0, math.inf)
-    assert (room.waiting(0, 50.0), room.waiting(1, 50.0)) == (0.0, math.inf)
 
 
 def group(outage: Outage, known: int, fresh: int, now: float = 0.0) -> None:

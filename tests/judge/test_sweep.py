@@ -9,9 +9,9 @@ from typing import Sequence
 
 import pytest
 
-from agent.judge import pings
 from agent.judge.loss import MAX_CHANCE, upper_bound
 from agent.judge.pace import CATCH_UP, FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
+from agent.judge.pings import GAP, KEEP_ALIVE, LOST, OVERDUE
 from agent.judge.sweep import (
     BATCH,
     BLIND_TRIES,
@@ -360,15 +360,15 @@ def test_pongs_that_were_repeated_ask_for_more_tries(slow: float, least: int) ->
 
 
 def test_pongs_that_all_come_late_prove_nothing() -> None:
-    course = run(PORTS[:300], replace(BLIND, pong=pings.LOST + 0.01))
+    course = run(PORTS[:300], replace(BLIND, pong=LOST + 0.01))
     assert (course.sweep.conclusive, course.sweep.chance) == (False, None)
 
 
 def test_while_no_port_answers_pings_go_one_after_the_other() -> None:
     course = run(PORTS, BLIND)
     gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
-    assert min(gaps) >= BLIND.rtt + pings.GAP - 1e-9
-    assert sorted(gaps)[len(gaps) // 2] <= BLIND.rtt + pings.GAP + 0.01
+    assert min(gaps) >= BLIND.rtt + GAP - 1e-9
+    assert sorted(gaps)[len(gaps) // 2] <= BLIND.rtt + GAP + 0.01
 
 
 def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
@@ -376,7 +376,7 @@ def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
     gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
     assert course.pings[0] == 0.0
     assert len(gaps) == 2
-    assert all(pings.KEEP_ALIVE <= gap <= pings.KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
+    assert all(KEEP_ALIVE <= gap <= KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
 
 
 def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:
@@ -404,7 +404,7 @@ def test_pongs_make_a_blind_sweep_fast() -> None:
     assert course.seconds < 8.0
 
 
-@pytest.mark.parametrize("pong", [None, pings.LOST + 0.01])
+@pytest.mark.parametrize("pong", [None, LOST + 0.01])
 def test_without_pongs_in_time_a_blind_sweep_stays_slow(pong: float | None) -> None:
     ports = range(50000, 50800)
     course = run(ports, Network(blocked=frozenset(ports), pong=pong))
@@ -527,15 +527,14 @@ def test_it_tells_that_it_waits_for_room() -> None:
     assert sweep.done
 
 
-def test_a_pong_that_was_not_asked_for_is_none() -> None:
-    sweep = Sweep([7], random.Random(1), 0.02, 0.0)
-    assert sweep.wants_ping(0.0)
-    sweep.ponged(0.0)
-    assert sweep.wants_ping(0.0)
-    sweep.pinged(0.0)
-    assert not sweep.wants_ping(5.0)
-    sweep.ponged(5.0)
-    assert [sweep.wants_ping(now) for now in (5.0, 5.0 + pings.GAP)] == [False, True]
+def test_it_is_alone_where_neither_a_port_nor_the_control_channel_answers() -> None:
+    sweep = Sweep([7, 8], random.Random(1), 0.02, 0.0)
+    (probe,) = sweep.due(0.0)
+    assert not sweep.is_alone(0.0)
+    sweep.pinged(1.0)
+    assert [sweep.is_alone(now) for now in (1.0, 1.0 + OVERDUE, 1.1 + OVERDUE)] == [False, False, True]
+    sweep.answer(probe.number, 1.2 + OVERDUE)
+    assert not sweep.is_alone(1.3 + OVERDUE)
 
 
 # A computer that sleeps
