@@ -12,7 +12,7 @@ from agent.model.address import Family
 from agent.model.kernel import Kernel
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
-from agent.net.channel import Channel, ControlLost
+from agent.net.channel import MAX_UNASKED, Channel, ControlLost
 from agent.wire import control, framing
 
 WELCOME = control.Welcome(
@@ -97,12 +97,22 @@ def test_a_question_waits_for_the_pongs_and_gets_its_own_answer(ends: tuple[Chan
     assert server.heard() == pings + 1
 
 
-def test_a_pong_that_is_something_else_is_none(ends: tuple[Channel, Server]) -> None:
+def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(ends: tuple[Channel, Server]) -> None:
     channel, server = ends
     channel.ping()
     server.say(ANSWER)
     assert channel.look() is None
+    assert channel.lost
+
+
+def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.say(*[PONG] * MAX_UNASKED)
+    channel.look()
     assert not channel.lost
+    server.say(PONG)
+    channel.look()
+    assert channel.lost
 
 
 def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[Channel, Server]) -> None:

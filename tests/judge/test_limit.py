@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from agent.judge.flows import FlowRoom
 from agent.judge.limit import (
     PASSED,
     PAUSES,

@@ -71,6 +71,8 @@ class _Client:
                 self._send(probes)
             if self._pings:
                 self._look_after_ping()
+            if sweep.is_alone(self._now):
+                break
             if not probes and not sweep.done:
                 self._wait(due_at)
                 idle += 1
@@ -194,5 +196,5 @@ def _conditions(sweep: Any, control: bool, server: ServerSide) -> Conditions:
         loss=sweep.loss,
         limit=sweep.limit,
         # A port that let the client in is tried again; here that is the control channel's.
-        shut_out=fell_silent(sweep, server) or (not control and (not sweep.open or sweep.is_shut_out)),
+        shut_out=fell_silent(sweep, server) or (not control and sweep.is_shut_out),
     )

@@ -59,7 +59,7 @@ def test_most_verdicts_are_known(results: list[Result]) -> None:
 class Hasty:
     """A sweep that ends with its first pass, and says that it is sure."""
 
-    conclusive, reason = True, None
+    conclusive = True
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         self._sweep = Sweep(*arguments, **more)
@@ -67,7 +67,7 @@ class Hasty:
 
     def due(self, now: float) -> list[Probe]:
         probes = self._sweep.due(now)
-        self.done = self._sweep.done or any(probe.socket for probe in probes)
+        self.done = self._sweep.done or self._sweep.tries > 1
         return [] if self.done else probes
 
     def __getattr__(self, name: str) -> Any:
@@ -144,7 +144,7 @@ def test_the_sweep_is_told_the_path_by_pings() -> None:
         def pinged(self, now: float) -> None:
             self.times.append(("pinged", now))
 
-        def ponged(self, now: float) -> None:
+        def ponged(self, now: float, free_flows: int | None = None) -> None:
             self.times.append(("ponged", now))
 
     made: list[Pinging] = []
