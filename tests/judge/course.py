@@ -166,7 +166,7 @@ def _most_within(seconds: float, times: Sequence[float]) -> int:
 
 @functools.lru_cache(maxsize=None)
 def run(
-    ports: range, network: Network, seed: int = 1, flows: int | None = None, ceiling: float | None = None
+    ports: Sequence[int], network: Network, seed: int = 1, flows: int | None = None, ceiling: float | None = None
 ) -> Course:
     """A sweep over a network."""
     sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0, flows=flows, ceiling=ceiling)

@@ -241,7 +241,7 @@ def test_a_stall_is_right_and_no_reason_to_slow_down(kind: str, began: float, la
 
 
 def test_answers_to_a_group_that_come_when_it_is_over_count_for_their_ports_alone() -> None:
-    course = run(PORTS, Network(rtt=0.3, outage=(0.7, 2.0)))
+    course = run(ALL, Network(rtt=0.3, outage=(0.3, 1.0)))
     assert is_right(course)
     assert course.sweep.limit is None
     assert sum(course.sweep.answered[one.probe.port] > 1 for one in trials(course)) >= GROUP
@@ -288,11 +288,21 @@ def test_sleep_while_the_path_is_shut_does_not_count_as_that(sleep: tuple[float,
     assert course.sweep.limit is None
 
 
-def test_what_was_lost_before_sleep_tells_nothing_of_the_path() -> None:
-    course = run(ALL, Network(outage=(0.3, 0.4), sleep=(0.4, 60.0)))
+@pytest.mark.parametrize("began", [0.12, 0.2, 0.25, 0.3])
+def test_what_was_lost_before_sleep_tells_nothing_of_the_path(began: float) -> None:
+    course = run(ALL, Network(outage=(began, began + 0.15), sleep=(began + 0.15, 60.0)))
     assert is_right(course)
     assert not trials(course)
     assert course.most_within(0.1, since=60.0) > 1000
+
+
+def test_open_ends_of_ranges_promise_nothing_of_the_ports_between() -> None:
+    ports = tuple(port for port in range(50000, 53000) if port % 20)
+    inner = frozenset(port for port in ports if port % 20 not in (1, 19))
+    course = run(ports, Network(blocked=inner))
+    assert is_right(course, inner)
+    assert not trials(course)
+    assert course.of_pass(1)[-1].at < 1.0
 
 
 # Only so many packets a second

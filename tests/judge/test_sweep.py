@@ -145,7 +145,9 @@ def test_a_dead_source_port_is_given_up_for_one_that_passes() -> None:
     assert (course.sweep.conclusive, course.sweep.limit) == (True, None)
 
 
-@pytest.mark.parametrize(("ports", "canaries"), [(PORTS, MIN_CANARIES), (range(50000, 55000), 200), (ALL, 400)])
+@pytest.mark.parametrize(
+    ("ports", "canaries"), [(PORTS, MIN_CANARIES), (range(50000, 55000), 200), (range(40000, 55000), 400)]
+)
 def test_canaries_go_to_ports_already_proven_alone_and_are_mixed_in(ports: range, canaries: int) -> None:
     assert MIN_CANARIES <= canaries <= MAX_CANARIES
     course = run(ports, Network(loss=0.05, blocked=HOLE))
@@ -372,11 +374,12 @@ def test_while_no_port_answers_pings_go_one_after_the_other() -> None:
 
 
 def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
-    course = run(ALL, Network(rate=40.0))
-    gaps = [later - earlier for earlier, later in zip(course.pings, course.pings[1:])]
-    assert course.pings[0] == 0.0
-    assert len(gaps) == 2
+    pings = run(ALL, Network(rate=40.0)).pings
+    times = [0.0, *(at for at in pings if at > 1.0)]
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert len(gaps) >= 2
     assert all(KEEP_ALIVE <= gap <= KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
+    assert len(pings) - len(gaps) <= 2  # until the first port answered
 
 
 def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:
