@@ -164,7 +164,11 @@ def _measured(cause: Cause, conditions: Conditions) -> dict[str, Any]:
     limit = conditions.limit
     if limit is None or cause.reason is not limit.reason:
         return {}
-    return {"rate": limit.rate, "flows": limit.flows, "seconds": limit.seconds}
+    return {"rate": _tenths(limit.rate), "flows": limit.flows, "seconds": _tenths(limit.seconds)}
+
+
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)  # more was not measured
 
 
 def _total(counts: Iterable[int | None]) -> int | None:

@@ -7,10 +7,12 @@ from typing import AbstractSet, Iterable, Sequence
 from ..model.address import Family
 from ..model.observation import Reason
 from ..model.plan import Need, Transport
-from ..model.ports import list_ports
+from ..model.ports import PortRange, list_ports, runs
 from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, Where, alike
 from .style import Style
 
+# Runs of ports: so many are left open or unknown by loss or a limit, not by rules that somebody wrote.
+SCATTERED = 100
 # As much of a name as a narrow terminal still shows.
 SHORT_HOST = 16
 
@@ -143,8 +145,15 @@ def _which(group: Alike) -> str:
     if sum(map(len, group.extent)) > len(group):
         within = list_ports(group.extent, transport)
         return f"{len(group):,} ports within {within}: {state}{''.join(f' ({one})' for one in purpose)}"
+    if finding.state is State.UNKNOWN and _are_scattered(group.ports):
+        return f"{_count(len(group), finding.transport)}: {state}{''.join(f' ({one})' for one in purpose)}"
     about = [*([f"{len(group):,} ports"] if len(group) > 1 else []), *purpose]
     return f"{list_ports(group.ports, transport)}: {state} ({', '.join(about)})"
+
+
+def _are_scattered(ports: Sequence[PortRange]) -> bool:
+    """Whether a list of them, or of the first few, would tell nobody anything."""
+    return len(runs(port for run in ports for port in run)) > SCATTERED
 
 
 def _count(ports: int, transport: Transport) -> str:
@@ -205,7 +214,7 @@ def _open(address: AddressReport, style: Style) -> list[str]:
     texts = []
     for transport in Transport:
         ports = [one.ports for one in address.findings if one.transport is transport and one.state is State.OPEN]
-        if ports and transport is Transport.UDP and address.sample:
+        if ports and (_are_scattered(ports) or (transport is Transport.UDP and address.sample)):
             texts.append(_count(sum(map(len, ports)), transport))
         elif ports:
             texts.append(list_ports(ports, transport.value))

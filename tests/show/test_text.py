@@ -378,3 +378,18 @@ def test_a_line_of_progress_never_wraps(doing: str, done: int, total: int, left:
     line = progress.render(doing, done, total, left, Style(width))
     assert len(line) < width
     assert line.isprintable()
+
+
+def test_ports_scattered_by_a_limit_are_counted_and_not_listed() -> None:
+    def one(port: int) -> Finding:
+        if port % 2:
+            return replace(OPEN[MEDIA], ports=PortRange(port, port))
+        row = replace(OPEN[MEDIA], ports=PortRange(port, port))
+        return replace(row, state=State.UNKNOWN, reason=Reason.FLOW_LIMIT)
+
+    few, many = (tuple(map(one, range(50000, 50000 + 2 * runs))) for runs in (text.SCATTERED, text.SCATTERED + 1))
+    counted = f"{text.SCATTERED + 1} UDP ports: "
+    shown = text.render(checked(many), ASCII)
+    assert f"{counted}unknown (WebRTC media)" in shown
+    assert f"{counted}open" in shown
+    assert "UDP ports: " not in text.render(checked(few), ASCII)
