@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, Iterator, NamedTuple, Sequence
 
 from ..model.observation import Reason
 from ..model.ports import runs
@@ -31,6 +31,7 @@ GENTLE = 20  # ports of each pass that are tried at the slowest pace while none 
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
 PASS_GAP, PASS_REST = 1.0, 0.45  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 MIN_CANARIES, MAX_CANARIES = 100, 400  # a pass, for few and for many ports: without a loss, it is below 4 %, 1 %
+FLOWS_EACH = 12  # canaries to one port in a pass at most: each has a socket of its own, and Windows selects among 512
 CANARY_EVERY, MIN_PROVEN = 10, 10  # of its probes, and as soon as so many ports are proven
 FIRST_SOCKETS, PROBES_EACH = 4, 20  # that a sweep begins with, and how many probes of the first round each sends
 CANARY_SHARE = 25  # of the ports, one in so many
@@ -67,6 +68,7 @@ class _Sent(NamedTuple):
 class _Pass:
     def __init__(self, socket: int, now: float) -> None:
         self.socket, self.began, self.canaries, self.pings = socket, now, Tally(), Tally()
+        self.more: list[int] = []  # sockets for canaries beyond the first to a port
         self.slowest = 0.0  # seconds that a canary's answer took
         self.void = False  # the process was stopped in it
 
@@ -105,6 +107,7 @@ class Sweep:
         self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
         self._rooms = Rooms(flows)
         self._probes: list[_Sent] = []
+        self._flows: set[tuple[int, int]] = set()
         self._heard: set[int] = set()
         self._lately: deque[_Sent] = deque(maxlen=limit.GROUP)
         self._passes: list[_Pass] = []
@@ -285,7 +288,7 @@ class Sweep:
     def _probe(self, port: int, is_canary: bool, now: float) -> Probe:
         current = self._passes[-1]
         number = current.canaries.send() if is_canary else None
-        sent = _Sent(port, self._socket(current), now, self._pace.round, number, self.tries)
+        sent = _Sent(port, self._socket(current, port, is_canary), now, self._pace.round, number, self.tries)
         self._pace.send(now, is_canary, not is_canary and self._stands_for_all(port, self.tries))
         return self._record(sent)
 
@@ -293,16 +296,30 @@ class Sweep:
         """Whether a probe tells what share of the ports is open: later ones go to silent ports; ends are special."""
         return tries == 1 and port not in self._range_ends
 
-    def _socket(self, current: _Pass) -> int:
+    def _socket(self, current: _Pass, port: int, is_canary: bool) -> int:
         """The first probes come from several sockets, as a path may be dead for one; then from one that was heard."""
+        if is_canary and self.tries > 1:
+            return next(one for one in self._sockets_of(current) if (port, one) not in self._flows)
         if len(self._probes) < len(self._first_sockets) * PROBES_EACH:
             return self._first_sockets[len(self._probes) % len(self._first_sockets)]
         if self._lately and self._lately[0].tries == 1 == self.tries and not self._settled_socket:
             self._settled_socket, current.socket = True, self._lately[0].socket
         return current.socket
 
+    def _sockets_of(self, current: _Pass) -> Iterator[int]:
+        """Those of a pass and then more: where few ports are open each gets several canaries, all of them new flows.
+
+        A second packet of a flow passes what lets only so many new flows pass, and would tell nothing of silent ports.
+        """
+        yield current.socket
+        yield from current.more
+        while True:
+            current.more.append(self._new_socket())
+            yield current.more[-1]
+
     def _record(self, sent: _Sent) -> Probe:
         self.sent[sent.port] += 1
+        self._flows.add((sent.port, sent.socket))
         self._probes.append(sent)
         return Probe(len(self._probes) - 1, sent.port, sent.socket)
 
@@ -386,7 +403,8 @@ class Sweep:
     def _begin_pass(self, now: float) -> None:
         """The silent ports in the order of the last pass, so that each has its pause, and canaries between them."""
         proven = self._proven
-        canaries = min(max(len(self.sent) // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES) if proven else 0
+        wanted = min(max(len(self.sent) // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES)
+        canaries = min(wanted, FLOWS_EACH * len(proven))
         drawn = iter(spread(proven, canaries, self._chance) if proven else ())
         silent = iter(self._silent)
         places = range(len(self._silent) + canaries)

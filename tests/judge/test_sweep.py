@@ -19,6 +19,7 @@ from agent.judge.sweep import (
     CANARY_EVERY,
     FEW,
     FIRST_SOCKETS,
+    FLOWS_EACH,
     GENTLE,
     HEARTBEAT,
     MAX_CANARIES,
@@ -159,9 +160,10 @@ def test_canaries_go_to_ports_already_proven_alone_and_are_mixed_in(ports: range
         assert set(Counter(one.probe.port for one in course.of_pass(tries)).values()) == {1}  # each but once
 
 
-def test_a_lone_open_port_is_every_canary() -> None:
+def test_canaries_to_a_lone_open_port_are_each_a_flow_of_its_own() -> None:
     course = run(range(1, 4), Network(blocked=frozenset({1, 3})))
-    assert len(course.times(2)) == 1 + MIN_CANARIES * (course.sweep.tries - 1)
+    assert len(course.times(2)) == 1 + FLOWS_EACH * (course.sweep.tries - 1)
+    assert len({one.probe.socket for one in course.sent if one.probe.port == 2}) == len(course.times(2))
 
 
 @pytest.mark.parametrize(("blocked", "least", "most"), [(0, 0.0, 0.03), (500, 0.08, 0.1), (20, 0.0, 0.03)])
@@ -320,7 +322,7 @@ def test_few_ports(open_ports: int) -> None:
     course = run(range(50000, 50003), Network(blocked=blocked))
     assert course.silent() == blocked
     assert course.sweep.conclusive
-    assert course.sweep.tries == [BLIND_TRIES_OF_FEW, MIN_TRIES + 1, MIN_TRIES + 1, 1][open_ports]
+    assert course.sweep.tries == [BLIND_TRIES_OF_FEW, 7, 5, 1][open_ports]  # fewer canaries take more passes
     if not blocked:
         assert course.seconds < 0.1
 

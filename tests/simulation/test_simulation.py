@@ -17,6 +17,7 @@ from .__main__ import main
 from .many import Crashed, _simulate, simulate_many
 from .network import Path as NetworkPath
 from .network import Way
+from .policer import Policing
 from .result import Result
 from .rules import Change, Rules
 from .run import Hangs, simulate
@@ -274,3 +275,14 @@ def test_a_wrong_network_is_named_with_the_command_that_shows_it(
     shown = capsys.readouterr().out
     assert "WRONG" in shown
     assert "python3 -m tests.simulation --seed 1 --networks 1 --ports 500" in shown
+
+
+@pytest.mark.parametrize("opened", [5, 30, 60])
+def test_a_limit_on_new_flows_hides_no_open_port_among_few(opened: int) -> None:
+    # Of several canaries to one port all have to be new flows: a limit on these lets later packets of a flow pass.
+    ports = range(50000, 60001)
+    shut = frozenset(ports).difference(ports[:: len(ports) // opened])
+    path = NetworkPath(0.01, bindings=Policing(700, 70), rules=Rules(shut))
+    result = simulate(small(path, ports=ports))
+    assert result.wrong == ()
+    assert result.states["open"] >= opened
