@@ -17,6 +17,9 @@ from .connect import Target
 
 # The answers that wait while this process does not run: the system grants what it allows.
 RECEIVE_BUFFER = 4 * 1024 * 1024
+# Source ports at a time: a pass takes a dozen, macOS lets a program open 256 files, Windows selects among 512 sockets.
+# What answers to an older one is too late to count for anything.
+MAX_SOCKETS = 100
 # How long the loop sleeps at most: it shows progress, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.2
 # How long to wait for room in the send buffer before a probe counts as sent, and lost.
@@ -71,6 +74,8 @@ class Prober:
 
     def _send(self, probe: Probe, transaction: bytes) -> None:
         if probe.socket not in self._sockets:
+            if len(self._sockets) >= MAX_SOCKETS:
+                self._close_oldest()
             self._sockets[probe.socket] = self._open()
         self._under_way[transaction] = probe
         data = stun.encode_request(stun.Request(self._session, transaction, probe.port), self._key)
@@ -93,6 +98,11 @@ class Prober:
             pass
         finally:
             opened.setblocking(False)
+
+    def _close_oldest(self) -> None:
+        oldest = self._sockets.pop(next(iter(self._sockets)))
+        self._selector.unregister(oldest)
+        oldest.close()
 
     def _open(self) -> socket.socket:
         opened = socket.socket(self._target.family, socket.SOCK_DGRAM)
