@@ -3,16 +3,19 @@
 
 One part is not ours to fix: replacements of zlib, such as zlib-ng, deflate the same text to other bytes.
 So --check judges by what the archive holds, and only mentions bytes that differ while that is the same.
-The source goes in as it is, so that people can read what they are about to run as root.
+The code goes in as it is, so that people can read what they are about to run as root; comments and docstrings, a
+quarter of it, stay in the repository.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import io
 import subprocess
 import sys
 import tempfile
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -50,9 +53,29 @@ class Entry(NamedTuple):
 def sources(root: Path) -> dict[str, bytes]:
     """What the archive must hold, sorted by name."""
     files = [p for p in (root / "agent").rglob("*") if p.suffix in SUFFIXES and p.is_file()]
-    found = {p.relative_to(root).as_posix(): p.read_bytes() for p in files}
+    found = {p.relative_to(root).as_posix(): bare(p.read_bytes()) if p.suffix == ".py" else p.read_bytes()
+             for p in files}  # fmt: skip
     found["__main__.py"] = MAIN
     return dict(sorted(found.items()))
+
+
+def bare(source: bytes) -> bytes:
+    """Python code without its comments and docstrings; one that is all there is of a body has to stay."""
+    text = source.decode("utf-8")
+    lines = text.splitlines()
+    gone: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and len(node.body) > 1:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                gone.update(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+            if not lines[row - 1]:
+                gone.add(row)
+    return "".join(f"{line}\n" for row, line in enumerate(lines, 1) if row not in gone).encode("utf-8")
 
 
 def pack(files: dict[str, bytes]) -> bytes:

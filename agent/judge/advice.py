@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Sequence
 
-from ..model.observation import Reason
+from ..model.observation import Reason, Where
 from ..model.plan import HTTP_PORT, HTTPS_PORT, MEDIA, Need, Transport
 from ..model.ports import list_ports
-from ..model.report import BLOCKED, Advice, Alike, Finding, State, Where, alike
+from ..model.report import BLOCKED, Advice, Alike, Finding, State, alike
 
 _MEANING = {
     (Transport.TCP, HTTP_PORT): "Let's Encrypt cannot issue or renew the certificate.",

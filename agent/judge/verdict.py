@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..model.kernel import Counters
-from ..model.observation import Observation, Reason, Reply
+from ..model.observation import Interceptor, Observation, Reason, Reply, Where
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import PortRange
-from ..model.report import BLOCKED, Evidence, Finding, State, Verdict, Where
+from ..model.report import BLOCKED, Evidence, Finding, State, Verdict
 from .limit import Limit
 from .loss import MAX_CHANCE
 
@@ -52,6 +52,8 @@ class Cause:
     reason: Reason | None = None
     owner: str | None = None
     shown: str | None = None
+    icmp: str | None = None
+    interceptor: Interceptor | None = None
 
 
 def classify(seen: Observation, conditions: Conditions) -> Cause:

@@ -38,6 +38,26 @@ class Reply(enum.Enum):
     PROOF = "our server's proof"
 
 
+class Where(str, enum.Enum):
+    """How far the packets of a filtered or rejected port came."""
+
+    BEFORE_SERVER = "before-server"
+    SERVER_HOST = "server-host"
+    RETURN_PATH = "return-path"
+    UNKNOWN = "unknown"
+
+
+class Interceptor(str, enum.Enum):
+    """What kind of stranger answers in the server's place, as far as he showed it."""
+
+    CAPTIVE_PORTAL = "captive-portal"  # sends browsers to a page of its own
+    HTTP_PROXY = "http-proxy"  # says that it is one, or cannot reach what it was asked for
+    TLS_MIDDLEBOX = "tls-middlebox"  # ends TLS with a certificate of its own, and hands on what it read
+    CDN = "cdn"  # a content delivery network's front
+    OTHER_SERVICE = "other-service"  # a program that is not ours: here, or behind a port forwarding
+    FORWARDED = "forwarded"  # our server, at another of its ports
+
+
 @dataclass(frozen=True)
 class Observation:
     """One port, seen from both sides."""
@@ -47,12 +67,16 @@ class Observation:
     sent: int | None = None  # probes sent: UDP datagrams, TCP connects
     reply: Reply | None = None
     by: str | None = None  # who refused, where the system tells
+    icmp: str | None = None  # the ICMP error that refused, in words, where it was one and the system tells
     answered: int | None = None  # probes whose proof came back
     at_interface: int | None = None  # probes that the server saw at its network interface
     at_socket: int | None = None  # probes that the server read from the port's socket
+    left: int | None = None  # answers that the server saw leave by its network interface
+    place: Where | None = None  # TCP: how far the client's packets came, as the server's interface showed it
     connections: int | None = None  # TCP: connections that the server accepted there from this client
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself
+    interceptor: Interceptor | None = None  # what kind of stranger that shows
     plain: bool = False  # TCP: tried without the TLS that the port will carry, since the server has none
     unsendable: str | None = None  # what the client's own network said to a probe that it would not send
     untested: Reason | None = None  # why the server did not listen there, or the client did not try

@@ -12,7 +12,7 @@ from ..errors import Exit
 from . import fields
 from .address import Family, parse_address
 from .fields import FieldError, Fields
-from .observation import Reason
+from .observation import Interceptor, Reason, Where
 from .plan import Need, Transport
 from .ports import HIGHEST, LOWEST, PortRange
 
@@ -46,15 +46,6 @@ class State(str, enum.Enum):
 BLOCKED = frozenset((State.FILTERED, State.REJECTED, State.INTERCEPTED))
 
 
-class Where(str, enum.Enum):
-    """How far the packets of a filtered or rejected port came."""
-
-    BEFORE_SERVER = "before-server"
-    SERVER_HOST = "server-host"
-    RETURN_PATH = "return-path"
-    UNKNOWN = "unknown"
-
-
 class Verdict(str, enum.Enum):
     """The answer to 'can users come in?'."""
 
@@ -80,6 +71,11 @@ class Evidence:
     rate: float | None = None  # packets a second that passed, where a limit stopped more
     flows: int | None = None  # new flows that passed before others were refused
     seconds: float | None = None  # how long the path shut this client out
+    left: int | None = None  # answers that the server saw leave by its network interface
+    capture_drops: int | None = None  # packets that the server's watch of its interface missed during the check
+    errors: int | None = None  # ICMP errors that came back
+    hops: int | None = None  # how many hops away the last router is that still answers on the way to these ports
+    last_hop: str | None = None  # that router's address: what stops the packets stands there or behind it
 
 
 @dataclass(frozen=True)
@@ -96,6 +92,8 @@ class Finding:
     reason: Reason | None = None
     owner: str | None = None
     shown: str | None = None  # what an intercepted port showed of itself, or what kept an unknown one from being sent
+    icmp: str | None = None  # the ICMP error that refused, in words
+    interceptor: Interceptor | None = None  # what kind of stranger answers
     evidence: Evidence = Evidence()
 
     @property
@@ -137,7 +135,8 @@ def alike(findings: Sequence[Finding]) -> list[Alike]:
     for number, one in enumerate(findings):
         if one.state is not State.OPEN:
             purpose = one.purpose if one.state in BLOCKED else None
-            cause = (one.transport, purpose, one.state, one.where, one.by, one.reason, one.owner, one.shown)
+            why = one.where, one.by, one.reason, one.owner, one.shown, one.icmp, one.interceptor
+            cause = (one.transport, purpose, one.state, *why)
             groups.setdefault(cause, []).append(number)
     gaps = _Gaps(findings)
     return [
@@ -241,6 +240,14 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class ClientAddress:
+    """The client's own address, and the one that the server saw its packets come from."""
+
+    local: str | None = None
+    mapped: str | None = None
+
+
+@dataclass(frozen=True)
 class AddressReport:
     """The check of one address."""
 
@@ -254,6 +261,8 @@ class AddressReport:
     advice: tuple[Advice, ...] = ()
     notes: tuple[str, ...] = ()
     error: Problem | None = None
+    client: ClientAddress = ClientAddress()
+    server: tuple[str, ...] | None = None  # the addresses of the server's interfaces, for its operator alone
 
     def count(self, transport: Transport) -> dict[State, int]:
         """How many ports of one transport are in which state."""
@@ -285,6 +294,7 @@ class Report:
     verdict: Verdict
     addresses: tuple[AddressReport, ...] = ()
     error: Problem | None = None
+    dns: tuple[str, ...] | None = None  # the addresses that the name resolved to; None where HOST was no name
 
     @property
     def status(self) -> Exit:
@@ -304,6 +314,7 @@ def to_json(report: Report) -> dict[str, Any]:
         "verdict": report.verdict.value,
         "addresses": [_address_to_json(address) for address in report.addresses],
         "error": _problem_to_json(report.error),
+        "dns": report.dns if report.dns is None else list(report.dns),
     }
 
 
@@ -329,6 +340,8 @@ def _address_to_json(address: AddressReport) -> dict[str, Any]:
         "advice": [{"finding": a.finding, "text": a.text, "commands": list(a.commands)} for a in address.advice],
         "notes": list(address.notes),
         "error": _problem_to_json(address.error),
+        "client": vars(address.client),
+        "server": address.server if address.server is None else list(address.server),
     }
 
 
@@ -345,6 +358,8 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "reason": finding.reason and finding.reason.value,
         "owner": finding.owner,
         "shown": finding.shown,
+        "icmp": finding.icmp,
+        "interceptor": finding.interceptor and finding.interceptor.value,
         "evidence": vars(finding.evidence),
     }
 
@@ -367,6 +382,7 @@ def from_json(text: str) -> Report:
         report.choice("verdict", Verdict),
         report.list("addresses", _address_from_json, MAX_ADDRESSES),
         report.optional("error", lambda key: _problem_from_json(report.object(key))),
+        report.optional("dns", lambda key: _addresses(report, key)),
     )
 
 
@@ -375,6 +391,7 @@ def _address_from_json(value: object) -> AddressReport:
     findings = address.list("findings", _finding_from_json, MAX_FINDINGS)
     _refuse_overlap(findings)
     control, rtt, loss = address.object("control"), address.object("rtt_ms"), address.object("loss")
+    client = address.object("client")
 
     def advice(item: object) -> Advice:
         entry = Fields(item)
@@ -396,7 +413,14 @@ def _address_from_json(value: object) -> AddressReport:
         address.list("advice", advice, len(findings)),
         address.list("notes", lambda note: fields.text(note, MAX_SENTENCE), MAX_NOTES),
         address.optional("error", lambda key: _problem_from_json(address.object(key))),
-    )
+        ClientAddress(*(client.optional(key, lambda key: _address(client.text(key, MAX_ADDRESS)))
+                        for key in ("local", "mapped"))),
+        address.optional("server", lambda key: _addresses(address, key)),
+    )  # fmt: skip
+
+
+def _addresses(value: Fields, key: str) -> tuple[str, ...]:
+    return value.list(key, lambda text: _address(fields.text(text, MAX_ADDRESS)), MAX_ADDRESSES)
 
 
 def _address(text: str) -> str:
@@ -437,6 +461,8 @@ def _finding_from_json(value: object) -> Finding:
         finding.optional("reason", lambda key: finding.choice(key, Reason)),
         finding.optional("owner", finding.text),
         finding.optional("shown", finding.text),
+        finding.optional("icmp", finding.text),
+        finding.optional("interceptor", lambda key: finding.choice(key, Interceptor)),
         Evidence(
             count("sent"),
             count("at_interface"),
@@ -448,6 +474,11 @@ def _finding_from_json(value: object) -> Finding:
             evidence.optional("rate", _within(evidence, 0, MAX_COUNT)),
             count("flows"),
             evidence.optional("seconds", _within(evidence, 0, MAX_COUNT)),
+            count("left"),
+            count("capture_drops"),
+            count("errors"),
+            count("hops"),
+            evidence.optional("last_hop", lambda key: _address(evidence.text(key, MAX_ADDRESS))),
         ),
     )
 

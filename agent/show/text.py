@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import AbstractSet, Iterable, Sequence
 
 from ..model.address import Family
-from ..model.observation import Reason
+from ..model.observation import Reason, Where
 from ..model.plan import Need, Transport
 from ..model.ports import PortRange, list_ports, runs
-from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, Where, alike
+from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, alike
 from .style import Style
 
 # Runs of ports: so many are left open or unknown by loss or a limit, not by rules that somebody wrote.

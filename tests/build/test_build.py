@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import ast
 import io
 import os
 import random
 import shutil
 import subprocess
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
@@ -87,7 +89,7 @@ def test_check_accepts_what_was_built(tree: Path) -> None:
 def test_check_names_what_differs(tree: Path) -> None:
     run_build(tree)
     source = tree / "agent" / "__init__.py"
-    source.write_bytes(source.read_bytes() + b"#")
+    source.write_bytes(source.read_bytes() + b"PATCHED = 1\n")
     (tree / "agent" / "new.py").write_text("")
     (tree / "agent" / "errors.py").unlink()
     done = run_build(tree, "--check")
@@ -154,3 +156,29 @@ def test_every_way_in_passes_the_status_on(tree: Path) -> None:
     for way in ways:
         done = run(way, tree)
         assert (done.returncode, done.stdout, done.stderr) == (STATUS, "", ""), way
+
+
+SOURCES = sorted((build.ROOT / "agent").rglob("*.py"))
+
+
+def without_docstrings(source: bytes) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and len(node.body) > 1:
+            if ast.get_docstring(node, clean=False) is not None:
+                del node.body[0]
+    return ast.dump(tree)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(build.ROOT).as_posix())
+def test_the_archive_has_the_code_without_comments_and_docstrings(path: Path) -> None:
+    source = path.read_bytes()
+    bare = build.bare(source)
+    assert ast.dump(ast.parse(bare)) == without_docstrings(source)
+    assert not [one for one in tokenize.tokenize(io.BytesIO(bare).readline) if one.type == tokenize.COMMENT]
+
+
+def test_a_hash_in_a_text_is_no_comment_and_a_lone_docstring_stays() -> None:
+    head = b'"""Of it all."""\n\n# Why.\nclass One:\n    """One."""\n'
+    source = head + b'\n\ndef two():\n    """Two."""\n    return "# 2"  # two\n'
+    assert build.bare(source) == b'\nclass One:\n    """One."""\n\n\ndef two():\n    return "# 2"\n'

@@ -5,10 +5,10 @@ from typing import Any, Callable
 import pytest
 
 from agent.judge.advice import advise
-from agent.model.observation import UNTESTED_REASONS, Reason
+from agent.model.observation import UNTESTED_REASONS, Reason, Where
 from agent.model.plan import MEDIA, Need, Transport
 from agent.model.ports import PortRange
-from agent.model.report import Finding, State, Where
+from agent.model.report import Finding, State
 
 TCP, UDP = Transport.TCP, Transport.UDP
 

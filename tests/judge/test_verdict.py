@@ -9,10 +9,10 @@ from agent.judge.limit import Limit
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
 from agent.model.kernel import Counters
-from agent.model.observation import Observation, Reason, Reply
+from agent.model.observation import Observation, Reason, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
-from agent.model.report import Evidence, Finding, State, Verdict, Where
+from agent.model.report import Evidence, Finding, State, Verdict
 
 TCP, UDP = Transport.TCP, Transport.UDP
 SURE = Conditions()

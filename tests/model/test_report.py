@@ -12,7 +12,7 @@ from agent.errors import Exit
 from agent.model import fields, report
 from agent.model.address import Family
 from agent.model.fields import FieldError
-from agent.model.observation import Reason
+from agent.model.observation import Reason, Where
 from agent.model.plan import Need, Transport
 from agent.model.ports import PortRange
 from agent.model.report import (
@@ -27,7 +27,6 @@ from agent.model.report import (
     Rtt,
     State,
     Verdict,
-    Where,
 )
 from tests.model.values import ANY, FEW, REPORTS, gone_wrong
 
@@ -41,7 +40,7 @@ HOLE = finding(
     53999,
     State.FILTERED,
     where=Where.BEFORE_SERVER,
-    evidence=Evidence(4000, 0, 0, 0, 1e-12, 7, 0, 98.5, 2048, 2.5),
+    evidence=Evidence(4000, 0, 0, 0, 1e-12, 7, 0, 98.5, 2048, 2.5, 0, 1, 2, 3, "203.0.113.1"),
 )
 REPORT = Report(
     "0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "plugnmeet", Verdict.FAIL,
@@ -54,10 +53,11 @@ REPORT = Report(
 )  # fmt: skip
 
 # DESIGN.md, section 5; beside these, keys may be added.
-TOP = "schema version started elapsed_s host plan verdict addresses error"
-ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error"
-FINDING = "transport first last need purpose state where by reason owner shown evidence"
+TOP = "schema version started elapsed_s host plan verdict addresses error dns"
+ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error client server"
+FINDING = "transport first last need purpose state where by reason owner shown icmp interceptor evidence"
 EVIDENCE = "sent at_interface at_socket answered chance conntrack_drops receive_errors rate flows seconds"
+EVIDENCE += " left capture_drops errors hops last_hop"
 
 
 def test_the_json_of_a_report_has_the_keys_of_its_schema() -> None:
@@ -81,9 +81,11 @@ def test_the_json_of_a_report_has_its_values() -> None:
     assert address["findings"][1] == {
         "transport": "udp", "first": 53000, "last": 53999, "need": "required", "purpose": "WebRTC media",
         "state": "filtered", "where": "before-server", "by": None, "reason": None, "owner": None, "shown": None,
+        "icmp": None, "interceptor": None,
         "evidence": {
             "sent": 4000, "at_interface": 0, "at_socket": 0, "answered": 0, "chance": 1e-12, "conntrack_drops": 7,
-            "receive_errors": 0, "rate": 98.5, "flows": 2048, "seconds": 2.5,
+            "receive_errors": 0, "rate": 98.5, "flows": 2048, "seconds": 2.5, "left": 0, "capture_drops": 1,
+            "errors": 2, "hops": 3, "last_hop": "203.0.113.1",
         },
     }  # fmt: skip
     failed = replace(REPORT, error=Problem("no-server", "No server found", "start it"))

@@ -9,12 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from agent.model.address import Address, Family
-from agent.model.observation import Reason
+from agent.model.observation import Interceptor, Reason, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import HIGHEST, LOWEST, PortRange
 from agent.model.report import (
     AddressReport,
     Advice,
+    ClientAddress,
     Control,
     Evidence,
     Finding,
@@ -24,7 +25,6 @@ from agent.model.report import (
     Rtt,
     State,
     Verdict,
-    Where,
 )
 
 # No deadline: the tests have no clock.
@@ -58,6 +58,7 @@ COUNTS = st.none() | st.integers(0, 10**9)
 MEASURES = st.none() | st.floats(0, 10**9)
 MILLISECONDS = st.none() | st.floats(0, 10**7)
 SHARES = st.none() | st.floats(0, 1)
+HOSTS = st.none() | ADDRESSES.map(str)
 PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
 
 
@@ -65,7 +66,8 @@ PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
 def findings(draw: st.DrawFn) -> tuple[Finding, ...]:
     evidence = st.builds(
         Evidence, COUNTS, COUNTS, COUNTS, COUNTS, MEASURES, conntrack_drops=COUNTS, receive_errors=COUNTS,
-        rate=MEASURES, flows=COUNTS, seconds=MEASURES,
+        rate=MEASURES, flows=COUNTS, seconds=MEASURES, left=COUNTS, capture_drops=COUNTS, errors=COUNTS, hops=COUNTS,
+        last_hop=HOSTS,
     )  # fmt: skip
     word = st.none() | texts()
     return tuple(
@@ -73,7 +75,7 @@ def findings(draw: st.DrawFn) -> tuple[Finding, ...]:
             st.builds(
                 Finding, st.sampled_from(Transport), st.just(run), st.sampled_from(Need), texts(),
                 st.sampled_from(State), st.none() | st.sampled_from(Where), word, st.none() | st.sampled_from(Reason),
-                word, word, evidence,
+                word, word, word, st.none() | st.sampled_from(Interceptor), evidence,
             )
         )
         for run in draw(disjoint_runs())
@@ -96,12 +98,15 @@ def address_reports(draw: st.DrawFn) -> AddressReport:
         tuple(draw(st.lists(advice, max_size=len(found)))),
         tuple(draw(st.lists(texts(), max_size=2))),
         draw(PROBLEMS),
+        draw(st.builds(ClientAddress, HOSTS, HOSTS)),
+        draw(st.none() | st.lists(ADDRESSES.map(str), max_size=2).map(tuple)),
     )
 
 
 REPORTS = st.builds(
     Report, texts(), texts(), st.floats(0, 10**6).map(lambda seconds: round(seconds, 3)), texts(255), texts(),
     st.sampled_from(Verdict), st.lists(address_reports(), max_size=2).map(tuple), PROBLEMS,
+    st.none() | st.lists(ADDRESSES.map(str), max_size=2).map(tuple),
 )  # fmt: skip
 
 JSON = st.recursive(

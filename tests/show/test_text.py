@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.judge.advice import advise
 from agent.judge.verdict import verdict_of
 from agent.model.address import Family
-from agent.model.observation import Reason
+from agent.model.observation import Reason, Where
 from agent.model.plan import build_plan
 from agent.model.ports import PortRange
 from agent.model.report import (
@@ -27,7 +27,6 @@ from agent.model.report import (
     Rtt,
     State,
     Verdict,
-    Where,
 )
 from agent.show import progress, text
 from agent.show.style import MAX_WIDTH, MIN_WIDTH, Style
