@@ -3,8 +3,11 @@
 
 One part is not ours to fix: replacements of zlib, such as zlib-ng, deflate the same text to other bytes.
 So --check judges by what the archive holds, and only mentions bytes that differ while that is the same.
-The code goes in as it is, so that people can read what they are about to run as root; comments and docstrings, a
-quarter of it, stay in the repository.
+The code goes in as text, so that people can read what they are about to run as root; comments and docstrings, a
+quarter of it, stay in the repository. Many small files, each deflated alone, would take a quarter more than one text:
+what starts the program is in files of its own, all other code in agent/rooms.txt, from which agent/unpack.py serves it.
+
+    unzip -p dist/pnmcheck.pyz agent/rooms.txt | less
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 ROOT = Path(__file__).resolve().parent
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -31,18 +34,31 @@ LEVEL = 9
 SIZE_LIMIT = 128 * 1024  # small enough to get to any server: by scp, a mail, a console's upload
 
 # The archive's own main: zipapp's would drop the exit status. Python 2.7 must be able to read it.
-MAIN = b"""import sys
+MAIN = b"""# The program's code is in agent/rooms.txt, as text.
+import sys
 
 from agent.__main__ import main
 
+if sys.version_info >= (3, 8):  # main tells an older one off
+    from agent.unpack import install
+
+    install()
 sys.exit(main())
 """
+ROOMS = "agent/rooms.txt"
+APART = frozenset({"__main__.py", "agent/__init__.py", "agent/__main__.py", "agent/unpack.py"})  # run before ROOMS is
+HEADER = b"#-- "  # before each file's name in ROOMS; agent/unpack.py looks for it
+
+
+class Refused(Exception):
+    """The source cannot be packed; says why."""
 
 
 class Entry(NamedTuple):
     """All that is said of a file in the archive; two archives with equal entries hold the same."""
 
     name: str
+    place: str  # ROOMS, or the name itself for what is a file of its own in the archive
     date: tuple[int, ...]
     system: int
     attributes: int
@@ -56,6 +72,8 @@ def sources(root: Path) -> dict[str, bytes]:
     found = {p.relative_to(root).as_posix(): bare(p.read_bytes()) if p.suffix == ".py" else p.read_bytes()
              for p in files}  # fmt: skip
     found["__main__.py"] = MAIN
+    if ROOMS in found:
+        raise Refused(f"{ROOMS} is the archive's own, the source may have no file of that name")
     return dict(sorted(found.items()))
 
 
@@ -78,11 +96,39 @@ def bare(source: bytes) -> bytes:
     return "".join(f"{line}\n" for row, line in enumerate(lines, 1) if row not in gone).encode("utf-8")
 
 
+def gather(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The archive's own files: the code that is not needed to start is one text."""
+    code = {name: data for name, data in files.items() if name.endswith(".py") and name not in APART}
+    for name, data in code.items():
+        # bare() leaves no comment, so this is a line within a text.
+        number = next((n for n, line in enumerate(data.split(b"\n"), 1) if line.startswith(b"#")), None)
+        if number:
+            raise Refused(f"{name}: line {number} without comments begins with #, which only headers in {ROOMS} may")
+        if data and not data.endswith(b"\n"):
+            raise Refused(f"{name} does not end with an end of line")
+    text = b"".join(HEADER + name.encode("utf-8") + b"\n" + data for name, data in code.items())
+    return dict(sorted({**{name: data for name, data in files.items() if name not in code}, ROOMS: text}.items()))
+
+
+def scatter(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """The files of a text that gather() made; what is before the first header, which is nothing, is ROOMS itself."""
+    name, data = ROOMS, b""
+    for line in io.BytesIO(text):
+        if line.startswith(HEADER):
+            if name != ROOMS or data:
+                yield name, data
+            name, data = line[len(HEADER) : -1].decode("utf-8", "surrogateescape"), b""
+        else:
+            data += line
+    yield name, data
+
+
 def pack(files: dict[str, bytes]) -> bytes:
+    """The archive. Raises Refused where it could not be told apart again what is in it."""
     out = io.BytesIO()
     out.write(SHEBANG)
     with zipfile.ZipFile(out, "w") as archive:
-        for name, data in files.items():
+        for name, data in gather(files).items():
             info = zipfile.ZipInfo(name, DATE)
             info.create_system = UNIX
             info.external_attr = MODE << 16
@@ -91,18 +137,22 @@ def pack(files: dict[str, bytes]) -> bytes:
 
 
 def entries(archive: bytes) -> list[Entry]:
+    """Every file, those in ROOMS too."""
+    found: list[Entry] = []
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        return [
-            Entry(i.filename, i.date_time, i.create_system, i.external_attr, i.compress_type, opened.read(i))
-            for i in opened.infolist()
-        ]
+        for i in opened.infolist():
+            data = opened.read(i)
+            files = scatter(data) if i.filename == ROOMS else [(i.filename, data)]
+            found += [Entry(name, i.filename, i.date_time, i.create_system, i.external_attr, i.compress_type, part)
+                      for name, part in files]  # fmt: skip
+    return found
 
 
 def differences(committed: bytes, built: bytes) -> list[str]:
     """How the committed archive's contents differ from the built one's; empty where they do not."""
     try:
         have = entries(committed)
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # noqa: BLE001 - zipfile has half a dozen for what is damaged
         return [f"not a readable archive ({error})"]
     want = entries(built)
     old, new = {e.name: e for e in have}, {e.name: e for e in want}
@@ -150,13 +200,15 @@ def write(path: Path, built: bytes) -> int:
 
 
 def write_pex(path: Path, files: dict[str, bytes]) -> int:
-    """The same files as a PEX, whose own main runs ours. Started elsewhere, lest pex import our build.py."""
+    """The same files as a PEX, each a file there, behind its own main. Started elsewhere, lest pex import this."""
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files.items():
-            file = Path(folder, "source", name) if name != "__main__.py" else Path(folder, "main.py")
+            if name == "__main__.py":
+                continue
+            file = Path(folder, "source", name)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
-        command = [sys.executable, "-m", "pex", "--sources-directory", "source", "--executable", "main.py"]
+        command = [sys.executable, "-m", "pex", "--sources-directory", "source", "--entry-point", "agent.__main__:main"]
         command += ["--python-shebang", "/usr/bin/env python3", "--output-file", str(path)]
         if subprocess.run(command, cwd=folder, check=False).returncode:
             return fail("pex failed; python3 -m pip install pex installs it")
@@ -169,8 +221,11 @@ def main() -> int:
     what.add_argument("--check", action="store_true", help="only check that it is what the source builds")
     what.add_argument("--pex", action="store_true", help="make dist/pnmcheck.pex instead; needs pex")
     options = parser.parse_args()
-    files = sources(ROOT)
-    built = pack(files)
+    try:
+        files = sources(ROOT)
+        built = pack(files)
+    except Refused as error:
+        return fail(str(error))
     if len(built) > SIZE_LIMIT:
         return fail(f"the archive has {len(built)} bytes, more than {SIZE_LIMIT}")
     if options.check:

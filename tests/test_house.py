@@ -15,8 +15,8 @@ from tests.pythons import need
 
 # From the top of the house to its bottom; rooms in one row are side by side, and none imports another.
 FLOORS = (
-    ("__init__",), ("errors",), ("model",), ("wire",), ("judge", "host", "show"), ("net",), ("server", "client"),
-    ("selftest",), ("cli",), ("__main__",),
+    ("__init__", "unpack"), ("errors",), ("model",), ("wire",), ("judge", "host", "show"), ("net",),
+    ("server", "client"), ("selftest",), ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -101,6 +101,8 @@ def test_every_file_keeps_to_its_room(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
+        ("agent/unpack.py", "from . import __version__"),
+        ("agent/unpack.py", "from .errors import UserError"),
         ("agent/errors.py", "from .model import ports"),
         ("agent/model/new.py", "from ..wire import stun"),
         ("agent/model/new.py", "from agent.wire.stun import decode"),

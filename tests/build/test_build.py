@@ -60,11 +60,12 @@ def test_the_archive_is_no_larger_than_allowed(archive: Path) -> None:
 def test_entries_are_sorted_dated_alike_and_only_source(tree: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(build.build(tree))) as opened:
         entries = opened.infolist()
-    names = [e.filename for e in entries]
-    assert names == sorted(names)
-    assert {"__main__.py", "agent/__init__.py", "agent/__main__.py"} <= set(names)
-    assert all(name == "__main__.py" or (build.ROOT / name).is_file() for name in names)
-    assert not [name for name in names if "__pycache__" in name]
+        rooms = opened.read("agent/rooms.txt").decode("utf-8").splitlines()
+    apart = ["__main__.py", "agent/__init__.py", "agent/__main__.py"]
+    assert [e.filename for e in entries] == [*apart, "agent/rooms.txt", "agent/unpack.py"]
+    inside = [line[len("#-- ") :] for line in rooms if line.startswith("#")]
+    source = {path.relative_to(build.ROOT).as_posix() for path in SOURCES}
+    assert inside == sorted(source - {*apart, "agent/unpack.py"})
     assert {e.date_time for e in entries} == {(1980, 1, 1, 0, 0, 0)}
     assert {(e.create_system, e.external_attr >> 16) for e in entries} == {(3, 0o100644)}
 
@@ -88,14 +89,22 @@ def test_check_accepts_what_was_built(tree: Path) -> None:
 
 def test_check_names_what_differs(tree: Path) -> None:
     run_build(tree)
-    source = tree / "agent" / "__init__.py"
-    source.write_bytes(source.read_bytes() + b"PATCHED = 1\n")
+    for name in ("__init__.py", "cli.py", "wire/stun.py"):
+        source = tree / "agent" / name
+        source.write_bytes(source.read_bytes() + b"PATCHED = 1\n")
+    (tree / "agent" / "new.css").write_text("")
     (tree / "agent" / "new.py").write_text("")
     (tree / "agent" / "errors.py").unlink()
     done = run_build(tree, "--check")
     assert done.returncode == 1
-    for row in ("differs: agent/__init__.py", "missing: agent/new.py", "not in the source: agent/errors.py"):
-        assert row in done.stderr
+    assert [row.strip() for row in done.stderr.splitlines()[1:-1]] == [
+        "missing: agent/new.css",
+        "missing: agent/new.py",
+        "not in the source: agent/errors.py",
+        "differs: agent/__init__.py",
+        "differs: agent/cli.py",
+        "differs: agent/wire/stun.py",
+    ]
     assert "python3 build.py" in done.stderr
 
 
@@ -110,17 +119,90 @@ def test_check_refuses_what_is_no_archive(tree: Path, content: bytes | None) -> 
     assert "Traceback" not in done.stderr
 
 
+def zipped(*files: tuple[str, bytes]) -> bytes:
+    """An archive of these files as they are, in this order."""
+    out = io.BytesIO()
+    out.write(build.SHEBANG)
+    with zipfile.ZipFile(out, "w") as opened:
+        for name, data in files:
+            info = zipfile.ZipInfo(name, build.DATE)
+            info.create_system, info.external_attr = build.UNIX, build.MODE << 16
+            opened.writestr(info, data, zipfile.ZIP_DEFLATED)
+    return out.getvalue()
+
+
+CSS, ONE, TWO = ("a.css", b"0"), b"#-- b.py\n1\n", b"#-- c.py\n2\n"
+FILES = {"a.css": b"0", "b.py": b"1\n", "c.py": b"2\n"}
+ORDER = "the order or number of the entries"
+
+
+@pytest.mark.parametrize(
+    ("files", "rows"),
+    [
+        ([(build.ROOMS, ONE + TWO), CSS], [ORDER]),
+        ([CSS, (build.ROOMS, ONE + TWO)], []),
+        ([CSS, (build.ROOMS, TWO + ONE)], [ORDER]),
+        ([CSS, (build.ROOMS, ONE + ONE + TWO)], [ORDER]),
+        ([CSS, (build.ROOMS, ONE), ("c.py", b"2\n")], ["differs: c.py"]),
+        ([CSS, ("b.py", b"1\n"), ("c.py", b"2\n")], ["differs: b.py", "differs: c.py"]),
+        ([CSS, (build.ROOMS, b"0\n" + ONE + TWO)], ["not in the source: agent/rooms.txt"]),
+        ([CSS, (build.ROOMS, ONE.replace(b"1", b"9") + TWO)], ["differs: b.py"]),
+        ([CSS, (build.ROOMS, (ONE + TWO)[:-1])], ["differs: c.py"]),
+        ([CSS], ["missing: b.py", "missing: c.py"]),
+    ],
+)
+def test_differences_see_where_a_file_is_too(files: list[tuple[str, bytes]], rows: list[str]) -> None:
+    assert build.differences(zipped(*files), build.pack(FILES)) == rows
+
+
 def test_differences_see_more_than_the_text() -> None:
-    files = {"a.py": b"1", "b.py": b"2"}
-    built = build.pack(files)
+    built = build.pack(FILES)
     assert build.differences(built, built) == []
     assert build.differences(built[len(build.SHEBANG) :], built) == ["another first line"]
-    assert build.differences(build.pack(dict(reversed(files.items()))), built) == ["the order or number of the entries"]
     dated = io.BytesIO(built)
     with zipfile.ZipFile(dated, "a") as opened:
-        opened.getinfo("a.py").date_time = (2020, 1, 1, 0, 0, 0)
+        opened.getinfo("a.css").date_time = (2020, 1, 1, 0, 0, 0)
         opened.comment = b"has the directory written anew"
-    assert build.differences(dated.getvalue(), built) == ["differs: a.py"]
+    assert build.differences(dated.getvalue(), built) == ["differs: a.css"]
+
+
+def test_a_damaged_archive_is_told_and_never_a_traceback() -> None:
+    built, chance = build.pack(FILES), random.Random(0)
+    for _ in range(2000):
+        damaged = bytearray(built)
+        for _ in range(3):
+            damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        build.differences(bytes(damaged), built)
+    for length in range(len(built)):
+        assert build.differences(built[:length], built)
+    rows = build.differences(built.replace(b"PK\1\2", b"PK\1\3"), built)
+    assert [row[: len("not a readable archive")] for row in rows] == ["not a readable archive"]
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        (b'"""Doc."""\n# Why.\nTEXT = """\n#-- agent/errors.py\n"""\n', 2),
+        (b"TEXT = '''one\ntwo\n# three'''\n", 3),
+        (b'TEXT = "one\\\n#two"\n', 2),
+    ],
+)
+def test_a_line_that_could_be_a_header_is_refused(tree: Path, source: bytes, line: int) -> None:
+    (tree / "agent" / "show" / "new.py").write_bytes(source)
+    done = run_build(tree)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"agent/show/new.py: line {line} " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not build.target(tree).exists()
+
+
+def test_what_could_not_be_taken_apart_again_is_refused(tree: Path) -> None:
+    (tree / "agent" / "rooms.txt").write_text("")
+    done = run_build(tree)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "agent/rooms.txt" in done.stderr
+    with pytest.raises(build.Refused, match=r"b\.py"):
+        build.pack({"b.py": b"1"})
 
 
 def test_bytes_that_another_zlib_packed_are_only_mentioned(tree: Path) -> None:
