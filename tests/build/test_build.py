@@ -159,6 +159,7 @@ def test_differences_see_more_than_the_text() -> None:
     built = build.pack(FILES)
     assert build.differences(built, built) == []
     assert build.differences(built[len(build.SHEBANG) :], built) == ["another first line"]
+    assert build.differences(zipped((build.ROOMS, b"#-- b.py")), build.pack({"b.py": b""})) != []
     dated = io.BytesIO(built)
     with zipfile.ZipFile(dated, "a") as opened:
         opened.getinfo("a.css").date_time = (2020, 1, 1, 0, 0, 0)
