@@ -17,7 +17,7 @@ from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, parse_address
-from .model.observation import UNTESTED_REASONS, Reason, Reply
+from .model.observation import UNTESTED_REASONS, Reason, Reply, Where
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, AddressReport, Control, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, open_channel
@@ -234,9 +234,28 @@ class _AddressCheck:
         for transport in Transport:
             self._server.sightings[transport] = self._counts(About.SIGHTINGS, transport)
             self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
+        if self._anything_shut(self._sweep):
+            self._ask_how_far()
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
         self._server.counters = self._channel.kernel().counters
+
+    def _anything_shut(self, sweep: Sweep) -> bool:
+        """Whether a port did not prove open: else nobody asks how far its packets came."""
+        return sweep.open < len(sweep.sent) or any(seen.reply is not Reply.PROOF for seen in self._tcp.seen.values())
+
+    def _ask_how_far(self) -> None:
+        """What the server's interface showed."""
+        self._server.left = self._counts(About.LEFT, Transport.UDP)
+        if not self._channel.welcome.capture:
+            return
+        self._server.at_interface[Transport.UDP] = self._counts(About.AT_INTERFACE, Transport.UDP)
+        if self._through != self._target:  # the server knows this client by another address
+            return
+        self._server.at_interface[Transport.TCP] = self._counts(About.AT_INTERFACE, Transport.TCP)
+        words = {where.value: where for where in Where}
+        rows = self._channel.rows(About.PLACES, Transport.TCP)
+        self._server.places = {port: words.get(str(word), Where.UNKNOWN) for port, word in rows.items()}
 
     def _wait_for_tcp(self, rtt: float) -> None:
         """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too."""

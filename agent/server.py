@@ -13,11 +13,13 @@ from .host.certificate import make_certificate
 from .host.kernel import read_kernel
 from .judge.desk import Desk
 from .model.address import Address
+from .model.kernel import Kernel
 from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken
 from .model.observation import Reason
 from .model.plan import HTTPS_PORT, Plan, Transport
 from .model.report import Finding, Report
 from .net import addresses, tls
+from .net.capture import open_capture
 from .net.holdings import Holdings
 from .net.serve import Loop
 
@@ -48,10 +50,12 @@ class Server:
         self._options, self._tell = options, tell
         pem = make_certificate()
         self._tls = tls.server_tls(pem) if pem else None
+        self._capture, self._blind = open_capture(options.plan)
         self._desk = Desk(
-            options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, read_kernel
-        )
-        self._loop = Loop(self._desk, self._tls)
+            options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
+            self._catch_up if self._capture else None,
+        )  # fmt: skip
+        self._loop = Loop(self._desk, self._tls, self._capture)
         self._untaken: tuple[Untaken, ...] = ()
         self._tried = 0.0
         self._status = Exit.INCONCLUSIVE
@@ -71,6 +75,15 @@ class Server:
             return Exit.INTERRUPTED
         finally:
             self._loop.close()
+
+    def _catch_up(self) -> None:
+        self._loop.catch_up()
+
+    def _read_kernel(self) -> Kernel:
+        kernel = read_kernel()
+        if self._capture is None:
+            return kernel
+        return replace(kernel, counters=replace(kernel.counters, capture_drops=self._capture.drops))
 
     def stop(self) -> None:
         """End within a turn of the loop; for whoever runs this in a thread."""
@@ -92,7 +105,7 @@ class Server:
         own = [bind] if bind and not bind.is_unspecified else outgoing
         self._tell(Listening(
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
-            self._options.seconds,
+            self._options.seconds, self._blind,
         ))  # fmt: skip
 
     def _control_port(self) -> int:

@@ -16,7 +16,15 @@ from agent.net.channel import MAX_UNASKED, Channel, ControlLost
 from agent.wire import control, framing
 
 WELCOME = control.Welcome(
-    control.PROTOCOL, "0.1.0", "0" * 16, "0" * 64, build_plan("plugnmeet"), tls=False, everywhere=True, flows=None
+    control.PROTOCOL,
+    "0.1.0",
+    "0" * 16,
+    "0" * 64,
+    build_plan("plugnmeet"),
+    tls=False,
+    everywhere=True,
+    capture=False,
+    flows=None,
 )
 KERNEL = Kernel(1234)
 PONG = control.encode(KERNEL)

@@ -47,6 +47,14 @@ class Conversation:
         """Whether this is the control channel of a running check."""
         return self._session is not None
 
+    def heard(self) -> None:
+        """Something was read, TLS or not."""
+        self._desk.heard(self._client, self._port)
+
+    def said(self) -> None:
+        """Something was written, TLS or not."""
+        self._desk.said(self._client, self._port)
+
     def receive(self, data: bytes, now: float) -> bytes:
         """What to send in answer to at least one byte."""
         try:
@@ -128,7 +136,7 @@ class Conversation:
         desk, key = self._desk, session.key.decode()
         return control.Welcome(
             control.PROTOCOL, desk.program, session.id, key, desk.plan, desk.tls, desk.everywhere,
-            session.kernel.free_flows,
+            desk.capture, session.kernel.free_flows,
         )  # fmt: skip
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:

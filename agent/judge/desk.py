@@ -13,13 +13,21 @@ from ..model.notice import Lost, Notice, Started
 from ..model.observation import Reason
 from ..model.plan import Plan, Transport
 from ..model.ports import PortRange
-from ..wire import DecodeError, control, http_proof, stun
+from ..wire import DecodeError, control, http_proof, packet, stun
 from ..wire.control import About
+from ..wire.packet import SYN
+from ..wire.stun import Request
+from .watch import Watch
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
 MAX_SESSIONS = 64
 # Tries of one port in one session: four at least, more under loss; past that somebody uses us as a mirror.
 ANSWERS_PER_PORT = 64
+# Probes that were seen at the interface or at the socket, and not yet at the other: one packet's two sightings come
+# within a turn or two of the server's loop.
+MAX_RECENT = 4096
+# Client's ends of UDP flows, all sessions': some NATs take another port for each of ten thousand.
+MAX_ENDPOINTS = 100_000
 
 
 @dataclass
@@ -38,6 +46,16 @@ class Session:
     report_size: int = 0
     finished: bool = False
     kernel: Kernel = field(default_factory=Kernel)  # when it began
+    watch: Watch = field(default_factory=Watch)
+    unsent: Counter[int] = field(default_factory=Counter)  # UDP answers that the kernel would not send, by their port
+
+
+@dataclass
+class _Recent:
+    """A probe that was verified, and whether it was seen at the interface."""
+
+    request: Request
+    at_interface: bool = False
 
 
 Untested = Mapping[Transport, Mapping[int, Reason]]
@@ -46,7 +64,8 @@ Untested = Mapping[Transport, Mapping[int, Reason]]
 class Desk:
     """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
-    `untested` may be replaced while sessions run.
+    `catch_up` has all that the interface saw so far passed to `seen`; None where it is not watched. `untested` may be
+    replaced while sessions run.
     """
 
     def __init__(
@@ -57,13 +76,16 @@ class Desk:
         everywhere: bool,
         draw: Callable[[int], bytes],
         read_kernel: Callable[[], Kernel] = Kernel,
+        catch_up: Callable[[], None] | None = None,
     ) -> None:
         self.plan, self.program = plan, program
         self.tls, self.everywhere = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
-        self._draw, self._read_kernel = draw, read_kernel
+        self._draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
+        self._recent: dict[bytes, _Recent] = {}
+        self._endpoints: dict[tuple[bytes, int], str] = {}
         self._ports = sum(1 for transport in Transport for _ in plan.ports(transport))
 
     def take_events(self) -> list[Notice]:
@@ -89,23 +111,101 @@ class Desk:
         if not session.finished:
             self.events.append(Lost(session.client))
 
-    def connected(self, client: Address, port: int) -> None:
+    @property
+    def capture(self) -> bool:
+        """Whether the network interfaces are watched."""
+        return self._catch_up is not None
+
+    def connected(self, client: tuple[Address, int], port: int) -> None:
         """Somebody connected to a TCP port: a sighting for the sessions from that address."""
-        for session in self.sessions.values():
-            if session.client == client:
-                session.connections[port] += 1
+        for session in self._of(client[0]):
+            session.connections[port] += 1
+            session.watch.accepted(port, client[1])
+
+    def heard(self, client: tuple[Address, int], port: int) -> None:
+        """Something was read from a TCP connection."""
+        for session in self._of(client[0]):
+            session.watch.heard(port, client[1])
+
+    def said(self, client: tuple[Address, int], port: int) -> None:
+        """Something was written to a TCP connection."""
+        for session in self._of(client[0]):
+            session.watch.said(port, client[1])
+
+    def unsent(self, client: tuple[Address, int], port: int) -> None:
+        """The kernel would not send a UDP answer: a rule of this host's own stops it."""
+        session = self.sessions.get(self._endpoints.get((client[0].packed, client[1]), ""))
+        if session:
+            session.unsent[port] += 1
+
+    def _of(self, client: Address) -> list[Session]:
+        return [session for session in self.sessions.values() if session.client == client]
+
+    def seen(self, data: bytes, leaves: bool) -> None:
+        """A packet at a network interface, from its IP header on, that came in or leaves."""
+        try:
+            seen = packet.decode(data)
+        except DecodeError:
+            return
+        if seen.transport is Transport.UDP:
+            self._seen_udp(seen, leaves)
+        elif leaves:
+            for session in self._of_packed(seen.destination):
+                session.watch.went(seen)
+        elif self.plan.has(Transport.TCP, seen.port):
+            mine = self._of_packed(seen.source)
+            for session in mine:
+                session.watch.came(seen)
+            if seen.flags & SYN:
+                for session in self.sessions.values():
+                    if session not in mine:
+                        session.watch.stranger_came(seen.port)
+
+    def _of_packed(self, client: bytes) -> list[Session]:
+        return [session for session in self.sessions.values() if session.client.packed == client]
+
+    def _seen_udp(self, seen: packet.Packet, leaves: bool) -> None:
+        if leaves:
+            session = self.sessions.get(self._endpoints.get((seen.destination, seen.port), ""))
+            if session and self.plan.has(Transport.UDP, seen.source_port):
+                session.watch.left[seen.source_port] += 1
+            return
+        recent = self._read_probe(seen.payload)
+        prober = self.sessions.get(recent.request.username) if recent else None
+        # A packet is seen again at a VLAN's or a bridge's interface; it is one probe all the same.
+        if recent and prober and not recent.at_interface and self.plan.has(Transport.UDP, recent.request.port):
+            recent.at_interface = True
+            prober.watch.at_interface[Transport.UDP][recent.request.port] += 1
 
     def probe(self, data: bytes, source: tuple[Address, int], transport: Transport, port: int) -> bytes | None:
         """The answer to a STUN probe that came in at `port`; None for anything that deserves silence."""
-        try:
-            request = stun.read_probe(data, self._key_of)
-        except DecodeError:
+        recent = self._read_probe(data)
+        session = self.sessions.get(recent.request.username) if recent else None
+        if recent is None or session is None:
             return None
-        session = self.sessions[request.username]
+        request = recent.request
+        if transport is Transport.UDP:
+            self._endpoints[source[0].packed, source[1]] = session.id
+            if len(self._endpoints) > MAX_ENDPOINTS:
+                del self._endpoints[next(iter(self._endpoints))]
         if not self._sighted(session, transport, request.port, port):
             return None
         answer = stun.encode_answer(request.transaction, *source, session.key)
         return answer if len(answer) <= len(data) else None
+
+    def _read_probe(self, data: bytes) -> _Recent | None:
+        """A probe of a live session, verified once for its two sightings; None for anything else."""
+        found = self._recent.get(data)
+        if found is None:
+            try:
+                found = _Recent(stun.read_probe(data, self._key_of))
+            except DecodeError:
+                return None
+            if self.capture:
+                self._recent[data] = found
+                if len(self._recent) > MAX_RECENT:
+                    del self._recent[next(iter(self._recent))]
+        return found
 
     def _key_of(self, session_id: str) -> bytes | None:
         session = self.sessions.get(session_id)
@@ -133,9 +233,16 @@ class Desk:
 
     def rows(self, session: Session, ask: control.Ask) -> control.Rows:
         """One page of what a client may know of its own session."""
+        if self._catch_up:
+            self._catch_up()
         untested = self.untested.get(session.family, {}).get(ask.transport, {})
         tables: dict[About, Mapping[int, int] | Mapping[int, str]] = {
             About.SIGHTINGS: session.sightings[ask.transport],
+            About.AT_INTERFACE: session.watch.at_interface[ask.transport],
+            About.LEFT: self._left(session) if ask.transport is Transport.UDP else {},
+            About.PLACES: session.watch.places(self.plan.ports(ask.transport))
+            if ask.transport is Transport.TCP
+            else {},
             About.CONNECTIONS: session.connections if ask.transport is Transport.TCP else {},
             About.REDIRECTED: session.redirected[ask.transport],
             About.UNTESTED: {port: reason.value for port, reason in untested.items()},
@@ -145,6 +252,10 @@ class Desk:
         page = list(itertools.islice(_runs(ascending), control.MAX_ROWS + 1))
         following = page[control.MAX_ROWS][0].first if len(page) > control.MAX_ROWS else None
         return control.Rows(tuple(page[: control.MAX_ROWS]), following)
+
+    def _left(self, session: Session) -> Mapping[int, int]:
+        """The UDP answers that left, by port: what the interface showed, else what the kernel took to send."""
+        return session.watch.left if self.capture else session.sightings[Transport.UDP] - session.unsent
 
     def kernel(self, session: Session) -> Kernel:
         """What the kernel has room for now, and dropped since the session began, all clients': it counts none apart.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Container, Iterable, Mapping, Sequence
 
 from ..model.kernel import Counters
-from ..model.observation import Observation, Reason, Reply
+from ..model.observation import Observation, Reason, Reply, Where
 from ..model.plan import Plan, Transport
 from ..model.report import Loss, Rtt
 from .sweep import Sweep
@@ -24,6 +24,9 @@ class ServerSide:
 
     untested: dict[Transport, dict[int, Reason]] = field(default_factory=lambda: {one: {} for one in Transport})
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
+    at_interface: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
+    left: PerPort | None = None  # UDP answers that left the server
+    places: Mapping[int, Where] | None = None  # how far the packets to TCP ports came
     redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
     connections: PerPort | None = None
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
@@ -55,7 +58,9 @@ def _tcp(seen: Observation, server: ServerSide) -> Observation:
     port = seen.port
     return replace(
         seen,
+        at_interface=_count(server.at_interface[Transport.TCP], port) if seen.sent else None,
         at_socket=_count(server.sightings[Transport.TCP], port) if seen.sent else None,
+        place=server.places.get(port) if server.places else None,
         connections=_count(server.connections, port),
         redirected_to=server.redirected[Transport.TCP].get(port),
         untested=server.untested[Transport.TCP].get(port),
@@ -71,7 +76,8 @@ class _Udp:
         self._sent: PerPort = sweep.sent if sweep else {}
         self._answered: PerPort = sweep.answered if sweep else {}
         self._unsendable, self._left_out = unsendable, left_out
-        self._sightings = server.sightings[Transport.UDP]
+        self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
+        self._left = server.left
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
 
     def observe(self, port: int) -> Observation:
@@ -87,7 +93,9 @@ class _Udp:
             sent,
             Reply.PROOF if answered else Reply.NOTHING,
             answered=answered,
+            at_interface=_count(self._at_interface, port),
             at_socket=_count(self._sightings, port),
+            left=_count(self._left, port),
             redirected_to=self._redirected.get(port),
             untested=untested,
         )

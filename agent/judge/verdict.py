@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, Iterable, Mapping, Sequence
 
 from ..model.kernel import Counters
@@ -12,6 +13,7 @@ from ..model.ports import PortRange
 from ..model.report import BLOCKED, Evidence, Finding, State, Verdict
 from .limit import Limit
 from .loss import MAX_CHANCE
+from .place import place, places
 
 # What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
 SYNS = 2
@@ -79,7 +81,9 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     if seen.transport is Transport.UDP and not conditions.conclusive:
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     # Never its turn: the check did not get to this port.
-    return _silent(seen) if seen.sent else Cause(State.UNKNOWN, reason=Reason.ABORTED)
+    if not seen.sent:
+        return Cause(State.UNKNOWN, reason=Reason.ABORTED)
+    return Cause(State.FILTERED, place(seen, bool(conditions.counters.capture_drops)))
 
 
 def silent_by_chance(seen: Observation, loss: float) -> bool:
@@ -92,18 +96,24 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
         # The path takes connections; what stopped there may well let TLS pass, which is what users will send.
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=NO_TLS)
     if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
-        return Cause(State.REJECTED, Where.UNKNOWN, seen.by)
+        where = _tcp_place(seen, conditions)
+        # A RST that the server did not send was sent in its name.
+        named = seen.reply is Reply.UNREACHABLE or where is not Where.BEFORE_SERVER
+        return Cause(State.REJECTED, where, seen.by if named else None, icmp=seen.icmp)
     if seen.reply is Reply.FOREIGN:
         return Cause(State.INTERCEPTED, shown=seen.shown)
     if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
     if silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
-    return _silent(seen)
+    return Cause(State.FILTERED, _tcp_place(seen, conditions))
 
 
-def _silent(seen: Observation) -> Cause:
-    return Cause(State.FILTERED, Where.RETURN_PATH if seen.at_socket else Where.UNKNOWN)
+def _tcp_place(seen: Observation, conditions: Conditions) -> Where:
+    if seen.place is None:
+        return Where.RETURN_PATH if seen.at_socket else Where.UNKNOWN
+    missed = bool(conditions.counters.capture_drops) and not seen.at_interface
+    return Where.UNKNOWN if missed else seen.place
 
 
 def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
@@ -129,23 +139,27 @@ def _by_chance(finding: Finding) -> bool:
 
 
 def _findings(row: Requirement, observations: Mapping[int, Observation], conditions: Conditions) -> list[Finding]:
-    findings: list[Finding] = []
-    members: list[Observation] = []
-    cause: Cause | None = None
-    for port in row.ports:
-        seen = observations[port]
-        its_cause = classify(seen, conditions)
-        if members and its_cause != cause:
-            findings.append(_finding(row, members, cause, conditions))
-            members = []
-        cause = its_cause
-        members.append(seen)
-    findings.append(_finding(row, members, cause, conditions))
-    return findings
+    members = [observations[port] for port in row.ports]
+    causes = [classify(seen, conditions) for seen in members]
+    if row.transport is Transport.UDP:
+        _settle(members, causes, conditions)
+    return [_finding(row, [members[number] for number in numbers], cause, conditions)
+            for cause, group in groupby(range(len(members)), key=causes.__getitem__)
+            for numbers in [list(group)]]  # fmt: skip
 
 
-def _finding(row: Requirement, members: Sequence[Observation], cause: Cause | None, conditions: Conditions) -> Finding:
-    assert cause is not None, "a requirement has at least one port"
+def _settle(members: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> None:
+    """Judge what neighbouring silent ports have in common by all of them together."""
+    missed = bool(conditions.counters.capture_drops)
+    for state, group in groupby(range(len(members)), key=lambda number: causes[number].state):
+        numbers = list(group)
+        if state is State.FILTERED:
+            found = places([members[number] for number in numbers], conditions.loss, missed)
+            for number, where in zip(numbers, found):
+                causes[number] = replace(causes[number], where=where)
+
+
+def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, conditions: Conditions) -> Finding:
     # They may explain silence, and only of UDP; beside anything else they would be noise.
     silent = row.transport is Transport.UDP and cause.state in (State.FILTERED, State.UNKNOWN)
     counters = conditions.counters if silent else Counters()
@@ -154,6 +168,7 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause | No
         _total(seen.at_interface for seen in members),
         _total(seen.at_socket for seen in members),
         _total(seen.answered for seen in members),
+        left=_total(seen.left for seen in members),
         **vars(counters),
         **_measured(cause, conditions),
     )

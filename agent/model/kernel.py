@@ -14,12 +14,14 @@ class Counters:
 
     conntrack_drops: int | None = None  # by connection tracking, which had no room for their flows
     receive_errors: int | None = None  # UDP, at sockets whose receive buffers were full
+    capture_drops: int | None = None  # that the watch of the network interfaces missed: they went on their way
 
     def since(self, earlier: Counters) -> Counters:
         """What was dropped meanwhile."""
         return Counters(
             _difference(self.conntrack_drops, earlier.conntrack_drops),
             _difference(self.receive_errors, earlier.receive_errors),
+            _difference(self.capture_drops, earlier.capture_drops),
         )
 
 

@@ -33,6 +33,7 @@ class Listening:
     tls: bool
     own: tuple[Address, ...]
     seconds: float  # how long it will run at most
+    blind: str  # why the network interfaces are not watched, and what to do; empty where they are
 
 
 @dataclass(frozen=True)

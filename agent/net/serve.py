@@ -13,6 +13,7 @@ from ..judge.desk import Desk
 from ..model.plan import Transport
 from ..wire import DecodeError, first_bytes, stun
 from . import addresses, listen, tls
+from .capture import Capture
 from .listen import Listener
 
 # A check has a few connections at a time; past this the oldest strangers give way.
@@ -20,6 +21,8 @@ MAX_CONNECTIONS = 200
 # How long the loop sleeps at most: deadlines are whole seconds, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.5
 CHUNK = 65536
+# Packets of the capture a turn, so that the sockets get theirs too; and at most as many as its buffer holds.
+CAPTURED_A_TURN, MAX_CAPTURED = 256, 30_000
 
 
 class Peer:
@@ -29,7 +32,7 @@ class Peer:
         self.socket, self.conversation = opened, conversation
         self._secure = secure
         self._layer: tls.ServerLayer | None = None
-        self._heard = self._ended = False
+        self._heard = self._said = self._ended = False
         self.unsent = b""
 
     @property
@@ -44,6 +47,7 @@ class Peer:
             raise ConnectionResetError
         if not self._heard:
             self._heard = True
+            self.conversation.heard()
             if self._secure and _is_tls(data):
                 self._layer = tls.ServerLayer(self._secure)
                 self.conversation.certificate = self._secure.certificate
@@ -59,6 +63,9 @@ class Peer:
 
     def write(self) -> None:
         """Send what the peer takes; OSError where it is gone."""
+        if not self._said:
+            self._said = True
+            self.conversation.said()
         self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
 
@@ -72,11 +79,13 @@ def _is_tls(data: bytes) -> bool:
 class Loop:
     """Every socket of one server."""
 
-    def __init__(self, desk: Desk, secure: tls.ServerTls | None) -> None:
-        self._desk, self._secure = desk, secure
+    def __init__(self, desk: Desk, secure: tls.ServerTls | None, capture: Capture | None) -> None:
+        self._desk, self._secure, self._capture = desk, secure, capture
         self._selector = selectors.DefaultSelector()
         self._peers: dict[Peer, None] = {}
         self._listeners: list[Listener] = []
+        if capture:
+            self._selector.register(capture, selectors.EVENT_READ, (self._watch, None))
 
     def add(self, listener: Listener) -> None:
         """Serve one more port."""
@@ -90,6 +99,8 @@ class Loop:
             self._drop(peer)
         for listener in self._listeners:
             listener.socket.close()
+        if self._capture:
+            self._capture.close()
         self._selector.close()
 
     def run(self, go_on: Callable[[], bool]) -> None:
@@ -105,6 +116,15 @@ class Loop:
                 for peer in [one for one in self._peers if one.conversation.deadline < now]:
                     self._drop(peer)
 
+    def catch_up(self) -> None:
+        """Let the desk see all that the interface saw so far."""
+        self._watch(None, MAX_CAPTURED)
+
+    def _watch(self, _: object, most: int = CAPTURED_A_TURN) -> None:
+        if self._capture:
+            for data, leaves in self._capture.read(most):
+                self._desk.seen(data, leaves)
+
     def _answer(self, listener: Listener) -> None:
         # One datagram a turn: a probe comes alone, and a socket that has more is ready again.
         try:
@@ -115,8 +135,8 @@ class Loop:
         if answer:
             try:
                 listen.answer(listener.socket, answer, source, ancillary)
-            except OSError:  # the way back is closed here: the client's silence tells
-                pass
+            except OSError:  # the way back is closed here
+                self._desk.unsent(addresses.endpoint(source), listener.port)
 
     def _accept(self, listener: Listener) -> None:
         try:
@@ -130,7 +150,7 @@ class Loop:
             return
         opened.setblocking(False)
         client = addresses.endpoint(source)
-        self._desk.connected(client[0], listener.port)
+        self._desk.connected(client, listener.port)
         conversation = Conversation(self._desk, client, listener.port, time.monotonic())
         peer = Peer(opened, conversation, self._secure)
         self._peers[peer] = None

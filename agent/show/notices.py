@@ -32,7 +32,7 @@ def to_json(notice: Notice) -> dict[str, Any]:
             "listening": [{"transport": transport.value, "first": run.first, "last": run.last}
                           for transport, run in notice.listening],
             "untested": list(map(_untaken_to_json, notice.untaken)),
-            "capture": False,
+            "capture": not notice.blind,
             "tls": notice.tls,
         }  # fmt: skip
     if isinstance(notice, Started):
@@ -82,6 +82,9 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
     channel = "inside TLS" if notice.tls else "not encrypted, since there is no openssl program here"
     yield from style.wrap(f"control on {notice.control}/tcp, {channel}", 2)
+    if notice.blind:
+        text = f"the network interface is not watched, so what stops a blocked port stays unknown: {notice.blind}"
+        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
     yield ""
     yield "Now, on a computer outside the firewall (on Windows with py for python3):"
     yield ""

@@ -41,6 +41,9 @@ class About(str, enum.Enum):
 
     UNTESTED = "untested"  # why the server does not listen there
     SIGHTINGS = "sightings"  # probes that were read from the port's socket
+    AT_INTERFACE = "at-interface"  # probes that were seen at the server's network interface; of TCP, SYNs
+    LEFT = "left"  # UDP answers that left the server
+    PLACES = "places"  # how far the packets to a TCP port came, in the words of Where
     CONNECTIONS = "connections"  # TCP connections from the client's address
     REDIRECTED = "redirected"  # probes that came in at another port: at which
 
@@ -65,6 +68,7 @@ class Welcome:
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
     everywhere: bool  # it listens on every address of its machine
+    capture: bool  # it watches its network interfaces
     flows: int | None  # new flows that its own connection tracking has room for, None where nothing limits them
 
 
@@ -188,6 +192,7 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
         Plan(plan.text("name"), requirements),
         value.boolean("tls"),
         value.boolean("everywhere"),
+        value.boolean("capture"),
         _count(value, "flows"),
     )
 
@@ -259,7 +264,7 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
     _NAMES[Rows]: _decode_rows,
     _NAMES[AskKernel]: lambda value: AskKernel(),
     _NAMES[Kernel]: lambda value: Kernel(
-        _count(value, "free_flows"), Counters(_count(value, "conntrack_drops"), _count(value, "receive_errors"))
+        _count(value, "free_flows"), Counters(*(_count(value, name) for name in vars(Counters())))
     ),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),

@@ -70,7 +70,15 @@ def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
     (welcome,) = answers(receive(conversation, lines(HELLO)))
     (session,) = desk.sessions.values()
     assert welcome == Welcome(
-        control.PROTOCOL, "0.1.0", session.id, session.key.decode(), PLAN, tls=True, everywhere=True, flows=7600
+        control.PROTOCOL,
+        "0.1.0",
+        session.id,
+        session.key.decode(),
+        PLAN,
+        tls=True,
+        everywhere=True,
+        capture=False,
+        flows=7600,
     )
     assert conversation.has_session
     desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)

@@ -139,8 +139,8 @@ def test_a_token_is_answered_with_a_proof_of_its_certificate() -> None:
 def test_connections_count_for_the_sessions_from_that_address() -> None:
     desk = make_desk()
     mine, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
-    desk.connected(CLIENT, 80)
-    desk.connected(CLIENT, 80)
+    desk.connected(SOURCE, 80)
+    desk.connected(SOURCE, 80)
     assert other
     assert (mine.connections, other.connections) == ({80: 2}, {})
 
@@ -190,7 +190,7 @@ def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tupl
     session = make_session(desk)
     for port in (50003, 50001, 50002, 50002):
         desk.probe(probe(session, port), SOURCE, UDP, 50003)
-    desk.connected(CLIENT, 80)
+    desk.connected(SOURCE, 80)
     page = desk.rows(session, Ask(about, transport, start))
     assert page.next is None
     return [(str(ports), value) for ports, value in page.rows]

@@ -35,6 +35,7 @@ LISTENING = Listening(
     True,
     (PRIVATE,),
     3600.0,
+    "",
 )  # fmt: skip
 
 LISTENING_TEXT = """\
@@ -109,7 +110,7 @@ def test_a_report_has_a_room_of_its_own() -> None:
                     {"transport": "udp", "first": 443, "last": 443, "reason": "denied", "owner": None,
                      "family": "ipv6"},
                 ],
-                "capture": False,
+                "capture": True,
                 "tls": True,
             },
         ),

@@ -1,0 +1,51 @@
+"""How far the packets of silent UDP ports came, by what the server's interface and sockets saw of them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Sequence
+
+from ..model.observation import Observation, Where
+from .loss import MAX_CHANCE
+
+
+def place(seen: Observation, missed: bool) -> Where:
+    """How far one port's probes came; `missed` says that the interface's watch did not see all.
+
+    What was seen is certain. What was not may have been lost on the way: `places` weighs that.
+    """
+    if seen.at_socket:
+        # An answer that never left was stopped by the host's own rules for outgoing packets.
+        return Where.RETURN_PATH if seen.left or missed or seen.left is None else Where.SERVER_HOST
+    if seen.at_interface:
+        return Where.SERVER_HOST
+    return Where.UNKNOWN if missed or seen.at_interface is None else Where.BEFORE_SERVER
+
+
+def places(silent: Sequence[Observation], loss: float, missed: bool) -> list[Where]:
+    """How far the probes of a stretch of neighbouring silent ports came, port by port.
+
+    `loss` is the share of probes that the path loses: a port whose few probes it may have lost all is taken to be like
+    its neighbours, where those on both sides are alike, and else unknown.
+    """
+    found = [place(seen, missed) for seen in silent]
+    for where, group in groupby(range(len(found)), key=found.__getitem__):
+        numbers = list(group)
+        if where is Where.BEFORE_SERVER:
+            _doubt(found, numbers, silent, loss)
+    return found
+
+
+def _doubt(found: list[Where], numbers: Sequence[int], silent: Sequence[Observation], loss: float) -> None:
+    """Weigh whether loss alone kept a run of ports from the server that has ports beside it which came further."""
+    first, last = numbers[0], numbers[-1]
+    beside = [found[number] for number in (first - 1, last + 1) if 0 <= number < len(found)]
+    for inwards in ([numbers] if first else []) + ([numbers[::-1]] if last + 1 < len(found) else []):
+        lost = 1.0
+        for number in inwards:
+            lost *= loss ** (silent[number].sent or 0)
+            if lost <= MAX_CHANCE:
+                break
+            found[number] = Where.UNKNOWN
+    if all(found[number] is Where.UNKNOWN for number in numbers) and len(set(beside)) == 1:
+        found[first : last + 1] = beside[:1] * len(numbers)

@@ -1,0 +1,98 @@
+"""What the server's network interface showed of one client's check: how far its packets came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Iterable
+
+from ..model.observation import Where
+from ..model.plan import Transport
+from ..wire.packet import SYN, Packet
+
+# Connections of one check that are kept in mind: a hundred for each TCP port that a large plan has.
+MAX_FLOWS = 10_000
+
+
+@dataclass
+class _Flow:
+    """One TCP connection of the client's, whose SYN was seen."""
+
+    greeted: bool = False  # a SYN of ours left, which accepts it
+    accepted: bool = False  # the kernel gave it to the server's program
+    brought: bool = False  # a segment with data came
+    heard: bool = False  # the program read some
+    said: bool = False  # the program wrote an answer
+    answered: bool = False  # a segment with data left
+
+    @property
+    def place(self) -> Where:
+        """How far its packets came; what the program did not understand may have been cut short on the way."""
+        if not self.accepted:
+            return Where.RETURN_PATH if self.greeted else Where.SERVER_HOST
+        if self.said:
+            return Where.RETURN_PATH if self.answered else Where.SERVER_HOST
+        if self.heard:
+            return Where.UNKNOWN
+        return Where.SERVER_HOST if self.brought else Where.BEFORE_SERVER
+
+
+# Of several connections to one port the one that came furthest tells.
+_FURTHER = (Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH, Where.UNKNOWN)
+
+
+@dataclass
+class Watch:
+    """Packets at the interface, for one session."""
+
+    at_interface: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
+    left: Counter[int] = field(default_factory=Counter)  # UDP answers, by the port that they came from
+    _strangers: set[int] = field(default_factory=set)
+    _flows: dict[tuple[int, int], _Flow] = field(default_factory=dict)  # by the server's port and the client's
+
+    def came(self, packet: Packet) -> None:
+        """A TCP segment of the client's came in."""
+        key = packet.port, packet.source_port
+        if packet.flags & SYN:
+            self.at_interface[Transport.TCP][packet.port] += 1
+            if len(self._flows) < MAX_FLOWS:
+                self._flows.setdefault(key, _Flow())
+        elif key in self._flows and packet.payload:
+            self._flows[key].brought = True
+
+    def went(self, packet: Packet) -> None:
+        """A TCP segment to the client left."""
+        flow = self._flows.get((packet.source_port, packet.port))
+        if flow:
+            flow.greeted |= bool(packet.flags & SYN)
+            flow.answered |= bool(packet.payload)
+
+    def stranger_came(self, port: int) -> None:
+        """Somebody else's SYN came: perhaps the client's own, by another address of a large network's."""
+        self._strangers.add(port)
+
+    def accepted(self, port: int, client_port: int) -> None:
+        """The server's program got a connection."""
+        self._note(port, client_port, "accepted")
+
+    def heard(self, port: int, client_port: int) -> None:
+        """The server's program read something from a connection."""
+        self._note(port, client_port, "heard")
+
+    def said(self, port: int, client_port: int) -> None:
+        """The server's program wrote something to a connection."""
+        self._note(port, client_port, "said")
+
+    def _note(self, port: int, client_port: int, what: str) -> None:
+        flow = self._flows.get((port, client_port))
+        if flow:
+            setattr(flow, what, True)
+
+    def places(self, ports: Iterable[int]) -> dict[int, str]:
+        """How far the client's packets to each of these TCP ports came, in the words of Where."""
+        found = {port: Where.UNKNOWN if port in self._strangers else Where.BEFORE_SERVER for port in ports}
+        seen: dict[int, list[Where]] = {}
+        for (port, _), flow in self._flows.items():
+            seen.setdefault(port, []).append(flow.place)
+        found.update((port, max(places, key=_FURTHER.index)) for port, places in seen.items())
+        return {port: place.value for port, place in found.items()}
