@@ -39,13 +39,18 @@ def places(silent: Sequence[Observation], loss: float, missed: bool) -> list[Whe
 def _doubt(found: list[Where], numbers: Sequence[int], silent: Sequence[Observation], loss: float) -> None:
     """Weigh whether loss alone kept a run of ports from the server that has ports beside it which came further."""
     first, last = numbers[0], numbers[-1]
-    beside = [found[number] for number in (first - 1, last + 1) if 0 <= number < len(found)]
+    beside = {found[number] for number in (first - 1, last + 1) if 0 <= number < len(found)}
+    if len(beside) == 1 and _chance(silent[first : last + 1], loss) > MAX_CHANCE:
+        found[first : last + 1] = [*beside] * len(numbers)
+        return
+    # Where it begins is not known to the port.
     for inwards in ([numbers] if first else []) + ([numbers[::-1]] if last + 1 < len(found) else []):
-        lost = 1.0
-        for number in inwards:
-            lost *= loss ** (silent[number].sent or 0)
-            if lost <= MAX_CHANCE:
+        for many, number in enumerate(inwards, 1):
+            if _chance([silent[one] for one in inwards[:many]], loss) <= MAX_CHANCE:
                 break
             found[number] = Where.UNKNOWN
-    if all(found[number] is Where.UNKNOWN for number in numbers) and len(set(beside)) == 1:
-        found[first : last + 1] = beside[:1] * len(numbers)
+
+
+def _chance(silent: Sequence[Observation], loss: float) -> float:
+    """How probable it is that the path lost every probe to these ports."""
+    return loss ** sum(seen.sent or 0 for seen in silent)

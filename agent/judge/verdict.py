@@ -118,10 +118,11 @@ def _tcp_place(seen: Observation, conditions: Conditions) -> Where:
 
 def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
     """The findings of one address, in the plan's order: every planned port is in exactly one."""
+    overrun = _is_overrun(observations[Transport.UDP].values(), conditions)
     findings = [
         finding
         for row in plan.requirements
-        for finding in _findings(row, observations[row.transport], conditions)
+        for finding in _findings(row, observations[row.transport], conditions, overrun)
     ]  # fmt: skip
     silent = sum(len(one.ports) for one in findings if _by_chance(one))
     if conditions.chance is None or not silent:
@@ -133,19 +134,37 @@ def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tup
     )
 
 
+def _is_overrun(udp: Iterable[Observation], conditions: Conditions) -> bool:
+    """Whether the server's kernel dropped as many packets as silent ports miss: then a flood may be all there is."""
+    lost = (seen.sent if seen.at_interface is None else seen.at_interface
+            for seen in udp if seen.reply is Reply.NOTHING and not seen.at_socket)  # fmt: skip
+    missing = sum(count or 0 for count in lost)
+    dropped = (conditions.counters.receive_errors or 0) + (conditions.counters.conntrack_drops or 0)
+    return 0 < missing <= dropped
+
+
 def _by_chance(finding: Finding) -> bool:
     """Whether loss could have made this finding."""
     return finding.transport is Transport.UDP and finding.state is State.FILTERED
 
 
-def _findings(row: Requirement, observations: Mapping[int, Observation], conditions: Conditions) -> list[Finding]:
+def _findings(
+    row: Requirement, observations: Mapping[int, Observation], conditions: Conditions, overrun: bool
+) -> list[Finding]:
     members = [observations[port] for port in row.ports]
     causes = [classify(seen, conditions) for seen in members]
     if row.transport is Transport.UDP:
         _settle(members, causes, conditions)
+        if overrun:
+            causes = [Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT) if _may_be_overrun(cause) else cause
+                      for cause in causes]  # fmt: skip
     return [_finding(row, [members[number] for number in numbers], cause, conditions)
             for cause, group in groupby(range(len(members)), key=causes.__getitem__)
             for numbers in [list(group)]]  # fmt: skip
+
+
+def _may_be_overrun(cause: Cause) -> bool:
+    return cause.state is State.FILTERED and cause.where in (Where.SERVER_HOST, Where.UNKNOWN)
 
 
 def _settle(members: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> None:

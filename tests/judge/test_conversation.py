@@ -270,3 +270,16 @@ def test_nothing_that_is_said_raises_or_leaves_a_session_behind(pieces: list[byt
             conversation.receive(piece, 1.0)
     conversation.closed()
     assert desk.sessions == {}
+
+
+def test_what_is_read_and_written_is_noted_whether_anybody_understands_it_or_not() -> None:
+    desk = make_desk()
+    session = desk.open(CLIENT, Family.IPV4)
+    assert session
+    conversation = talk(desk)
+    noted: list[str] = []
+    session.watch.heard = lambda port, client_port: noted.append("heard")  # type: ignore[method-assign]
+    session.watch.said = lambda port, client_port: noted.append("said")  # type: ignore[method-assign]
+    conversation.heard()
+    conversation.said()
+    assert noted == ["heard", "said"]

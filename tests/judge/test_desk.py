@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import struct
 from typing import Callable, Iterable
 
 import pytest
@@ -16,6 +17,9 @@ from agent.model.ports import PortRange
 from agent.wire import http_proof, stun
 from agent.wire.control import MAX_ROWS, About, Ask
 from agent.wire.http_proof import Token
+from agent.wire.packet import PSH, SYN
+from agent.wire.packet import TCP as TCP_NUMBER
+from tests.wire.test_packet import ipv4, tcp, udp
 
 TCP, UDP = Transport.TCP, Transport.UDP
 CLIENT, STRANGER = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::bad")
@@ -28,6 +32,7 @@ PLAN = Plan(
     ),
 )
 TRANSACTION = bytes(range(12))
+THERE_PORT = 40001
 
 
 def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> Desk:
@@ -239,3 +244,110 @@ def test_a_run_is_not_cut_by_a_page() -> None:
     session.sightings[UDP].update({**dict.fromkeys(range(50000, 60001), 1), 55000: 2})
     page = desk.rows(session, Ask(About.SIGHTINGS, UDP, 1))
     assert [(str(run), value) for run, value in page.rows] == [("50000-54999", 1), ("55000", 2), ("55001-60000", 1)]
+
+
+def watched() -> Desk:
+    """A desk that watches its interfaces; nothing waits there."""
+    return Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=lambda: None)
+
+
+def seen_udp(data: bytes, port: int = 50000) -> bytes:
+    return ipv4(udp(data, port))
+
+
+def told(desk: Desk, session: Session, about: About, transport: Transport = UDP) -> dict[str, int | str]:
+    return {str(ports): value for ports, value in desk.rows(session, Ask(about, transport, 1)).rows}
+
+
+def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> None:
+    desk = watched()
+    session = make_session(desk)
+    for data in (seen_udp(probe(session)), seen_udp(probe(session)), seen_udp(probe(session, 50007), 50007)):
+        desk.seen(data, leaves=False)  # the second is the same packet, at another of the host's interfaces
+    assert told(desk, session, About.AT_INTERFACE) == {"50000": 1, "50007": 1}
+    assert told(desk, session, About.SIGHTINGS) == {}
+    assert desk.probe(probe(session), SOURCE, UDP, 50000)
+    assert told(desk, session, About.SIGHTINGS) == {"50000": 1}
+
+
+def test_what_is_no_probe_of_a_live_session_is_not_seen() -> None:
+    desk = watched()
+    session, gone = make_session(desk), make_session(desk)
+    desk.seen(seen_udp(probe(gone)), leaves=False)
+    desk.close(gone)
+    for data in (
+        seen_udp(probe(session, key=b"x" * 64)), seen_udp(b"junk"), b"", ipv4(tcp(SYN, port=8080), TCP_NUMBER),
+        seen_udp(probe(session, 49999), 49999), seen_udp(probe(gone)),
+    ):  # fmt: skip
+        desk.seen(data, leaves=False)
+    assert told(desk, session, About.AT_INTERFACE) == told(desk, session, About.AT_INTERFACE, TCP) == {}
+
+
+def test_answers_are_seen_to_leave() -> None:
+    desk = watched()
+    session = make_session(desk)
+    answer = ipv4(udp(b"answer", THERE_PORT, 50000))
+    source = (ipaddress.ip_address("198.51.100.1"), THERE_PORT)
+    desk.seen(answer, leaves=True)  # nobody of ours
+    assert desk.probe(probe(session), source, UDP, 50000)
+    desk.seen(answer, leaves=True)
+    desk.seen(ipv4(udp(b"answer", THERE_PORT, 8080)), leaves=True)
+    assert told(desk, session, About.LEFT) == {"50000": 1}
+    assert told(desk, session, About.LEFT, TCP) == {}
+
+
+def test_without_a_watch_what_the_kernel_would_not_send_did_not_leave() -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    for port in (50000, 50001):
+        desk.probe(probe(session, port), SOURCE, UDP, port)
+    desk.unsent(SOURCE, 50000)
+    desk.unsent((STRANGER, 9), 50001)
+    assert told(desk, session, About.LEFT) == {"50001": 1}
+
+
+def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
+    desk = watched()
+    client = (ipaddress.ip_address("203.0.113.2"), 40000)
+    mine, other = desk.open(client[0], Family.IPV4), make_session(desk)
+    assert mine
+    desk.seen(ipv4(tcp(SYN, port=80), TCP_NUMBER), leaves=False)
+    desk.seen(ipv4(tcp(PSH, b"x", port=80), TCP_NUMBER), leaves=False)
+    assert told(desk, mine, About.AT_INTERFACE, TCP) == {"80": 1}
+    assert told(desk, mine, About.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
+    assert told(desk, other, About.AT_INTERFACE, TCP) == {}
+    assert told(desk, other, About.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
+    desk.connected(client, 80)
+    desk.heard(client, 80)
+    desk.said(client, 80)
+    assert told(desk, mine, About.PLACES, TCP)["80"] == "server-host"
+    answer = struct.pack("!HHIIBBHHH", 80, 40000, 1, 2, 5 << 4, PSH, 0, 0, 0) + b"x"
+    head = ipv4(answer, TCP_NUMBER)
+    desk.seen(head[:12] + head[16:20] + head[12:16] + head[20:], leaves=True)
+    assert told(desk, mine, About.PLACES, TCP)["80"] == "return-path"
+    assert told(desk, mine, About.PLACES) == {}
+
+
+def test_what_is_kept_of_packets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.judge.desk.MAX_RECENT", 3)
+    monkeypatch.setattr("agent.judge.desk.MAX_ENDPOINTS", 3)
+    desk = watched()
+    session = make_session(desk)
+    for number in range(5):
+        desk.probe(probe(session, 50000 + number), (CLIENT, 40000 + number), UDP, 50000 + number)
+    assert (len(desk._recent), len(desk._endpoints)) == (3, 3)
+    assert len(told(desk, session, About.SIGHTINGS)) == 1
+
+
+def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
+    waiting: list[bytes] = []
+
+    def catch_up() -> None:
+        while waiting:
+            desk.seen(waiting.pop(), leaves=False)
+
+    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up)
+    session = make_session(desk)
+    waiting.append(seen_udp(probe(session)))
+    assert desk.capture
+    assert told(desk, session, About.AT_INTERFACE) == {"50000": 1}

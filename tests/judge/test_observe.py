@@ -8,7 +8,7 @@ import pytest
 from agent.judge.limit import Limit
 from agent.judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from agent.judge.sweep import Sweep
-from agent.model.observation import Observation, Reason, Reply
+from agent.model.observation import Observation, Reason, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Loss, Rtt
@@ -41,17 +41,22 @@ def test_both_sides_of_each_port_are_joined() -> None:
     server = ServerSide(
         untested={TCP: {81: Reason.BUSY}, UDP: {4: Reason.LIMIT}},
         sightings={TCP: {80: 1}, UDP: {1: 2, 2: 3}},
+        at_interface={TCP: {80: 2}, UDP: {1: 2, 2: 4}},
+        left={1: 1},
+        places={80: Where.SERVER_HOST},
         redirected={TCP: {}, UDP: {2: 9}},
         connections={80: 5},
     )
     seen = observe(PLAN, sweep, {}, tcp, server)
     assert seen[TCP] == {
-        80: Observation(TCP, 80, 1, Reply.PROOF, answered=1, at_socket=1, connections=5),
+        80: Observation(
+            TCP, 80, 1, Reply.PROOF, answered=1, at_interface=2, at_socket=1, connections=5, place=Where.SERVER_HOST
+        ),
         81: Observation(TCP, 81, connections=0, untested=Reason.BUSY),
     }
     assert seen[UDP] == {
-        1: Observation(UDP, 1, 2, Reply.PROOF, answered=1, at_socket=2),
-        2: Observation(UDP, 2, 4, Reply.NOTHING, answered=0, at_socket=3, redirected_to=9),
+        1: Observation(UDP, 1, 2, Reply.PROOF, answered=1, at_interface=2, at_socket=2, left=1),
+        2: Observation(UDP, 2, 4, Reply.NOTHING, answered=0, at_interface=4, at_socket=3, left=0, redirected_to=9),
         3: Observation(UDP, 3),
         4: Observation(UDP, 4, untested=Reason.LIMIT),
     }

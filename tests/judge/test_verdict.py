@@ -260,3 +260,75 @@ P, F, I = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE  # noqa: E741
 )
 def test_the_verdict_of_all_addresses_is_the_worst(verdicts: list[Verdict], verdict: Verdict) -> None:
     assert worst(verdicts) is verdict
+
+
+MISSED = Conditions(counters=Counters(capture_drops=1))
+
+
+@pytest.mark.parametrize(
+    ("silent", "conditions", "where"),
+    [
+        (seen(UDP, at_interface=0, at_socket=0), SURE, Where.BEFORE_SERVER),
+        (seen(UDP, at_interface=0, at_socket=0), MISSED, Where.UNKNOWN),
+        (seen(UDP, at_interface=4, at_socket=0), MISSED, Where.SERVER_HOST),
+        (seen(UDP, at_interface=4, at_socket=4, left=0), SURE, Where.SERVER_HOST),
+        (seen(UDP, at_interface=4, at_socket=4, left=4), SURE, Where.RETURN_PATH),
+        (seen(TCP, place=Where.BEFORE_SERVER, at_interface=0), SURE, Where.BEFORE_SERVER),
+        (seen(TCP, place=Where.BEFORE_SERVER, at_interface=0), MISSED, Where.UNKNOWN),
+        (seen(TCP, place=Where.SERVER_HOST, at_interface=3), MISSED, Where.SERVER_HOST),
+        (seen(TCP, Reply.MUTE, place=Where.RETURN_PATH, at_interface=3, connections=3), SURE, Where.RETURN_PATH),
+        (seen(TCP), SURE, Where.UNKNOWN),
+    ],
+)
+def test_how_far_a_silent_ports_packets_came(silent: Observation, conditions: Conditions, where: Where) -> None:
+    assert classify(silent, conditions) == Cause(State.FILTERED, where)
+
+
+@pytest.mark.parametrize(
+    ("reply", "where", "named"),
+    [
+        (Reply.REFUSED, Where.SERVER_HOST, True),
+        (Reply.REFUSED, None, True),
+        (Reply.REFUSED, Where.BEFORE_SERVER, False),  # in the server's name, by who is not the server
+        (Reply.UNREACHABLE, Where.BEFORE_SERVER, True),
+        (Reply.UNREACHABLE, Where.SERVER_HOST, True),
+    ],
+)
+def test_who_refused_and_how_far_the_packets_came(reply: Reply, where: Where | None, named: bool) -> None:
+    cause = classify(seen(TCP, reply, by="203.0.113.1", place=where, icmp="words"), SURE)
+    assert cause == Cause(State.REJECTED, where or Where.UNKNOWN, "203.0.113.1" if named else None, icmp="words")
+
+
+def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
+    lost, came = (replace(SILENT, sent=3, at_interface=count, left=0) for count in (0, 2))
+    ports = {"p1": came, "p2": lost, "p3": came}
+    for loss, expected in ((0.0, ["udp 1 server-host", "udp 2 before-server", "udp 3 server-host"]),
+                           (0.2, ["udp 1-3 server-host"])):  # fmt: skip
+        findings = judge(PLAN, observed(PLAN, **ports), Conditions(loss=loss))
+        blocked = [one for one in findings if one.state is State.FILTERED]
+        assert [f"udp {one.ports} {one.where and one.where.value}" for one in blocked] == expected
+    assert (blocked[0].evidence.at_interface, blocked[0].evidence.left) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("counters", "ports", "expected"),
+    [
+        (Counters(0, 7), {"p1": SILENT, "p2": SILENT}, ["udp 1-2 filtered"]),
+        (Counters(0, 8), {"p1": SILENT, "p2": SILENT}, ["udp 1-2 unknown"]),
+        (Counters(5, 3), {"p1": SILENT, "p2": SILENT}, ["udp 1-2 unknown"]),
+        (Counters(0, 3), {"p1": replace(SILENT, at_interface=3)}, ["udp 1 unknown"]),
+        (Counters(0, 2), {"p1": replace(SILENT, at_interface=3)}, ["udp 1 filtered"]),
+        # What never came to the server it did not drop, nor what it answered.
+        (Counters(0, 9), {"p1": replace(SILENT, at_interface=3), "p3": replace(SILENT, at_interface=0)},
+         ["udp 1 unknown", "udp 3 filtered"]),
+        (Counters(0, 9), {"p1": replace(SILENT, at_interface=3), "p3": replace(SILENT, at_socket=4, left=4)},
+         ["udp 1 unknown", "udp 3 filtered"]),
+        (Counters(0, 9), {"p1": replace(SILENT, at_interface=0)}, ["udp 1 filtered"]),
+    ],
+)  # fmt: skip
+def test_what_a_flood_at_the_server_explains_is_not_taken_for_a_firewall(
+    counters: Counters, ports: dict[str, Observation], expected: list[str]
+) -> None:
+    findings = judge(PLAN, observed(PLAN, **ports), Conditions(counters=counters))
+    assert [told(one) for one in findings if one.state is not State.OPEN] == expected
+    assert {one.reason for one in findings if one.state is State.UNKNOWN} <= {Reason.RATE_LIMIT}

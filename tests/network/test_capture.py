@@ -1,0 +1,237 @@
+"""What the server's interface shows of packets, on a real kernel: how far they came, and however they are wrapped."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.lab import Check, Lab, check, lab, program, server, side_by_side, wrong
+
+PLAN = "tcp 80,443,7881 udp 443,50000-50299"
+LOSSY = "numgen random mod 100 < 20 drop"
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """Rules by place in a routed network, and what every port that is not open has to be called."""
+
+    fault: str
+    rules: Mapping[str, tuple[str, ...]]
+    expected: Mapping[str, str]
+    ipv6: bool = False
+    by: Mapping[str, str] | None = None
+
+
+SILENT = ("udp dport 50100-50149 drop", "tcp dport 7881 drop")
+FORBIDDEN = ("tcp dport 80 reject with tcp reset", "tcp dport 7881 reject with icmpx type admin-prohibited")
+MUTE = ("udp sport 50100-50149 drop", "tcp sport 7881 drop")
+SHORT = "tcp dport 443 meta length > 100 drop"
+
+
+def filtered(where: str) -> dict[str, str]:
+    return {"udp 50100-50149": f"filtered {where}", "tcp 7881": f"filtered {where}"}
+
+
+BASIC = (
+    ("a router drops", {"router forward": SILENT}, filtered("before-server")),
+    ("the host drops", {"server input": SILENT}, filtered("server-host")),
+    ("the host drops answers", {"server output": MUTE}, filtered("server-host")),
+    ("a router drops answers", {"router forward": MUTE}, filtered("return-path")),
+    ("the client's host drops answers", {"client input": MUTE}, filtered("return-path")),
+    ("a router refuses", {"router forward": FORBIDDEN}, {"tcp 80,7881": "rejected before-server"}),
+    ("the host refuses", {"server input": FORBIDDEN}, {"tcp 80,7881": "rejected server-host"}),
+    ("a router lets no data pass", {"router forward": (SHORT,)}, {"tcp 443": "filtered before-server"}),
+    ("the host lets no data in", {"server input": (SHORT,)}, {"tcp 443": "filtered server-host"}),
+    ("the host lets no data out", {"server output": (SHORT.replace("dport", "sport"),)},
+     {"tcp 443": "filtered server-host"}),
+    ("a router and the host, side by side", {"router forward": ("udp dport 50150-50199 drop",),
+     "server input": ("udp dport 50100-50149 drop",)},
+     {"udp 50100-50149": "filtered server-host", "udp 50150-50199": "filtered before-server"}),
+)  # fmt: skip
+SCENARIOS = (
+    *(Scenario(fault, rules, expected) for fault, rules, expected in BASIC),
+    *(Scenario(f"{fault}, IPv6", rules, expected, ipv6=True) for fault, rules, expected in BASIC),
+    Scenario("the host drops, and the path 20 %", {"router forward": (LOSSY,), "server input": SILENT[:1]},
+             {"udp 50100-50149": "filtered server-host"}),
+    Scenario("a router drops, and the path 20 %", {"router forward": (LOSSY, *SILENT[:1])},
+             {"udp 50100-50149": "filtered before-server"}),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Check]]:
+    def run(scenario: Scenario) -> Check:
+        with contextlib.ExitStack() as stack:
+            net = stack.enter_context(lab(routed=True))
+            net.rules(scenario.rules)
+            listening = stack.enter_context(server(net.server, archive, "--udp", "443,50000-50299")).listening
+            assert listening["capture"]
+            return check(net.client, archive, net.server.ipv6 if scenario.ipv6 else net.server.ipv4)
+
+    with side_by_side(request, run) as results:
+        yield results
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
+def test_how_far_the_packets_came(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> None:
+    seen = outcome(scenario)
+    assert wrong(seen.report, scenario.expected, plan=PLAN) == []
+    for one in seen.address["findings"]:
+        if one["state"] == "filtered" and one["transport"] == "udp":
+            assert (one["evidence"]["at_interface"] == 0) == (one["where"] == "before-server"), one
+            assert one["evidence"]["capture_drops"] == 0
+
+
+# Says what the capture sees until it has seen a packet to the last port.
+WATCH = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+import ipaddress, select
+from agent.model.plan import build_plan
+from agent.model.ports import parse_ports
+from agent.net.capture import Capture
+from agent.wire import DecodeError, packet
+capture = Capture(build_plan("plugnmeet", (), parse_ports("80"), parse_ports("50000-50009")))
+print("ready", flush=True)
+ends = False
+while not ends:
+    select.select([capture], [], [])
+    for data, leaves in capture.read(100):
+        try:
+            seen = packet.decode(data)
+        except DecodeError:  # a fragment, or what neighbours say to each other behind an extension header
+            continue
+        ends |= seen.port == 50009
+        print("out" if leaves else "in", ipaddress.ip_address(seen.source), seen.transport.value, seen.port,
+              len(seen.payload), flush=True)
+print("missed", capture.drops, flush=True)
+"""
+
+SEND = """
+import socket, struct, sys
+target = sys.argv[1]
+family = socket.AF_INET6 if ":" in target else socket.AF_INET
+STUN = struct.pack("!HHI", 1, 0, 0x2112A442) + bytes(12)
+def send(port, data=STUN, *options):
+    with socket.socket(family, socket.SOCK_DGRAM) as one:
+        for option in options:
+            one.setsockopt(*option)
+        one.sendto(data, (target, port))
+{does}
+send(50009)
+print("done", flush=True)
+"""
+NOTHING_BUT_PADDING = "bytes((0, 0, 1, 4, 0, 0, 0, 0))"
+
+
+def watched(net: Lab, target: str, does: str, *arguments: str) -> list[str]:
+    """What the server's capture sees of what the client sends, without the last packet and addresses."""
+    with program(net.server, WATCH) as watch:
+        done = net.client.must(sys.executable, "-c", SEND.replace("{does}", does), target, *arguments)
+        assert done == "done\n"
+        assert watch.stdout
+        lines = watch.stdout.read().splitlines()
+    assert lines[-1] == "missed 0"
+    return [" ".join(word for number, word in enumerate(line.split()) if number != 1) for line in lines[:-2]]
+
+
+@pytest.mark.parametrize(
+    ("family", "does", "seen"),
+    [
+        ("ipv4", "send(50000)", ["in udp 50000 20"]),
+        ("ipv6", "send(50000)", ["in udp 50000 20"]),
+        ("ipv4", "send(50000, STUN, (socket.IPPROTO_IP, socket.IP_OPTIONS, bytes((1, 1, 1, 0))))", ["in udp 50000 20"]),
+        (
+            "ipv6",
+            f"send(50000, STUN, (socket.IPPROTO_IPV6, socket.IPV6_HOPOPTS, {NOTHING_BUT_PADDING}))",
+            ["in udp 50000 20"],
+        ),
+        (
+            "ipv6",
+            f"send(50000, STUN, (socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, {NOTHING_BUT_PADDING}))",
+            ["in udp 50000 20"],
+        ),
+        ("ipv4", "send(50000, STUN + bytes(4000))", []),
+        ("ipv6", "send(50000, STUN + bytes(4000))", []),
+        ("ipv4", "send(50000, b'not STUN, but as long')", []),
+        ("ipv4", "send(49999); send(50010)", []),
+    ],
+)
+def test_packets_are_seen_however_they_are_wrapped(family: str, does: str, seen: list[str]) -> None:
+    with lab() as net:
+        assert watched(net, getattr(net.server, family), does) == seen
+
+
+# What a neighbour sends with a VLAN's tag, as a switch would (IEEE 802.1Q); this kernel may know no such interfaces.
+TAGGED = """
+def tagged(port, tag):
+    here = open("/sys/class/net/eth0/address").read().strip()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as one:
+        one.bind(("eth0", 0))
+        datagram = struct.pack("!HHHH", 9, port, 8 + len(STUN), 0) + STUN
+        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0,
+                           socket.inet_aton("198.51.100.2"), socket.inet_aton(target))
+        there = bytes.fromhex(sys.argv[2].replace(":", ""))
+        ends = there + bytes.fromhex(here.replace(":", ""))
+        one.send(ends + struct.pack("!HHH", 0x8100, tag, 0x0800) + head + datagram)
+tagged(50001, 5)
+tagged(50002, 0)
+"""
+
+
+def test_a_packet_with_a_vlans_tag_is_read_behind_it() -> None:
+    with lab() as net:
+        there = net.server.must("cat", "/sys/class/net/eth0/address").strip()
+        assert watched(net, net.server.ipv4, TAGGED, there) == ["in udp 50001 20", "in udp 50002 20"]
+
+
+def test_the_loopback_interface_is_one_like_the_others(archive: Path) -> None:
+    with lab() as net:
+        net.server.rules("input", 'iifname "lo" udp dport 50100-50149 drop')
+        with server(net.server, archive, "--udp", "443,50000-50299"):
+            seen = check(net.server, archive, "127.0.0.1")
+            assert wrong(seen.report, {"udp 50100-50149": "filtered server-host"}, plan=PLAN) == []
+
+
+def test_an_interface_that_goes_does_not_end_the_watch(archive: Path) -> None:
+    with lab() as net:
+        net.server.must("ip", "link", "add", "spare", "type", "veth", "peer", "name", "other")
+        net.server.must("ip", "link", "set", "spare", "up")
+        net.server.rules("input", "udp dport 50100-50149 drop")
+        with server(net.server, archive, "--udp", "443,50000-50299"):
+            net.server.must("ip", "link", "delete", "spare")
+            seen = check(net.client, archive, net.server.ipv4)
+            assert wrong(seen.report, {"udp 50100-50149": "filtered server-host"}, plan=PLAN) == []
+
+
+# As fast as one core can, to a port of the plan: STUN that nobody knows the key of.
+FLOOD = """
+import socket, struct, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.connect((sys.argv[1], 50000))
+data = struct.pack("!HHI", 1, 12, 0x2112A442) + bytes(24)
+print("ready", flush=True)
+while True:
+    try:
+        one.send(data)
+    except OSError:
+        pass
+"""
+
+
+def test_under_a_flood_nothing_is_misjudged(archive: Path) -> None:
+    with lab(routed=True) as net:
+        net.rules({"server input": ("udp dport 50100-50149 drop",), "router forward": ("udp dport 50150-50199 drop",)})
+        with server(net.server, archive, "--udp", "443,50000-50299"), program(net.client, FLOOD, net.server.ipv4):
+            seen = check(net.client, archive, net.server.ipv4)
+        wheres = {50100: "server-host", 50150: "before-server"}
+        for one in seen.address["findings"]:
+            blocked = [where for first, where in wheres.items() if first <= one["first"] and one["last"] < first + 50]
+            if one["state"] == "filtered":
+                assert one["where"] in (*blocked, "unknown"), one
+            assert blocked or one["state"] in ("open", "unknown"), one
