@@ -34,4 +34,9 @@ def tell(data: bytes) -> Speech:
     raise DecodeError("none of the protocols spoken here")
 
 
+def answers_tls(data: bytes) -> bool:
+    """Whether the first bytes of an answer are TLS: a handshake, or an alert."""
+    return data[:2] in (b"\x16\x03", b"\x15\x03")
+
+
 TLS_REFUSAL = bytes((0x15, 3, 3, 0, 2, 2, 40))  # an alert: fatal, handshake_failure (RFC 8446, section 6.2)

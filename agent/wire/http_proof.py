@@ -22,6 +22,7 @@ MAX_ANSWER = 8192
 _TOKEN = re.compile(r"([0-9a-f]{16})([0-9a-f]{4})([0-9a-f]{16})([0-9a-f]{32})")
 _REQUEST = re.compile(rb"GET (?P<path>[!-~]{1,512}) HTTP/1\.[01]\r\n")
 _END = b"\r\n\r\n"
+_OK = re.compile(rb"HTTP/1\.[01] 200 ")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,26 @@ def encode_answer(body: str | None) -> bytes:
 def answer_proves(data: bytes, expected: str) -> bool:
     """Whether a whole answer is the expected proof; other headers, as proxies add them, do not matter."""
     head, _, body = data.partition(_END)
-    return re.match(rb"HTTP/1\.[01] 200 ", head) is not None and hmac.compare_digest(body.strip(), expected.encode())
+    return _OK.match(head) is not None and hmac.compare_digest(body.strip(), expected.encode())
+
+
+def answer_is_ours(data: bytes, expected: str) -> bool:
+    """Whether an answer is a proof made for another certificate: the client's token, which our server alone completes.
+
+    A page that quotes what it was asked for is none.
+    """
+    head, _, body = data.partition(_END)
+    token, _, made = body.strip().partition(b".")
+    same = token == expected.encode().partition(b".")[0] and re.fullmatch(rb"[0-9a-f]{64}", made) is not None
+    return same and _OK.match(head) is not None
+
+
+def may_prove(data: bytes, expected: str) -> bool:
+    """Whether an answer that is not whole yet may become a proof, of this certificate or another one."""
+    if not _OK.match(data + b"HTTP/1.1 200 "[len(data) :]):
+        return False
+    body, token = data.partition(_END)[2].lstrip(), expected.encode().partition(b".")[0]
+    return body[: len(token)] == token[: len(body)] and len(body) < len(expected)
 
 
 def _mac(key: bytes, label: bytes, session: str, port: int, nonce: str) -> str:

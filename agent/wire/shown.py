@@ -5,7 +5,7 @@ from __future__ import annotations
 MOST = 60
 
 
-def shown(data: bytes) -> str:
+def shown(data: bytes, most: int = MOST) -> str:
     """The first line of somebody's bytes; empty where there is nothing to read in it."""
-    line = data.lstrip().split(b"\n")[0][:MOST].decode("ascii", "replace").strip()
+    line = data.lstrip().split(b"\n")[0][:most].decode("ascii", "replace").strip()
     return "".join(char if char.isprintable() and char.isascii() else "?" for char in line)

@@ -176,6 +176,11 @@ def test_what_a_stranger_shows_can_be_printed_on_a_line(data: bytes) -> None:
     assert len(text) <= MOST
 
 
+def test_first_bytes_of_an_answer_in_tls() -> None:
+    assert all(map(first_bytes.answers_tls, (b"\x16\x03\x03\0\x7a", first_bytes.TLS_REFUSAL)))
+    assert not any(map(first_bytes.answers_tls, (b"", b"\x16", b"\x17\x03\x03", b"SSH-2.0", b"\0\x16\x03")))
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [

@@ -124,3 +124,47 @@ def test_the_proof_counts_whatever_a_proxy_adds(answer: bytes) -> None:
 )  # fmt: skip
 def test_what_is_no_proof(answer: bytes) -> None:
     assert not http_proof.answer_proves(answer, PROOF)
+
+
+OTHERS = http_proof.proof(TOKEN, b"another DER", KEY)
+
+
+@pytest.mark.parametrize(
+    ("answer", "ours"),
+    [
+        (http_proof.encode_answer(PROOF), True),
+        (http_proof.encode_answer(OTHERS), True),
+        (http_proof.encode_answer(OTHERS).replace(b"\r\n", b"\r\nVia: 1.1 gate\r\n", 1), True),
+        (http_proof.encode_answer(None), False),
+        (http_proof.encode_answer(f"{TOKEN}"), False),
+        (http_proof.encode_answer(f"{TOKEN}."), False),
+        (http_proof.encode_answer(OTHERS[:-1]), False),
+        (http_proof.encode_answer(OTHERS + "0"), False),
+        (http_proof.encode_answer(f"<p>{OTHERS}"), False),
+        (http_proof.encode_answer(http_proof.proof(Token(SESSION, 81, NONCE, TOKEN.mac), CERTIFICATE, KEY)), False),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n" + OTHERS.encode(), False),
+        (f"HTTP/1.1 302 Found\r\nLocation: https://meet.example{PATH}{TOKEN}\r\n\r\n".encode(), False),
+        (b"", False),
+    ],
+)
+def test_a_proof_made_for_another_certificate(answer: bytes, ours: bool) -> None:
+    assert http_proof.answer_is_ours(answer, PROOF) is ours
+
+
+@pytest.mark.parametrize("status", [b"HTTP/1.1 200 OK", b"HTTP/1.0 200 Fine"])
+def test_an_answer_may_prove_until_it_is_whole(status: bytes) -> None:
+    whole = status + b"\r\nVia: 1.1 gate\r\n\r\n" + PROOF.encode()
+    assert [length for length in range(len(whole)) if not http_proof.may_prove(whole[:length], PROOF)] == []
+    assert not http_proof.may_prove(whole, PROOF)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"S", b"SSH-2.0-x\r\n", b"HTTP/1.1 3", b"HTTP/1.1 302 Found\r\n", b"HTTP/2", b"\0", b"\n",
+        b"HTTP/1.1 200 OK\r\n\r\n<", b"HTTP/1.1 200 OK\r\n\r\n" + ASKED[:-1] + b"x",
+        http_proof.encode_answer(OTHERS),
+    ],
+)  # fmt: skip
+def test_an_answer_that_cannot_prove_any_more(answer: bytes) -> None:
+    assert not http_proof.may_prove(answer, PROOF)
