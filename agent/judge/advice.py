@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Sequence
 
-from ..model.observation import Reason, Where
+from ..model.observation import Interceptor, Reason, Where
 from ..model.plan import HTTP_PORT, HTTPS_PORT, MEDIA, Need, Transport
 from ..model.ports import list_ports
 from ..model.report import BLOCKED, Advice, Alike, Finding, State, alike
@@ -34,6 +34,20 @@ _REASON = {
     Reason.ABORTED: "Run it again.",
 }
 
+# Who stands in this network and who before the server, the same answer seen from elsewhere tells.
+_INTERCEPTED = {
+    Interceptor.CAPTIVE_PORTAL: "Log in to this network with a browser, or use another one, then check again. Where "
+    "every network shows this, it is no portal: mend the DNS record or the port forwarding that leads there.",
+    Interceptor.HTTP_PROXY: "Check from another network: users behind such a proxy get only what it lets through, and "
+    "no calls. Where every network shows this, it stands before the server: take it out of the way.",
+    Interceptor.TLS_MIDDLEBOX: "Check from another network. Where that one is open, this one reads along: have its "
+    "operator except the server. Else a proxy stands before the server: have it hand on TLS as it comes.",
+    Interceptor.CDN: 'Point the DNS record at the server itself (at Cloudflare: "DNS only"): a CDN does not carry '
+    "WebRTC media.",
+    Interceptor.OTHER_SERVICE: "Stop that program, or mend the port forwarding or the DNS record that leads to it.",
+    Interceptor.FORWARDED: "Mend the port forwarding: each port has to lead to the same port of the server.",
+    None: "Find out who answers there in the server's place: a proxy, a port forwarding, another machine?",
+}
 
 # The states of UDP ports that a sample found nothing wrong with.
 _FINE = {State.OPEN, State.UNTESTED}
@@ -87,7 +101,7 @@ def _what_to_do(group: Alike, media: int) -> str:
     if finding.reason:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:
-        return "Find out who answers there in the server's place: a proxy, a port forwarding, another machine?"
+        return _INTERCEPTED[finding.interceptor]
     ports = list_ports(group.extent, finding.transport.value)
     if finding.where is Where.RETURN_PATH:
         return f"The packets arrive: let the answers from {ports} out, in the server's firewall and the provider's."

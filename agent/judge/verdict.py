@@ -75,7 +75,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     if seen.unsendable and not seen.sent:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=f"this computer's own network says: {seen.unsendable}")
     if seen.redirected_to:
-        return Cause(State.INTERCEPTED, shown=f"forwarded to the server's port {seen.redirected_to}")
+        shown = f"forwarded to the server's port {seen.redirected_to}"
+        return Cause(State.INTERCEPTED, shown=shown, interceptor=Interceptor.FORWARDED)
     if seen.transport is Transport.TCP and seen.sent:
         return _classify_tcp(seen, conditions)
     if seen.transport is Transport.UDP and not conditions.conclusive:
@@ -101,7 +102,7 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
         named = seen.reply is Reply.UNREACHABLE or where is not Where.BEFORE_SERVER
         return Cause(State.REJECTED, where, seen.by if named else None, icmp=seen.icmp)
     if seen.reply is Reply.FOREIGN:
-        return Cause(State.INTERCEPTED, shown=seen.shown)
+        return Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
     if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
     if silent_by_chance(seen, conditions.loss):

@@ -14,8 +14,7 @@ from ..model.address import Family
 from ..model.kernel import Kernel
 from ..model.observation import Reply
 from ..model.plan import Transport
-from ..wire import DecodeError, control, framing
-from ..wire.shown import shown
+from ..wire import DecodeError, control, framing, stranger
 from . import tls
 from .connect import Attempt, Target, race
 
@@ -52,7 +51,7 @@ class Channel:
         self.tls = isinstance(opened, ssl.SSLSocket)
         self.local = opened.getsockname()[0]
         self._lines = framing.Lines()
-        self._received = b""  # of a line that is not whole, to show
+        self._received = b""  # the beginning, to show whose it is
         self.rtts: list[float] = []
         self.lost = False
         self._pongs_due = 0
@@ -154,28 +153,31 @@ class Channel:
         while not self._answers:
             self._read(ends)
         self.rtts.append(time.perf_counter() - begun)
-        line = self._answers.popleft()
         try:
-            return control.decode(line)
+            return control.decode(self._answers.popleft())
         except DecodeError:
-            raise _Foreign(shown(line)) from None
+            raise _Foreign(self._who()) from None
 
     def _read(self, ends: float) -> None:
         """Read once; OSError or _Foreign."""
         self._socket.settimeout(max(0.001, ends - time.perf_counter()))
         data = self._socket.recv(CHUNK)
         if not data:
-            raise _Foreign(shown(self._received) or "closed the connection")
+            raise _Foreign(self._who() if self._received else "closed the connection")
         self._received += data if len(self._received) < CHUNK else b""
         try:
             self._take(data)
         except DecodeError:
-            raise _Foreign(shown(self._received)) from None
+            raise _Foreign(self._who()) from None
+
+    def _who(self) -> str:
+        """Whose words these are, which no server of ours says."""
+        certificate = self._socket.getpeercert(binary_form=True) if isinstance(self._socket, ssl.SSLSocket) else None
+        return stranger.recognise(self._received, "", certificate or b"").shown
 
     def _take(self, data: bytes) -> None:
         """Tell the pongs from other answers: they come in the order of the questions; DecodeError."""
         for line in self._lines.feed(data):
-            self._received = b""
             if self._pongs_due:
                 self._pongs_due -= 1
                 pong = control.decode(line)

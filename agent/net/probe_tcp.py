@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import queue
 import socket
-import ssl
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import Callable, Optional
 
 from ..model.observation import Observation, Reply
 from ..model.plan import Protocol, Transport, protocol_of
-from ..wire import DecodeError, framing, http_proof, stun
-from ..wire.shown import shown
+from ..wire import DecodeError, first_bytes, framing, http_proof, stranger, stun
 from . import tls
 from .connect import Target, race
 
@@ -25,6 +23,11 @@ CONNECT_SECONDS = 5.0
 # For a handshake and an answer, several round trips of the worst path each.
 ANSWER_SECONDS = 4.0
 CHUNK = 4096
+# Two answers that are not ours are a stranger's, who would say the same again. One may be an accident of the moment: an
+# old flow of a NAT, a rule or a program that is just being changed.
+STRANGERS = 2
+# For the rest of an answer that cannot be ours any more, only to show it: it comes in one piece, or shortly after.
+REST_SECONDS = 0.5
 # TCP ports tried at a time: each has a thread that mostly waits.
 MAX_THREADS = 32
 # For all TCP ports together: 500 silent ones, more than anybody's plan has.
@@ -46,13 +49,21 @@ class Session:
 @dataclass(frozen=True)
 class _Answer:
     reply: Reply
-    shown: str | None = None
+    stranger: stranger.Stranger | None = None
+
+
+# Whether an answer, as far as it came, proves our server: None where more of it may.
+_Proves = Callable[[bytes], Optional[bool]]
 
 
 def probe(target: Target, port: int, session: Session, stopped: Callable[[], bool]) -> Observation:
-    """Up to three connects, until one brings our server's proof; the most telling of their outcomes."""
+    """Up to three connects, until one brings our server's proof, or a stranger has answered twice.
+
+    What is told is the most telling of their outcomes.
+    """
     plain = protocol_of(Transport.TCP, port) is Protocol.TLS and not session.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
+    strangers = 0
     for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
         if attempt.local:
             seen = replace(seen, unsendable=attempt.local)
@@ -63,10 +74,13 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
                 answer = _converse(attempt.socket, port, session)
         seen = replace(seen, sent=(seen.sent or 0) + 1)
         if list(Reply).index(answer.reply) >= list(Reply).index(seen.reply or Reply.NOTHING):
-            seen = replace(seen, reply=answer.reply, shown=answer.shown, by=attempt.by)
+            who = answer.stranger
+            shown, interceptor = (who.shown, who.kind) if who else (None, None)
+            seen = replace(seen, reply=answer.reply, by=attempt.by, shown=shown, interceptor=interceptor)
         if answer.reply is Reply.PROOF:
             return replace(seen, answered=1)
-        if stopped():
+        strangers += answer.reply is Reply.FOREIGN
+        if strangers == STRANGERS or stopped():
             break
     return seen
 
@@ -80,33 +94,52 @@ def _converse(opened: socket.socket, port: int, session: Session) -> _Answer:
             return _ask_stun(opened, port, session)
         if protocol is Protocol.TLS and session.tls:
             return _ask_tls(opened, port, session)
-        return _ask_http(opened, port, session, b"")
+        return _ask_http(opened, port, session, None)
     except ConnectionError:
         return _Answer(Reply.REFUSED)
     except OSError:
         return _Answer(Reply.MUTE)
 
 
+def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, ours: bool = False) -> _Answer:
+    return _Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
+
+
 def _ask_tls(opened: socket.socket, port: int, session: Session) -> _Answer:
-    try:
-        with tls.client_context().wrap_socket(opened, server_hostname=tls.server_name(session.host)) as secure:
-            return _ask_http(secure, port, session, secure.getpeercert(binary_form=True) or b"")
-    except ssl.SSLEOFError:
+    # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
+    secure = tls.ClientLayer(session.host)
+    opened.sendall(secure.receive(b"")[1])
+    first = opened.recv(CHUNK)
+    if not first:
         return _Answer(Reply.MUTE)
-    except ssl.SSLError as error:
-        return _Answer(Reply.FOREIGN, f"no TLS: {(error.reason or 'a broken handshake').replace('_', ' ').lower()}")
+    if not first_bytes.answers_tls(first):
+        return _foreign(_read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), session)
+    try:
+        early = _plain(opened, secure, first)  # from those who speak first
+        early = _read(opened, lambda _: True if secure.certificate is not None else None, CHUNK, secure, early)
+        return _Answer(Reply.MUTE) if secure.certificate is None else _ask_http(opened, port, session, secure, early)
+    except tls.TlsError as error:
+        return _foreign(f"TLS fails: {error}".encode("ascii", "replace"), session, secure.certificate)
 
 
-def _ask_http(opened: socket.socket, port: int, session: Session, certificate: bytes) -> _Answer:
+def _ask_http(
+    opened: socket.socket, port: int, session: Session, secure: tls.ClientLayer | None, early: bytes = b""
+) -> _Answer:
+    certificate = (secure.certificate or b"") if secure else b""
     token = http_proof.make_token(session.id, port, os.urandom(8).hex(), session.key)
-    opened.sendall(http_proof.encode_request(session.host, token))
+    request = http_proof.encode_request(session.host, token)
+    opened.sendall(secure.send(request) if secure else request)
     expected = http_proof.proof(token, certificate, session.key)
-    answer = _read(opened, lambda data: http_proof.answer_proves(data, expected), http_proof.MAX_ANSWER)
-    if http_proof.answer_proves(answer, expected):
+
+    def proves(data: bytes) -> bool | None:
+        return http_proof.answer_proves(data, expected) or (None if http_proof.may_prove(data, expected) else False)
+
+    answer = _read(opened, proves, http_proof.MAX_ANSWER, secure, early)
+    if proves(answer):
         return _Answer(Reply.PROOF)
-    if certificate and str(token).encode() in answer:
-        return _Answer(Reply.FOREIGN, "a middlebox that ends TLS and shows a certificate of its own")
-    return _Answer(Reply.FOREIGN, shown(answer)) if answer else _Answer(Reply.MUTE)
+    if not answer:
+        return _Answer(Reply.MUTE)
+    return _foreign(answer, session, certificate, bool(certificate) and http_proof.answer_is_ours(answer, expected))
 
 
 def _ask_stun(opened: socket.socket, port: int, session: Session) -> _Answer:
@@ -114,24 +147,41 @@ def _ask_stun(opened: socket.socket, port: int, session: Session) -> _Answer:
     probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
     opened.sendall(framing.frame(probe))
 
-    def proves(data: bytes) -> bool:
+    def proves(data: bytes) -> bool | None:
         try:
             frames = framing.Frames(stun.MAX_BYTES).feed(data)
-            return bool(frames) and stun.proves(frames[0], transaction, session.key)
+            return stun.proves(frames[0], transaction, session.key) if frames else None
         except DecodeError:
             return False
 
-    answer = _read(opened, proves, stun.MAX_BYTES)
+    answer = _read(opened, proves, stun.MAX_BYTES, None)
     if proves(answer):
         return _Answer(Reply.PROOF)
-    return _Answer(Reply.FOREIGN, shown(answer)) if answer else _Answer(Reply.MUTE)
+    return _foreign(answer, session) if answer else _Answer(Reply.MUTE)
 
 
-def _read(opened: socket.socket, enough: Callable[[bytes], bool], most: int) -> bytes:
-    """What comes until it is enough, or too much, or nothing more comes in time."""
-    received = b""
+def _plain(opened: socket.socket, secure: tls.ClientLayer | None, data: bytes) -> bytes:
+    """What came, without TLS; TlsError."""
+    if not secure:
+        return data
+    plain, out = secure.receive(data)
+    opened.sendall(out)
+    return plain
+
+
+def _read(
+    opened: socket.socket, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b""
+) -> bytes:
+    """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.
+
+    No more than about `most` bytes. An answer that cannot be ours any more is not waited on: a stranger may keep the
+    connection open.
+    """
+    proven = proves(received)
     ends = time.monotonic() + ANSWER_SECONDS
-    while len(received) < most and not enough(received):
+    while len(received) < most and not proven:
+        if proven is False:
+            ends = min(ends, time.monotonic() + REST_SECONDS)
         opened.settimeout(max(0.001, ends - time.monotonic()))
         try:
             data = opened.recv(CHUNK)
@@ -141,7 +191,8 @@ def _read(opened: socket.socket, enough: Callable[[bytes], bool], most: int) -> 
             raise
         if not data:
             break
-        received += data
+        received += _plain(opened, secure, data)
+        proven = proves(received)
     return received
 
 

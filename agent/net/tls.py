@@ -12,10 +12,10 @@ _CHUNK = 65536
 
 
 class TlsError(Exception):
-    """The other side does not speak TLS as it should; `alert` is what it is still sent."""
+    """The other side does not speak TLS as it should, and how; `alert` is what it is still sent."""
 
-    def __init__(self, alert: bytes) -> None:
-        super().__init__("the TLS connection failed")
+    def __init__(self, alert: bytes, error: OSError) -> None:
+        super().__init__((getattr(error, "reason", None) or "a broken connection").replace("_", " ").lower())
         self.alert = alert
 
 
@@ -63,12 +63,12 @@ def server_name(host: str) -> str | None:
     return None
 
 
-class ServerLayer:
-    """The server's end of one connection: ciphertext and plaintext as bytes, no socket."""
+class _Layer:
+    """One end of one connection: ciphertext and plaintext as bytes, no socket."""
 
-    def __init__(self, tls: ServerTls) -> None:
+    def __init__(self, context: ssl.SSLContext, server_side: bool, name: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = tls.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, name)
         self._shaken = False
 
     def receive(self, data: bytes) -> tuple[bytes, bytes]:
@@ -86,8 +86,8 @@ class ServerLayer:
                 plain += chunk
         except ssl.SSLWantReadError:
             pass
-        except (ssl.SSLError, OSError):
-            raise TlsError(self._outgoing.read()) from None
+        except OSError as error:  # ssl.SSLError is one
+            raise TlsError(self._outgoing.read(), error) from None
         return plain, self._outgoing.read()
 
     def send(self, plain: bytes) -> bytes:
@@ -96,5 +96,24 @@ class ServerLayer:
             if plain:
                 self._tls.write(plain)
             return self._outgoing.read()
-        except (ssl.SSLError, OSError):
-            raise TlsError(b"") from None
+        except OSError as error:
+            raise TlsError(b"", error) from None
+
+
+class ServerLayer(_Layer):
+    """The server's end."""
+
+    def __init__(self, tls: ServerTls) -> None:
+        super().__init__(tls.context, server_side=True)
+
+
+class ClientLayer(_Layer):
+    """The client's end: its hello is what it has to send after receiving nothing."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(client_context(), False, server_name(host))
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The other side's in DER, empty where it has none; None before the handshake is done."""
+        return (self._tls.getpeercert(binary_form=True) or b"") if self._shaken else None

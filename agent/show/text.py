@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import AbstractSet, Iterable, Sequence
 
 from ..model.address import Family
-from ..model.observation import Reason, Where
+from ..model.observation import Interceptor, Reason, Where
 from ..model.plan import Need, Transport
 from ..model.ports import PortRange, list_ports, runs
 from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, alike
@@ -46,6 +46,17 @@ _REASONS = {
     Reason.SCAN_BLOCK: "something took the check for a scan and shut it out",
     Reason.NO_CONTROL: "the server went away during the check",
     Reason.ABORTED: "the check was interrupted",
+}
+
+
+_INTERCEPTORS = {
+    Interceptor.CAPTIVE_PORTAL: "A captive portal answers in the server's place",
+    Interceptor.HTTP_PROXY: "An HTTP proxy answers in the server's place",
+    Interceptor.TLS_MIDDLEBOX: "Something ends TLS with a certificate of its own",
+    Interceptor.CDN: "A CDN answers in the server's place",
+    Interceptor.OTHER_SERVICE: "Another program answers",
+    Interceptor.FORWARDED: "The server gets it elsewhere",
+    None: "Somebody else answers",
 }
 
 
@@ -191,7 +202,7 @@ def _cause(finding: Finding) -> str:
         cause = _limit(finding) or _REASONS[finding.reason]
         return f"{finding.owner} holds it on the server." if finding.owner else f"{cause[0].upper()}{cause[1:]}."
     if finding.state is State.INTERCEPTED:
-        return f"Somebody else answers: {finding.shown or 'nothing to recognise him by'}."
+        return f"{_INTERCEPTORS[finding.interceptor]}: {finding.shown or 'nothing to recognise it by'}."
     refused = finding.state is State.REJECTED
     sender = f" by {finding.by}" if finding.by else ""
     what = f"The connection was refused{sender}" if refused else "No answer came back"

@@ -5,7 +5,7 @@ from typing import Any, Callable
 import pytest
 
 from agent.judge.advice import advise
-from agent.model.observation import UNTESTED_REASONS, Reason, Where
+from agent.model.observation import UNTESTED_REASONS, Interceptor, Reason, Where
 from agent.model.plan import MEDIA, Need, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Finding, State
@@ -65,6 +65,23 @@ def test_advice_for_a_finding_alone(found: Finding, texts: tuple[str, ...]) -> N
     assert all(text in advice[0].text for text in texts)
     if found.state in (State.UNTESTED, State.UNKNOWN):
         assert "cannot" not in advice[0].text  # nobody knows that
+
+
+@pytest.mark.parametrize(
+    ("interceptor", "text"),
+    [
+        (Interceptor.CAPTIVE_PORTAL, "Log in to this network"),
+        (Interceptor.HTTP_PROXY, "users behind such a proxy"),
+        (Interceptor.TLS_MIDDLEBOX, "have its operator except the server"),
+        (Interceptor.CDN, "Point the DNS record at the server itself"),
+        (Interceptor.OTHER_SERVICE, "Stop that program, or mend the port forwarding"),
+        (Interceptor.FORWARDED, "the same port of the server"),
+        (None, "Find out who answers"),
+    ],
+)
+def test_every_stranger_has_its_advice(interceptor: Interceptor | None, text: str) -> None:
+    (advice,) = advise([finding("443/tcp", State.INTERCEPTED, shown="x", interceptor=interceptor)])
+    assert text in advice.text
 
 
 @pytest.mark.parametrize("reason", Reason)

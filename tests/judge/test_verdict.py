@@ -9,7 +9,7 @@ from agent.judge.limit import Limit
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
 from agent.model.kernel import Counters
-from agent.model.observation import Observation, Reason, Reply, Where
+from agent.model.observation import Interceptor, Observation, Reason, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Evidence, Finding, State, Verdict
@@ -31,6 +31,7 @@ FILTERED = Cause(State.FILTERED, Where.UNKNOWN)
 HALF_WAY = Cause(State.FILTERED, Where.RETURN_PATH)
 BUSY = Cause(State.UNTESTED, reason=Reason.BUSY, owner="haproxy (pid 812)")
 UNREAL = Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
+FORWARDED = Cause(State.INTERCEPTED, shown="forwarded to the server's port 9", interceptor=Interceptor.FORWARDED)
 ABORTED, NO_CONTROL, LOSSY = Conditions(aborted=True), Conditions(control=False), Conditions(conclusive=False)
 SLOW = Limit(Reason.RATE_LIMIT, rate=300.0)
 LIMITED, MET = Conditions(conclusive=False, limit=SLOW), Conditions(limit=SLOW)
@@ -58,9 +59,9 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
         ("the client's network lets nothing out", seen(TCP, sent=0, unsendable="Operation not permitted"), SURE,
          unknown(Reason.ABORTED, "this computer's own network says: Operation not permitted")),
         ("UDP comes in at another port", seen(UDP, redirected_to=9), SURE,
-         Cause(State.INTERCEPTED, shown="forwarded to the server's port 9")),
+         FORWARDED),
         ("TCP comes in at another port", seen(TCP, Reply.FOREIGN, redirected_to=9), SURE,
-         Cause(State.INTERCEPTED, shown="forwarded to the server's port 9")),
+         FORWARDED),
         ("UDP never comes", seen(UDP), SURE, FILTERED),
         ("UDP does not come, as far as was counted", seen(UDP, at_socket=0), SURE, FILTERED),
         ("UDP comes, its answers do not", seen(UDP, at_socket=3), SURE, HALF_WAY),
@@ -97,6 +98,9 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
          Cause(State.REJECTED, Where.UNKNOWN)),
         ("somebody else answers", seen(TCP, Reply.FOREIGN, shown="SSH-2.0"), SURE,
          Cause(State.INTERCEPTED, shown="SSH-2.0")),
+        ("a kind of stranger answers",
+         seen(TCP, Reply.FOREIGN, shown="404 Not Found", interceptor=Interceptor.OTHER_SERVICE), SURE,
+         Cause(State.INTERCEPTED, shown="404 Not Found", interceptor=Interceptor.OTHER_SERVICE)),
         ("somebody connects and is mute", seen(TCP, Reply.MUTE, connections=0, at_socket=0), SURE, UNREAL),
         ("the server connects, what follows is stopped", seen(TCP, Reply.MUTE, connections=3, at_socket=0), SURE,
          FILTERED),

@@ -136,4 +136,6 @@ def test_a_middlebox_takes_tls_off_and_puts_it_on(net: Lab, archive: Path, certi
     with haproxy(net.server, MIDDLEBOX, certificate, 8443), server(net.server, archive, *UDP):
         seen = check(net.client, archive, net.server.ipv4)
         assert wrong(seen.report, {"tcp 443": "intercepted"}, plan=FEW) == []
-        assert (seen.status, "middlebox" in seen.finding("tcp", 443)["shown"]) == (1, True)
+        found = seen.finding("tcp", 443)
+        assert (seen.status, found["interceptor"]) == (1, "tls-middlebox")
+        assert found["shown"] == f"200 OK; certificate for {NAME}, issued by {NAME}"

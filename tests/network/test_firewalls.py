@@ -67,7 +67,7 @@ SCENARIOS = (
     Scenario("an sshd answers on 7881", forwarded("tcp dport 7881 redirect to :2222"), {"tcp 7881": "intercepted"},
              shown="SSH-2.0-OpenSSH_9.6p1", stranger=SSHD),
     Scenario("a portal answers on 80", forwarded("tcp dport 80 redirect to :2222"), {"tcp 80": "intercepted"},
-             shown="HTTP/1.1 302 Found", stranger=PORTAL),
+             shown="302 Found, Location: http://login.example/", stranger=PORTAL),
     Scenario("somebody takes 7881 and says nothing", forwarded("tcp dport 7881 redirect to :2222"),
              {"tcp 7881": "intercepted"}, stranger=MUTE),
     Scenario("7881 connects and passes no data", dropped("tcp dport 7881 meta length > 100 drop"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agent.judge.advice import advise
 from agent.judge.verdict import verdict_of
 from agent.model.address import Family
-from agent.model.observation import Reason, Where
+from agent.model.observation import Interceptor, Reason, Where
 from agent.model.plan import build_plan
 from agent.model.ports import PortRange
 from agent.model.report import (
@@ -153,6 +153,22 @@ def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
 def test_a_finding_says_what_and_why(findings: tuple[Finding, ...], lines: list[str]) -> None:
     told = text.render(checked(findings), ASCII).splitlines()
     assert [line for line in lines if line not in told] == []
+
+
+@pytest.mark.parametrize(
+    ("interceptor", "sentence"),
+    [
+        (Interceptor.CAPTIVE_PORTAL, "A captive portal answers in the server's place: what it showed."),
+        (Interceptor.HTTP_PROXY, "An HTTP proxy answers in the server's place: what it showed."),
+        (Interceptor.TLS_MIDDLEBOX, "Something ends TLS with a certificate of its own: what it showed."),
+        (Interceptor.CDN, "A CDN answers in the server's place: what it showed."),
+        (Interceptor.OTHER_SERVICE, "Another program answers: what it showed."),
+        (Interceptor.FORWARDED, "The server gets it elsewhere: what it showed."),
+    ],
+)
+def test_every_stranger_has_its_sentence(interceptor: Interceptor, sentence: str) -> None:
+    findings = but(HTTP, State.INTERCEPTED, shown="what it showed", interceptor=interceptor)
+    assert sentence in " ".join(text.render(checked(findings), ASCII).split())
 
 
 @pytest.mark.parametrize(
