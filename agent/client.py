@@ -17,7 +17,7 @@ from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, parse_address
-from .model.observation import UNTESTED_REASONS, Reason, Reply, Where
+from .model.observation import UNTESTED_REASONS, Reason, Refusal, Reply, Where
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, AddressReport, Control, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, open_channel
@@ -191,6 +191,8 @@ class _AddressCheck:
         self._sweep: Sweep | None = None
         self._server = ServerSide()
         self._unsendable: dict[int, str] = {}
+        self._refusals: dict[int, Refusal] = {}
+        self._strangers: dict[int, str] = {}
         self._sample: Sample | None = None
         self._shut_out = False
         self.aborted = False
@@ -222,9 +224,10 @@ class _AddressCheck:
         prober = Prober(self._sweep, self._target, self._session.id, self._session.key)
         try:
             prober.run(self._channel, self._tell_sweep)
+            prober.ask_who_refuses()
         finally:
             prober.close()
-            self._unsendable = prober.unsendable
+            self._unsendable, self._refusals, self._strangers = prober.unsendable, prober.refusals, prober.strangers
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
         if self._channel.lost:
@@ -301,7 +304,9 @@ class _AddressCheck:
             counters=server.counters,
         )
         left_out, hole = (self._sample.left_out, self._sample.hole) if self._sample else ((), 0)
-        observations = observe(self._plan, sweep, self._unsendable, tcp, server, left_out)
+        observations = observe(
+            self._plan, sweep, self._unsendable, tcp, server, left_out, self._refusals, self._strangers
+        )
         findings = judging.judge(self._plan, observations, conditions)
         return AddressReport(
             self._target.text,

@@ -35,6 +35,8 @@ FAR_CLIENT, ROUTER_OUTSIDE, ROUTER_INSIDE = (
     ("203.0.113.1", "2001:db8:2::1"),
     ("198.51.100.254", "2001:db8:1::fe"),
 )
+# Between the two routers of a chain.
+NEAR_INSIDE, FAR_OUTSIDE = ("192.0.2.1", "2001:db8:3::1"), ("192.0.2.2", "2001:db8:3::2")
 INTERFACE = "eth0"
 
 # A check gives up after three minutes; the rest is for the TCP ports, and for a machine with other things to do.
@@ -242,6 +244,51 @@ def lab(routed: bool = False) -> Iterator[Lab]:
         yield made
     finally:
         for one in hosts:
+            _remove(one)
+
+
+class Chain(NamedTuple):
+    """Two hosts and two routers between them: the near one is the client's neighbour."""
+
+    client: Host
+    near: Host
+    far: Host
+    server: Host
+
+
+@contextlib.contextmanager
+def chain() -> Iterator[Chain]:
+    """A network with two routers in a row. The far one speaks to the client from FAR_OUTSIDE."""
+    need("ip", "nft")
+    number = f"pnmcheck-{os.getpid()}-{next(_numbers)}"
+    made = Chain(
+        Host(f"{number}-client", *FAR_CLIENT),
+        Host(f"{number}-near", *ROUTER_OUTSIDE),
+        Host(f"{number}-far", *FAR_OUTSIDE),
+        Host(f"{number}-server", *SERVER),
+    )
+    try:
+        with _making:
+            for one in made:
+                _add(one)
+        _join((made.client, INTERFACE, FAR_CLIENT), (made.near, "outside", ROUTER_OUTSIDE))
+        _join((made.near, "inside", NEAR_INSIDE), (made.far, "outside", FAR_OUTSIDE))
+        _join((made.far, "inside", ROUTER_INSIDE), (made.server, INTERFACE, SERVER))
+        for one in (made.near, made.far):
+            one.sysctl("net.ipv4.ip_forward", 1)
+            one.sysctl("net.ipv6.conf.all.forwarding", 1)
+        routes = (
+            (made.client, ROUTER_OUTSIDE),
+            (made.near, FAR_OUTSIDE),
+            (made.far, NEAR_INSIDE),
+            (made.server, ROUTER_INSIDE),
+        )
+        for one, ways in routes:
+            for way in ways:
+                _ip("-n", one.name, "route", "add", "default", "via", way)
+        yield made
+    finally:
+        for one in made:
             _remove(one)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Container, Iterable, Mapping, Sequence
 
 from ..model.kernel import Counters
-from ..model.observation import Observation, Reason, Reply, Where
+from ..model.observation import Interceptor, Observation, Reason, Refusal, Reply, Where
 from ..model.plan import Plan, Transport
 from ..model.report import Loss, Rtt
 from .sweep import Sweep
@@ -39,14 +39,17 @@ def observe(
     tcp: Mapping[int, Observation],
     server: ServerSide,
     left_out: Container[int] = (),
+    refusals: Mapping[int, Refusal] | None = None,
+    strangers: Mapping[int, str] | None = None,
 ) -> dict[Transport, dict[int, Observation]]:
     """An observation of every planned port.
 
     `unsendable` are the UDP ports that the client's own network refused to send to, and what it said; `left_out` are
-    those that a sample did not draw.
+    those that a sample did not draw; `refusals` are the ICMP errors that came back from UDP ports, and `strangers`
+    what else came than proof. Neither says anything of a port that has proven open.
     """
 
-    udp = _Udp(sweep, unsendable, server, left_out)
+    udp = _Udp(sweep, unsendable, server, left_out, refusals or {}, strangers or {})
     return {
         Transport.TCP: {port: _tcp(tcp.get(port) or Observation(Transport.TCP, port), server)
                         for port in plan.ports(Transport.TCP)},
@@ -71,11 +74,18 @@ class _Udp:
     """Both sides' records of the UDP ports."""
 
     def __init__(
-        self, sweep: Sweep | None, unsendable: Mapping[int, str], server: ServerSide, left_out: Container[int]
+        self,
+        sweep: Sweep | None,
+        unsendable: Mapping[int, str],
+        server: ServerSide,
+        left_out: Container[int],
+        refusals: Mapping[int, Refusal],
+        strangers: Mapping[int, str],
     ) -> None:
         self._sent: PerPort = sweep.sent if sweep else {}
         self._answered: PerPort = sweep.answered if sweep else {}
         self._unsendable, self._left_out = unsendable, left_out
+        self._refusals, self._strangers = refusals, strangers
         self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
         self._left = server.left
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
@@ -87,7 +97,7 @@ class _Udp:
         unsendable = None if answered else self._unsendable.get(port)
         if not sent or unsendable:
             return Observation(Transport.UDP, port, unsendable=unsendable, untested=untested)
-        return Observation(
+        seen = Observation(
             Transport.UDP,
             port,
             sent,
@@ -99,6 +109,17 @@ class _Udp:
             redirected_to=self._redirected.get(port),
             untested=untested,
         )
+        return seen if answered else self._came_back(seen)
+
+    def _came_back(self, seen: Observation) -> Observation:
+        """What came back of a port from which no proof did."""
+        refusal, stranger = self._refusals.get(seen.port), self._strangers.get(seen.port)
+        if refusal:
+            seen = replace(seen, reply=Reply.UNREACHABLE, **vars(refusal))
+        if stranger is not None:
+            service = Interceptor.OTHER_SERVICE
+            seen = replace(seen, reply=Reply.FOREIGN, by=None, icmp=None, shown=stranger, interceptor=service)
+        return seen
 
 
 def _count(counts: PerPort | None, port: int) -> int | None:

@@ -11,6 +11,7 @@ from ..model.observation import Interceptor, Observation, Reason, Reply, Where
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import PortRange
 from ..model.report import BLOCKED, Evidence, Finding, State, Verdict
+from . import refusal
 from .limit import Limit
 from .loss import MAX_CHANCE
 from .place import place, places
@@ -66,7 +67,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNTESTED, reason=seen.untested, owner=seen.owner)
     if conditions.aborted:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
-    if seen.transport is Transport.UDP and not conditions.conclusive and conditions.limit:
+    foreign = seen.reply is Reply.FOREIGN  # which needs no further tries to be sure of
+    if seen.transport is Transport.UDP and not foreign and not conditions.conclusive and conditions.limit:
         return Cause(State.UNKNOWN, reason=conditions.limit.reason)
     if conditions.shut_out and seen.reply in (None, Reply.NOTHING):
         return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
@@ -79,6 +81,11 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.INTERCEPTED, shown=shown, interceptor=Interceptor.FORWARDED)
     if seen.transport is Transport.TCP and seen.sent:
         return _classify_tcp(seen, conditions)
+    if seen.transport is Transport.UDP and foreign:
+        return Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
+    # Tries are a second apart: a router's passing trouble may meet one of them, and loss the others.
+    if seen.reply is Reply.UNREACHABLE and (conditions.conclusive or (seen.errors or 0) > 1):
+        return Cause(State.REJECTED, place(seen, bool(conditions.counters.capture_drops)), seen.by, icmp=seen.icmp)
     if seen.transport is Transport.UDP and not conditions.conclusive:
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     # Never its turn: the check did not get to this port.
@@ -155,28 +162,47 @@ def _findings(
     members = [observations[port] for port in row.ports]
     causes = [classify(seen, conditions) for seen in members]
     if row.transport is Transport.UDP:
-        _settle(members, causes, conditions)
-        if overrun:
-            causes = [Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT) if _may_be_overrun(cause) else cause
-                      for cause in causes]  # fmt: skip
+        causes = settle(members, causes, conditions, overrun)
     return [_finding(row, [members[number] for number in numbers], cause, conditions)
             for cause, group in groupby(range(len(members)), key=causes.__getitem__)
             for numbers in [list(group)]]  # fmt: skip
 
 
+def settle(
+    seen: Sequence[Observation], causes: list[Cause], conditions: Conditions, overrun: bool
+) -> list[Cause]:
+    """Judge what neighbouring UDP ports that are stopped have in common by all of them together."""
+    # What a sample left out is no end of a stretch.
+    tried = [number for number, cause in enumerate(causes) if cause.reason is not Reason.SAMPLED]
+    for stopped, group in groupby(tried, lambda number: causes[number].state in (State.FILTERED, State.REJECTED)):
+        stretch = list(group)
+        if not stopped:
+            continue
+        missed = bool(conditions.counters.capture_drops)
+        wheres = places([seen[number] for number in stretch], conditions.loss, missed)
+        for number, where in zip(stretch, wheres):
+            causes[number] = replace(causes[number], where=where)
+        for _, alike in groupby(stretch, lambda number: causes[number].where):
+            _refuse_alike(seen, causes, list(alike))
+    if overrun:
+        return [Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT) if _may_be_overrun(cause) else cause for cause in causes]
+    return causes
+
+
+def _refuse_alike(seen: Sequence[Observation], causes: list[Cause], stretch: Sequence[int]) -> None:
+    """Neighbouring ports stopped at one place: refused, too, are those of which limited ICMP errors told nothing."""
+    if causes[stretch[0]].where is Where.RETURN_PATH:  # they were let in
+        return
+    refused = [causes[number] if causes[number].state is State.REJECTED else None for number in stretch]
+    always = all((seen[number].errors or 0) >= (seen[number].sent or 0)
+                 for number, cause in zip(stretch, refused) if cause)  # fmt: skip
+    if not always:
+        for number, cause in zip(stretch, refusal.extend(refused)):
+            causes[number] = cause or causes[number]
+
+
 def _may_be_overrun(cause: Cause) -> bool:
     return cause.state is State.FILTERED and cause.where in (Where.SERVER_HOST, Where.UNKNOWN)
-
-
-def _settle(members: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> None:
-    """Judge what neighbouring silent ports have in common by all of them together."""
-    missed = bool(conditions.counters.capture_drops)
-    for state, group in groupby(range(len(members)), key=lambda number: causes[number].state):
-        numbers = list(group)
-        if state is State.FILTERED:
-            found = places([members[number] for number in numbers], conditions.loss, missed)
-            for number, where in zip(numbers, found):
-                causes[number] = replace(causes[number], where=where)
 
 
 def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, conditions: Conditions) -> Finding:
@@ -190,6 +216,7 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, con
         _total(seen.answered for seen in members),
         left=_total(seen.left for seen in members),
         **vars(counters),
+        errors=_total(seen.errors for seen in members),
         **_measured(cause, conditions),
     )
     ports = PortRange(members[0].port, members[-1].port)

@@ -59,6 +59,23 @@ class Interceptor(str, enum.Enum):
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """The ICMP errors that came back from one UDP port: how many, and of the first its sender and what it said."""
+
+    errors: int
+    by: str | None = None
+    icmp: str | None = None
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A router on the way: its address, and how many hops away it is, 1 to 30."""
+
+    address: str
+    distance: int
+
+
+@dataclass(frozen=True)
 class Observation:
     """One port, seen from both sides."""
 
@@ -68,6 +85,7 @@ class Observation:
     reply: Reply | None = None
     by: str | None = None  # who refused, where the system tells
     icmp: str | None = None  # the ICMP error that refused, in words, where it was one and the system tells
+    errors: int | None = None  # UDP: ICMP errors that came back
     answered: int | None = None  # probes whose proof came back
     at_interface: int | None = None  # probes that the server saw at its network interface
     at_socket: int | None = None  # probes that the server read from the port's socket

@@ -42,6 +42,7 @@ class Attempt:
     socket: socket.socket | None
     reply: Reply
     by: str | None = None  # who refused, where the system tells
+    icmp: str | None = None  # the ICMP error that he sent, in words
     local: str | None = None  # what this machine's own network said, where the attempt did not leave it
 
 
@@ -115,7 +116,7 @@ def _is_connected(opened: socket.socket) -> bool:
 
 def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    by = icmp.sender(opened)
+    error = next((one for one in icmp.errors(opened) if one and one.refusal), None)
     # An ICMP error stands in the queue a moment before the socket has it: no error yet is not yet a connection.
     if not code and _is_connected(opened):
         icmp.want_senders(opened, False)
@@ -123,7 +124,8 @@ def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     opened.close()
     if code == errno.ETIMEDOUT:
         return Attempt(port, None, Reply.NOTHING)
-    if code in _REFUSED and not by:
+    if code in _REFUSED and not error:
         # A RST: who sent it cannot be told from the address that it claims, which is the one that was dialled.
         return Attempt(port, None, Reply.REFUSED, target.text if icmp.HAS_SENDERS else None)
-    return Attempt(port, None, Reply.UNREACHABLE, by)
+    by, words = (error.by, error.refusal) if error else (None, None)
+    return Attempt(port, None, Reply.UNREACHABLE, by, words)

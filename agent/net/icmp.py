@@ -6,6 +6,9 @@ import ipaddress
 import socket
 import struct
 import sys
+from typing import Iterator, NamedTuple
+
+from ..wire import icmp
 
 # linux/in.h and linux/in6.h; the socket module has no names for them.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
@@ -14,8 +17,35 @@ _EXTENDED = struct.Struct("=IBBBBII")
 # The sender's struct sockaddr_in or sockaddr_in6 follows: where the address stands in it.
 _SENDER = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 _FROM_ICMP = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
+_QUOTED = 64  # bytes of the quoted packet's content: more than a STUN header or a TCP one
+MAX_ERRORS = 1024  # read at a time: so many that a sweep's receive buffer is emptied, so few that answers do not wait
 
 HAS_SENDERS = sys.platform == "linux"
+
+
+class Error(NamedTuple):
+    """One ICMP error: who sent it, its type and code, and the packet that it quotes: whereto, and how it begins.
+
+    What is quoted of a UDP packet begins behind its header, and may be nothing: eight bytes behind the IP header are
+    all that a router has to quote (RFC 792).
+    """
+
+    by: str
+    kind: int
+    code: int
+    to: tuple[str, int]
+    quoted: bytes
+
+    @property
+    def version(self) -> int:
+        """Of IP."""
+        return ipaddress.ip_address(self.by).version
+
+    @property
+    def refusal(self) -> str | None:
+        """What it says, in words; None where that is no refusal."""
+        return icmp.refusal(self.version, self.kind, self.code)
+
 
 if sys.platform == "linux":
 
@@ -29,25 +59,31 @@ if sys.platform == "linux":
         except OSError:  # then nobody is named
             pass
 
-    def sender(opened: socket.socket) -> str | None:
-        """Who sent the ICMP error that this socket got; None where it got none."""
-        try:
-            _, ancillary, _, _ = opened.recvmsg(1, 512, socket.MSG_ERRQUEUE)
-        except OSError:
-            return None
-        for level, kind, data in ancillary:
-            family = next((one for one, option in _RECVERR.items() if option == (level, kind)), None)
-            if family is None or len(data) < _EXTENDED.size or _EXTENDED.unpack_from(data)[1] not in _FROM_ICMP:
+    def errors(opened: socket.socket) -> Iterator[Error | None]:
+        """Take the errors out of a socket's queue, MAX_ERRORS at most; None for one that did not come by ICMP."""
+        for _ in range(MAX_ERRORS):
+            try:
+                quoted, ancillary, _, to = opened.recvmsg(_QUOTED, 512, socket.MSG_ERRQUEUE)
+            except OSError:
+                return
+            yield _read(quoted, ancillary, to)
+
+    def _read(quoted: bytes, ancillary: list[tuple[int, int, bytes]], to: object) -> Error | None:
+        for level, option, data in ancillary:
+            family = next((one for one, known in _RECVERR.items() if known == (level, option)), None)
+            if family is None or len(data) < _EXTENDED.size:
                 continue
+            _, origin, kind, code, *_ = _EXTENDED.unpack_from(data)
             address = data[_EXTENDED.size :][_SENDER[family]]
-            if len(address) in (4, 16):
-                return str(ipaddress.ip_address(address))
+            if origin in _FROM_ICMP and len(address) in (4, 16):
+                whereto = (str(to[0]), int(to[1])) if isinstance(to, tuple) else ("", 0)
+                return Error(str(ipaddress.ip_address(address)), kind, code, whereto, quoted)
         return None
 else:
 
     def want_senders(opened: socket.socket, want: bool) -> None:
         """Only Linux tells who sent an ICMP error."""
 
-    def sender(opened: socket.socket) -> str | None:
+    def errors(opened: socket.socket) -> Iterator[Error | None]:
         """Only Linux tells who sent an ICMP error."""
-        return None
+        return iter(())

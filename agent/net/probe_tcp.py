@@ -76,7 +76,9 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
         if list(Reply).index(answer.reply) >= list(Reply).index(seen.reply or Reply.NOTHING):
             who = answer.stranger
             shown, interceptor = (who.shown, who.kind) if who else (None, None)
-            seen = replace(seen, reply=answer.reply, by=attempt.by, shown=shown, interceptor=interceptor)
+            seen = replace(
+                seen, reply=answer.reply, by=attempt.by, icmp=attempt.icmp, shown=shown, interceptor=interceptor
+            )
         if answer.reply is Reply.PROOF:
             return replace(seen, answered=1)
         strangers += answer.reply is Reply.FOREIGN

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import selectors
 import socket
 import time
-from typing import Callable
+from dataclasses import replace
+from typing import Any, Callable
 
+from ..judge.refusal import to_ask
 from ..judge.sweep import Probe, Sweep
 from ..model.address import parse_address
+from ..model.observation import Refusal
 from ..wire import stun
+from ..wire.shown import stranger
+from . import connected, icmp
 from .channel import Channel
 from .connect import Target
 
@@ -24,6 +30,11 @@ MAX_SOCKETS = 100
 TICK = 0.2
 # How long to wait for room in the send buffer before a probe counts as sent, and lost.
 SEND_SECONDS = 0.2
+# A probe that is not sent since an earlier one's ICMP error was told instead is sent again so often: more come only
+# from somebody who floods this computer with errors.
+MAX_SENDS = 4
+# Datagrams, or errors, read from a socket at a time: a flood of them does not keep this from sending.
+MAX_READ = 1000
 
 
 class Prober:
@@ -37,6 +48,10 @@ class Prober:
         self._selector = selectors.DefaultSelector()
         self._under_way: dict[bytes, Probe] = {}
         self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
+        self.refusals: dict[
+            int, Refusal
+        ] = {}  # ports for which ICMP errors came; one that answers is open all the same
+        self.strangers: dict[int, str] = {}  # ports from which something else came than proof, and what it showed
 
     def run(self, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """Probe until the sweep is done or the control channel is lost."""
@@ -66,6 +81,16 @@ class Prober:
                     if pong:
                         self._sweep.ponged(time.perf_counter(), pong.free_flows)
 
+    def ask_who_refuses(self) -> None:
+        """Once the sweep is done, where the system told this loop of no ICMP errors: whether some came all the same."""
+        if icmp.HAS_SENDERS:
+            return
+        silent = [port for port, sent in self._sweep.sent.items() if sent and not self._sweep.answered[port]]
+        asked = to_ask(silent)
+        random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
+        probes = {port: self._encode(os.urandom(stun.TRANSACTION_BYTES), port) for port in asked}
+        self.refusals.update((port, Refusal(1)) for port in connected.refused(self._target, probes))
+
     def close(self) -> None:
         """Give the source ports back."""
         for opened in self._sockets.values():
@@ -78,19 +103,34 @@ class Prober:
                 self._close_oldest()
             self._sockets[probe.socket] = self._open()
         self._under_way[transaction] = probe
-        data = stun.encode_request(stun.Request(self._session, transaction, probe.port), self._key)
+        data = self._encode(transaction, probe.port)
         opened, to = self._sockets[probe.socket], self._target.at(probe.port)
         try:
             opened.sendto(data, to)
-        except ConnectionError:  # Windows tells of an earlier probe's ICMP error here; the probe was not sent
-            self._send_again(opened, data, to)
         except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS):
-                self._send_again(opened, data, to)
-            else:
-                self.unsendable[probe.port] = error.strerror or str(error)
+            self._send_otherwise(opened, data, to, error)
 
-    def _send_again(self, opened: socket.socket, data: bytes, to: tuple[object, ...]) -> None:
+    def _send_otherwise(self, opened: socket.socket, data: bytes, to: tuple[Any, ...], error: OSError) -> None:
+        """Send what was not sent: since there was no room, or in whose place an earlier probe's ICMP error was told."""
+        clean = 0
+        for _ in range(MAX_SENDS):
+            no_room = error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
+            if no_room or isinstance(error, ConnectionResetError):  # which is how Windows tells of an ICMP error
+                self._send_again(opened, data, to)
+                return
+            # No ICMP error is told as EPERM, which is what this computer's own rules say. Anything else may be one
+            # even where none was queued, as the queue was full; but not twice.
+            clean += not self._take_errors(opened)
+            if error.errno == errno.EPERM or clean > 1:
+                self.unsendable[to[1]] = error.strerror or str(error)
+                return
+            try:
+                opened.sendto(data, to)
+                return
+            except OSError as again:
+                error = again
+
+    def _send_again(self, opened: socket.socket, data: bytes, to: tuple[Any, ...]) -> None:
         try:
             opened.settimeout(SEND_SECONDS)
             opened.sendto(data, to)
@@ -111,27 +151,69 @@ class Prober:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         except OSError:  # then the system's own buffer has to do
             pass
+        icmp.want_senders(opened, True)
         opened.bind(("::" if self._target.family == socket.AF_INET6 else "0.0.0.0", 0))
         self._selector.register(opened, selectors.EVENT_READ)
         return opened
 
     def _drain(self, opened: socket.socket) -> None:
-        while True:
+        told = True  # it was told to be readable, so without an answer there is an error
+        for _ in range(MAX_READ):
             try:
                 data, source = opened.recvfrom(stun.MAX_BYTES + 1)
             except BlockingIOError:
+                if told:
+                    self._take_errors(opened)
                 return
             except OSError:  # an ICMP error of an earlier probe, one at a time; the socket stays good
-                continue
-            self._take(data, source)
+                self._take_errors(opened)
+            else:
+                self._take(data, source)
+            told = False
 
     def _take(self, data: bytes, source: tuple[str, int]) -> None:
         transaction = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
-        probe = self._under_way.get(transaction)
-        if probe is None or source[1] != probe.port:
-            return
         # An agent of ICE takes no answer from another address than it asked either (RFC 8445, section 7.2.5.2.1).
-        if source[0] != self._target.text and parse_address(source[0]) != self._address:
+        if not self._is_target(source[0]):
             return
-        if stun.proves(data, transaction, self._key):
-            self._sweep.answer(probe.number, time.perf_counter())
+        probe, port = self._under_way.get(transaction), source[1]
+        if probe and stun.proves(data, transaction, self._key):
+            if port == probe.port:
+                self._sweep.answer(probe.number, time.perf_counter())
+        elif port not in self.strangers and self._sweep.sent.get(port):
+            self.strangers[port] = stranger(data, self._encode(transaction, port) if probe else b"")
+
+    def _is_target(self, address: str) -> bool:
+        return address == self._target.text or parse_address(address) == self._address
+
+    def _encode(self, transaction: bytes, port: int) -> bytes:
+        return stun.encode_request(stun.Request(self._session, transaction, port), self._key)
+
+    def _take_errors(self, opened: socket.socket) -> bool:
+        """Take in the ICMP errors that a socket got, where the system keeps them; whether there were any."""
+        found = False
+        for error in icmp.errors(opened):
+            found = True
+            words = error and error.refusal
+            if error and words and self._quotes_a_probe(error):
+                port = error.to[1]
+                first = self.refusals.get(port) or Refusal(0, error.by, words)
+                self.refusals[port] = replace(first, errors=first.errors + 1)
+        return found
+
+    def _quotes_a_probe(self, error: icmp.Error) -> bool:
+        """Whether it is about a probe of ours, not something that a stranger made up.
+
+        The kernel has found the source port, one of 28,000 and drawn by chance; the destination has to be a port that
+        was tried. A router may quote nothing behind the UDP header (RFC 792): that much has to do then, as it does
+        for TCP (RFC 5927, section 4), for an error only names who refused a port that is silent anyway. Where more is
+        quoted it has to be a probe's beginning, with 96 bits that nobody guesses where it is whole.
+        """
+        host, port = error.to
+        if not self._is_target(host) or not self._sweep.sent.get(port):
+            return False
+        if len(error.quoted) >= stun.HEADER.size:
+            probe = self._under_way.get(error.quoted[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size])
+            return probe is not None and probe.port == port
+        begins = stun.PROBE_START[: len(error.quoted)]
+        return error.quoted[: len(begins)] == begins

@@ -203,10 +203,18 @@ def _cause(finding: Finding) -> str:
         return f"{finding.owner} holds it on the server." if finding.owner else f"{cause[0].upper()}{cause[1:]}."
     if finding.state is State.INTERCEPTED:
         return f"{_INTERCEPTORS[finding.interceptor]}: {finding.shown or 'nothing to recognise it by'}."
-    refused = finding.state is State.REJECTED
-    sender = f" by {finding.by}" if finding.by else ""
-    what = f"The connection was refused{sender}" if refused else "No answer came back"
-    return f"{what}; {_WHERE[finding.where or Where.UNKNOWN]}."
+    where = _WHERE[finding.where or Where.UNKNOWN]
+    if finding.state is State.REJECTED:
+        sender = f" by {finding.by}" if finding.by else ""
+        what = f"Refused{sender}: {finding.icmp}" if finding.icmp else f"The connection was refused{sender}"
+        return f"{what}; {where}."
+    return f"No answer came back; {where}{_last_hop(finding)}."
+
+
+def _last_hop(finding: Finding) -> str:
+    hops, router = finding.evidence.hops, finding.evidence.last_hop
+    away = "1 hop" if hops == 1 else f"{hops} hops"
+    return f"; the last hop that still answers is {router}, {away} away" if router and hops else ""
 
 
 def _limit(finding: Finding) -> str:

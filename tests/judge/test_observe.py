@@ -8,7 +8,7 @@ import pytest
 from agent.judge.limit import Limit
 from agent.judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from agent.judge.sweep import Sweep
-from agent.model.observation import Observation, Reason, Reply, Where
+from agent.model.observation import Interceptor, Observation, Reason, Refusal, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Loss, Rtt
@@ -59,6 +59,19 @@ def test_both_sides_of_each_port_are_joined() -> None:
         2: Observation(UDP, 2, 4, Reply.NOTHING, answered=0, at_interface=4, at_socket=3, left=0, redirected_to=9),
         3: Observation(UDP, 3),
         4: Observation(UDP, 4, untested=Reason.LIMIT),
+    }
+
+
+def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() -> None:
+    refusal, service = Refusal(2, "192.0.2.1", "port unreachable"), Interceptor.OTHER_SERVICE
+    sweep = swept({1: 3, 2: 3, 3: 3, 4: 3}, {1: 1})
+    refusals, strangers = {1: refusal, 2: refusal, 3: refusal}, {1: "an echo", 3: "an echo", 4: ""}
+    seen = observe(PLAN, sweep, {}, {}, ServerSide(), (), refusals, strangers)[UDP]
+    assert seen == {
+        1: Observation(UDP, 1, 3, Reply.PROOF, answered=1),
+        2: Observation(UDP, 2, 3, Reply.UNREACHABLE, "192.0.2.1", "port unreachable", 2, 0),
+        3: Observation(UDP, 3, 3, Reply.FOREIGN, errors=2, answered=0, shown="an echo", interceptor=service),
+        4: Observation(UDP, 4, 3, Reply.FOREIGN, answered=0, shown="", interceptor=service),
     }
 
 

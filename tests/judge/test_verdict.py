@@ -28,6 +28,8 @@ def unknown(reason: Reason, shown: str | None = None) -> Cause:
 
 OPEN = Cause(State.OPEN)
 FILTERED = Cause(State.FILTERED, Where.UNKNOWN)
+WHY = "host administratively prohibited (type 3, code 10)"
+REFUSED = Cause(State.REJECTED, Where.UNKNOWN, "192.0.2.1", icmp=WHY)
 HALF_WAY = Cause(State.FILTERED, Where.RETURN_PATH)
 BUSY = Cause(State.UNTESTED, reason=Reason.BUSY, owner="haproxy (pid 812)")
 UNREAL = Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
@@ -93,6 +95,21 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
         ("let in nowhere, but it had answered", seen(UDP, Reply.PROOF), SHUT_OUT, OPEN),
         ("TCP is refused", seen(TCP, Reply.REFUSED, by="192.0.2.1"), SURE,
          Cause(State.REJECTED, Where.UNKNOWN, "192.0.2.1")),
+        ("TCP is told why", seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY), SURE, REFUSED),
+        ("UDP is told why once", seen(UDP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY, errors=1), SURE, REFUSED),
+        ("UDP is told why once on a lossy path", seen(UDP, Reply.UNREACHABLE, icmp=WHY, errors=1), LOSSY,
+         unknown(Reason.PATH_LOSS)),
+        ("UDP is told why twice on a lossy path", seen(UDP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY, errors=2),
+         LOSSY, REFUSED),
+        ("a limit told UDP why", seen(UDP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY, errors=2), LIMITED,
+         unknown(Reason.RATE_LIMIT)),
+        ("UDP is told why when the server is gone", seen(UDP, Reply.UNREACHABLE, errors=2), NO_CONTROL,
+         unknown(Reason.NO_CONTROL)),
+        ("UDP is told why, and answers", seen(UDP, Reply.PROOF, errors=2), SURE, OPEN),
+        ("somebody else answers UDP", seen(UDP, Reply.FOREIGN, shown="an echo", interceptor=Interceptor.OTHER_SERVICE),
+         LIMITED, Cause(State.INTERCEPTED, shown="an echo", interceptor=Interceptor.OTHER_SERVICE)),
+        ("somebody else answers UDP when the server is gone", seen(UDP, Reply.FOREIGN, shown="an echo"), NO_CONTROL,
+         unknown(Reason.NO_CONTROL)),
         ("TCP is told unreachable", seen(TCP, Reply.UNREACHABLE), SURE, Cause(State.REJECTED, Where.UNKNOWN)),
         ("UDP's loss does not matter to a refused TCP", seen(TCP, Reply.REFUSED), LOSSY,
          Cause(State.REJECTED, Where.UNKNOWN)),
@@ -183,6 +200,50 @@ def test_evidence_is_summed_and_what_was_not_measured_stays_so() -> None:
     blocked, open_ports = judge(PLAN, observed(PLAN, **ports), SURE)[2:]
     assert blocked.evidence == Evidence(9, None, 3, 0)
     assert open_ports.evidence == Evidence(4, None, None, 4)
+
+
+def refused(errors: int, **rest: Any) -> Observation:
+    return replace(SILENT, **{"reply": Reply.UNREACHABLE, "by": "192.0.2.1", "icmp": WHY, "errors": errors, **rest})
+
+
+SAMPLED = Observation(UDP, 0, untested=Reason.SAMPLED)
+
+
+@pytest.mark.parametrize(
+    ("what", "ports", "expected"),
+    [
+        ("some of the silent told", {1: refused(3), 2: SILENT, 3: SILENT, 4: refused(1), 5: SILENT, 6: SILENT},
+         ["udp 1-6 rejected"]),
+        ("all tries of one told", {1: SILENT, 2: refused(4), 3: SILENT},
+         ["udp 1 filtered", "udp 2 rejected", "udp 3 filtered", "udp 4-6 open"]),
+        ("one told once", {1: SILENT, 2: refused(1), 3: SILENT},
+         ["udp 1 filtered", "udp 2 rejected", "udp 3 filtered", "udp 4-6 open"]),
+        ("all tries of each that told did, which no limit leaves", {1: SILENT, 2: refused(4), 3: SILENT, 4: refused(4)},
+         ["udp 1 filtered", "udp 2 rejected", "udp 3 filtered", "udp 4 rejected", "udp 5-6 open"]),
+        ("what is open parts them", {1: SILENT, 2: refused(1), 4: refused(1), 5: SILENT},
+         ["udp 1 filtered", "udp 2 rejected", "udp 3 open", "udp 4 rejected", "udp 5 filtered", "udp 6 open"]),
+        ("what came to the server is not refused", {1: refused(1), 2: replace(SILENT, at_socket=4), 3: refused(1)},
+         ["udp 1 rejected", "udp 2 filtered", "udp 3 rejected", "udp 4-6 open"]),
+        ("a sample leaves some out", {1: refused(1), 2: SAMPLED, 3: SILENT, 4: SAMPLED, 5: refused(1), 6: SAMPLED},
+         ["udp 1 rejected", "udp 2 untested", "udp 3 rejected", "udp 4 untested", "udp 5 rejected", "udp 6 untested"]),
+    ],
+)  # fmt: skip
+def test_limited_errors_tell_of_their_neighbours(what: str, ports: dict[int, Observation], expected: list[str]) -> None:
+    findings = judge(PLAN, observed(PLAN, **{f"p{port}": one for port, one in ports.items()}), SURE)
+    assert [told(one) for one in findings] == ["tcp 80 open", "udp 7 open", *expected]
+    assert {(one.by, one.icmp) for one in findings if one.state is State.REJECTED} == {("192.0.2.1", WHY)}
+    told_of = sum(one.errors or 0 for one in ports.values())
+    assert sum(one.evidence.errors or 0 for one in findings if one.state is State.REJECTED) == told_of
+
+
+def test_refused_tcp_ports_tell_nothing_of_their_neighbours() -> None:
+    plan = Plan("mine", (row(TCP, 1, 4),))
+    observations = observed(plan)
+    observations[TCP].update((port, seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY)) for port in (1, 4))
+    observations[TCP].update((port, seen(TCP)) for port in (2, 3))
+    ends = ["tcp 1 rejected", "tcp 2-3 filtered", "tcp 4 rejected"]
+    observations[TCP] = {port: replace(one, port=port) for port, one in observations[TCP].items()}
+    assert [told(one) for one in judge(plan, observations, SURE)] == ends
 
 
 @pytest.mark.parametrize("chance", [None, MAX_CHANCE])

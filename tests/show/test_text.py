@@ -127,6 +127,25 @@ def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
             ],
         ),
         (
+            but(HTTPS, State.REJECTED, where=Where.UNKNOWN, by="203.0.113.1", icmp="host unreachable (type 3, code 1)"),
+            ["    Refused by 203.0.113.1: host unreachable (type 3, code 1); whether it"],
+        ),
+        (
+            but(HTTPS, State.REJECTED, where=Where.BEFORE_SERVER, icmp="port unreachable (type 3, code 3)"),
+            ["    Refused: port unreachable (type 3, code 3); nothing reached the server."],
+        ),
+        (
+            but(HTTPS, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(hops=1, last_hop="203.0.113.1")),
+            [
+                "    No answer came back; nothing reached the server; the last hop that still",
+                "    answers is 203.0.113.1, 1 hop away. Nobody can open the page or join a",
+            ],
+        ),
+        (
+            but(HTTPS, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(hops=3, last_hop="2001:db8::1")),
+            ["    answers is 2001:db8::1, 3 hops away. Nobody can open the page or join a"],
+        ),
+        (
             but(HTTP, State.INTERCEPTED, shown="HTTP/1.1 302 Found"),
             ["    Somebody else answers: HTTP/1.1 302 Found. Let's Encrypt cannot issue or"],
         ),
