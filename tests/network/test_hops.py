@@ -1,0 +1,103 @@
+"""The walk towards a port that something drops: the farthest router that still answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Iterator
+
+import pytest
+
+import build
+from tests.lab import FAR_OUTSIDE, ROUTER_OUTSIDE, Chain, chain
+
+WALK = """
+import json, socket, sys
+from agent.model.plan import Transport
+from agent.net.connect import Target
+from agent.net.walk import walk
+address, transport = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+target = Target(family, (address, 0, 0, 0) if family == socket.AF_INET6 else (address, 0))
+hop = walk(target, Transport(transport), {"udp": 50000, "tcp": 443}[transport])
+print(json.dumps(hop and [hop.address, hop.distance]))
+"""
+PORTS = "{ udp . 50000, tcp . 443 }"
+
+
+# A datagram to a port that nobody has: its error comes back as soon as all neighbours have found each other.
+REACH = """
+import socket, sys
+with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM) as opened:
+    opened.settimeout(0.2)
+    opened.connect((sys.argv[1], 9))
+    for _ in range(50):
+        try:
+            opened.send(b"")
+            opened.recv(1)
+        except ConnectionRefusedError:
+            sys.exit(0)
+        except TimeoutError:
+            pass
+sys.exit("nobody there")
+"""
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Chain]:
+    with chain() as net:
+        for address in (net.server.ipv4, net.server.ipv6):
+            net.client.must(sys.executable, "-c", REACH, address)
+        yield net
+
+
+@pytest.fixture
+def net(network: Chain) -> Iterator[Chain]:
+    """That network, without the rules of an earlier test."""
+    yield network
+    for host in network:
+        host.nft("flush ruleset")
+
+
+def walk(net: Chain, version: int, transport: str) -> object:
+    address = (net.server.ipv4, net.server.ipv6)[version]
+    return json.loads(net.client.must(sys.executable, "-c", WALK, address, transport, cwd=build.ROOT))
+
+
+VERSIONS = pytest.mark.parametrize("version", [0, 1], ids=["ipv4", "ipv6"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["udp", "tcp"])
+
+
+@VERSIONS
+@TRANSPORTS
+def test_the_last_hop_before_what_drops_is_named(net: Chain, version: int, transport: str) -> None:
+    drop = f"meta l4proto . th dport {PORTS} drop"
+    net.far.rules("prerouting", drop)
+    assert walk(net, version, transport) == [ROUTER_OUTSIDE[version], 1]
+
+
+@VERSIONS
+@TRANSPORTS
+def test_a_router_that_drops_what_it_would_forward_answers_first(net: Chain, version: int, transport: str) -> None:
+    """A router counts hops before it asks its rules for forwarding: what drops stands at the last hop or behind it."""
+    drop = f"meta l4proto . th dport {PORTS} drop"
+    net.far.rules("forward", drop)
+    assert walk(net, version, transport) == [FAR_OUTSIDE[version], 2]
+
+
+def test_nobody_answers_where_the_first_router_drops(net: Chain) -> None:
+    net.near.rules("prerouting", f"meta l4proto . th dport {PORTS} drop")
+    assert walk(net, 0, "udp") is None
+
+
+@VERSIONS
+@TRANSPORTS
+def test_a_walk_sends_thirty_packets_at_most_and_all_of_them_to_that_port(
+    net: Chain, version: int, transport: str
+) -> None:
+    net.client.rules(
+        "output", f"meta l4proto . th dport {PORTS} counter accept", "meta l4proto {tcp, udp} counter drop"
+    )
+    net.server.rules("input", "meta l4proto { tcp, udp } drop")
+    assert walk(net, version, transport) == [FAR_OUTSIDE[version], 2]
+    assert net.client.counted() == 30
