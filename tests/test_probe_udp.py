@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
+import select
 import socket
+import sys
+from typing import Any, Iterable
+
+import pytest
 
 from agent.judge.sweep import Probe, Sweep
+from agent.model.observation import Refusal
+from agent.net import icmp
 from agent.net.connect import Target
-from agent.net.probe_udp import MAX_SOCKETS, Prober
+from agent.net.probe_udp import MAX_SENDS, MAX_SOCKETS, Prober
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent an ICMP error")
 
 
 def test_old_source_ports_are_given_back() -> None:
@@ -23,3 +34,132 @@ def test_old_source_ports_are_given_back() -> None:
         prober._send(Probe(3 * MAX_SOCKETS, port, 0), bytes(11) + b"\xff")  # one that was given back is opened anew
         assert 0 in prober._sockets
         prober.close()
+
+
+def bound() -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.bind(("127.0.0.1", 0))
+    opened.settimeout(5)
+    return opened
+
+
+def prober_of(ports: Iterable[int]) -> Prober:
+    """A prober whose sweep takes it that these ports have been tried."""
+    sweep = Sweep(ports, random.Random(1), 0.02, 0.0)
+    sweep.sent.update(dict.fromkeys(ports, 1))
+    return Prober(sweep, Target(socket.AF_INET, ("127.0.0.1", 0)), "0" * 16, b"key")
+
+
+@needs_linux
+def test_an_earlier_probes_error_does_not_keep_the_next_from_being_sent() -> None:
+    with bound() as closed, bound() as silent:
+        ports = shut, port = closed.getsockname()[1], silent.getsockname()[1]
+        closed.close()
+        prober = prober_of(ports)
+        for number in range(50):  # an error of each is pending when the next is sent
+            prober._send(Probe(2 * number, shut, 0), os.urandom(12))
+            prober._send(Probe(2 * number + 1, port, 0), os.urandom(12))
+            assert silent.recv(2000)
+        prober._drain(prober._sockets[0])
+        assert prober.refusals == {shut: Refusal(50, "127.0.0.1", "port unreachable (type 3, code 3)")}
+        assert prober.unsendable == {}
+        assert not select.select([prober._sockets[0]], [], [], 0)[0]
+        prober.close()
+
+
+@needs_linux
+def test_errors_alone_make_a_socket_readable_and_are_read_to_the_last() -> None:
+    with bound() as closed:
+        shut = closed.getsockname()[1]
+        closed.close()
+        prober = prober_of([shut])
+        prober._send(Probe(0, shut, 0), os.urandom(12))
+        opened = prober._sockets[0]
+        assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED  # it tells of it once
+        assert select.select([opened], [], [], 5)[0]
+        prober._drain(opened)
+        assert not select.select([opened], [], [], 0)[0]
+        assert prober.refusals[shut].errors == 1
+        prober.close()
+
+
+class Refusing:
+    """A socket that fails to send with these errors, one after the other, and then sends."""
+
+    def __init__(self, *errors: int) -> None:
+        self.errors, self.sent = list(errors), 0
+
+    def sendto(self, data: bytes, to: Any) -> None:
+        if self.errors:
+            number = self.errors.pop(0)
+            raise OSError(number, os.strerror(number))
+        self.sent += 1
+
+    def recvmsg(self, *_: int) -> None:
+        raise BlockingIOError
+
+    def setblocking(self, _: bool) -> None: ...
+
+    def settimeout(self, _: float) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("errors", "sent", "unsendable"),
+    [
+        ([], 1, False),
+        ([errno.EPERM], 0, True),
+        ([errno.ENETUNREACH], 1, False),  # an ICMP error for which the queue had no room
+        ([errno.ENETUNREACH] * 2, 0, True),
+        ([errno.EHOSTUNREACH, errno.EPERM], 0, True),
+        ([errno.EAGAIN], 1, False),
+        ([errno.EHOSTUNREACH, errno.ENOBUFS], 1, False),
+        ([errno.ECONNRESET], 1, False),  # Windows
+    ],
+)
+def test_only_what_this_computers_own_network_refuses_is_unsendable(
+    errors: list[int], sent: int, unsendable: bool
+) -> None:
+    prober, opened = prober_of([9]), Refusing(*errors)
+    prober._sockets[0] = opened  # type: ignore[assignment]
+    prober._send(Probe(0, 9, 0), bytes(12))
+    assert (opened.sent, 9 in prober.unsendable) == (sent, unsendable)
+
+
+def test_a_flood_of_errors_does_not_keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    prober, opened = prober_of([9]), Refusing(*[errno.EHOSTUNREACH] * 1000)
+    monkeypatch.setattr(icmp, "errors", lambda _: iter([None]))
+    prober._sockets[0] = opened  # type: ignore[assignment]
+    prober._send(Probe(0, 9, 0), bytes(12))
+    assert (len(opened.errors), opened.sent, prober.unsendable) == (1000 - 1 - MAX_SENDS, 0, {})
+
+
+def test_where_the_system_names_no_senders_connected_sockets_tell_that_something_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(icmp, "HAS_SENDERS", False)
+    with bound() as closed, bound() as silent:
+        ports = shut, _ = closed.getsockname()[1], silent.getsockname()[1]
+        closed.close()
+        prober = prober_of(ports)
+        prober.ask_who_refuses()
+        assert prober.refusals == {shut: Refusal(1)}
+        assert silent.recv(2000)
+        prober.close()
+
+
+def test_where_the_system_names_senders_nobody_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(icmp, "HAS_SENDERS", True)
+    with bound() as silent:
+        prober_of([silent.getsockname()[1]]).ask_who_refuses()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.recv(1)
+
+
+def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_tried() -> None:
+    prober = prober_of([9, 10])
+    for port in (9, 9, 11):
+        for text in (b"first", b"second"):
+            prober._take(text, ("127.0.0.1", port))
+    prober._take(b"third", ("127.0.0.2", 10))
+    assert prober.strangers == {9: "first"}

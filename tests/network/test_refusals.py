@@ -17,6 +17,8 @@ from tests.lab import (
     Host,
     chain,
     check,
+    lab,
+    program,
     server,
     side_by_side,
     wrong,
@@ -113,3 +115,121 @@ def test_who_rejects_is_named(scenario: Scenario, outcome: Callable[[Scenario], 
     blocked = [one for one in seen.address["findings"] if one["state"] != "open"]
     assert [(one["by"], one["icmp"]) for one in blocked] == [(sender, WORDS[scenario.how])] * 2
     assert seen.finding("udp", 50200)["evidence"]["errors"] >= 2
+
+
+def parts(seen: Check) -> list[tuple[int, int, str, str | None]]:
+    """The UDP findings that are not open."""
+    return [(one["first"], one["last"], one["state"], one["by"]) for one in seen.address["findings"]
+            if one["transport"] == "udp" and one["state"] != "open"]  # fmt: skip
+
+
+def test_a_dropped_run_is_not_joined_to_the_rejected_one_beside_it(archive: Path) -> None:
+    with guarded(archive) as net:
+        net.far.sysctl("net.ipv4.icmp_ratelimit", 0)
+        net.far.rules(
+            "forward", "udp dport 50100-50199 drop", "udp dport 50200-50249 reject with icmp type host-prohibited"
+        )
+        net.near.rules("forward", "udp dport 50250-50279 drop")
+        seen = check(net.client, archive, net.server.ipv4)
+    far = FAR_OUTSIDE[0]
+    assert parts(seen) == [
+        (50100, 50199, "filtered", None),
+        (50200, 50249, "rejected", far),
+        (50250, 50279, "filtered", None),
+    ]
+
+
+def test_lone_rejected_ports_in_a_dropped_run_stay_alone(archive: Path) -> None:
+    with guarded(archive) as net:
+        net.server.rules("input", "udp dport {50050, 50230} reject", "udp dport 50000-50299 drop")
+        seen = check(net.client, archive, net.server.ipv4)
+    server = net.server.ipv4
+    rejected = [(50050, 50050, "rejected", server), (50230, 50230, "rejected", server)]
+    assert [one for one in parts(seen) if one[2] == "rejected"] == rejected
+    assert {one[2] for one in parts(seen)} == {"rejected", "filtered"}
+
+
+def test_two_routers_that_reject_neighbours_are_told_apart(archive: Path) -> None:
+    with guarded(archive) as net:
+        for host, ports in ((net.near, "50100-50149"), (net.far, "50150-50199")):
+            host.sysctl("net.ipv4.icmp_ratelimit", 0)
+            reject(host, f"udp dport {ports}", "icmp host-prohibited")
+        seen = check(net.client, archive, net.server.ipv4)
+    near, far = ROUTER_OUTSIDE[0], FAR_OUTSIDE[0]
+    assert parts(seen) == [(50100, 50149, "rejected", near), (50150, 50199, "rejected", far)]
+
+
+# On a router: answers each UDP packet to the server with an ICMP error of its own, "host prohibited", and lets it pass.
+# It quotes the packet as it is, or the UDP header alone, or another transaction, or other content.
+FORGER = """
+import os, socket, struct, sys
+mode, client = sys.argv[1:]
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+wire.bind(("outside", 0x0800))
+out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+print("ready", flush=True)
+
+def checksum(data):
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+while True:
+    data, (_, _, kind, *_) = wire.recvfrom(65535)
+    if kind == socket.PACKET_OUTGOING or data[0] != 0x45 or data[9] != socket.IPPROTO_UDP:
+        continue
+    if mode == "other":
+        data = data[:28] + os.urandom(len(data) - 28)
+    elif mode == "another":
+        data = data[:36] + os.urandom(12) + data[48:]
+    elif mode == "short":
+        data = data[:28]
+    icmp = struct.pack("!BBHI", 3, 10, checksum(struct.pack("!BBHI", 3, 10, 0, 0) + data), 0) + data
+    out.sendto(icmp, (client, 0))
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"), [("whole", "rejected"), ("short", "rejected"), ("another", "filtered"), ("other", "filtered")]
+)
+def test_an_error_counts_where_it_quotes_a_probe_and_never_for_an_open_port(
+    archive: Path, mode: str, state: str
+) -> None:
+    with guarded(archive) as net, program(net.near, FORGER, mode, net.client.ipv4):
+        net.far.rules("forward", "udp dport 50100-50149 drop")
+        net.client.rules("input", "icmp type destination-unreachable counter")
+        seen = check(net.client, archive, net.server.ipv4)
+        assert net.client.counted() >= 300
+    assert parts(seen) == [(50100, 50149, state, ROUTER_OUTSIDE[0] if state == "rejected" else None)]
+
+
+STRANGER = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+    opened.bind(("", 2222))
+    print("ready", flush=True)
+    while True:
+        data, source = opened.recvfrom(4096)
+        opened.sendto({answer}, source)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("data", "an echo of the probe"),
+        ("b'\\1\\1\\0\\0' + data[4:20]", "a STUN answer that is not this server's"),
+        ("data[:2] + b'\\x80\\1' + bytes(8)", "12 bytes that are no text"),
+        ("b'SIP/2.0 400 Bad\\x1b[2J Request\\r\\n'", "SIP/2.0 400 Bad?[2J Request"),
+    ],
+    ids=["echo", "stun", "dns", "sip"],
+)
+def test_another_service_behind_a_udp_port_is_told(archive: Path, answer: str, shown: str) -> None:
+    with lab() as net, server(net.server, archive, "--udp", "50000-50099"):
+        net.server.rules("prerouting", "udp dport 50010 redirect to :2222", kind="nat")
+        with program(net.server, STRANGER.format(answer=answer)):
+            seen = check(net.client, archive, net.server.ipv4)
+    assert wrong(seen.report, {"udp 50010": "intercepted"}, plan="tcp 80,443,7881 udp 50000-50099") == []
+    found = seen.finding("udp", 50010)
+    assert (found["shown"], found["interceptor"], seen.status) == (shown, "other-service", 1)
