@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agent.judge import verdict
 from agent.judge.limit import Limit
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
@@ -234,6 +235,12 @@ def test_limited_errors_tell_of_their_neighbours(what: str, ports: dict[int, Obs
     assert {(one.by, one.icmp) for one in findings if one.state is State.REJECTED} == {("192.0.2.1", WHY)}
     told_of = sum(one.errors or 0 for one in ports.values())
     assert sum(one.evidence.errors or 0 for one in findings if one.state is State.REJECTED) == told_of
+
+
+def test_what_came_in_is_no_part_of_a_refused_stretch() -> None:
+    let_in = Cause(State.REJECTED, Where.RETURN_PATH)
+    assert verdict._may_be_refused(refused(1), let_in) is None
+    assert verdict._may_be_refused(refused(1), replace(let_in, where=Where.BEFORE_SERVER)) is Where.BEFORE_SERVER
 
 
 def test_refused_tcp_ports_tell_nothing_of_their_neighbours() -> None:
