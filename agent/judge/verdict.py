@@ -168,9 +168,7 @@ def _findings(
             for numbers in [list(group)]]  # fmt: skip
 
 
-def settle(
-    seen: Sequence[Observation], causes: list[Cause], conditions: Conditions, overrun: bool
-) -> list[Cause]:
+def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditions, overrun: bool) -> list[Cause]:
     """Judge what neighbouring UDP ports that are stopped have in common by all of them together."""
     # What a sample left out is no end of a stretch.
     tried = [number for number, cause in enumerate(causes) if cause.reason is not Reason.SAMPLED]
