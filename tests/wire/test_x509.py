@@ -128,7 +128,7 @@ GOOD = certificate(*NOBODY, name(12, b"x" * 200), EMPTY)
         b"\x30\x80" + GOOD[2:] + b"\0\0",
         b"\x30\x84\0\0" + GOOD[2:],
         b"\x30\x81\x05" + b"\2\1\1\5\0",
-        certificate(*NOBODY[:3], b"\x30\x81\x00", EMPTY, EMPTY),
+        certificate(*NOBODY[:3], b"\x30\x81\x05" + bytes(5), EMPTY, EMPTY),
         certificate(*NOBODY[:3], b"\x30\x82\x00\x80" + bytes(128), EMPTY, EMPTY),
         b"\x3f" + GOOD[1:],
         b"\x1f\x81\x80" + b"\0" * 128,
