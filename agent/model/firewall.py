@@ -81,6 +81,7 @@ class Zone:
     name: str
     interfaces: tuple[str, ...] = ()
     ports: tuple[tuple[Transport, PortRange], ...] = ()
+    default: bool = False  # it rules every interface that no other zone has
 
 
 @dataclass(frozen=True)

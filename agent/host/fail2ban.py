@@ -1,0 +1,47 @@
+"""fail2ban, as `fail2ban-client status` tells (fail2ban-client(1)): which of its jails shut an address out."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Iterator
+
+from ..model.address import Address
+from ..model.firewall import Ban
+from .tools import ask
+
+MAX_JAILS = 32  # each is asked for on its own, in a fifth of a second; distributions enable one
+
+
+def parse_jails(text: str) -> tuple[str, ...]:
+    """The jails that `status` lists."""
+    return tuple(filter(None, (word.strip() for word in _field(text, "Jail list").split(","))))
+
+
+def parse_bans(jail: str, text: str, client: Address) -> Iterator[Ban]:
+    """The bans of one address, or of a network that it is in, among those of a jail."""
+    for word in _field(text, "Banned IP list").split():
+        try:
+            banned = ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            continue
+        if client in banned:
+            yield Ban(jail, word)
+
+
+def _field(text: str, name: str) -> str:
+    """The value behind a name; the lines before it draw a tree."""
+    return next((line.partition(":")[2] for line in text.splitlines() if f"{name}:" in line), "")
+
+
+def read_bans(client: Address) -> tuple[tuple[Ban, ...], str]:
+    """The bans of one address, and why they could not be read, if so."""
+    told = ask("fail2ban-client", "status")
+    if told.text is None:
+        return (), "" if told.missing or "Is fail2ban running?" in told.trouble else told.trouble
+    found: list[Ban] = []
+    for jail in parse_jails(told.text)[:MAX_JAILS]:
+        status = ask("fail2ban-client", "status", jail)
+        if status.text is None:
+            return tuple(found), status.trouble
+        found += parse_bans(jail, status.text, client)
+    return tuple(found), ""

@@ -1,0 +1,33 @@
+"""The programs that write the firewall's rules on this host, and what keeps its rules over a reboot."""
+
+from __future__ import annotations
+
+import os
+
+from ..model.address import Address
+from ..model.firewall import Managers
+from .fail2ban import read_bans
+from .firewalld import read_firewalld
+from .ufw import read_ufw
+
+# What each saves by, relative to the root: the plugin of Debian's iptables-persistent, the file of Red Hat's service.
+_SAVES = (
+    ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", "netfilter-persistent save"),
+    ("etc/sysconfig/iptables", "service iptables save"),
+)
+_DOCKER = "sys/class/net/docker0"
+
+
+def saves(root: str = "/") -> str | None:
+    """The command that keeps iptables' rules over a reboot, where there is one."""
+    return next((command for path, command in _SAVES if os.path.exists(os.path.join(root, path))), None)
+
+
+def read_managers(client: Address | None) -> tuple[Managers, tuple[str, ...]]:
+    """The managers that are in force, with the bans of a client; and sentences about what could not be read."""
+    ufw, no_ufw = read_ufw()
+    zones, no_zones = read_firewalld()
+    bans, no_bans = read_bans(client) if client else ((), "")
+    unread = (("ufw", no_ufw), ("firewalld", no_zones), ("fail2ban", no_bans))
+    sentences = tuple(f"What {name} does could not be read: {trouble}." for name, trouble in unread if trouble)
+    return Managers(ufw, zones, bans, os.path.exists(f"/{_DOCKER}"), saves()), sentences
