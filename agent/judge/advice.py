@@ -13,7 +13,7 @@ from ..model.report import BLOCKED, Advice, Alike, Finding, State, alike
 _MEANING = {
     (Transport.TCP, HTTP_PORT): "Let's Encrypt cannot issue or renew the certificate.",
     (Transport.TCP, HTTPS_PORT): "Nobody can open the page or join a meeting.",
-    (Transport.TCP, 7881): "Users whose network blocks UDP cannot join, Chrome's first of all.",
+    (Transport.TCP, 7881): "Chrome users on company networks cannot join, nor others whose network blocks UDP.",
     (Transport.TCP, 1935): "Nobody can stream in by RTMP.",
     (Transport.UDP, HTTPS_PORT): "Users behind strict firewalls lose the relay over UDP (TURN).",
     (Transport.UDP, 7885): "Nobody can stream in by WHIP.",
@@ -49,29 +49,33 @@ _INTERCEPTED = {
     None: "Find out who answers there in the server's place: a proxy, a port forwarding, another machine?",
 }
 
+_TERMINAL = "The server's terminal shows the commands, and the rule as far as it is known."
+
 # The states of UDP ports that a sample found nothing wrong with.
 _FINE = {State.OPEN, State.UNTESTED}
 
 
-def advise(findings: Sequence[Finding], hole: int = 0) -> tuple[Advice, ...]:
+def advise(findings: Sequence[Finding], hole: int = 0, here: bool = False) -> tuple[Advice, ...]:
     """One piece of advice for each cause that keeps ports from being open.
 
-    `hole` is how many blocked ports a sample would not have missed, 0 where there was none.
+    `hole` is how many blocked ports a sample would not have missed, 0 where there was none. `here` says that it is for
+    the server's own terminal, which has more to say of who blocks ports and how to open them.
     """
     # What a sample left out is taken to be like what it drew.
+    fine = {one.state for one in findings if one.transport is Transport.UDP} == _FINE
     media = sum(len(one.ports) for one in findings if one.purpose == MEDIA and not one.left_out)
     return tuple(
         Advice(group.number, " ".join(filter(None, texts)))
         for group in alike(findings)
-        for texts in [(_sampled(findings, group, hole), _meaning(group, media), _what_to_do(group, media))]
+        for texts in [(_sampled(group, hole, fine), _meaning(group, media), _what_to_do(group, media, here))]
     )
 
 
-def _sampled(findings: Sequence[Finding], group: Alike, hole: int) -> str:
+def _sampled(group: Alike, hole: int, fine: bool) -> str:
     """What a sample says, and does not say, of the ports that it left out."""
     if group.first.state in BLOCKED and group.sampled:
         return "How far this reaches is not known: a sample was checked."
-    if not group.first.left_out or {one.state for one in findings if one.transport is Transport.UDP} != _FINE:
+    if not group.first.left_out or not fine:
         return ""
     if not 0 < hole <= len(group):
         return "So few ports tell hardly anything of the others."
@@ -94,7 +98,7 @@ def _one_in(share: float) -> str:
     return f"one time in {round(1 / share):,}" if share <= 1 / 3 else f"{math.floor(100 * share)}% of the time"
 
 
-def _what_to_do(group: Alike, media: int) -> str:
+def _what_to_do(group: Alike, media: int, here: bool) -> str:
     finding = group.first
     if finding.reason is Reason.ABORTED and finding.shown:
         return "Mend that, or check from another computer."
@@ -102,11 +106,19 @@ def _what_to_do(group: Alike, media: int) -> str:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:
         return _INTERCEPTED[finding.interceptor]
-    ports = list_ports(group.extent, finding.transport.value)
+    far = finding.where not in (Where.RETURN_PATH, Where.SERVER_HOST)
+    elsewhere = ["Check from another network too: this one may block UDP."]
+    texts = [] if here else [_opens(finding, list_ports(group.extent, finding.transport.value))]
+    return " ".join(texts + (elsewhere if far and finding.purpose == MEDIA and len(group) == media else []))
+
+
+def _opens(finding: Finding, ports: str) -> str:
+    """What a client can say of where to open ports."""
     if finding.where is Where.RETURN_PATH:
         return f"The packets arrive: let the answers from {ports} out, in the server's firewall and the provider's."
-    if finding.purpose == MEDIA and len(group) == media:
-        elsewhere = "Check from another network too: this one may block UDP."
-        return f"Open {ports} in the server's firewall and in the provider's. {elsewhere}"
-    urgency = "Open" if finding.need is Need.REQUIRED else "Better open"
-    return f"{urgency} {ports} in the server's firewall and in the provider's."
+    opens = f"{'Open' if finding.need is Need.REQUIRED else 'Better open'} {ports} in"
+    if finding.where is Where.BEFORE_SERVER:
+        return f"{opens} the provider's firewall, if it is nothing on the way: it is not the server's own. {_TERMINAL}"
+    if finding.where is Where.SERVER_HOST:
+        return f"{opens} the server's own firewall. {_TERMINAL}"
+    return f"{opens} the server's firewall and in the provider's."

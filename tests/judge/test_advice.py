@@ -32,13 +32,18 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
         (finding("443/tcp", State.OPEN), ()),
         (finding("443/tcp", State.FILTERED), ("Nobody can open the page", OPEN_IT.format("443/tcp"))),
         (finding("80/tcp", State.REJECTED), ("Let's Encrypt", OPEN_IT.format("80/tcp"))),
-        (finding("7881/tcp", State.FILTERED), ("network blocks UDP cannot join", OPEN_IT.format("7881/tcp"))),
+        (finding("7881/tcp", State.FILTERED),
+         ("Chrome users on company networks cannot join", OPEN_IT.format("7881/tcp"))),
         (finding("1935/tcp", State.FILTERED), ("RTMP", OPEN_IT.format("1935/tcp"))),
         (finding("7885/udp", State.FILTERED), ("WHIP", OPEN_IT.format("7885/udp"))),
         (finding("5060-5061/udp", State.FILTERED, "SIP signalling"),
          ("does not work: SIP signalling.", OPEN_IT.format("5060-5061/udp"))),
         (finding("443/udp", State.FILTERED, need=Need.RECOMMENDED), ("TURN", "Better open 443/udp")),
         (finding("443/tcp", State.FILTERED, where=Where.RETURN_PATH), ("The packets arrive", "let the answers")),
+        (finding("443/tcp", State.FILTERED, where=Where.BEFORE_SERVER),
+         ("Open 443/tcp in the provider's firewall", "not the server's own", "terminal shows the commands")),
+        (finding("443/udp", State.REJECTED, need=Need.RECOMMENDED, where=Where.SERVER_HOST),
+         ("Better open 443/udp in the server's own firewall.", "terminal shows the commands")),
         (finding("80/tcp", State.INTERCEPTED, shown="SSH"), ("Let's Encrypt", "Find out who answers")),
         (finding("80/tcp", State.UNTESTED, reason=Reason.BUSY), ("Stop that program",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.DENIED), ("sudo",)),
@@ -82,6 +87,15 @@ def test_advice_for_a_finding_alone(found: Finding, texts: tuple[str, ...]) -> N
 def test_every_stranger_has_its_advice(interceptor: Interceptor | None, text: str) -> None:
     (advice,) = advise([finding("443/tcp", State.INTERCEPTED, shown="x", interceptor=interceptor)])
     assert text in advice.text
+
+
+def test_where_it_stops_is_not_for_a_client_alone_to_say() -> None:
+    for where, elsewhere in ((Where.SERVER_HOST, False), (Where.BEFORE_SERVER, True), (None, True)):
+        all_media = [media("50000-60000", State.FILTERED, where=where)]
+        assert ("this one may block UDP" in advise(all_media)[0].text) is elsewhere
+        here = advise(all_media, here=True)[0].text
+        assert "fall back to TCP" in here
+        assert "pen 50000" not in here
 
 
 @pytest.mark.parametrize("reason", Reason)
