@@ -1,0 +1,306 @@
+"""The commands that open ports in this host's own firewall, in the order to run them.
+
+They are printed for people who run them as root, as they stand, in a shell. So a name goes into one only where it is
+made of characters that mean nothing to a shell, and none replaces or removes a rule set.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, Iterator, List, Sequence
+
+from ..model.address import Family
+from ..model.firewall import Act, Decision, Hook, Managers, Place, Tool
+from ..model.plan import Transport
+from ..model.ports import PortRange, runs
+
+SLOTS = 15  # ports in one rule of iptables' multiport, of which a range takes two (iptables-extensions(8))
+MAX_SET = 100  # runs in one rule of nft: a command stays far below 2,000 characters
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,63}")
+_TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_NETWORK = re.compile(r"[0-9A-Fa-f.:]{2,45}(?:/[0-9]{1,3})?")
+_ZONE = re.compile(r"(?:filter_)?IN_(.+?)(?:_(pre|log|deny|allow|post))?")
+_UFW_OWN = re.compile(r"ufw6?-(?:before-(?:input|output)|not-local)")
+
+_BINARIES = {
+    (Tool.IPTABLES, Family.IPV4): "iptables",
+    (Tool.IPTABLES, Family.IPV6): "ip6tables",
+    (Tool.IPTABLES_LEGACY, Family.IPV4): "iptables-legacy",
+    (Tool.IPTABLES_LEGACY, Family.IPV6): "ip6tables-legacy",
+}
+
+_UNSAFE = "No command can be made of this rule that is safe to print: change it by hand."
+_DOCKER = ("Docker publishes the port for a container, and its rules come before ufw's and this host's own: "
+           "`docker ps` shows which container; stop it, or publish another port.")  # fmt: skip
+_ELSEWHERE = "A rule sends these ports on elsewhere; what is there gets them no more once they are let in here."
+_NO_SAVES = ("This lasts until a reboot: on Debian and Ubuntu `apt install iptables-persistent` keeps it, on others "
+             "the file that the rules are loaded from.")  # fmt: skip
+_LEGACY = "This lasts until a reboot: `iptables-legacy-save` and `ip6tables-legacy-save` print what has to be loaded."
+_NFT = "This lasts until a reboot: put the same rule into the file that the rules are loaded from, /etc/nftables.conf."
+_BEFORE = "A reload of ufw undoes this: put the same rule into /etc/ufw/before.rules and before6.rules too."
+_NO_IPV6 = "ufw lets no IPv6 in at all, since /etc/default/ufw says so (IPV6=no)."
+_POLICY = ("firewalld stops or redirects this by more than a zone's ports: `firewall-cmd --list-all-zones` and "
+           "`firewall-cmd --list-all-policies` show it.")  # fmt: skip
+_BANNED = "fail2ban's rules stop this: `fail2ban-client status` shows its jails."
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Commands in the order to run them, and sentences that belong to them."""
+
+    commands: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+
+    def __add__(self, other: Remedy) -> Remedy:
+        sentences = dict.fromkeys((*self.sentences, *other.sentences))
+        return Remedy((*self.commands, *other.commands), tuple(sentences))
+
+
+Decisions = Sequence[Decision]
+Ports = Dict[Transport, List[PortRange]]
+
+
+def remedy(decisions: Decisions, managers: Managers) -> Remedy:
+    """What opens the ports that these rules block, by whoever manages them; each port is named once a family."""
+    by_maker: dict[_Maker, list[Decision]] = {maker: [] for maker in _MAKERS}
+    for one in decisions:
+        by_maker[_maker(one, managers)].append(one)
+    found = Remedy()
+    for maker, its in by_maker.items():
+        if its:
+            found += maker(its, managers)
+    return found
+
+
+def is_ban(decision: Decision) -> bool:
+    """Whether a rule is fail2ban's."""
+    return decision.place.table == "inet f2b-table" or any(one.startswith("f2b-") for one in decision.place.path)
+
+
+def is_docker(decision: Decision) -> bool:
+    """Whether a rule hands the port to a container of Docker's."""
+    return decision.act is Act.FORWARD and "DOCKER" in decision.place.path
+
+
+def is_ufw(decision: Decision, managers: Managers) -> bool:
+    """Whether ufw decides, in a chain of its own or by the policy that it sets."""
+    place = decision.place
+    if managers.ufw is None:
+        return False
+    if any(one.startswith(("ufw-", "ufw6-")) for one in place.path):
+        return True
+    filters = place.table in ("filter", "ip filter", "ip6 filter")
+    return filters and place.number is None and place.chain in ("INPUT", "OUTPUT")
+
+
+def is_ufw_rule(decision: Decision) -> bool:
+    """Whether one of the rules decides that `ufw status numbered` lists."""
+    return any("-user-" in chain for chain in decision.place.path)
+
+
+def is_answer(decision: Decision) -> bool:
+    """Whether a rule stops the server's answers, and not what comes in."""
+    return decision.hook in (Hook.OUTPUT, Hook.POSTROUTING)
+
+
+def _is_firewalld(decision: Decision) -> bool:
+    place = decision.place
+    return place.table == "inet firewalld" or "INPUT_ZONES" in place.path
+
+
+def _maker(decision: Decision, managers: Managers) -> _Maker:
+    if is_ban(decision):
+        return _unban
+    if is_docker(decision):
+        return _docker
+    if is_ufw(decision, managers) and (is_ufw_rule(decision) or not _UFW_OWN.fullmatch(decision.place.chain)):
+        return _ufw
+    if _is_firewalld(decision):
+        return _firewalld
+    return _nft if decision.place.tool is Tool.NFT else _iptables
+
+
+def _unban(decisions: Decisions, managers: Managers) -> Remedy:
+    return unban(managers, {chain[len("f2b-") :] for one in decisions for chain in one.place.path})
+
+
+def unban(managers: Managers, jails: Iterable[str] = ()) -> Remedy:
+    """What lifts the client's bans, those of some jails where they can be told by their names, else all of them."""
+    named = [one for one in managers.bans if one.jail in set(jails)] or managers.bans
+    safe = [one for one in named if _NAME.fullmatch(one.jail) and _NETWORK.fullmatch(one.address)]
+    commands = (f"fail2ban-client set {one.jail} unbanip {one.address}" for one in safe)
+    return Remedy(tuple(dict.fromkeys(commands)), () if safe else (_BANNED,))
+
+
+def _docker(decisions: Decisions, managers: Managers) -> Remedy:
+    return Remedy((), (_DOCKER,))
+
+
+def _ufw(decisions: Decisions, managers: Managers) -> Remedy:
+    assert managers.ufw
+    commands: list[str] = []
+    closed = not managers.ufw.ipv6 and any(one.family is Family.IPV6 for one in decisions)
+    if closed:
+        commands += ["sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw", "ufw reload"]
+    for out in (False, True):
+        its = [one for one in decisions if is_answer(one) is out]
+        for transport, ports in _ports(its).items():
+            first = any(is_ufw_rule(one) for one in its if one.transport is transport)
+            for chunk in _slots(ports):
+                commands += _allow(_listed(chunk), transport, out, first, managers.ufw.rules)
+    return Remedy(tuple(commands), (_NO_IPV6,) if closed else ())
+
+
+def _allow(ports: str, transport: Transport, out: bool, first: bool, rules: Sequence[str]) -> Iterator[str]:
+    """`prepend`, not `insert 1`: that fails where there is no rule, and puts the rule for IPv6 last where the two
+    families' rules differ. ufw takes no rule that it has already, and leaves that where it is, so it goes first."""
+    what = f"out proto {transport.value} from any port {ports} to any" if out else f"{ports}/{transport.value}"
+    port, acts = f"{ports}/{transport.value}", "(ALLOW|DENY|REJECT|LIMIT)"
+    own = re.compile(rf"Anywhere +{acts} OUT +{port} +\(out\)" if out else rf"{port} +{acts} IN +Anywhere")
+    if first:
+        yield from (f"ufw delete {match.group(1).lower()} {what}" for match in map(own.fullmatch, rules) if match)
+    yield f"ufw {'prepend ' if first else ''}allow {what}"
+
+
+def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
+    """Both what runs and what is kept: a reload would lose whatever else runs and is not kept."""
+    found = Remedy()
+    by_zone: dict[str, list[Decision]] = {}
+    denied: dict[str, list[Decision]] = {}
+    for one in decisions:
+        zone, part = _zone(one, managers)
+        if one.hook is not Hook.INPUT or zone is None:
+            found += Remedy((), (_POLICY,))
+        elif not _NAME.fullmatch(zone):
+            found += Remedy((), (_UNSAFE,))
+        else:
+            (denied if part in ("pre", "deny") else by_zone).setdefault(zone, []).append(one)
+    for zone, its in by_zone.items():
+        options = [f"--add-port={run}/{transport.value}" for transport, ports in _ports(its).items() for run in ports]
+        for at in range(0, len(options), MAX_SET // 2):
+            found += _running_and_kept(zone, " ".join(options[at : at + MAX_SET // 2]))
+    for zone, its in denied.items():
+        for transport, ports in _ports(its).items():
+            for run in ports:
+                # A negative priority comes before the rules that deny, as no port of the zone does.
+                rule = f'rule priority="-100" port port="{run}" protocol="{transport.value}" accept'
+                found += _running_and_kept(zone, f"--add-rich-rule='{rule}'")
+    return found
+
+
+def _running_and_kept(zone: str, options: str) -> Remedy:
+    return Remedy((f"firewall-cmd --zone={zone} {options}", f"firewall-cmd --permanent --zone={zone} {options}"))
+
+
+def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str | None]:
+    """The zone whose chains decide, and which part of them; else the default zone, or the only one."""
+    for chain in reversed(decision.place.path):
+        match = _ZONE.fullmatch(chain)
+        if match and not match.group(1).startswith("policy_"):
+            return match.group(1), match.group(2)
+        if match:
+            return None, None
+    zones = sorted(managers.zones, key=lambda zone: not zone.default)
+    return (zones[0].name if zones else None), None
+
+
+def _iptables(decisions: Decisions, managers: Managers) -> Remedy:
+    found, commands = Remedy(), []
+    for (place, family, out), ports in sorted(_by_chain(decisions), key=lambda one: -_position(one[0][0])):
+        if not (_NAME.fullmatch(place.chain) and _NAME.fullmatch(place.table)):
+            found += Remedy((), (_UNSAFE,))
+            continue
+        table = "" if place.table == "filter" else f"-t {place.table} "
+        at = f"-A {place.chain}" if place.number is None else f"-I {place.chain} {place.number}"
+        found += Remedy((), ((_BEFORE,) if _UFW_OWN.fullmatch(place.chain) else ()))
+        for transport, runs_ in ports.items():
+            for chunk in _slots(runs_):
+                side = "sport" if out else "dport"
+                listed = _listed(chunk)
+                match = (
+                    f"-m multiport --{side}s {listed}" if len(chunk) > 1 else f"-m {transport.value} --{side} {listed}"
+                )
+                binary = _BINARIES[place.tool, family]
+                commands.append(f"{binary} {table}{at} -p {transport.value} {match} -j ACCEPT")
+    found += _forwarded(decisions) + Remedy(tuple(commands))
+    lasting = [one for one in decisions if not _UFW_OWN.fullmatch(one.place.chain)]
+    if not (commands and lasting):
+        return found
+    if any(one.place.tool is Tool.IPTABLES_LEGACY for one in lasting):
+        return found + Remedy((), (_LEGACY,))
+    return found + (Remedy((managers.saves,)) if managers.saves else Remedy((), (_NO_SAVES,)))
+
+
+def _nft(decisions: Decisions, managers: Managers) -> Remedy:
+    found = _forwarded(decisions)
+    for (place, _, out), ports in _by_chain(decisions):
+        named = _NAME.fullmatch(place.chain) and _TABLE.fullmatch(place.table)
+        if not named or (place.number is not None and place.handle is None):
+            found += Remedy((), (_UNSAFE,))
+            continue
+        at = f"{place.table} {place.chain}"
+        verb = f"add rule {at}" if place.handle is None else f"insert rule {at} handle {place.handle}"
+        for transport, all_runs in ports.items():
+            for start in range(0, len(all_runs), MAX_SET):
+                chunk = [str(run) for run in all_runs[start : start + MAX_SET]]
+                which = chunk[0] if len(chunk) == 1 else f"'{{ {', '.join(chunk)} }}'"
+                side = "sport" if out else "dport"
+                found += Remedy((f"nft {verb} {transport.value} {side} {which} accept",), (_NFT,))
+    return found
+
+
+def _forwarded(decisions: Decisions) -> Remedy:
+    return Remedy((), (_ELSEWHERE,) if any(one.act is Act.FORWARD for one in decisions) else ())
+
+
+_Maker = Callable[[Decisions, Managers], Remedy]
+_MAKERS: tuple[_Maker, ...] = (_unban, _docker, _ufw, _firewalld, _iptables, _nft)
+
+
+def _by_chain(decisions: Decisions) -> list[tuple[tuple[Place, Family, bool], Ports]]:
+    """By chain the first place that decides there, and the ports: no rule before it decides for any of them.
+
+    The chains of iptables are of one family; where nft's are of both, IPv4 stands for both.
+    """
+    groups: dict[object, list[Decision]] = {}
+    for one in decisions:
+        family = one.family if one.place.tool is not Tool.NFT else None
+        key = one.place.tool, family, one.place.table, one.place.chain, is_answer(one)
+        groups.setdefault(key, []).append(one)
+    return [
+        ((min((one.place for one in its), key=_position), its[0].family, is_answer(its[0])), _ports(its))
+        for its in groups.values()
+    ]
+
+
+def _position(place: Place) -> float:
+    return float("inf") if place.number is None else place.number
+
+
+def _ports(decisions: Iterable[Decision]) -> Ports:
+    """The ports of some decisions by transport, in the fewest runs."""
+    found: dict[Transport, set[int]] = {}
+    for one in decisions:
+        found.setdefault(one.transport, set()).update(port for run in one.ports for port in run)
+    return {transport: list(runs(found[transport])) for transport in Transport if found.get(transport)}
+
+
+def _slots(ports: Sequence[PortRange]) -> Iterator[list[PortRange]]:
+    """Runs, of which there is one at least, in portions that a rule of iptables takes, and so ufw's."""
+    chunk: list[PortRange] = []
+    used = 0
+    for run in ports:
+        needed = 1 if len(run) == 1 else 2
+        if used + needed > SLOTS:
+            yield chunk
+            chunk, used = [], 0
+        chunk.append(run)
+        used += needed
+    yield chunk
+
+
+def _listed(ports: Iterable[PortRange]) -> str:
+    """As iptables and ufw write them."""
+    return ",".join(str(run).replace("-", ":") for run in ports)
