@@ -17,6 +17,9 @@ from .remedy import Remedy
 # think, not to paste.
 MAX_RULES = 40
 
+# A command stays below 2,000 characters, as Oracle's do with so many.
+PER_COMMAND = 8
+
 Wanted = Mapping[Transport, Sequence[PortRange]]
 _EVERYBODY = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 _VERSION = {Family.IPV4: "v4", Family.IPV6: "v6"}
@@ -47,16 +50,21 @@ def _of(ports: _Ports, transport: Transport) -> list[PortRange]:
     return [run for one, run in ports if one is transport]
 
 
+def _portions(ports: _Ports) -> Iterator[_Ports]:
+    return (ports[at : at + PER_COMMAND] for at in range(0, len(ports), PER_COMMAND))
+
+
 def _aws(ports: _Ports, families: _Families) -> Iterator[str]:
-    """One command a family: AWS refuses all of a command where one of its rules is there already."""
+    """Commands of one family each: AWS refuses all of a command where one of its rules is there already."""
     for family in families:
-        ranges = (f"Ip{'v6' if family is Family.IPV6 else ''}Ranges=[{{Cidr"
-                  f"Ip{'v6' if family is Family.IPV6 else ''}={_EVERYBODY[family]}}}]")  # fmt: skip
-        rules = " ".join(
-            f"'IpProtocol={transport.value},FromPort={run.first},ToPort={run.last},{ranges}'"
-            for transport, run in ports
-        )
-        yield f"aws ec2 authorize-security-group-ingress --group-id SG --ip-permissions {rules}"
+        v6 = "v6" if family is Family.IPV6 else ""
+        ranges = f"Ip{v6}Ranges=[{{CidrIp{v6}={_EVERYBODY[family]}}}]"
+        for portion in _portions(ports):
+            rules = " ".join(
+                f"'IpProtocol={transport.value},FromPort={run.first},ToPort={run.last},{ranges}'"
+                for transport, run in portion
+            )
+            yield f"aws ec2 authorize-security-group-ingress --group-id SG --ip-permissions {rules}"
 
 
 def _google(ports: _Ports, families: _Families) -> Iterator[str]:
@@ -78,8 +86,9 @@ def _azure(ports: _Ports, families: _Families) -> Iterator[str]:
 
 def _digitalocean(ports: _Ports, families: _Families) -> Iterator[str]:
     sources = ",".join(f"address:{_EVERYBODY[family]}" for family in families)
-    rules = " ".join(f"protocol:{transport.value},ports:{run},{sources}" for transport, run in ports)
-    yield f'doctl compute firewall add-rules ID --inbound-rules "{rules}"'
+    for portion in _portions(ports):
+        rules = " ".join(f"protocol:{transport.value},ports:{run},{sources}" for transport, run in portion)
+        yield f'doctl compute firewall add-rules ID --inbound-rules "{rules}"'
 
 
 def _hetzner(ports: _Ports, families: _Families) -> Iterator[str]:
@@ -91,15 +100,14 @@ def _hetzner(ports: _Ports, families: _Families) -> Iterator[str]:
 def _oracle(ports: _Ports, families: _Families) -> Iterator[str]:
     numbers = {Transport.TCP: 6, Transport.UDP: 17}  # IANA's protocol numbers
     for family in families:
-        for transport in Transport:
+        for portion in _portions(ports):
             rules = ",".join(
                 f'{{"direction":"INGRESS","protocol":"{numbers[transport]}","source":"{_EVERYBODY[family]}",'
                 f'"sourceType":"CIDR_BLOCK","{transport.value}Options":{{"destinationPortRange":'
                 f'{{"min":{run.first},"max":{run.last}}}}}}}'
-                for run in _of(ports, transport)
+                for transport, run in portion
             )
-            if rules:
-                yield f"oci network nsg rules add --nsg-id OCID --security-rules '[{rules}]'"
+            yield f"oci network nsg rules add --nsg-id OCID --security-rules '[{rules}]'"
 
 
 def _openstack(ports: _Ports, families: _Families) -> Iterator[str]:

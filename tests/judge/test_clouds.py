@@ -11,6 +11,7 @@ from agent.judge.remedy import Remedy
 from agent.model.address import Family
 from agent.model.plan import Transport
 from agent.model.ports import PortRange, parse_ports
+from agent.model.report import MAX_SENTENCE
 
 TCP, UDP = Transport.TCP, Transport.UDP
 WANTED = {TCP: parse_ports("443"), UDP: parse_ports("443,50000-60000")}
@@ -65,14 +66,22 @@ def test_the_commands_of_a_provider(provider: str, commands: tuple[str, ...]) ->
 
 
 def test_oracles_rules_are_json_that_a_shell_hands_on_whole() -> None:
-    tcp, udp, *_ = cloud("oracle", WANTED, set(Family)).commands
-    rules = json.loads(shlex.split(udp)[-1])
-    assert [one["udpOptions"]["destinationPortRange"] for one in rules] == [
+    ipv4, ipv6 = cloud("oracle", WANTED, set(Family)).commands
+    tcp, *udp = json.loads(shlex.split(ipv4)[-1])
+    assert [one["udpOptions"]["destinationPortRange"] for one in udp] == [
         {"min": 443, "max": 443}, {"min": 50000, "max": 60000}
     ]  # fmt: skip
-    assert {(one["direction"], one["protocol"], one["source"]) for one in rules} == {("INGRESS", "17", "0.0.0.0/0")}
-    assert json.loads(shlex.split(tcp)[-1])[0]["protocol"] == "6"
-    assert len(cloud("oracle", MEDIA, [Family.IPV6]).commands) == 1
+    assert {(one["direction"], one["protocol"], one["source"]) for one in udp} == {("INGRESS", "17", "0.0.0.0/0")}
+    assert (tcp["protocol"], tcp["tcpOptions"]["destinationPortRange"]["min"]) == ("6", 443)
+    assert {one["source"] for one in json.loads(shlex.split(ipv6)[-1])} == {"::/0"}
+
+
+@pytest.mark.parametrize("provider", KEYS)
+def test_the_commands_for_many_ports_are_short_enough_to_be_shown(provider: str) -> None:
+    many = {UDP: tuple(PortRange(port, port + 1) for port in range(50000, 50000 + 3 * MAX_RULES, 3))}
+    found = cloud(provider, many, set(Family))
+    assert all(len(line) < MAX_SENTENCE for line in found.commands)
+    assert all(any(str(port) in line for line in found.commands) for port in (50000, 50118) if found.commands)
 
 
 def test_ports_are_merged() -> None:
