@@ -110,7 +110,7 @@ def test_a_zone_of_firewalld() -> None:
 
 
 def test_ports_that_are_none() -> None:
-    text = "x\n  ports: 80/tcp 0/tcp 9-8/udp 70000/udp 5/sctp 80 1-2-3/tcp\n\tports: 1/tcp\n  ports: 2/tcp\n"
+    text = "x\n\tports: 3/tcp\n  ports: 80/tcp 0/tcp 9-8/udp 70000/udp 5/sctp 80 1-2-3/tcp\n  ports: 2/tcp\n"
     assert firewalld.parse_zone("x", text).ports == ((Transport.TCP, PortRange(80, 80)),)
 
 

@@ -177,7 +177,10 @@ def test_ufw_whose_own_rule_denies() -> None:
     ],
 )
 def test_a_rule_that_ufw_has_already_would_stay_where_it_is(rule: str, deleted: str | None) -> None:
-    made = commands(ufw_rule("50000-50999/udp"), managers=Managers(ufw=Ufw((rule,))))
+    managers = Managers(ufw=Ufw((rule,)))
+    default = decision("50000-50999/udp", number=None)
+    assert commands(default, managers=managers) == ["ufw allow 50000:50999/udp"]  # none of its rules is in the way
+    made = commands(ufw_rule("50000-50999/udp"), managers=managers)
     assert made == [*filter(None, [deleted]), "ufw prepend allow 50000:50999/udp"]
 
 
@@ -263,8 +266,9 @@ def test_firewalld_over_iptables() -> None:
     assert commands(rule, managers=ZONES)[0] == "firewall-cmd --zone=public --add-port=443/tcp"
 
 
-def test_what_firewalld_denies_by_a_rich_rule() -> None:
-    denied = "filter_INPUT filter_INPUT_ZONES filter_IN_public filter_IN_public_deny"
+@pytest.mark.parametrize("part", ["deny", "pre"])
+def test_what_firewalld_denies_by_a_rich_rule(part: str) -> None:
+    denied = f"filter_INPUT filter_INPUT_ZONES filter_IN_public filter_IN_public_{part}"
     rule = """--add-rich-rule='rule priority="-100" port port="53000-53999" protocol="udp" accept'"""
     assert commands(firewalld("53000-53999/udp", denied), managers=ZONES) == [
         f"firewall-cmd --zone=public {rule}", f"firewall-cmd --permanent --zone=public {rule}"

@@ -58,6 +58,7 @@ def test_ipv6_that_was_forgotten() -> None:
     assert "forgotten: 443/tcp and 53000-60000/udp are open for IPv4" in sentence
     assert traps.forgotten_ipv6(ipv4, [ipv4, ipv6]) is None
     assert traps.forgotten_ipv6(ipv6, [ipv6]) is None
+    assert traps.forgotten_ipv6(address(Family.IPV4, finding("443/tcp", FILTERED)), [ipv4]) is None
 
 
 @pytest.mark.parametrize(
