@@ -16,6 +16,7 @@ class Tool(str, enum.Enum):
     NFT = "nft"
     IPTABLES = "iptables"  # of whichever variant is the default: iptables for IPv4, ip6tables for IPv6
     IPTABLES_LEGACY = "iptables-legacy"  # beside a default that is the other variant
+    IPTABLES_NFT = "iptables-nft"  # likewise
 
 
 class Hook(str, enum.Enum):
