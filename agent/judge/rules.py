@@ -214,7 +214,7 @@ class _Walk:
     def decisions(self) -> Iterator[_Found]:
         """What this base chain decides."""
         live, name = _Runs(self._all), self._base_chain.name
-        self._through(self._base_chain, live, (name,), None)
+        self._through(self._base_chain, live, (name,))
         if self._base.drops:
             policy = "policy drop" if self._table.tool is Tool.NFT else f"-P {name} DROP"
             place = Place(self._table.tool, self._table.name, (name,), None)
@@ -236,12 +236,17 @@ class _Walk:
                 accept_only, self,
             )  # fmt: skip
 
-    def _through(self, chain: Chain, live: _Runs, path: tuple[str, ...], doubt: str | None) -> None:
+    def _through(
+        self, chain: Chain, live: _Runs, path: tuple[str, ...], doubt: str | None = None, outer: Spans = ()
+    ) -> list[tuple[int, int]]:
         """Take ports through a chain; those that come back, by its end or by a return, are left in `live`.
 
         `doubt` is the rule that may have led there, where that is not sure: nothing is decided then, only doubted.
+        Of the ports in `outer`, which may have left some chain on the way here, those accepted are returned: they are
+        so only if they did not leave.
         """
         back: list[tuple[int, int]] = []
+        escaped: list[tuple[int, int]] = []
         astray: Spans = ()  # what may have left the chain already
         for rule in chain.rules:
             if not live.spans:
@@ -265,7 +270,10 @@ class _Walk:
                 if target is None or len(path) > MAX_DEPTH:
                     self._may_decide(taken, rule, path, why or rule.text)
                 else:
-                    self._through(target, inner, (*path, rule.target), why)
+                    away = _Runs(self._through(target, inner, (*path, rule.target), why, join((*outer, *astray))))
+                    if fits:
+                        back += away.take(astray)
+                        escaped += away.spans
                 taken = inner.spans
             elif rule.does is Does.UNTRACK:
                 self._tracking.lost = True
@@ -274,7 +282,10 @@ class _Walk:
             elif rule.does is Does.ACCEPT:
                 if why:
                     self._accepts.say(taken, self._steps, why)
-                taken = _Runs(taken).take(astray)
+                rest = _Runs(taken)
+                taken = rest.take(astray)
+                if fits:
+                    escaped += rest.take(outer)
             elif rule.does is not Does.RETURN:
                 self._drop(taken, rule, path, why)
                 continue
@@ -288,6 +299,7 @@ class _Walk:
                 astray = join((*astray, *taken))
                 self._steps += len(astray)
         live.add(back)
+        return escaped
 
     def _may_decide(self, spans: list[tuple[int, int]], rule: Rule, path: tuple[str, ...], why: str) -> None:
         self._accepts.say(spans, self._steps, why)

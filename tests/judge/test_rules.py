@@ -215,6 +215,13 @@ def test_ports_that_are_blocked_were_not_accepted_unless_another_chain_blocks_th
     assert told(decide(ruleset(one, other), FLOW, True))[0] == ("in 2", "443, 50000-60000", "in 1")
 
 
+def test_what_may_have_left_a_chain_is_not_accepted_there_for_sure() -> None:
+    drops = Base(Hook.INPUT, drops=True)
+    table = ruleset(chain("in", (UNCLEAR, Does.RETURN), (ANYTHING, Does.JUMP, "a"), base=drops),
+                    chain("a", (ANYTHING, Does.JUMP, "b")), chain("b", (ANYTHING, Does.ACCEPT)))  # fmt: skip
+    assert told(decide(table, FLOW)) == [("policy drop", "443, 50000-60000", "in 1")]
+
+
 def test_a_rule_that_may_drop_is_in_doubt_whatever_is_known() -> None:
     assert of((UNCLEAR, Does.DROP), (ANYTHING, Does.ACCEPT)) == [("in 1", "in 1")]
     for blocked in (False, True):
