@@ -113,6 +113,8 @@ def test_both_variants_say_the_same() -> None:
         ("-m limit --limit 3/min", UNCLEAR),
         ("-m recent --update --name x --dport 5", UNCLEAR),  # another module's option
         ("--dport 5", UNCLEAR),
+        ('-m string --string "-p" icmp', UNCLEAR),  # what is quoted is no option
+        ('-m string --string "-j" ACCEPT', UNCLEAR),
         ('-m comment --comment "-j DROP"', ANYTHING),
         ('-m comment --comment "a \\"b\\" -p tcp"', ANYTHING),
         ("-m comment --comment x", ANYTHING),

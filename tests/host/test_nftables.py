@@ -142,7 +142,7 @@ def test_verdict_maps_are_rules_for_each_entry() -> None:
     [
         {"key": field("tcp", "dport"), "data": "@none"},
         {"key": {"concat": []}, "data": {"set": [[1, {"drop": None}]]}},
-        {"key": field("tcp", "dport"), "data": {"set": [["*", {"drop": None}]]}},
+        {"key": {"meta": {"key": "iifname"}}, "data": {"set": [["*", {"drop": None}]]}},
         {"key": {"numgen": {}}, "data": {"set": [[1, {"drop": None}]]}},
         {},
     ],
