@@ -8,6 +8,7 @@ import random
 import select
 import socket
 import sys
+from dataclasses import replace
 from typing import Any, Iterable
 
 import pytest
@@ -137,6 +138,7 @@ def test_where_the_system_names_no_senders_connected_sockets_tell_that_something
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(icmp, "HAS_SENDERS", False)
+    monkeypatch.setattr(icmp, "want_senders", lambda *_: None)
     with bound() as closed, bound() as silent:
         ports = shut, _ = closed.getsockname()[1], silent.getsockname()[1]
         closed.close()
@@ -147,13 +149,25 @@ def test_where_the_system_names_no_senders_connected_sockets_tell_that_something
         prober.close()
 
 
-def test_where_the_system_names_senders_nobody_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(icmp, "HAS_SENDERS", True)
-    with bound() as silent:
-        prober_of([silent.getsockname()[1]]).ask_who_refuses()
-        silent.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            silent.recv(1)
+@needs_linux
+def test_the_silent_neighbours_of_a_port_that_told_are_asked_again() -> None:
+    for _ in range(100):  # a neighbour that nobody has
+        with bound() as closed, bound() as alone:
+            shut, port = closed.getsockname()[1], alone.getsockname()[1]
+            try:
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as beside:
+                    beside.bind(("127.0.0.1", shut + 1))
+            except OSError:
+                continue
+            closed.close()
+            prober = prober_of([shut, shut + 1, port])
+            prober.refusals[shut] = first = Refusal(3, "127.0.0.1", "port unreachable (type 3, code 3)")
+            prober.ask_who_refuses()
+            assert prober.refusals == {shut: first, shut + 1: replace(first, errors=1)}
+            alone.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                alone.recv(1)
+            return
 
 
 def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_tried() -> None:

@@ -47,6 +47,11 @@ class Error(NamedTuple):
         return icmp.refusal(self.version, self.kind, self.code)
 
 
+def is_of(quoted: bytes, probe: bytes) -> bool:
+    """Whether a packet that an error quotes, in part or with padding behind it (RFC 4884), is the probe."""
+    return quoted[: len(probe)] == probe[: len(quoted)]
+
+
 if sys.platform == "linux":
 
     def want_senders(opened: socket.socket, want: bool) -> None:

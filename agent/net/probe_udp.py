@@ -15,6 +15,7 @@ from ..judge.refusal import to_ask
 from ..judge.sweep import Probe, Sweep
 from ..model.address import parse_address
 from ..model.observation import Refusal
+from ..model.ports import runs
 from ..wire import stun
 from ..wire.shown import stranger
 from . import connected, icmp
@@ -82,14 +83,18 @@ class Prober:
                         self._sweep.ponged(time.perf_counter(), pong.free_flows)
 
     def ask_who_refuses(self) -> None:
-        """Once the sweep is done, where the system told this loop of no ICMP errors: whether some came all the same."""
-        if icmp.HAS_SENDERS:
-            return
+        """Once the sweep is done: of a few silent ports, whether an ICMP error comes back when they are asked again.
+
+        Where the system tells the sweep of none, of any; else of those beside ports that told. Each pass has the order
+        of the first, so that limited errors may have come from the same port every time, as if it were alone.
+        """
         silent = [port for port, sent in self._sweep.sent.items() if sent and not self._sweep.answered[port]]
-        asked = to_ask(silent)
+        if icmp.HAS_SENDERS:
+            silent = [port for run in runs(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
+        asked = [port for port in to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
         probes = {port: self._encode(os.urandom(stun.TRANSACTION_BYTES), port) for port in asked}
-        self.refusals.update((port, Refusal(1)) for port in connected.refused(self._target, probes))
+        self.refusals.update(connected.refused(self._target, probes))
 
     def close(self) -> None:
         """Give the source ports back."""

@@ -41,7 +41,7 @@ def walk(target: Target, transport: Transport, port: int) -> Hop | None:
             for distance, opened in enumerate(sent, 1):
                 for error in icmp.errors(opened):
                     # The kernel has found the connection by all its numbers, for TCP by the sequence number too.
-                    quoted = transport is Transport.TCP or (error and _is_of(error.quoted, probe))
+                    quoted = transport is Transport.TCP or (error and icmp.is_of(error.quoted, probe))
                     if error and quoted and words.is_expired(error.version, error.kind, error.code):
                         found = Hop(error.by, distance)
     except OSError:  # no more sockets, or none with these options: a walk is no verdict
@@ -57,8 +57,3 @@ def _send(opened: socket.socket, target: Target, port: int, distance: int, probe
         opened.connect(target.at(port))
         if opened.type is socket.SOCK_DGRAM:
             opened.send(probe)
-
-
-def _is_of(quoted: bytes, probe: bytes) -> bool:
-    """Whether a packet that an error quotes, in part or with padding behind it (RFC 4884), is the probe."""
-    return quoted[: len(probe)] == probe[: len(quoted)]
