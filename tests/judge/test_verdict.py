@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from agent.judge import verdict
 from agent.judge.limit import Limit
 from agent.judge.loss import MAX_CHANCE
 from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
@@ -238,9 +237,11 @@ def test_limited_errors_tell_of_their_neighbours(what: str, ports: dict[int, Obs
 
 
 def test_what_came_in_is_no_part_of_a_refused_stretch() -> None:
-    let_in = Cause(State.REJECTED, Where.RETURN_PATH)
-    assert verdict._may_be_refused(refused(1), let_in) is None
-    assert verdict._may_be_refused(refused(1), replace(let_in, where=Where.BEFORE_SERVER)) is Where.BEFORE_SERVER
+    let_in = {"p1": refused(1), "p2": SILENT, "p3": refused(1)}
+    ports = {name: replace(one, at_socket=4, left=4) for name, one in let_in.items()}
+    findings = judge(PLAN, observed(PLAN, **ports), SURE)[2:5]
+    assert [told(one) for one in findings] == ["udp 1 rejected", "udp 2 filtered", "udp 3 rejected"]
+    assert {one.where for one in findings} == {Where.RETURN_PATH}
 
 
 def test_refused_tcp_ports_tell_nothing_of_their_neighbours() -> None:
