@@ -9,6 +9,7 @@ from typing import Callable, Iterable
 
 from . import __version__
 from .errors import UserError
+from .judge import hops as hop_judging
 from .judge import verdict as judging
 from .judge.advice import advise
 from .judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
@@ -17,14 +18,15 @@ from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, parse_address
-from .model.observation import UNTESTED_REASONS, Reason, Refusal, Reply, Where
+from .model.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
-from .model.report import BLOCKED, AddressReport, Control, Problem, Report, State, Verdict
+from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, open_channel
 from .net.connect import Target
 from .net.probe_tcp import Session, TcpProbes
 from .net.probe_udp import Prober
 from .net.resolve import resolve
+from .net.walk import walk
 from .wire import control
 from .wire.control import About
 
@@ -160,9 +162,11 @@ class _Check:
             error = error or next((one.error for one in checked), _ABORTED)
         verdict = judging.worst(one.verdict for one in checked)
         elapsed = time.perf_counter() - self._begun
+        resolved = tuple(target.text for target in self._targets)
         return Report(
-            __version__, _utc(self._started), elapsed, self._options.host, self._plan, verdict, tuple(checked), error
-        )
+            __version__, _utc(self._started), elapsed, self._options.host, self._plan, verdict, tuple(checked), error,
+            None if _is_address(self._options.host) else resolved,
+        )  # fmt: skip
 
     def _hand_over(self, report: Report) -> None:
         """Give the report to the server, by the first channel that still is there."""
@@ -307,7 +311,9 @@ class _AddressCheck:
         observations = observe(
             self._plan, sweep, self._unsendable, tcp, server, left_out, self._refusals, self._strangers
         )
-        findings = judging.judge(self._plan, observations, conditions)
+        findings = self._walk(judging.judge(self._plan, observations, conditions))
+        own = self._through == self._target
+        client = ClientAddress(self._channel.local, self._channel.welcome.client) if own else ClientAddress()
         return AddressReport(
             self._target.text,
             _family(self._target),
@@ -318,7 +324,19 @@ class _AddressCheck:
             findings,
             advise(findings, hole),
             tuple(self._notes()),
+            client=client,
         )
+
+    def _walk(self, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        """The findings with how far packets come that never reach the server."""
+        hops: dict[Transport, Hop | None] = {}
+        try:
+            for transport, port in hop_judging.to_walk(findings).items():
+                self._tell(Progress("looking where the packets are stopped"))
+                hops[transport] = walk(self._target, transport, port)
+        except KeyboardInterrupt:  # the findings are whole
+            self.aborted = True
+        return hop_judging.with_hops(findings, hops)
 
     def _notes(self) -> Iterable[str]:
         if parse_address(self._channel.local) == parse_address(self._target.text):
@@ -335,6 +353,14 @@ class _AddressCheck:
         if errors:
             yield (f"The server did not read {_count(errors, 'UDP packet')} in time and lost them during the check: "
                    "check again while it is less busy.")  # fmt: skip
+
+
+def _is_address(host: str) -> bool:
+    try:
+        parse_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _family(target: Target) -> Family:

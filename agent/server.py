@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import Callable
@@ -10,14 +12,21 @@ from typing import Callable
 from . import __version__
 from .errors import Exit, UserError
 from .host.certificate import make_certificate
+from .host.firewall import read_rules
+from .host.interfaces import read_interfaces
 from .host.kernel import read_kernel
+from .host.managers import read_managers
+from .host.provider import read_provider
+from .judge.deciding import decisions
 from .judge.desk import Desk
+from .judge.operator import for_operator
 from .model.address import Address
+from .model.firewall import Host
 from .model.kernel import Kernel
 from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken
 from .model.observation import Reason
 from .model.plan import HTTPS_PORT, Plan, Transport
-from .model.report import Finding, Report
+from .model.report import BLOCKED, Finding, Report
 from .net import addresses, tls
 from .net.capture import open_capture
 from .net.holdings import Holdings
@@ -25,6 +34,8 @@ from .net.serve import Loop
 
 # A port that was busy is tried again when a check begins, but not more often than this, whoever asks.
 RETRY_SECONDS = 1.0
+# Reports that are explained at a time: each has tools of the system read the firewall, on a core of the server's.
+MAX_LOOKING = 4
 # How long `--once` waits for the client to close after its report: a round trip or two of the worst path.
 FAREWELL_SECONDS = 2.0
 
@@ -60,6 +71,8 @@ class Server:
         self._tried = 0.0
         self._status = Exit.INCONCLUSIVE
         self._ends = self._farewell = float("inf")
+        self._looking: list[threading.Thread] = []
+        self._looked: queue.Queue[Reported] = queue.Queue()
 
     def run(self) -> Exit:
         """Serve until the time is over, or the first check where that was asked; the status of the last check."""
@@ -127,14 +140,45 @@ class Server:
             if isinstance(event, Started):
                 self._take_freed()
             if isinstance(event, Reported):
-                event = replace(event, report=self._with_owners(event.report))
+                self._look(event)
+            else:
+                self._tell(event)
+        self._looking = [one for one in self._looking if one.is_alive()]
+        while not self._looked.empty():
+            event = self._looked.get()
             self._tell(event)
-            if isinstance(event, Reported):
-                self._status = event.report.status
-                if self._options.once:
-                    self._farewell = min(self._farewell, now + FAREWELL_SECONDS)
+            self._status = event.report.status
+            if self._options.once:
+                self._farewell = min(self._farewell, now + FAREWELL_SECONDS)
+        if now >= self._ends:
+            return bool(self._looking) and self._ends > 0
         reported = self._farewell < float("inf")
-        return now < min(self._ends, self._farewell) and not (reported and not self._desk.sessions)
+        return bool(self._looking) or (now < self._farewell and not (reported and not self._desk.sessions))
+
+    def _look(self, event: Reported) -> None:
+        """Find out what on this machine blocks ports, while the loop goes on: some tools take seconds."""
+        blocked = any(one.state in BLOCKED for address in event.report.addresses for one in address.findings)
+        if not blocked or len(self._looking) >= MAX_LOOKING:
+            self._explain(event, Host(addresses=read_interfaces()))
+            return
+        thread = threading.Thread(target=self._explain, args=(event,), daemon=True)
+        self._looking.append(thread)
+        thread.start()
+
+    def _explain(self, event: Reported, host: Host | None = None) -> None:
+        report = self._with_owners(event.report)
+        try:
+            report = for_operator(report, host or self._read_host(event), self._options.plan)
+        except Exception as error:  # noqa: BLE001 - the report is worth more than what explains it
+            unread = Host(unread=(f"What blocks ports here could not be found out: {type(error).__name__}: {error}",))
+            report = for_operator(report, unread, self._options.plan)
+        self._looked.put(replace(event, report=report))
+
+    def _read_host(self, event: Reported) -> Host:
+        ruleset, unread = read_rules()
+        managers, more = read_managers(event.client)
+        decided = decisions(event.report, ruleset, self._options.plan, event.client, event.arrival)
+        return Host(decided, managers, read_provider(), read_interfaces(), (*unread, *more))
 
     def _with_owners(self, report: Report) -> Report:
         """The report with who holds the busy ports, which an unpaired client is not told."""

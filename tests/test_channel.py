@@ -23,6 +23,7 @@ WELCOME = control.Welcome(
     build_plan("plugnmeet"),
     tls=False,
     everywhere=True,
+    client="192.0.2.1",
     capture=False,
     flows=None,
 )

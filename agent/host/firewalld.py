@@ -12,6 +12,9 @@ from .tools import ask
 MAX_ZONES = 8  # each is asked for on its own, in half a second; few hosts have more than two in force
 MAX_ITEMS = 10_000  # ports or interfaces of a zone
 
+# What it says where the daemon does not run, and where the bus does not, on which it would be asked.
+_NOT_THERE = ("not running", "Failed to connect to socket")
+
 _PORT = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?/(tcp|udp)")
 
 
@@ -47,7 +50,7 @@ def read_firewalld() -> tuple[tuple[Zone, ...], str]:
     """The zones in force, the default zone first; none where it does not run. And why they could not be read, if so."""
     told = ask("firewall-cmd", "--get-active-zones")
     if told.text is None:
-        return (), "" if told.missing or "not running" in told.trouble else told.trouble
+        return (), "" if told.missing or any(words in told.trouble for words in _NOT_THERE) else told.trouble
     default = (ask("firewall-cmd", "--get-default-zone").text or "").strip()
     zones: list[Zone] = []
     for name in list(dict.fromkeys(filter(None, (default, *parse_active(told.text)))))[:MAX_ZONES]:

@@ -136,7 +136,7 @@ class Conversation:
         desk, key = self._desk, session.key.decode()
         return control.Welcome(
             control.PROTOCOL, desk.program, session.id, key, desk.plan, desk.tls, desk.everywhere,
-            desk.capture, session.kernel.free_flows,
+            str(session.client), desk.capture, session.kernel.free_flows,
         )  # fmt: skip
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:
@@ -156,7 +156,7 @@ class Conversation:
                 )
             session.report.clear()
             session.finished = True
-            self._desk.events.append(Reported(session.client, report))
+            self._desk.events.append(Reported(session.client, report, session.watch.arrival))
         return control.Received()
 
     def _refuse(self, refusal: control.Refusal) -> control.Refusal:

@@ -9,7 +9,7 @@ from typing import Callable, Iterable, Iterator, Mapping
 
 from ..model.address import Address, Family
 from ..model.kernel import Kernel
-from ..model.notice import Lost, Notice, Started
+from ..model.notice import Arrival, Lost, Notice, Started
 from ..model.observation import Reason
 from ..model.plan import Plan, Transport
 from ..model.ports import PortRange
@@ -141,14 +141,14 @@ class Desk:
     def _of(self, client: Address) -> list[Session]:
         return [session for session in self.sessions.values() if session.client == client]
 
-    def seen(self, data: bytes, leaves: bool) -> None:
+    def seen(self, data: bytes, leaves: bool, interface: str) -> None:
         """A packet at a network interface, from its IP header on, that came in or leaves."""
         try:
             seen = packet.decode(data)
         except DecodeError:
             return
         if seen.transport is Transport.UDP:
-            self._seen_udp(seen, leaves)
+            self._seen_udp(seen, leaves, interface)
         elif leaves:
             for session in self._of_packed(seen.destination):
                 session.watch.went(seen)
@@ -156,6 +156,7 @@ class Desk:
             mine = self._of_packed(seen.source)
             for session in mine:
                 session.watch.came(seen)
+                session.watch.arrival = Arrival(interface, seen.destination)
             if seen.flags & SYN:
                 for session in self.sessions.values():
                     if session not in mine:
@@ -164,7 +165,7 @@ class Desk:
     def _of_packed(self, client: bytes) -> list[Session]:
         return [session for session in self.sessions.values() if session.client.packed == client]
 
-    def _seen_udp(self, seen: packet.Packet, leaves: bool) -> None:
+    def _seen_udp(self, seen: packet.Packet, leaves: bool, interface: str) -> None:
         if leaves:
             session = self.sessions.get(self._endpoints.get((seen.destination, seen.port), ""))
             if session and self.plan.has(Transport.UDP, seen.source_port):
@@ -172,6 +173,8 @@ class Desk:
             return
         recent = self._read_probe(seen.payload)
         prober = self.sessions.get(recent.request.username) if recent else None
+        if prober:  # the last of several interfaces is the one that the firewall sees
+            prober.watch.arrival = Arrival(interface, seen.destination)
         # A packet is seen again at a VLAN's or a bridge's interface; it is one probe all the same.
         if recent and prober and not recent.at_interface and self.plan.has(Transport.UDP, recent.request.port):
             recent.at_interface = True

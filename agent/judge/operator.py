@@ -111,19 +111,20 @@ class _Operator:
 
     def address(self, address: AddressReport) -> AddressReport:
         """The next address of the report."""
+        first = self._next == 0
         cases = self._cases[self._next]
         self._next += 1
         mistakes = _Mistakes(address, self._addresses)
         advice = [self._advice(one, cases.get(one.finding), mistakes)
                   for one in advise(address.findings, _hole(address.findings), here=True)]  # fmt: skip
-        notes = (*self._notes(address), *address.notes)[:MAX_NOTES]
+        unread = (one[:MAX_SENTENCE] for one in (self._host.unread if first else ()))
+        notes = (*self._notes(address), *unread, *address.notes)[:MAX_NOTES]
         return replace(address, advice=tuple(advice), notes=notes, server=self._host.addresses[:MAX_ADDRESSES] or None)
 
     def _notes(self, address: AddressReport) -> Iterable[str]:
         own, dialled = self._host.addresses, parse_address(address.address)
         if own and not dialled.is_loopback and not dialled.is_link_local and str(dialled) not in own:
             yield f"{address.address}: {_ELSEWHERE}."
-        yield from (one[:MAX_SENTENCE] for one in self._host.unread)
 
     def _advice(self, advice: Advice, case: _Case | None, mistakes: _Mistakes) -> Advice:
         if case is None:

@@ -27,6 +27,8 @@ _UFW_OWN = re.compile(r"ufw6?-(?:before-(?:input|output)|not-local)")
 _BINARIES = {
     (Tool.IPTABLES, Family.IPV4): "iptables",
     (Tool.IPTABLES, Family.IPV6): "ip6tables",
+    (Tool.IPTABLES_NFT, Family.IPV4): "iptables-nft",
+    (Tool.IPTABLES_NFT, Family.IPV6): "ip6tables-nft",
     (Tool.IPTABLES_LEGACY, Family.IPV4): "iptables-legacy",
     (Tool.IPTABLES_LEGACY, Family.IPV6): "ip6tables-legacy",
 }

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Iterable
 
+from ..model.notice import Arrival
 from ..model.observation import Where
 from ..model.plan import Transport
 from ..wire.packet import SYN, Packet
@@ -46,6 +47,7 @@ class Watch:
     """Packets at the interface, for one session."""
 
     at_interface: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
+    arrival: Arrival | None = None
     left: Counter[int] = field(default_factory=Counter)  # UDP answers, by the port that they came from
     _strangers: set[int] = field(default_factory=set)
     _flows: dict[tuple[int, int], _Flow] = field(default_factory=dict)  # by the server's port and the client's

@@ -8,6 +8,8 @@ from typing import Union
 
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
+MAX_ADDRESS = 64  # characters: an IPv6 address and the name of an interface
+
 
 class Family(str, enum.Enum):
     """The family of an address."""

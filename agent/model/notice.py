@@ -44,11 +44,20 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """Where a client's packets came in: the interface, and the address of this host, packed, that they were sent to."""
+
+    interface: str
+    address: bytes
+
+
+@dataclass(frozen=True)
 class Reported:
-    """A client handed its report over."""
+    """A client handed its report over; `arrival` is None where the interfaces are not watched."""
 
     client: Address
     report: Report
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, Callable, Sequence
 
 from ..errors import Exit
 from . import fields
-from .address import Family, parse_address
+from .address import MAX_ADDRESS, Family, parse_address
 from .fields import FieldError, Fields
 from .observation import Interceptor, Reason, Where
 from .plan import Need, Transport
@@ -25,7 +25,6 @@ MAX_ADDRESSES = 64
 MAX_NOTES = 64
 MAX_COMMANDS = 64
 MAX_NAME = 255
-MAX_ADDRESS = 64  # an IPv6 address and the name of an interface
 MAX_SENTENCE = 2000
 MAX_COUNT = 10**9
 MAX_MILLISECONDS = 10**7

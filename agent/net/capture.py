@@ -49,18 +49,18 @@ class Capture:
         """For a selector."""
         return self._socket.fileno()
 
-    def read(self, most: int) -> Iterator[tuple[bytes, bool]]:
-        """Up to `most` packets that wait, each from its IP header on, and whether it leaves this host."""
+    def read(self, most: int) -> Iterator[tuple[bytes, bool, str]]:
+        """Up to `most` packets that wait, each from its IP header on, whether it leaves, and by which interface."""
         for _ in range(most):
             try:
-                data, (_, _, kind, *_) = self._socket.recvfrom(bpf.SNAP)
+                data, (interface, _, kind, *_) = self._socket.recvfrom(bpf.SNAP)
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno != errno.ENETDOWN:  # an interface went; the others are there
                     return
                 continue
-            yield data, kind == bpf.OUTGOING
+            yield data, kind == bpf.OUTGOING, interface
 
     @property
     def drops(self) -> int:

@@ -122,8 +122,8 @@ class Loop:
 
     def _watch(self, _: object, most: int = CAPTURED_A_TURN) -> None:
         if self._capture:
-            for data, leaves in self._capture.read(most):
-                self._desk.seen(data, leaves)
+            for data, leaves, interface in self._capture.read(most):
+                self._desk.seen(data, leaves, interface)
 
     def _answer(self, listener: Listener) -> None:
         # One datagram a turn: a probe comes alone, and a socket that has more is ready again.

@@ -8,7 +8,7 @@ from ..model.address import Family
 from ..model.observation import Interceptor, Reason, Where
 from ..model.plan import Need, Transport
 from ..model.ports import PortRange, list_ports, runs
-from ..model.report import BLOCKED, AddressReport, Alike, Finding, Problem, Report, Rtt, State, Verdict, alike
+from ..model.report import BLOCKED, AddressReport, Advice, Alike, Finding, Problem, Report, Rtt, State, Verdict, alike
 from .style import Style
 
 # Runs of ports: so many are left open or unknown by loss or a limit, not by rules that somebody wrote.
@@ -136,11 +136,13 @@ def _address(address: AddressReport, style: Style) -> list[str]:
         lines = [f"{style.paint(title, 'bold')}  {style.paint(word, colour)}"]
     if address.error:
         return lines + _problem(address.error, style)
-    advice = {one.finding: one.text for one in address.advice}
+    advice = {one.finding: one for one in address.advice}
     for group in sorted(alike(address.findings), key=lambda one: one.first.left_out):
         cause = _sampled(address) if group.first.left_out else _cause(group.first)
         lines += _marked(group.first.state, _which(group), style)
-        lines += style.wrap(f"{cause} {advice.get(group.number, '')}".strip(), 4)
+        about = advice.get(group.number, Advice(group.number, ""))
+        lines += style.wrap(f"{cause} {about.text}".strip(), 4)
+        lines += (style.paint(f"      {style.clean(command)}", "bold") for command in about.commands)  # never wrapped
     lines += _open(address, style)
     lines += [line for note in address.notes for line in style.wrap(note, 2)]
     return lines + style.wrap("; ".join(_measured(address)), 2)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Union
 
 from ..model import fields
-from ..model.address import Family
+from ..model.address import MAX_ADDRESS, Family, parse_address
 from ..model.fields import FieldError, Fields
 from ..model.kernel import MOST, Counters, Kernel
 from ..model.plan import Need, Plan, Requirement, Transport
@@ -68,6 +68,7 @@ class Welcome:
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
     everywhere: bool  # it listens on every address of its machine
+    client: str  # the address that the server sees this client come from
     capture: bool  # it watches its network interfaces
     flows: int | None  # new flows that its own connection tracking has room for, None where nothing limits them
 
@@ -192,9 +193,17 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
         Plan(plan.text("name"), requirements),
         value.boolean("tls"),
         value.boolean("everywhere"),
+        _address(value.text("client", MAX_ADDRESS)),
         value.boolean("capture"),
         _count(value, "flows"),
     )
+
+
+def _address(text: str) -> str:
+    try:
+        return str(parse_address(text))
+    except ValueError:
+        raise FieldError("not an IP address") from None
 
 
 def _decode_requirement(row: object) -> Requirement:

@@ -139,7 +139,15 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("told", "trouble"),
-    [(MISSING, ""), (Told(None, "firewall-cmd failed: FirewallD is not running"), ""), (HANGS, HANGS.trouble)],
+    [
+        (MISSING, ""),
+        (Told(None, "firewall-cmd failed: FirewallD is not running"), ""),
+        (
+            Told(None, "firewall-cmd failed: Error: DBUS_ERROR: Failed to connect to socket /run/dbus/x: No such file"),
+            "",
+        ),
+        (HANGS, HANGS.trouble),
+    ],
 )
 def test_firewalld_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"firewall-cmd --get-active-zones": told})

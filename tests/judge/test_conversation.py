@@ -77,6 +77,7 @@ def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
         PLAN,
         tls=True,
         everywhere=True,
+        client=str(CLIENT),
         capture=False,
         flows=7600,
     )

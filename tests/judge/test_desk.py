@@ -263,7 +263,9 @@ def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> No
     desk = watched()
     session = make_session(desk)
     for data in (seen_udp(probe(session)), seen_udp(probe(session)), seen_udp(probe(session, 50007), 50007)):
-        desk.seen(data, leaves=False)  # the second is the same packet, at another of the host's interfaces
+        desk.seen(
+            data, leaves=False, interface="eth0"
+        )  # the second is the same packet, at another of the host's interfaces
     assert told(desk, session, About.AT_INTERFACE) == {"50000": 1, "50007": 1}
     assert told(desk, session, About.SIGHTINGS) == {}
     assert desk.probe(probe(session), SOURCE, UDP, 50000)
@@ -273,13 +275,13 @@ def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> No
 def test_what_is_no_probe_of_a_live_session_is_not_seen() -> None:
     desk = watched()
     session, gone = make_session(desk), make_session(desk)
-    desk.seen(seen_udp(probe(gone)), leaves=False)
+    desk.seen(seen_udp(probe(gone)), leaves=False, interface="eth0")
     desk.close(gone)
     for data in (
         seen_udp(probe(session, key=b"x" * 64)), seen_udp(b"junk"), b"", ipv4(tcp(SYN, port=8080), TCP_NUMBER),
         seen_udp(probe(session, 49999), 49999), seen_udp(probe(gone)),
     ):  # fmt: skip
-        desk.seen(data, leaves=False)
+        desk.seen(data, leaves=False, interface="eth0")
     assert told(desk, session, About.AT_INTERFACE) == told(desk, session, About.AT_INTERFACE, TCP) == {}
 
 
@@ -288,10 +290,10 @@ def test_answers_are_seen_to_leave() -> None:
     session = make_session(desk)
     answer = ipv4(udp(b"answer", THERE_PORT, 50000))
     source = (ipaddress.ip_address("198.51.100.1"), THERE_PORT)
-    desk.seen(answer, leaves=True)  # nobody of ours
+    desk.seen(answer, leaves=True, interface="eth0")  # nobody of ours
     assert desk.probe(probe(session), source, UDP, 50000)
-    desk.seen(answer, leaves=True)
-    desk.seen(ipv4(udp(b"answer", THERE_PORT, 8080)), leaves=True)
+    desk.seen(answer, leaves=True, interface="eth0")
+    desk.seen(ipv4(udp(b"answer", THERE_PORT, 8080)), leaves=True, interface="eth0")
     assert told(desk, session, About.LEFT) == {"50000": 1}
     assert told(desk, session, About.LEFT, TCP) == {}
 
@@ -311,8 +313,8 @@ def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
     client = (ipaddress.ip_address("203.0.113.2"), 40000)
     mine, other = desk.open(client[0], Family.IPV4), make_session(desk)
     assert mine
-    desk.seen(ipv4(tcp(SYN, port=80), TCP_NUMBER), leaves=False)
-    desk.seen(ipv4(tcp(PSH, b"x", port=80), TCP_NUMBER), leaves=False)
+    desk.seen(ipv4(tcp(SYN, port=80), TCP_NUMBER), leaves=False, interface="eth0")
+    desk.seen(ipv4(tcp(PSH, b"x", port=80), TCP_NUMBER), leaves=False, interface="eth0")
     assert told(desk, mine, About.AT_INTERFACE, TCP) == {"80": 1}
     assert told(desk, mine, About.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
     assert told(desk, other, About.AT_INTERFACE, TCP) == {}
@@ -323,7 +325,7 @@ def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
     assert told(desk, mine, About.PLACES, TCP)["80"] == "server-host"
     answer = struct.pack("!HHIIBBHHH", 80, 40000, 1, 2, 5 << 4, PSH, 0, 0, 0) + b"x"
     head = ipv4(answer, TCP_NUMBER)
-    desk.seen(head[:12] + head[16:20] + head[12:16] + head[20:], leaves=True)
+    desk.seen(head[:12] + head[16:20] + head[12:16] + head[20:], leaves=True, interface="eth0")
     assert told(desk, mine, About.PLACES, TCP)["80"] == "return-path"
     assert told(desk, mine, About.PLACES) == {}
 
@@ -344,7 +346,7 @@ def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
 
     def catch_up() -> None:
         while waiting:
-            desk.seen(waiting.pop(), leaves=False)
+            desk.seen(waiting.pop(), leaves=False, interface="eth0")
 
     desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up)
     session = make_session(desk)

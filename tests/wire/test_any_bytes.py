@@ -24,7 +24,9 @@ ANSWERS = [stun.encode_answer(TRANSACTION, ipaddress.ip_address(address), 4000, 
            for address in ("192.0.2.1", "2001:db8::1")]  # fmt: skip
 MESSAGES: list[control.Message] = [
     control.Hello(control.PROTOCOL, "0.1.0", Family.IPV6),
-    control.Welcome(control.PROTOCOL, "0.1.0", SESSION, SESSION * 4, build_plan("plugnmeet"), True, True, True, 7600),
+    control.Welcome(
+        control.PROTOCOL, "0.1.0", SESSION, SESSION * 4, build_plan("plugnmeet"), True, True, "192.0.2.1", True, 7600
+    ),
     control.Refusal("crowded", "too many", "wait"),
     control.Ask(control.About.SIGHTINGS, Transport.UDP, 1),
     control.Rows(((PortRange(1, 5), 3), (PortRange(7, 7), "busy")), None),

@@ -30,12 +30,12 @@ from agent.wire.control import (
     Welcome,
 )
 from agent.wire.framing import MAX_LINE
-from tests.model.values import ANY, COUNTS, PORTS, disjoint_runs, plans, texts
+from tests.model.values import ADDRESSES, ANY, COUNTS, PORTS, disjoint_runs, plans, texts
 
 SESSION, SECRET = "0123456789abcdef", "0123456789abcdef" * 4
 HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
 PLAN = Plan("mine", (Requirement(Transport.UDP, PortRange(50000, 60000), "media", Need.REQUIRED),))
-WELCOME = Welcome(control.PROTOCOL, "0.1.0", SESSION, SECRET, PLAN, True, True, True, 7600)
+WELCOME = Welcome(control.PROTOCOL, "0.1.0", SESSION, SECRET, PLAN, True, True, "192.0.2.1", True, 7600)
 
 
 @st.composite
@@ -47,7 +47,7 @@ def pages(draw: st.DrawFn) -> Rows:
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.just(control.PROTOCOL), texts(), st.sampled_from(Family)),
     st.builds(Welcome, st.just(control.PROTOCOL), texts(), HEX, HEX.map(lambda text: text * 4), plans(),
-              st.booleans(), st.booleans(), st.booleans(), COUNTS),
+              st.booleans(), st.booleans(), ADDRESSES.map(str), st.booleans(), COUNTS),
     st.builds(Refusal, texts(), texts(500), texts(500)),
     st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
     pages(),
@@ -83,7 +83,7 @@ def runs_of_own(first: int) -> list[PortRange]:
     [
         Welcome(control.PROTOCOL, "9" * 200, SESSION, SECRET,
                 build_plan("plugnmeet", sorted(ADDONS), runs_of_own(30000), runs_of_own(40000)),
-                False, False, False, MOST),
+                False, False, "2001:db8::1", False, MOST),
         full_page(10**9),
         full_page("w" * 20),
         ReportPart('"' * MAX_PART, last=False),

@@ -1,0 +1,51 @@
+"""Which rules of the host's own firewall decide for what a report says is blocked."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Iterable
+
+from ..model.address import Address, Family, family_of, parse_address
+from ..model.firewall import Decision
+from ..model.notice import Arrival
+from ..model.observation import Where
+from ..model.plan import Plan, Transport
+from ..model.ports import runs
+from ..model.report import BLOCKED, AddressReport, Report
+from ..model.rules import Ruleset
+from .rules import Flow, decide
+
+
+def decisions(
+    report: Report, ruleset: Ruleset, plan: Plan, client: Address, arrival: Arrival | None
+) -> tuple[Decision, ...]:
+    """The rules that decide for the blocked ports of every address that the report has, as far as they are planned.
+
+    `client` is who handed the report over, `arrival` how its packets came in, where that is known.
+    """
+    found = [decision for address in report.addresses for flow, blocked in _flows(address, plan, client, arrival)
+             for decision in decide(ruleset, flow, blocked)]  # fmt: skip
+    return tuple(dict.fromkeys(found))
+
+
+def _flows(address: AddressReport, plan: Plan, client: Address, arrival: Arrival | None) -> Iterable[tuple[Flow, bool]]:
+    """What to ask of the rules, and whether the ports are known to be blocked by this very host."""
+    mapped = address.client.mapped  # where several addresses were checked, the client has one of each family
+    sender = _of_family(address.family, client, parse_address(mapped) if mapped else None)
+    server = _of_family(address.family, ipaddress.ip_address(arrival.address) if arrival else None)
+    interface = arrival.interface if arrival else None
+    for transport in Transport:
+        planned = frozenset(plan.ports(transport))
+        for here in (True, False):
+            ports = runs(
+                port for one in address.findings
+                if one.transport is transport and one.state in BLOCKED and (one.where is Where.SERVER_HOST) is here
+                for port in one.ports if port in planned
+            )  # fmt: skip
+            if ports:
+                yield Flow(transport, address.family, ports, sender, server, interface), here
+
+
+def _of_family(family: Family, *candidates: Address | None) -> Address | None:
+    """The first of these that is an address of that family."""
+    return next((one for one in candidates if one and family_of(one) is family), None)
