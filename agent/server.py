@@ -178,7 +178,9 @@ class Server:
         ruleset, unread = read_rules()
         managers, more = read_managers(event.client)
         decided = decisions(event.report, ruleset, self._options.plan, event.client, event.arrival)
-        return Host(decided, managers, read_provider(), read_interfaces(), (*unread, *more))
+        return Host(
+            decided, managers, read_provider(), read_interfaces(), (*unread, *more, *map(_ahead, ruleset.ahead))
+        )
 
     def _with_owners(self, report: Report) -> Report:
         """The report with who holds the busy ports, which an unpaired client is not told."""
@@ -193,3 +195,7 @@ class Server:
         return replace(report, addresses=tuple(
             replace(one, findings=tuple(map(named, one.findings))) for one in report.addresses
         ))  # fmt: skip
+
+
+def _ahead(rule: str) -> str:
+    return f"What this does with the packets was not found out, and it comes before all rules that were read: {rule}"

@@ -76,14 +76,24 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+# Of tables (libnftables-json(5)). Some versions print others than there are, and a dormant table decides nothing.
+_FLAGS = frozenset(("dormant", "owner", "persist"))
+
+
+def _flag_list(flags: object) -> list[object]:
+    return flags if isinstance(flags, list) else [] if flags is None else [flags]
+
+
 def _ruleset(items: list[tuple[str, dict[str, Any]]]) -> Ruleset:
-    asleep, chains = set(), {}
+    asleep, chains, strange = set(), {}, []
     rules: dict[tuple[_Where, str], list[dict[str, Any]]] = defaultdict(list)
     sets: dict[_Where, dict[str, Any]] = defaultdict(dict)
     for kind, item in items:
         where = (item.get("family", ""), item.get("table", ""))
         if kind == "table" and "dormant" in (item.get("flags") or ()):
             asleep.add((item["family"], item["name"]))
+        elif kind == "table" and not _FLAGS.issuperset(_flag_list(item.get("flags"))):
+            strange.append(f"table {item['family']} {item['name']}")
         elif kind in ("set", "map"):
             sets[where][item["name"]] = item.get("elem", [])
         elif kind == "chain":
@@ -92,7 +102,7 @@ def _ruleset(items: list[tuple[str, dict[str, Any]]]) -> Ruleset:
             rules[where, item["chain"]].append(item)
     readers = {where: _Reader(sets[where]) for where, _ in chains if where not in asleep}
     tables: dict[_Where, list[Chain]] = defaultdict(list)
-    ahead, left = [], MAX_RULES
+    ahead, left = list(strange), MAX_RULES
     for (where, name), item in chains.items():
         if where in asleep:
             continue

@@ -38,8 +38,8 @@ def ask(tool: str, *arguments: str) -> Told:
             [path, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=environment, start_new_session=True,
         )  # fmt: skip
-    except OSError as error:
-        return Told(None, f"{tool} cannot be run: {error.strerror}")
+    except (OSError, ValueError) as error:  # a ValueError is an argument that cannot be one
+        return Told(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
     with process:
         slow = threading.Event()
 
@@ -66,6 +66,7 @@ def ask(tool: str, *arguments: str) -> Told:
         return Told(None, f"{tool} prints more than {MAX_OUTPUT // 1024 // 1024} MiB")
     if process.returncode:
         first = errors.decode("utf-8", "replace").strip().partition("\n")[0]
+        first = "".join(char if char.isprintable() else "?" for char in first)
         return Told(None, f"{tool} failed: {first or f'status {process.returncode}'}")
     return Told(text.decode("utf-8", "replace"))
 

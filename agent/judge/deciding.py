@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Iterable
+from dataclasses import replace
+from typing import Container, Iterable, Sequence
 
 from ..model.address import Address, Family, family_of, parse_address
-from ..model.firewall import Decision
+from ..model.firewall import Decision, Place
 from ..model.notice import Arrival
 from ..model.observation import Where
 from ..model.plan import Plan, Transport
 from ..model.ports import runs
-from ..model.report import BLOCKED, AddressReport, Report
+from ..model.report import BLOCKED, AddressReport, Report, State
 from ..model.rules import Ruleset
 from .rules import Flow, decide
 
@@ -24,8 +25,24 @@ def decisions(
     `client` is who handed the report over, `arrival` how its packets came in, where that is known.
     """
     found = [decision for address in report.addresses for flow, blocked in _flows(address, plan, client, arrival)
-             for decision in decide(ruleset, flow, blocked)]  # fmt: skip
+             for decision in _plausible(decide(ruleset, flow, blocked), _passed(ruleset, flow, address))]  # fmt: skip
     return tuple(dict.fromkeys(found))
+
+
+def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[Place]:
+    """The rules that would stop ports which are open for all that: they are not what blocks others."""
+    ports = runs(port for one in address.findings
+                 if one.transport is flow.transport and one.state is State.OPEN for port in one.ports)  # fmt: skip
+    return {one.place for one in decide(ruleset, replace(flow, ports=ports))} if ports else set()
+
+
+def _plausible(found: Sequence[Decision], passed: Container[Place]) -> Iterable[Decision]:
+    """Without what the check has disproved, and without what may decide where something else does for sure."""
+    left = [one for one in found if one.place not in passed]
+    sure = {port for one in left if one.sure for run in one.ports for port in run}
+    for one in left:
+        if one.sure or any(port not in sure for run in one.ports for port in run):
+            yield one
 
 
 def _flows(address: AddressReport, plan: Plan, client: Address, arrival: Arrival | None) -> Iterable[tuple[Flow, bool]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Sequence
 
 from ..model.address import Family, parse_address
-from ..model.firewall import Act, Decision, Host
+from ..model.firewall import Act, Decision, Host, Managers
 from ..model.observation import Where
 from ..model.plan import Plan, Transport
 from ..model.ports import list_ports, runs
@@ -27,7 +27,7 @@ from ..model.report import (
 from . import traps
 from .advice import advise
 from .clouds import cloud, egress
-from .remedy import Remedy, is_answer, remedy, unban
+from .remedy import Remedy, is_answer, maker_of, remedy, unban
 from .sample import RULE
 
 MAX_QUOTE = 200  # characters of a rule: what it matches and does fits, a comment of somebody's need not
@@ -129,7 +129,9 @@ class _Operator:
     def _advice(self, advice: Advice, case: _Case | None, mistakes: _Mistakes) -> Advice:
         if case is None:
             return advice
-        found = Remedy((), (advice.text, *_who(case), *self._traps(case), *mistakes.of(case.group.first)))
+        found = Remedy(
+            (), (advice.text, *_who(case, self._host.managers), *self._traps(case), *mistakes.of(case.group.first))
+        )
         for needed in self._needed(case):
             if needed in self._said:
                 found += Remedy((), (_ABOVE,))
@@ -205,12 +207,12 @@ class _Mistakes:
         return filter(None, found)
 
 
-def _who(case: _Case) -> Iterable[str]:
+def _who(case: _Case, managers: Managers) -> Iterable[str]:
     """Who blocks it, as far as it was proven."""
     if case.group.first.state is State.INTERCEPTED and not case.opened:
         return
     for one in case.deciding[:MAX_QUOTES]:
-        yield _quoted(one)
+        yield _quoted(one, maker_of(one, managers))
     if any(one.sure for one in case.deciding) and case.where is not Where.UNKNOWN:
         return
     if case.where is Where.SERVER_HOST and not case.deciding:
@@ -221,17 +223,20 @@ def _who(case: _Case) -> Iterable[str]:
         yield _TOO
 
 
-def _quoted(decision: Decision) -> str:
+def _quoted(decision: Decision, maker: str | None) -> str:
     place = decision.place
     path = " > ".join(_clean(chain) for chain in place.path[-MAX_PATH:])
     what = "the policy" if place.number is None else f"rule {place.number}"
     does = "sends on" if decision.act is Act.FORWARD else "stops"
     ports = list_ports(decision.ports, decision.transport.value, MAX_RUNS)
     text = f"{does} {ports} by {what} of {path} (table {_clean(place.table)}): `{_clean(decision.text)}`"
+    who = f"this machine's own firewall{f' ({maker})' if maker else ''}"
     if decision.sure:
-        return f"This machine's own firewall {text}."
+        return f"T{who[1:]} {text}."
     doubt = f", since this rule may decide before it: `{_clean(decision.doubt)}`" if decision.doubt else ""
-    return f"Maybe this machine's own firewall {text}; that is not sure{doubt}."
+    if decision.doubt == decision.text:
+        doubt = ", since not all of that rule is understood"
+    return f"Maybe {who} {text}; that is not sure{doubt}."
 
 
 def _clean(text: str) -> str:

@@ -124,6 +124,14 @@ def _maker(decision: Decision, managers: Managers) -> _Maker:
     return _nft if decision.place.tool is Tool.NFT else _iptables
 
 
+def maker_of(decision: Decision, managers: Managers) -> str | None:
+    """The program that wrote a rule, where it can be told."""
+    if is_ufw(decision, managers):
+        return "ufw"
+    makers: dict[_Maker, str] = {_unban: "fail2ban", _docker: "Docker", _firewalld: "firewalld"}
+    return makers.get(_maker(decision, managers))
+
+
 def _unban(decisions: Decisions, managers: Managers) -> Remedy:
     return unban(managers, {chain[len("f2b-") :] for one in decisions for chain in one.place.path})
 

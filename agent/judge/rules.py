@@ -206,6 +206,7 @@ class _Walk:
         self._steps = 0
         self._all = join((run.first, run.last) for run in flow.ports)
         self._found: list[tuple[list[tuple[int, int]], _Verdict]] = []
+        self._left: list[tuple[list[tuple[int, int]], Rule]] = []  # what a return or goto took out of the base chain
         # The rules that may accept, that may lead elsewhere, and that may not let pass.
         self._accepts: _Firsts[str] = _Firsts(self._all)
         self._turns: _Firsts[str] = _Firsts(self._all)
@@ -217,8 +218,13 @@ class _Walk:
         self._through(self._base_chain, live, (name,))
         if self._base.drops:
             policy = "policy drop" if self._table.tool is Tool.NFT else f"-P {name} DROP"
-            place = Place(self._table.tool, self._table.name, (name,), None)
-            self._found.append((live.spans, _Verdict(Act.DROP, place, policy)))
+            here = Place(self._table.tool, self._table.name, (name,), None)
+            # A rule at the chain's end is no way round the policy for what leaves before: that rule is the place.
+            for spans, rule in self._left:
+                place = replace(here, number=rule.number, handle=rule.handle)
+                verdict = _Verdict(Act.DROP, place, f"{rule.text}, then {policy}")
+                self._found.append((live.take(tuple(spans)), verdict))
+            self._found.append((live.spans, _Verdict(Act.DROP, here, policy)))
         groups: dict[tuple[_Verdict, str | None, bool], list[int]] = defaultdict(list)
         for spans, verdict in self._found:
             for port in _each(spans):
@@ -294,6 +300,8 @@ class _Walk:
                     live.add(taken)
             elif fits:  # a return or goto, or an accept of what may be elsewhere by now
                 back += taken
+                if len(path) == 1 and rule.does is not Does.ACCEPT:
+                    self._left.append((taken, rule))
             elif rule.does is not Does.ACCEPT:
                 self._turns.say(taken, self._steps, why or rule.text)
                 astray = join((*astray, *taken))

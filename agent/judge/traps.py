@@ -33,10 +33,14 @@ _OTHERS = (
 )
 
 
+# As iptables and nft print it: for all that comes, and not for some ports.
+_ORACLES = ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", "reject with icmp host-prohibited")
+
+
 def oracle(decisions: Sequence[Decision], managers: Managers) -> str | None:
     """A REJECT with icmp-host-prohibited in INPUT itself, as Oracle's images have it (and others that copy it)."""
     for one in decisions:
-        if one.act is Act.REJECT and one.place.path == ("INPUT",) and one.place.number and "host-prohib" in one.text:
+        if one.act is Act.REJECT and one.place.path == ("INPUT",) and one.place.number and one.text in _ORACLES:
             helps_not = (
                 "`ufw allow` does not help: ufw's rules come" if managers.ufw else "`iptables -A` does not help:"
             )

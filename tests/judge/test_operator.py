@@ -63,8 +63,8 @@ def test_the_rule_is_quoted_with_its_position_and_the_commands_follow() -> None:
     (one,) = advice(ALL_UDP, decisions=(rule,), managers=UFW)
     assert one.commands == ("ufw prepend allow 50000:60000/udp",)
     assert one.text == (
-        "Audio and video fall back to TCP and work badly, or not at all. This machine's own firewall stops "
-        "50000-60000/udp by rule 3 of INPUT > ufw-before-input > ufw-user-input (table filter): "
+        "Audio and video fall back to TCP and work badly, or not at all. This machine's own firewall (ufw) "
+        "stops 50000-60000/udp by rule 3 of INPUT > ufw-before-input > ufw-user-input (table filter): "
         "`-A ufw-user-input -p udp -j DROP`. ufw takes the first rule that fits: to allow these ports further down "
         "does not help."
     )
@@ -77,7 +77,7 @@ def test_a_policy_is_quoted_as_one() -> None:
 @pytest.mark.parametrize("doubt", [None, "jump mystery"])
 def test_what_is_not_sure_is_said_to_be_so(doubt: str | None) -> None:
     (one,) = advice(ALL_UDP, decisions=(replace(POLICY, sure=False, doubt=doubt),), managers=UFW)
-    assert "Maybe this machine's own firewall stops" in one.text
+    assert "Maybe this machine's own firewall (ufw) stops" in one.text
     assert "It reached this machine, whose own firewall stops it." in one.text  # what the capture proved
     assert ("`jump mystery`" in one.text) is (doubt is not None)
     assert one.commands
