@@ -253,6 +253,7 @@ class _AddressCheck:
 
     def _ask_how_far(self) -> None:
         """What the server's interface showed."""
+        self._server.overrun = self._counts(About.OVERRUN, Transport.UDP)
         self._server.left = self._counts(About.LEFT, Transport.UDP)
         if not self._channel.welcome.capture:
             return

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Callable
+from typing import Callable, Mapping
 
 from . import __version__
 from .errors import Exit, UserError
@@ -64,7 +64,7 @@ class Server:
         self._capture, self._blind = open_capture(options.plan)
         self._desk = Desk(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
-            self._catch_up if self._capture else None,
+            self._catch_up if self._capture else None, self._overrun,
         )  # fmt: skip
         self._loop = Loop(self._desk, self._tls, self._capture)
         self._untaken: tuple[Untaken, ...] = ()
@@ -91,6 +91,9 @@ class Server:
 
     def _catch_up(self) -> None:
         self._loop.catch_up()
+
+    def _overrun(self) -> Mapping[int, int]:
+        return self._loop.overrun()
 
     def _read_kernel(self) -> Kernel:
         kernel = read_kernel()

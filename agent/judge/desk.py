@@ -64,6 +64,7 @@ Untested = Mapping[Transport, Mapping[int, Reason]]
 class Desk:
     """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
+    `read_overrun` tells of each UDP port how many packets its socket had no room for, where it had none for some.
     `catch_up` has all that the interface saw so far passed to `seen`; None where it is not watched. `untested` may be
     replaced while sessions run.
     """
@@ -77,6 +78,7 @@ class Desk:
         draw: Callable[[int], bytes],
         read_kernel: Callable[[], Kernel] = Kernel,
         catch_up: Callable[[], None] | None = None,
+        read_overrun: Callable[[], Mapping[int, int]] = dict,
     ) -> None:
         self.plan, self.program = plan, program
         self.tls, self.everywhere = tls, everywhere
@@ -84,6 +86,7 @@ class Desk:
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
         self._draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
+        self._read_overrun = read_overrun
         self._recent: dict[bytes, _Recent] = {}
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._ports = sum(1 for transport in Transport for _ in plan.ports(transport))
@@ -242,6 +245,7 @@ class Desk:
         tables: dict[About, Mapping[int, int] | Mapping[int, str]] = {
             About.SIGHTINGS: session.sightings[ask.transport],
             About.AT_INTERFACE: session.watch.at_interface[ask.transport],
+            About.OVERRUN: self._read_overrun() if (ask.about, ask.transport) == (About.OVERRUN, Transport.UDP) else {},
             About.LEFT: self._left(session) if ask.transport is Transport.UDP else {},
             About.PLACES: session.watch.places(self.plan.ports(ask.transport))
             if ask.transport is Transport.TCP

@@ -25,6 +25,7 @@ class ServerSide:
     untested: dict[Transport, dict[int, Reason]] = field(default_factory=lambda: {one: {} for one in Transport})
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     at_interface: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
+    overrun: PerPort | None = None  # UDP packets that found a port's receive buffer full
     left: PerPort | None = None  # UDP answers that left the server
     places: Mapping[int, Where] | None = None  # how far the packets to TCP ports came
     redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
@@ -87,7 +88,7 @@ class _Udp:
         self._unsendable, self._left_out = unsendable, left_out
         self._refusals, self._strangers = refusals, strangers
         self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
-        self._left = server.left
+        self._left, self._overrun = server.left, server.overrun
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
 
     def observe(self, port: int) -> Observation:
@@ -105,6 +106,7 @@ class _Udp:
             answered=answered,
             at_interface=_count(self._at_interface, port),
             at_socket=_count(self._sightings, port),
+            overrun=_count(self._overrun, port),
             left=_count(self._left, port),
             redirected_to=self._redirected.get(port),
             untested=untested,

@@ -88,6 +88,9 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.REJECTED, place(seen, bool(conditions.counters.capture_drops)), seen.by, icmp=seen.icmp)
     if seen.transport is Transport.UDP and not conditions.conclusive:
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
+    if seen.overrun and not seen.at_socket:
+        # They came, and somebody's flood to the same port left no room for them: no firewall did that.
+        return Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT)
     # Never its turn: the check did not get to this port.
     if not seen.sent:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
@@ -126,11 +129,10 @@ def _tcp_place(seen: Observation, conditions: Conditions) -> Where:
 
 def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
     """The findings of one address, in the plan's order: every planned port is in exactly one."""
-    overrun = _is_overrun(observations[Transport.UDP].values(), conditions)
     findings = [
         finding
         for row in plan.requirements
-        for finding in _findings(row, observations[row.transport], conditions, overrun)
+        for finding in _findings(row, observations[row.transport], conditions)
     ]  # fmt: skip
     silent = sum(len(one.ports) for one in findings if _by_chance(one))
     if conditions.chance is None or not silent:
@@ -142,33 +144,22 @@ def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tup
     )
 
 
-def _is_overrun(udp: Iterable[Observation], conditions: Conditions) -> bool:
-    """Whether the server's kernel dropped as many packets as silent ports miss: then a flood may be all there is."""
-    lost = (seen.sent if seen.at_interface is None else seen.at_interface
-            for seen in udp if seen.reply is Reply.NOTHING and not seen.at_socket)  # fmt: skip
-    missing = sum(count or 0 for count in lost)
-    dropped = (conditions.counters.receive_errors or 0) + (conditions.counters.conntrack_drops or 0)
-    return 0 < missing <= dropped
-
-
 def _by_chance(finding: Finding) -> bool:
     """Whether loss could have made this finding."""
     return finding.transport is Transport.UDP and finding.state is State.FILTERED
 
 
-def _findings(
-    row: Requirement, observations: Mapping[int, Observation], conditions: Conditions, overrun: bool
-) -> list[Finding]:
+def _findings(row: Requirement, observations: Mapping[int, Observation], conditions: Conditions) -> list[Finding]:
     members = [observations[port] for port in row.ports]
     causes = [classify(seen, conditions) for seen in members]
     if row.transport is Transport.UDP:
-        causes = settle(members, causes, conditions, overrun)
+        causes = settle(members, causes, conditions)
     return [_finding(row, [members[number] for number in numbers], cause, conditions)
             for cause, group in groupby(range(len(members)), key=causes.__getitem__)
             for numbers in [list(group)]]  # fmt: skip
 
 
-def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditions, overrun: bool) -> list[Cause]:
+def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> list[Cause]:
     """Judge what neighbouring UDP ports that are stopped have in common by all of them together."""
     # What a sample left out is no end of a stretch.
     tried = [number for number, cause in enumerate(causes) if cause.reason is not Reason.SAMPLED]
@@ -182,8 +173,6 @@ def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditi
             causes[number] = replace(causes[number], where=where)
         for _, alike in groupby(stretch, lambda number: causes[number].where):
             _refuse_alike(seen, causes, list(alike))
-    if overrun:
-        return [Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT) if _may_be_overrun(cause) else cause for cause in causes]
     return causes
 
 
@@ -197,10 +186,6 @@ def _refuse_alike(seen: Sequence[Observation], causes: list[Cause], stretch: Seq
     if not always:
         for number, cause in zip(stretch, refusal.extend(refused)):
             causes[number] = cause or causes[number]
-
-
-def _may_be_overrun(cause: Cause) -> bool:
-    return cause.state is State.FILTERED and cause.where in (Where.SERVER_HOST, Where.UNKNOWN)
 
 
 def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, conditions: Conditions) -> Finding:

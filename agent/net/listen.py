@@ -140,6 +140,20 @@ def _open(transport: Transport, port: int, families: tuple[Family, ...], bind: A
     return opened
 
 
+# asm-generic/socket.h and linux/sock_diag.h: an array of numbers of 32 bits, of which the ninth are packets dropped.
+_SO_MEMINFO, _MEMORY, _DROPS = 55, struct.Struct("=9I"), 8
+
+
+def overrun(opened: socket.socket) -> int:
+    """How many packets a UDP socket had no room for; 0 where the system does not tell."""
+    if not _HAS_PKTINFO:
+        return 0
+    try:
+        return int(_MEMORY.unpack(opened.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMORY.size))[_DROPS])
+    except (OSError, struct.error):  # older than Linux 4.12
+        return 0
+
+
 Ancillary = Iterable[Any]
 
 if _HAS_PKTINFO:

@@ -116,6 +116,11 @@ class Loop:
                 for peer in [one for one in self._peers if one.conversation.deadline < now]:
                     self._drop(peer)
 
+    def overrun(self) -> dict[int, int]:
+        """The UDP ports whose sockets had no room for some packets, and for how many."""
+        counts = ((one.port, listen.overrun(one.socket)) for one in self._listeners if one.transport is Transport.UDP)
+        return {port: count for port, count in counts if count}
+
     def catch_up(self) -> None:
         """Let the desk see all that the interface saw so far."""
         self._watch(None, MAX_CAPTURED)

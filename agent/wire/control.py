@@ -42,6 +42,7 @@ class About(str, enum.Enum):
     UNTESTED = "untested"  # why the server does not listen there
     SIGHTINGS = "sightings"  # probes that were read from the port's socket
     AT_INTERFACE = "at-interface"  # probes that were seen at the server's network interface; of TCP, SYNs
+    OVERRUN = "overrun"  # UDP packets, anybody's, that found the port's receive buffer full
     LEFT = "left"  # UDP answers that left the server
     PLACES = "places"  # how far the packets to a TCP port came, in the words of Where
     CONNECTIONS = "connections"  # TCP connections from the client's address

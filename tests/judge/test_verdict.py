@@ -384,24 +384,14 @@ def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counters", "ports", "expected"),
+    ("silent", "state"),
     [
-        (Counters(0, 7), {"p1": SILENT, "p2": SILENT}, ["udp 1-2 filtered"]),
-        (Counters(0, 8), {"p1": SILENT, "p2": SILENT}, ["udp 1-2 unknown"]),
-        (Counters(5, 3), {"p1": SILENT, "p2": SILENT}, ["udp 1-2 unknown"]),
-        (Counters(0, 3), {"p1": replace(SILENT, at_interface=3)}, ["udp 1 unknown"]),
-        (Counters(0, 2), {"p1": replace(SILENT, at_interface=3)}, ["udp 1 filtered"]),
-        # What never came to the server it did not drop, nor what it answered.
-        (Counters(0, 9), {"p1": replace(SILENT, at_interface=3), "p3": replace(SILENT, at_interface=0)},
-         ["udp 1 unknown", "udp 3 filtered"]),
-        (Counters(0, 9), {"p1": replace(SILENT, at_interface=3), "p3": replace(SILENT, at_socket=4, left=4)},
-         ["udp 1 unknown", "udp 3 filtered"]),
-        (Counters(0, 9), {"p1": replace(SILENT, at_interface=0)}, ["udp 1 filtered"]),
+        (replace(SILENT, overrun=1), State.UNKNOWN),
+        (replace(SILENT, overrun=1, at_interface=4), State.UNKNOWN),
+        (replace(SILENT, overrun=1, at_socket=4), State.FILTERED),  # it came through all the same
+        (replace(SILENT, overrun=0), State.FILTERED),
     ],
-)  # fmt: skip
-def test_what_a_flood_at_the_server_explains_is_not_taken_for_a_firewall(
-    counters: Counters, ports: dict[str, Observation], expected: list[str]
-) -> None:
-    findings = judge(PLAN, observed(PLAN, **ports), Conditions(counters=counters))
-    assert [told(one) for one in findings if one.state is not State.OPEN] == expected
-    assert {one.reason for one in findings if one.state is State.UNKNOWN} <= {Reason.RATE_LIMIT}
+)
+def test_what_a_flood_at_the_port_explains_is_not_taken_for_a_firewall(silent: Observation, state: State) -> None:
+    cause = classify(silent, SURE)
+    assert (cause.state, cause.reason) == (state, Reason.RATE_LIMIT if state is State.UNKNOWN else None)

@@ -101,7 +101,7 @@ print("ready", flush=True)
 ends = False
 while not ends:
     select.select([capture], [], [])
-    for data, leaves in capture.read(100):
+    for data, leaves, interface in capture.read(100):
         try:
             seen = packet.decode(data)
         except DecodeError:  # a fragment, or what neighbours say to each other behind an extension header

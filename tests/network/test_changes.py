@@ -12,7 +12,7 @@ from tests.lab import Check, causes, check, lab, ports, server, side_by_side, wr
 
 RANGE, CHANGED = "udp dport 53000-53999", "udp 53000-53999"
 # What the old rules make of a port is right, and what the new ones do.
-EITHER = "open or filtered unknown or unknown"
+EITHER = "open or filtered server-host or unknown"
 MANY = 200  # packets that were dropped, at least
 
 

@@ -73,19 +73,19 @@ SCENARIOS = (
     Scenario("7881 connects and passes no data", dropped("tcp dport 7881 meta length > 100 drop"),
              {"tcp 7881": "filtered"}),
     Scenario("the whole UDP range is shut", dropped("udp dport 50000-60000 drop"),
-             {"udp 50000-60000": "filtered unknown"}, plan=PLAN),
+             {"udp 50000-60000": "filtered server-host"}, plan=PLAN),
     Scenario("holes at both ends and within", dropped("udp dport {50000, 53000-53999, 57001, 60000} drop"),
-             {"udp 50000,53000-53999,57001,60000": "filtered unknown"}, plan=PLAN),
-    Scenario("one UDP port is shut", dropped("udp dport 50123 drop"), {"udp 50123": "filtered unknown"}),
-    Scenario("all UDP is shut", dropped("meta l4proto udp drop"), {"udp 50000-50299": "filtered unknown"}),
-    Scenario("all UDP is shut for IPv6", dropped("meta l4proto udp drop"), {"udp 50000-50299": "filtered unknown"},
+             {"udp 50000,53000-53999,57001,60000": "filtered server-host"}, plan=PLAN),
+    Scenario("one UDP port is shut", dropped("udp dport 50123 drop"), {"udp 50123": "filtered server-host"}),
+    Scenario("all UDP is shut", dropped("meta l4proto udp drop"), {"udp 50000-50299": "filtered server-host"}),
+    Scenario("all UDP is shut for IPv6", dropped("meta l4proto udp drop"), {"udp 50000-50299": "filtered server-host"},
              ipv6=True),
     Scenario("a range one too short in rules that deny the rest",
              dropped("ct state established,related accept", "tcp dport {80, 443, 7881} accept",
                      "udp dport 50000-50298 accept", "meta l4proto {icmp, ipv6-icmp} accept", "drop"),
-             {"udp 50299": "filtered unknown"}),
+             {"udp 50299": "filtered server-host"}),
     Scenario("the UDP answers are stopped by the server's rules", {"server output": ("udp sport 50100-50149 drop",)},
-             {"udp 50100-50149": "filtered return-path"}),
+             {"udp 50100-50149": "filtered server-host"}),
     Scenario("the UDP answers are lost on the way", {"client input": ("udp sport 50100-50149 drop",)},
              {"udp 50100-50149": "filtered return-path"}),
     Scenario("the UDP answers are lost on the way for IPv6", {"client input": ("udp sport 50100-50149 drop",)},
@@ -96,14 +96,14 @@ SCENARIOS = (
     Scenario("only 7881 is open for TCP", dropped("tcp dport {80, 443} drop"), {"tcp 80,443": "filtered"},
              control=7881),
     Scenario("the answers from 7881 are dropped", {"client input": ("tcp sport 7881 drop",)}, {"tcp 7881": "filtered"}),
-    Scenario("80 is reset", dropped(f"tcp dport 80 {RESET}"), {"tcp 80": "rejected unknown"}, by_server=True),
-    Scenario("7881 is reset for IPv6", dropped(f"tcp dport 7881 {RESET}"), {"tcp 7881": "rejected unknown"},
+    Scenario("80 is reset", dropped(f"tcp dport 80 {RESET}"), {"tcp 80": "rejected server-host"}, by_server=True),
+    Scenario("7881 is reset for IPv6", dropped(f"tcp dport 7881 {RESET}"), {"tcp 7881": "rejected server-host"},
              by_server=True, ipv6=True),
-    Scenario("443 is reset", dropped(f"tcp dport 443 {RESET}"), {"tcp 443": "rejected unknown"}, by_server=True,
+    Scenario("443 is reset", dropped(f"tcp dport 443 {RESET}"), {"tcp 443": "rejected server-host"}, by_server=True,
              control=80),
-    Scenario("80 is prohibited", dropped(f"tcp dport 80 {PROHIBITED}"), {"tcp 80": "rejected unknown"},
+    Scenario("80 is prohibited", dropped(f"tcp dport 80 {PROHIBITED}"), {"tcp 80": "rejected server-host"},
              by_server=True),
-    Scenario("7881 is prohibited for IPv6", dropped(f"tcp dport 7881 {PROHIBITED}"), {"tcp 7881": "rejected unknown"},
+    Scenario("7881 is prohibited for IPv6", dropped(f"tcp dport 7881 {PROHIBITED}"), {"tcp 7881": "rejected server-host"},
              by_server=True, ipv6=True),
     Scenario("80 and 443 are swapped", forwarded("tcp dport 80 redirect to :443", "tcp dport 443 redirect to :80"),
              {"tcp 80,443": "intercepted"}, shown="forwarded"),
@@ -118,7 +118,7 @@ SCENARIOS = (
     Scenario("the client's own rules stop its probes", {"client output": ("udp dport 50100-50149 drop",)},
              {"udp 50100-50149": "unknown"}, verdict="inconclusive"),
     Scenario("UDP is rejected", dropped("udp dport 50100-50149 reject"),
-             {"udp 50100-50149": "rejected unknown"}, by_server=True),
+             {"udp 50100-50149": "rejected server-host"}, by_server=True),
 )  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_a_router_prohibits_a_port_and_is_named(archive: Path, family: str) -> N
         assert net.router
         net.router.rules("forward", f"tcp dport 7881 {PROHIBITED}")
         seen = check(net.client, archive, getattr(net.server, family))
-        assert wrong(seen.report, {"tcp 7881": "rejected unknown"}, plan="tcp 80,443,7881 udp 50000") == []
+        assert wrong(seen.report, {"tcp 7881": "rejected before-server"}, plan="tcp 80,443,7881 udp 50000") == []
         assert seen.finding("tcp", 7881)["by"] == getattr(net.router, family)
 
 
@@ -176,5 +176,5 @@ def test_a_router_finds_nobody_behind_a_port_and_says_so_late(archive: Path, fam
             "ip", f"-{family[-1]}", "route", "add", "default", "via", nobody, "dev", "inside", "table", "100"
         )
         seen = check(net.client, archive, getattr(net.server, family))
-        assert wrong(seen.report, {"tcp 7881": "rejected unknown"}, plan="tcp 80,443,7881 udp 50000") == []
+        assert wrong(seen.report, {"tcp 7881": "rejected before-server"}, plan="tcp 80,443,7881 udp 50000") == []
         assert seen.finding("tcp", 7881)["by"] == getattr(net.router, family)

@@ -79,5 +79,5 @@ def test_loss(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> Non
     seen, lost = outcome(scenario).check, outcome(scenario).lost
     assert lost >= MANY
     unsure = "" if scenario.exact else " or unknown"
-    shut = {scenario.shut: f"filtered unknown{unsure}"} if scenario.shut else {}
+    shut = {scenario.shut: f"filtered server-host{unsure}"} if scenario.shut else {}
     assert wrong(seen.report, shut, plan=scenario.plan, rest=f"open{unsure}") == []

@@ -69,4 +69,4 @@ def test_nat(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None
     assert seen.packets >= 10_001
     least, most = scenario.sources
     assert least <= seen.sources <= most
-    assert wrong(seen.check.report, {SHUT: "filtered unknown"} if scenario.hole else {}) == []
+    assert wrong(seen.check.report, {SHUT: "filtered server-host"} if scenario.hole else {}) == []

@@ -122,5 +122,5 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
 def test_roaming(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
     seen, clients = outcome(scenario).check, outcome(scenario).clients
     assert (seen.report["elapsed_s"] >= scenario.seconds, clients) == (True, scenario.clients)
-    shut = {SHUT: scenario.expected("filtered unknown")} if scenario.hole else {}
+    shut = {SHUT: scenario.expected("filtered server-host")} if scenario.hole else {}
     assert wrong(seen.report, shut, rest=scenario.expected("open")) == []
