@@ -120,11 +120,12 @@ class Host:
 
     def __init__(self, name: str, ipv4: str, ipv6: str) -> None:
         self.name, self.ipv4, self.ipv6 = name, ipv4, ipv6
+        self.prefix: Sequence[str | Path] = ()  # a command that runs every other one here
         self._chains = itertools.count(1)
 
     def command(self, argv: Sequence[str | Path]) -> list[str]:
         """The command line that runs this one here; it replaces itself, so that the process id is the program's."""
-        return [str(shutil.which("ip")), "netns", "exec", self.name, *map(str, argv)]
+        return [str(shutil.which("ip")), "netns", "exec", self.name, *map(str, (*self.prefix, *argv))]
 
     def popen(self, argv: Sequence[str | Path], **kw: Any) -> subprocess.Popen[str]:
         """Start a program here."""

@@ -1,0 +1,445 @@
+"""Real firewalls of every kind: the check names the layer and the rule, and the commands that it prints open the ports.
+
+The commands are run as they are printed, by a shell on the server's host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+import pytest
+
+from tests import firewalls
+from tests.lab import CLIENT, Check, Host, Lab, Server, check, lab, need, server, side_by_side, wrong
+
+PLAN = "tcp 80,443,7881 udp 443,50000-50299"
+UDP = "443,50000-50299"
+
+SERVER_HOST, BEFORE = "server-host", "before-server"
+FILTERED, REJECTED = f"filtered {SERVER_HOST}", f"rejected {SERVER_HOST}"
+# An ICMP error a second is all that a host sends: the rest of the ports are silent.
+REJECTED_UDP = f"{REJECTED} or {FILTERED}"
+
+# Commands that would replace or empty a whole rule set, or open more than what was asked.
+NEVER = re.compile(
+    r"flush|-F\b|--flush|-P\b|nft (-f|delete table|delete chain)|-restore|disable|reset|stop|target=ACCEPT|trusted"
+)
+NAME = "meet.example"
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A rule set, made by commands on the server's host, and what every port has to be called; the rest is open.
+
+    `expected6` is for IPv6, which is checked too where it is given. `quoted` has to be in the advice.
+    """
+
+    fault: str
+    made: tuple[str, ...]
+    expected: Mapping[str, str]
+    quoted: tuple[str, ...]
+    expected6: Mapping[str, str] | None = None
+    manager: Callable[[Host, Path], contextlib.AbstractContextManager[None]] | None = None
+    tools: tuple[str, ...] = ()
+    router: tuple[str, ...] | None = None  # rules at its hook `forward`, where there is one
+    remedy: bool | None = True  # whether commands have to be printed; None where that is left open
+    still: Mapping[str, str] = field(default_factory=dict)  # what they cannot open, for it is not this host's to open
+    restart: tuple[str, ...] = ()  # what a restart does to the firewall: what was opened has to stay open
+    plan: str = PLAN
+    seconds: float = 20  # within which the server has its report after the client
+
+
+def nft(table: str, *body: str) -> str:
+    """The command that loads a table, given by its chains."""
+    return "nft " + shlex.quote("\n".join((f"table {table} {{", *body, "}")))
+
+
+def chain(hook: str, *rules: str, priority: str = "filter", policy: str = "accept", name: str = "") -> str:
+    """A base chain."""
+    head = f"type filter hook {hook} priority {priority}; policy {policy};"
+    return f"chain {name or hook} {{ {head} {'; '.join(rules)}; }}"
+
+
+def iptables(*rules: str, tool: str = "iptables") -> tuple[str, ...]:
+    """The commands that add rules, each given without the tool's name."""
+    return tuple(f"{tool} {rule}" for rule in rules)
+
+
+KNOWN = "ct state established,related accept"
+STATEFUL = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+ICMP6 = "-A INPUT -p ipv6-icmp -j ACCEPT"
+HTTPS_ONLY = "-A INPUT -p tcp -m tcp --dport 443 -j ACCEPT"
+ALL_UDP = "udp 443,50000-50299"
+MIDDLE = (
+    STATEFUL,
+    "-A INPUT -p tcp -m multiport --dports 80,443 -j ACCEPT",
+    "-A INPUT -p udp -m udp --dport 50000:50199 -j ACCEPT",
+    "-A INPUT -p udp -j DROP",
+    "-A INPUT -p tcp -m tcp --dport 7881 -j REJECT --reject-with tcp-reset",
+    "-A INPUT -p udp -m udp --dport 50200:50299 -j ACCEPT",
+)
+MIDDLE_EXPECTED = {"udp 443,50200-50299": FILTERED, "tcp 7881": REJECTED}
+POLICY = (STATEFUL, HTTPS_ONLY, "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "-P INPUT DROP")
+ALL_BUT_HTTPS = {"tcp 80,7881": FILTERED, ALL_UDP: FILTERED}
+ALL_BUT_HTTPS_REJECTED = {"tcp 80,7881": REJECTED, ALL_UDP: REJECTED_UDP}
+
+# As Oracle's images for Ubuntu ship it, but that HTTPS is let in.
+ORACLE = (
+    *iptables(
+        "-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT",
+        "-A INPUT -p icmp -j ACCEPT",
+        "-A INPUT -i lo -j ACCEPT",
+        "-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT",
+        "-A INPUT -p tcp -m state --state NEW -m tcp --dport 443 -j ACCEPT",
+        "-A INPUT -j REJECT --reject-with icmp-host-prohibited",
+        "-A FORWARD -j REJECT --reject-with icmp-host-prohibited",
+        "-N InstanceServices",
+        "-A OUTPUT -d 169.254.0.0/16 -j InstanceServices",
+        "-A InstanceServices -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j ACCEPT",
+        "-A InstanceServices -d 169.254.0.0/16 -p tcp -m tcp -j REJECT --reject-with tcp-reset",
+    ),
+)  # fmt: skip
+
+# What iptables can refuse with, and the port that each is for.
+CODES = {
+    5001: "icmp-net-unreachable",
+    5002: "icmp-host-unreachable",
+    5003: "icmp-proto-unreachable",
+    5004: "icmp-port-unreachable",
+    5005: "icmp-net-prohibited",
+    5006: "icmp-host-prohibited",
+    5007: "icmp-admin-prohibited",
+    5008: "tcp-reset",
+}
+CODES6 = {
+    5001: "icmp6-no-route",
+    5002: "icmp6-addr-unreachable",
+    5004: "icmp6-port-unreachable",
+    5007: "icmp6-adm-prohibited",
+    5008: "tcp-reset",
+}
+
+
+def refusals(codes: Mapping[int, str]) -> Iterator[str]:
+    """A rule for each."""
+    for port, code in codes.items():
+        yield f"-A INPUT -p tcp -m tcp --dport {port} -j REJECT --reject-with {code}"
+
+
+RESTORE = ("iptables -F", "ip6tables -F", "iptables-restore </run/rules.v4", "ip6tables-restore </run/rules.v6")
+UFW_ALLOWS = ("ufw allow 80,443,7881/tcp", "ufw allow 443/udp", "ufw allow 50000:50299/udp")
+LEGACY, LEGACY6 = "iptables-legacy", "ip6tables-legacy"
+
+# 50,000 addresses that somebody shuts out, none of them in this network.
+BLOCKLIST = r"""
+{
+    echo 'table inet filter { chain blocklist {'
+    seq 0 49999 | awk '{ printf "ip saddr 10.%d.%d.%d drop\n", $1 / 65536, $1 / 256 % 256, $1 % 256 }'
+    echo '}; chain input { type filter hook input priority filter; ip saddr 10.0.0.0/8 jump blocklist'
+    echo 'udp dport 50100-50149 drop; }; }'
+} | nft -f -
+"""
+
+SCENARIOS = (
+    Scenario("firewalld lets HTTPS in", ("firewall-cmd --permanent --add-service=https", "firewall-cmd --reload"),
+             ALL_BUT_HTTPS_REJECTED, ("firewalld", "public"), manager=firewalls.firewalld,
+             tools=("firewalld", "dbus-daemon"), expected6=ALL_BUT_HTTPS_REJECTED, restart=("firewall-cmd --reload",)),
+    Scenario("firewalld with half of the range in another zone",
+             ("firewall-cmd --permanent --zone=internal --change-interface=eth0",
+              "firewall-cmd --permanent --zone=internal --add-port=80/tcp --add-port=443/tcp --add-port=7881/tcp "
+              "--add-port=443/udp --add-port=50000-50149/udp", "firewall-cmd --reload"),
+             {"udp 50150-50299": REJECTED_UDP}, ("firewalld", "internal"), manager=firewalls.firewalld,
+             tools=("firewalld", "dbus-daemon"), restart=("firewall-cmd --reload",)),
+    Scenario("firewalld over iptables' REJECT",
+             ("firewall-cmd --permanent --add-service=https", "firewall-cmd --reload",
+              *iptables(STATEFUL, HTTPS_ONLY, "-A INPUT -p udp -j REJECT --reject-with icmp-host-prohibited")),
+             ALL_BUT_HTTPS_REJECTED, ("public", "icmp-host-prohibited"), manager=firewalls.firewalld,
+             tools=("firewalld", "dbus-daemon", "iptables")),
+    Scenario("fail2ban has banned the client", (f"fail2ban-client set lab banip {CLIENT[0]}",),
+             {"tcp 80,7881": REJECTED}, ("fail2ban", "lab", CLIENT[0]), manager=firewalls.fail2ban,
+             tools=("fail2ban-server", "iptables")),
+    Scenario("ufw with nothing but HTTPS", ("ufw allow 443/tcp",), ALL_BUT_HTTPS, ("ufw",), manager=firewalls.ufw,
+             tools=("ufw",), expected6=ALL_BUT_HTTPS, restart=("ufw disable", "ufw --force enable")),
+    Scenario("ufw denies before it allows", ("ufw deny 50100:50149/udp", *UFW_ALLOWS), {"udp 50100-50149": FILTERED},
+             ("50100:50149/udp", "DENY"), manager=firewalls.ufw, tools=("ufw",), restart=("ufw reload",),
+             expected6={"udp 50100-50149": FILTERED}),
+    Scenario("ufw rejects", ("ufw reject 7881/tcp", "ufw reject 50200:50299/udp", *UFW_ALLOWS),
+             {"tcp 7881": REJECTED, "udp 50200-50299": REJECTED_UDP}, ("7881/tcp", "REJECT"),
+             manager=firewalls.ufw, tools=("ufw",), restart=("ufw reload",)),
+    Scenario("ufw allows a range that is one too short", (*UFW_ALLOWS[:2], "ufw allow 50000:50298/udp"),
+             {"udp 50299": FILTERED}, ("ufw", "50000:50298/udp"), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("ufw allows another range", (*UFW_ALLOWS[:2], "ufw allow 40000:50000/udp"),
+             {"udp 50001-50299": FILTERED}, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("ufw denies the client's network", (f"ufw deny from {CLIENT[0]}/24 to any port 7881 proto tcp",
+             *UFW_ALLOWS), {"tcp 7881": FILTERED}, ("DENY", "198.51.100.0/24"), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("ufw allows what it has denied before",
+             ("ufw deny from 198.51.100.0/24 to any port 7881 proto tcp", "ufw deny 50000:50299/udp", *UFW_ALLOWS[:2],
+              "ufw allow 7881/tcp", "ufw deny 50100:50149/udp", "ufw insert 1 deny 50120/udp"),
+             {"tcp 7881": FILTERED, "udp 50000-50299": FILTERED}, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("ufw allows for itself alone", ("ufw allow 443/tcp", "ufw allow in on lo"),
+             ALL_BUT_HTTPS, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("Oracle's REJECT comes before ufw's chains", (*ORACLE, "ufw --force enable", *UFW_ALLOWS),
+             ALL_BUT_HTTPS_REJECTED, ("REJECT", "icmp-host-prohibited", "ufw"), manager=None,
+             tools=("ufw", "iptables")),
+    Scenario("Oracle's REJECT, saved", (*ORACLE, "netfilter-persistent save"), ALL_BUT_HTTPS_REJECTED,
+             ("REJECT", "icmp-host-prohibited"), manager=firewalls.persistent, tools=("iptables",), restart=RESTORE),
+    Scenario("nft drops a range", (nft("inet filter", chain("input", "udp dport 50100-50199 drop")),),
+             {"udp 50100-50199": FILTERED}, ("udp dport 50100-50199 drop",)),
+    Scenario("nft drops one TCP port", (nft("inet filter", chain("input", KNOWN, "tcp dport 7881 drop")),),
+             {"tcp 7881": FILTERED}, ("tcp dport 7881 drop",)),
+    Scenario("nft drops 443 for both",
+             (nft("inet filter", chain("input", "meta l4proto { tcp, udp } th dport 443 counter drop")),),
+             {"tcp 443": FILTERED, "udp 443": FILTERED}, ("th dport 443",)),
+    Scenario("nft drops holes", (nft("inet filter", chain("input", "udp dport { 50000, 50100-50149, 50299 } drop")),),
+             {"udp 50000,50100-50149,50299": FILTERED}, ("50100-50149",)),
+    Scenario("nft drops what it does not accept",
+             (nft("inet filter", chain("input", KNOWN, "iif lo accept", "meta l4proto { icmp, ipv6-icmp } accept",
+                                       "tcp dport { 22, 443 } accept", policy="drop")),),
+             ALL_BUT_HTTPS, ("policy drop",), expected6=ALL_BUT_HTTPS),
+    Scenario("nft drops all at the end of its chain",
+             (nft("inet filter", chain("input", KNOWN, "meta l4proto { icmp, ipv6-icmp } accept",
+                                       "tcp dport { 80, 443, 7881 } accept", "udp dport 50000-50298 accept",
+                                       "udp dport 443 accept", "counter drop")),),
+             {"udp 50299": FILTERED}, ("drop",)),
+    Scenario("nft rejects",
+             (nft("inet filter", chain("input", "udp dport 50100-50199 reject", "tcp dport 7881 reject with tcp reset",
+                                       "tcp dport 80 reject with icmpx type admin-prohibited")),),
+             {"udp 50100-50199": REJECTED_UDP, "tcp 80,7881": REJECTED}, ("reject with tcp reset", "admin-prohibited"),
+             expected6={"udp 50100-50199": REJECTED_UDP, "tcp 80,7881": REJECTED}),
+    Scenario("nft drops in a chain that it jumps to",
+             (nft("inet filter", "chain media { udp dport 443 accept; udp dport 50000-50099 return; drop; };",
+                  chain("input", KNOWN, "meta l4proto udp jump media", "udp dport 50050-50059 drop")),),
+             {"udp 50100-50299,50050-50059": FILTERED}, ("media",)),
+    Scenario("nft goes to a chain and does not come back",
+             (nft("inet filter", "chain out { udp dport 50000-50099 return; };",
+                  chain("input", KNOWN, "meta l4proto udp goto out", "accept", policy="drop"),
+                  ),),
+             {ALL_UDP: FILTERED}, ("policy drop",), expected6={ALL_UDP: FILTERED}),
+    Scenario("nft drops by a set of ports",
+             (nft("inet filter", "set shut { type inet_service; flags interval; elements = { 50100-50149, 50200 }; };",
+                  chain("input", "udp dport @shut drop")),),
+             {"udp 50100-50149,50200": FILTERED}, ("udp dport @shut drop",)),
+    Scenario("nft decides by a map",
+             (nft("inet filter", "map verdicts { type inet_service : verdict; elements = { 7881 : drop, 80 : accept }; "
+                  "};", chain("input", "tcp dport vmap @verdicts", "udp dport vmap { 50100-50149 : drop }")),),
+             {"tcp 7881": FILTERED, "udp 50100-50149": FILTERED}, ("vmap",)),
+    Scenario("nft drops before connection tracking",
+             (nft("inet early", chain("prerouting", "udp dport 50100-50149 drop", priority="raw")),),
+             {"udp 50100-50149": FILTERED}, ("early", "prerouting", "udp dport 50100-50149 drop")),
+    Scenario("nft drops the answers", (nft("inet filter", chain("output", "udp sport 50100-50149 drop")),),
+             {"udp 50100-50149": FILTERED}, ("udp sport 50100-50149 drop",)),
+    Scenario("nft drops the answers after routing",
+             (nft("inet filter", chain("postrouting", "udp sport 50100-50149 drop")),),
+             {"udp 50100-50149": FILTERED}, ("udp sport 50100-50149 drop",)),
+    Scenario("nft drops the answers of TCP", (nft("inet filter", chain("output", "tcp sport 7881 drop")),),
+             {"tcp 7881": FILTERED}, ("tcp sport 7881 drop",)),
+    Scenario("nft has a table for each family",
+             (nft("ip four", chain("input", "udp dport 50000-50099 drop")),
+              nft("ip6 six", chain("input", "udp dport 50200-50299 drop"))),
+             {"udp 50000-50099": FILTERED}, ("ip four", "udp dport 50000-50099 drop"),
+             expected6={"udp 50200-50299": FILTERED}),
+    Scenario("two tables of nft drop the same ports",
+             (nft("inet one", chain("input", "udp dport 50100-50199 drop", priority="-10")),
+              nft("inet two", chain("input", "udp dport 50150-50249 drop", priority="10"))),
+             {"udp 50100-50249": FILTERED}, ("inet one", "inet two")),
+    Scenario("nft drops on an interface", (nft("inet filter", chain("input", 'iifname "eth0" udp dport 50100 drop',
+                                           'iifname "eth1" drop', "iif lo tcp dport 80 drop")),),
+             {"udp 50100": FILTERED}, ("udp dport 50100 drop",)),
+    Scenario("nft drops the client's network",
+             (nft("inet filter", chain("input", "ip saddr 192.0.2.0/24 drop",
+                                       "ip saddr 198.51.100.0/24 udp dport 50100-50149 drop")),),
+             {"udp 50100-50149": FILTERED}, ("198.51.100.0/24",)),
+    Scenario("nft drops by a set of addresses with timeouts",
+             (nft("inet filter", "set slow { type ipv4_addr; flags dynamic, timeout; timeout 1h; "
+                  f"elements = {{ {CLIENT[0]} }}; }};", chain("input", "ip saddr @slow udp dport 50100-50149 drop")),),
+             {"udp 50100-50149": FILTERED}, ("@slow",), remedy=None),
+    Scenario("nft drops after rules that are not understood",
+             (nft("inet filter", chain("input", "udp length 9000-9999 limit rate 1/second accept",
+                                       "udp dport 50100-50149 drop")),),
+             {"udp 50100-50149": FILTERED}, ("udp dport 50100-50149 drop", "udp length 9000-9999"), remedy=None),
+    Scenario("nft drops the answers' long packets", (nft("inet filter", chain("output", "udp length > 20 drop")),),
+             {ALL_UDP: FILTERED}, ("udp length > 20 drop",), remedy=None),
+    Scenario("nft has 50,000 rules", (BLOCKLIST,), {"udp 50100-50149": FILTERED}, ("udp dport 50100-50149 drop",),
+             seconds=30),
+    Scenario("iptables drops and rejects in the middle", iptables(*MIDDLE), MIDDLE_EXPECTED,
+             ("-A INPUT -p udp -j DROP", "--reject-with tcp-reset"), tools=("iptables",)),
+    Scenario("iptables drops what it does not accept", iptables(*POLICY), ALL_BUT_HTTPS, ("-P INPUT DROP",),
+             tools=("iptables",)),
+    Scenario("iptables-legacy drops and rejects in the middle", iptables(*MIDDLE, tool=LEGACY), MIDDLE_EXPECTED,
+             ("-A INPUT -p udp -j DROP", "--reject-with tcp-reset"), tools=(LEGACY,)),
+    Scenario("iptables-legacy drops what it does not accept", iptables(*POLICY, tool=LEGACY), ALL_BUT_HTTPS,
+             ("-P INPUT DROP",), tools=(LEGACY,)),
+    Scenario("iptables rejects several ports",
+             iptables("-A INPUT -p tcp -m multiport --dports 80,7881 -j REJECT --reject-with icmp-admin-prohibited",
+                      "-A INPUT -p udp -m multiport --dports 443,50100:50149,50299 -j DROP"),
+             {"tcp 80,7881": REJECTED, "udp 443,50100-50149,50299": FILTERED},
+             ("--dports 80,7881", "icmp-admin-prohibited", "50100:50149"), tools=("iptables",)),
+    Scenario("iptables drops in a chain of its own",
+             iptables("-N guard", "-N media", "-A INPUT -p udp -m comment --comment 'all \"UDP\"' -j guard",
+                      "-A guard -p udp -m udp --dport 50100:50199 -j media", "-A guard -j ACCEPT",
+                      "-A media -p udp -m udp --dport 50150:50199 -j RETURN", "-A media -j DROP"),
+             {"udp 50100-50149": FILTERED}, ("media", "DROP"), tools=("iptables",)),
+    Scenario("iptables drops the answers", iptables("-A OUTPUT -p udp -m udp --sport 50100:50149 -j DROP"),
+             {"udp 50100-50149": FILTERED}, ("--sport 50100:50149 -j DROP",), tools=("iptables",)),
+    Scenario("iptables drops in the table raw", iptables("-t raw -A PREROUTING -p udp -m udp --dport 50100:50149 "
+                                                        "-j DROP"),
+             {"udp 50100-50149": FILTERED}, ("raw", "PREROUTING"), tools=("iptables",)),
+    Scenario("iptables drops on an interface and from an address",
+             iptables("-A INPUT -i eth0 -p udp -m udp --dport 50100:50149 -j DROP", "-A INPUT -i eth1 -j DROP",
+                      f"-A INPUT -s {CLIENT[0]}/32 -p tcp -m tcp --dport 7881 -j DROP",
+                      "-A INPUT -s 192.0.2.0/24 -j DROP"),
+             {"udp 50100-50149": FILTERED, "tcp 7881": FILTERED}, ("-i eth0", CLIENT[0]), tools=("iptables",)),
+    Scenario("iptables drops after a rule that is not understood",
+             iptables("-A INPUT -p udp -m string --string nothing --algo bm -j ACCEPT",
+                      "-A INPUT -p udp -m udp --dport 50100:50149 -j DROP"),
+             {"udp 50100-50149": FILTERED}, ("--dport 50100:50149 -j DROP", "--string"), tools=("iptables",),
+             remedy=None),
+    Scenario("IPv4 is open and IPv6 forgotten",
+             iptables(STATEFUL, ICMP6, HTTPS_ONLY, "-P INPUT DROP", tool="ip6tables"),
+             {}, ("-P INPUT DROP",), expected6=ALL_BUT_HTTPS, tools=("ip6tables",)),
+    Scenario("IPv4 is open and IPv6 forgotten, legacy",
+             iptables(STATEFUL, ICMP6, HTTPS_ONLY, "-P INPUT DROP", tool=LEGACY6),
+             {}, ("-P INPUT DROP",), expected6=ALL_BUT_HTTPS, tools=(LEGACY6,)),
+    Scenario("legacy and nft both block", (*iptables(*MIDDLE, tool=LEGACY),
+                                           nft("inet filter", chain("input", "udp dport 50150-50249 drop"))),
+             {"udp 443,50150-50299": FILTERED, "tcp 7881": REJECTED}, ("udp dport 50150-50249 drop",), tools=(LEGACY,)),
+    Scenario("both variants of iptables block", (*iptables(*MIDDLE), *iptables(*POLICY, tool=LEGACY)),
+             ALL_BUT_HTTPS, ("-P INPUT DROP",), tools=("iptables", LEGACY)),
+    Scenario("every ICMP error that iptables knows",
+             ("echo 0 >/proc/sys/net/ipv4/icmp_ratelimit", "echo 0 >/proc/sys/net/ipv6/icmp/ratelimit",
+              *iptables(*refusals(CODES)), *iptables(*refusals(CODES6), tool="ip6tables")),
+             {"tcp 5001-5008": REJECTED}, ("icmp-net-prohibited", "tcp-reset"),
+             expected6={f"tcp {','.join(map(str, CODES6))}": REJECTED}, plan="tcp 443,5001-5008 udp 50000",
+             tools=("iptables",)),
+    Scenario("a router drops", (), {"udp 50100-50149": f"filtered {BEFORE}", "tcp 7881": f"filtered {BEFORE}"}, (),
+             router=("udp dport 50100-50149 drop", "tcp dport 7881 drop"), remedy=False,
+             still={"udp 50100-50149": f"filtered {BEFORE}", "tcp 7881": f"filtered {BEFORE}"}),
+    Scenario("a router and the host drop the same ports",
+             (nft("inet filter", chain("input", "udp dport 50100-50149 drop")),),
+             {"udp 50100-50149": f"filtered {BEFORE}"}, ("udp dport 50100-50149 drop",),
+             router=("udp dport 50100-50149 drop",), still={"udp 50100-50149": f"filtered {BEFORE}"}),
+    Scenario("a router and the host drop ports side by side",
+             (nft("inet filter", chain("input", "udp dport 50150-50199 drop")),),
+             {"udp 50100-50149": f"filtered {BEFORE}", "udp 50150-50199": FILTERED}, ("udp dport 50150-50199 drop",),
+             router=("udp dport 50100-50149 drop",), still={"udp 50100-50149": f"filtered {BEFORE}"}),
+    Scenario("a router rejects", (), {"tcp 7881": f"rejected {BEFORE}"}, (),
+             router=("tcp dport 7881 reject with icmpx type admin-prohibited",), remedy=False,
+             still={"tcp 7881": f"rejected {BEFORE}"}),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a scenario: the check before and after the commands, and what the server's own report had."""
+
+    before: Check
+    advice: Sequence[Mapping[str, Any]]
+    untouched: bool  # whether the server left the rules as they were
+    commands: Sequence[str]
+    done: Sequence[tuple[str, int, str]]  # command, status, what it printed
+    after: Check
+    addresses: Sequence[str]
+    elsewhere: tuple[set[str], set[str]]  # what else packets got to on the server, before and after
+
+
+# Two ports that are in no plan, with nothing behind them: that is told only where packets get there.
+_ELSEWHERE = """
+import socket, sys
+for kind, port in ((socket.SOCK_STREAM, 8081), (socket.SOCK_DGRAM, 40123)):
+    with socket.socket(socket.AF_INET, kind) as one:
+        one.settimeout(0.5)
+        try:
+            one.connect((sys.argv[1], port))
+            one.send(b"?")
+            one.recv(1)
+        except ConnectionRefusedError:
+            print(port)
+        except OSError:
+            pass
+"""
+
+
+# The rules but for their counters, and which tables of iptables-legacy there are: they are made by asking for them.
+_RULES = ("sh", "-c", "nft --stateless list ruleset; cat /proc/net/ip_tables_names /proc/net/ip6_tables_names")
+
+
+def _elsewhere(net: Lab) -> set[str]:
+    return set(net.client.must(sys.executable, "-c", _ELSEWHERE, net.server.ipv4).split())
+
+
+def run(scenario: Scenario, archive: Path) -> Outcome:
+    """Make the rules, check, do what the server says, and check again."""
+    need("iptables", *scenario.tools)
+    with contextlib.ExitStack() as stack:
+        net = stack.enter_context(lab(routed=scenario.router is not None))
+        directory = stack.enter_context(firewalls.own_files(net.server))
+        if scenario.manager:
+            stack.enter_context(scenario.manager(net.server, directory))
+        for command in scenario.made:
+            net.server.must("sh", "-c", command)
+        if scenario.router:
+            assert net.router
+            net.router.rules("forward", *scenario.router)
+        addresses = [net.server.ipv4] if scenario.expected6 is None else [net.server.ipv4, net.server.ipv6]
+        net.client.knows({NAME: addresses})
+        asked = list(itertools.chain(*zip(("--tcp", "--udp"), scenario.plan.split()[1::2])))
+        rules = net.server.must(*_RULES)
+        running = stack.enter_context(server(net.server, archive, *asked))
+        elsewhere = _elsewhere(net)
+        before = check(net.client, archive, NAME)
+        advice = _advice(running, scenario.seconds)
+        untouched = net.server.must(*_RULES) == rules
+        commands = list(dict.fromkeys(command for one in advice for command in one["commands"]))
+        done = [(one, *_did(net.server, one)) for one in commands]
+        for command in scenario.restart if commands else ():
+            net.server.must("sh", "-c", command)
+        after = check(net.client, archive, NAME)
+        return Outcome(before, advice, untouched, commands, done, after, addresses, (elsewhere, _elsewhere(net)))
+
+
+def _advice(running: Server, seconds: float) -> list[Mapping[str, Any]]:
+    report = running.wait_for("report", seconds)["report"]
+    return [one for address in report["addresses"] for one in address["advice"]]
+
+
+def _did(host: Host, command: str) -> tuple[int, str]:
+    done = host.run(["sh", "-c", command])
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Outcome]]:
+    def run_one(scenario: Scenario) -> Outcome:
+        return run(scenario, archive)
+
+    with side_by_side(request, run_one) as results:
+        yield results
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
+def test_what_blocks_is_named_and_opened(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
+    seen = outcome(scenario)
+    plan = scenario.plan
+    for address, expected in zip(seen.addresses, (scenario.expected, scenario.expected6)):
+        assert wrong(seen.before.report, expected, address=address, plan=plan) == []
+    for entry in seen.before.report["addresses"]:
+        refused = [one for one in entry["findings"] if one["state"] == "rejected" and one["where"] == SERVER_HOST]
+        assert {one["by"] for one in refused} <= {entry["address"]}
+    assert seen.untouched
+    text = "\n".join(one["text"] for one in seen.advice)
+    assert [word for word in scenario.quoted if word not in text] == [], text
+    assert scenario.remedy is None or bool(seen.commands) == scenario.remedy, seen.commands
+    assert [one for one in seen.commands if NEVER.search(one)] == []
+    assert [one for one in seen.done if one[1] != 0] == []
+    if seen.commands or scenario.remedy is False:
+        for address in seen.addresses:
+            assert wrong(seen.after.report, scenario.still, address=address, plan=plan) == [], seen.commands
+        assert seen.after.report["verdict"] == ("fail" if scenario.still else "pass")
+    assert seen.elsewhere[1] <= seen.elsewhere[0], seen.commands
