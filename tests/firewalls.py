@@ -38,7 +38,7 @@ _PLUGIN = "netfilter-persistent/plugins.d/15-ip4tables"
 def own_files(host: Host, replaced: Mapping[str, Path] | None = None) -> Iterator[Path]:
     """Give a host files of its own, and what `replaced` puts in the place of others; its directory for more.
 
-    What is put into the directories `sbin` and `share` there is found in /usr/sbin and /usr/share too.
+    What is put into the directories `bin`, `sbin` and `share` there is found in those of /usr too.
     """
     with tempfile.TemporaryDirectory(prefix="pnmcheck-") as name:
         directory = Path(name)
@@ -55,7 +55,7 @@ def own_files(host: Host, replaced: Mapping[str, Path] | None = None) -> Iterato
             mounts[empty].mkdir()
         mounts.update(replaced or {})
         lines = [f"mount --bind '{ours}' '{theirs}'\n" for theirs, ours in mounts.items()]
-        for more in ("sbin", "share"):
+        for more in ("bin", "sbin", "share"):
             (directory / more).mkdir()
             lines.append(f"mount -t overlay overlay -o 'lowerdir={directory / more}:/usr/{more}' /usr/{more}\n")
         enter = directory / "enter"
@@ -68,8 +68,9 @@ def own_files(host: Host, replaced: Mapping[str, Path] | None = None) -> Iterato
 
 
 def tool(directory: Path, name: str, script: str | None) -> None:
-    """A program of a few lines of shell in the place of the one in /usr/sbin; None where there shall be none."""
-    path = directory / "sbin" / name
+    """A program of a few lines of shell in the place of the machine's; None where there shall be none."""
+    real = shutil.which(name)
+    path = directory / (Path(real).parent.name if real else "sbin") / name
     path.write_text(script or "", encoding="utf-8")
     path.chmod(0o755 if script else 0o644)
 

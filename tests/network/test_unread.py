@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Mapping
 import pytest
 
 from tests import firewalls
-from tests.lab import Check, check, lab, need, server, side_by_side, wrong
+from tests.lab import Check, Lab, check, lab, need, server, side_by_side, wrong
 from tests.network.test_limits import NOBODY, everybodys_python
 
 PLAN, UDP = "tcp 80,443,7881 udp 50000-50099", ("--udp", "50000-50099")
@@ -28,7 +28,7 @@ FAILS = "#!/bin/sh\necho 'no such luck' >&2\nexit 4\n"
 GERMAN = "#!/bin/sh\necho 'FEHLER: Sie müssen root sein, um dieses Skript auszuführen' >&2\nexit 1\n"
 SAYS_NOTHING = "#!/bin/sh\n:\n"
 BABBLES = "#!/bin/sh\nhead -c 300000 /dev/urandom\n"
-FLOODS = "#!/bin/sh\nyes '-A INPUT -j DROP'\n"
+FLOODS = "#!/bin/sh\nyes -- '-A INPUT -j DROP'\n"
 ESCAPES = "#!/bin/sh\nprintf '\\033[2J\\033]0;owned\\007 nothing\\r\\n' >&2\nexit 1\n"
 NO_JSON = """#!/bin/sh
 case " $* " in *" -j "* | *" --json "*)
@@ -57,7 +57,9 @@ class Scenario:
     named: tuple[str, ...] = ()
     seconds: float = 20  # within which the server has its report after the client
     no_sys: bool = False
-    alien: bool = False  # the server runs without root
+    prefix: tuple[str, ...] = ()  # what the server is run by
+    blind: bool = False  # it cannot watch its interfaces
+    vanishing: bool = False  # one of them goes away while it does
 
 
 SCENARIOS = (
@@ -65,8 +67,8 @@ SCENARIOS = (
     Scenario("nft hangs", {NFT: HANGS}, (NFT, "5 s")),
     Scenario("nft hangs and will not be ended", {NFT: HANGS_AND_HOLDS}, (NFT, "5 s")),
     Scenario("nft prints without end", {NFT: FLOODS}, (NFT, "32 MiB")),
-    Scenario("iptables-save prints without end", dict.fromkeys(IPTABLES, FLOODS), ("iptables-save", "32 MiB"),
-             seconds=40),
+    Scenario("iptables-save prints without end", {NFT: FAILS, **dict.fromkeys(IPTABLES, FLOODS)},
+             ("iptables-save", "32 MiB"), seconds=40),
     Scenario("all tools fail", dict.fromkeys(ALL, FAILS), (NFT, "ufw", "no such luck")),
     Scenario("all tools speak German", dict.fromkeys(ALL, GERMAN), (NFT, "ufw", "FEHLER")),
     Scenario("all tools say nothing", dict.fromkeys(ALL, SAYS_NOTHING), (NFT,)),
@@ -78,7 +80,10 @@ SCENARIOS = (
     Scenario("nft prints half of its JSON", {NFT: HALF_JSON}, (NFT,)),
     Scenario("there are no tools", dict.fromkeys(ALL)),
     Scenario("there is no /sys", {}, no_sys=True),
-    Scenario("the server runs without root", {}, alien=True),
+    Scenario("the server runs without root", {}, ("root",), prefix=NOBODY, blind=True),
+    Scenario("the server may not watch its interfaces", {}, blind=True,
+             prefix=("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")),
+    Scenario("an interface vanishes", {}, vanishing=True),
 )  # fmt: skip
 
 
@@ -111,11 +116,14 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
         empty.mkdir()
         if scenario.no_sys:
             net.server.prefix = (*net.server.prefix, "sh", "-c", f"mount --bind '{empty}' /sys && exec \"$@\"", "sh")
-        if scenario.alien:
-            net.server.must("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
-        python, prefix = (everybodys_python(), NOBODY) if scenario.alien else (sys.executable, ())
+        net.server.must("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        if scenario.vanishing:
+            net.server.must("ip", "link", "add", "lab0", "up", "type", "dummy")
+        python = everybodys_python() if scenario.prefix else sys.executable
         copy = Path(shutil.copy(archive, directory))
-        running = stack.enter_context(server(net.server, copy, *UDP, python=python, prefix=prefix))
+        running = stack.enter_context(server(net.server, copy, *UDP, python=python, prefix=scenario.prefix))
+        if scenario.vanishing:
+            net.server.must("ip", "link", "delete", "lab0")
         seen = check(net.client, archive, net.server.ipv4)
         ended = time.monotonic()
         report = running.wait_for("report", scenario.seconds)["report"]
@@ -136,11 +144,10 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
 def test_the_check_goes_on(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
     seen = outcome(scenario)
-    where = "unknown" if scenario.alien else "server-host"
+    where = "unknown" if scenario.blind else "server-host"
     blocked = {"udp 50010-50019": f"filtered {where}", "tcp 7881": f"filtered {where}"}
     assert wrong(seen.seen.report, blocked, plan=PLAN) == []
-    assert seen.listening["capture"] is not scenario.alien
-    assert not scenario.alien or "sudo" in seen.said
+    assert seen.listening["capture"] is not scenario.blind
     assert [word for word in scenario.named if word not in seen.said] == [], seen.said
     texts = [*_texts(seen.report), seen.stderr]
     assert [one for one in texts if any(not char.isprintable() and char != "\n" for char in one)] == []
@@ -152,6 +159,15 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, (list, dict)):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _texts(one)
+
+
+def test_the_server_says_at_its_start_that_it_cannot_watch(net: Lab, archive: Path) -> None:
+    need("setpriv")
+    with firewalls.own_files(net.server) as directory:
+        copy = shutil.copy(archive, directory)
+        command = [*NOBODY, everybodys_python(), copy, "server", "--udp", "50000", "--tcp", "7881", "--for", "1s"]
+        said = net.server.run(command).stderr
+        assert [word for word in ("interface", "sudo") if word not in said] == [], said
 
 
 def test_a_tool_that_hangs_does_not_stop_the_server(archive: Path) -> None:
