@@ -12,7 +12,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 import pytest
 
@@ -38,7 +38,8 @@ NAME = "meet.example"
 class Scenario:
     """A rule set, made by commands on the server's host, and what every port has to be called; the rest is open.
 
-    `expected6` is for IPv6, which is checked too where it is given. `quoted` has to be in the advice or its commands.
+    `expected6` is for IPv6, which is checked too where it is given. `quoted` has to be in the advice or its commands,
+    `unsaid` must not be there.
     """
 
     fault: str
@@ -50,6 +51,7 @@ class Scenario:
     tools: tuple[str, ...] = ()
     router: tuple[str, ...] | None = None  # rules at its hook `forward`, where there is one
     remedy: bool | None = True  # whether commands have to be printed; None where that is left open
+    unsaid: tuple[str, ...] = ()
     still: Mapping[str, str] = field(default_factory=dict)  # what they cannot open, for it is not this host's to open
     restart: tuple[str, ...] = ()  # what a restart does to the firewall: what was opened has to stay open
     plan: str = PLAN
@@ -70,6 +72,11 @@ def chain(hook: str, *rules: str, priority: str = "filter", policy: str = "accep
 def iptables(*rules: str, tool: str = "iptables") -> tuple[str, ...]:
     """The commands that add rules, each given without the tool's name."""
     return tuple(f"{tool} {rule}" for rule in rules)
+
+
+def listed(ports: Iterable[int]) -> str:
+    """As all these tools take them."""
+    return ",".join(map(str, ports))
 
 
 KNOWN = "ct state established,related accept"
@@ -150,7 +157,8 @@ BLOCKLIST = r"""
 SCENARIOS = (
     Scenario("firewalld lets HTTPS in", ("firewall-cmd --permanent --add-service=https", "firewall-cmd --reload"),
              ALL_BUT_HTTPS_REJECTED, ("firewalld", "public"), manager=firewalls.firewalld,
-             tools=("firewalld", "dbus-daemon"), expected6=ALL_BUT_HTTPS_REJECTED, restart=("firewall-cmd --reload",)),
+             tools=("firewalld", "dbus-daemon"), expected6=ALL_BUT_HTTPS_REJECTED, restart=("firewall-cmd --reload",),
+             unsaid=("Maybe", "list-all-policies")),
     Scenario("firewalld with half of the range in another zone",
              ("firewall-cmd --permanent --zone=internal --change-interface=eth0",
               "firewall-cmd --permanent --zone=internal --add-port=80/tcp --add-port=443/tcp --add-port=7881/tcp "
@@ -161,12 +169,13 @@ SCENARIOS = (
              ("firewall-cmd --permanent --add-service=https", "firewall-cmd --reload",
               *iptables(STATEFUL, HTTPS_ONLY, "-A INPUT -p udp -j REJECT --reject-with icmp-host-prohibited")),
              ALL_BUT_HTTPS_REJECTED, ("public", "icmp-host-prohibited"), manager=firewalls.firewalld,
-             tools=("firewalld", "dbus-daemon", "iptables")),
+             tools=("firewalld", "dbus-daemon", "iptables"), unsaid=("Oracle",)),
     Scenario("fail2ban has banned the client", (f"fail2ban-client set lab banip {CLIENT[0]}",),
              {"tcp 80,7881": REJECTED}, ("fail2ban", "lab", CLIENT[0]), manager=firewalls.fail2ban,
              tools=("fail2ban-server", "iptables")),
     Scenario("ufw with nothing but HTTPS", ("ufw allow 443/tcp",), ALL_BUT_HTTPS, ("ufw",), manager=firewalls.ufw,
-             tools=("ufw",), expected6=ALL_BUT_HTTPS, restart=("ufw disable", "ufw --force enable")),
+             tools=("ufw",), expected6=ALL_BUT_HTTPS, restart=("ufw disable", "ufw --force enable"),
+             unsaid=("Maybe", "tables -")),
     Scenario("ufw denies before it allows", ("ufw deny 50100:50149/udp", *UFW_ALLOWS), {"udp 50100-50149": FILTERED},
              ("--dports 50100:50149 -j DROP", "the first rule that fits"), manager=firewalls.ufw, tools=("ufw",),
              restart=("ufw reload",),
@@ -185,8 +194,10 @@ SCENARIOS = (
              ("ufw deny from 198.51.100.0/24 to any port 7881 proto tcp", "ufw deny 50000:50299/udp", *UFW_ALLOWS[:2],
               "ufw allow 7881/tcp", "ufw deny 50100:50149/udp", "ufw insert 1 deny 50120/udp"),
              {"tcp 7881": FILTERED, "udp 50000-50299": FILTERED}, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
-    Scenario("ufw allows for itself alone", ("ufw allow 443/tcp", "ufw allow in on lo"),
-             ALL_BUT_HTTPS, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("ufw allows every other port",
+             ("ufw allow 80,443,7881/tcp", *(f"ufw allow {listed(range(first, first + 30, 2))}/udp"
+                                             for first in range(50000, 50090, 30)), "ufw allow 443,50090:50299/udp"),
+             {f"udp {listed(range(50001, 50090, 2))}": FILTERED}, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
     Scenario("Oracle's REJECT comes before ufw's chains", (*ORACLE, "ufw --force enable", *UFW_ALLOWS),
              ALL_BUT_HTTPS_REJECTED, ("REJECT", "icmp-host-prohibited", "ufw"), manager=None,
              tools=("ufw", "iptables")),
@@ -268,6 +279,34 @@ SCENARIOS = (
              {"udp 50100-50149": FILTERED}, ("udp dport 50100-50149 drop",)),
     Scenario("nft drops the answers' long packets", (nft("inet filter", chain("output", "udp length > 20 drop")),),
              {ALL_UDP: FILTERED}, ("Maybe", "udp length > 20 drop"), remedy=None),
+    Scenario("nft drops at the ingress of an interface",
+             (nft("netdev early", 'chain in { type filter hook ingress device "eth0" priority 0; '
+                  "udp dport 50100-50149 drop; }"),),
+             {"udp 50100-50149": FILTERED}, (), remedy=None),
+    Scenario("nft drops all other ports", (nft("inet filter", chain("input", "udp dport != { 443, 50000-50199 } drop",
+                                           "tcp dport != 80 tcp dport > 7000 tcp flags syn drop")),),
+             {"udp 50200-50299": FILTERED, "tcp 7881": FILTERED}, ("udp dport != { 443, 50000-50199 } drop",)),
+    Scenario("nft drops what is new", (nft("inet filter", chain("input", "ct state invalid drop", KNOWN,
+                                       "ct state new udp dport 50100-50149 log prefix \"no \" drop")),),
+             {"udp 50100-50149": FILTERED}, ("50100-50149",)),
+    Scenario("nft drops ports of an address",
+             (nft("inet filter", chain("input", f"ip saddr . udp dport {{ {CLIENT[0]} . 50100-50149 }} drop",
+                                       f"ip saddr . tcp dport {{ 192.0.2.1 . 80, {CLIENT[0]} . 7881 }} drop")),),
+             {"udp 50100-50149": FILTERED, "tcp 7881": FILTERED}, ("ip saddr . udp dport",)),
+    Scenario("nft drops by bare bits", (nft("inet filter", chain("input", "udp dport 50123 @th,64,8 0 drop")),),
+             {"udp 50123": FILTERED}, ("Maybe",), remedy=None),
+    Scenario("nft takes ports out of connection tracking",
+             (nft("inet early", chain("prerouting", "udp dport 50100-50149 notrack", priority="raw")),
+              nft("inet filter", chain("input", KNOWN, "ct state new accept", "meta l4proto icmp accept",
+                                       "meta l4proto ipv6-icmp accept", policy="drop"))),
+             {"udp 50100-50149": FILTERED}, ("policy drop",)),
+    Scenario("nft has a table that sleeps",
+             (nft("inet asleep", "flags dormant;", chain("input", "udp dport 50000-50299 drop", priority="-10")),
+              nft("inet awake", chain("input", "udp dport 50100-50149 drop"))),
+             {"udp 50100-50149": FILTERED}, ("inet awake",)),
+    Scenario("nft has names that a shell would read",
+             (nft("inet a/b", "chain c/d { udp dport 50100-50149 drop; };", chain("input", "jump c/d", name="e/f")),),
+             {"udp 50100-50149": FILTERED}, ("c/d",), remedy=None),
     Scenario("nft has 50,000 rules", (BLOCKLIST,), {"udp 50100-50149": FILTERED}, ("udp dport 50100-50149 drop",),
              seconds=30),
     Scenario("iptables drops and rejects in the middle", iptables(*MIDDLE), MIDDLE_EXPECTED,
@@ -302,6 +341,36 @@ SCENARIOS = (
              iptables("-A INPUT -p udp -m string --string nothing --algo bm -j ACCEPT",
                       "-A INPUT -p udp -m udp --dport 50100:50149 -j DROP"),
              {"udp 50100-50149": FILTERED}, ("--dport 50100:50149 -j DROP",), tools=("iptables",)),
+    Scenario("iptables drops every other port",
+             iptables(*(f"-A INPUT -p udp -m udp --dport {port} -j DROP" for port in range(50000, 50060, 2))),
+             {f"udp {listed(range(50000, 50060, 2))}": FILTERED}, ("--dport 50000 -j DROP",), tools=("iptables",)),
+    Scenario("iptables drops all other ports",
+             iptables("-A INPUT -p udp -m conntrack --ctstate NEW -m udp ! --dport 50000:50199 -j DROP",
+                      "-A INPUT -p tcp -m tcp ! --dport 443 --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"),
+             {"udp 443,50200-50299": FILTERED, "tcp 80,7881": FILTERED}, ("! --dport 50000:50199",),
+             tools=("iptables",)),
+    Scenario("iptables goes to a chain and does not come back",
+             iptables("-N out", "-A INPUT -p udp -g out", "-A INPUT -j ACCEPT", "-A out -p udp --dport 443 -j ACCEPT",
+                      "-P INPUT DROP"),
+             {"udp 50000-50299": FILTERED}, ("-P INPUT DROP",), tools=("iptables",)),
+    Scenario("iptables drops in the tables mangle and security",
+             iptables("-t mangle -A INPUT -p udp -m udp --dport 50100:50149 -j DROP",
+                      "-t mangle -A POSTROUTING -p udp -m udp --sport 50200:50249 -j DROP",
+                      "-t security -A INPUT -p tcp -m tcp --dport 7881 -j DROP"),
+             {"udp 50100-50149,50200-50249": FILTERED, "tcp 7881": FILTERED}, ("mangle", "security"),
+             tools=("iptables",)),
+    Scenario("iptables has names that a shell would read",
+             iptables("-N 'x;>/run/owned'", "-A INPUT -p udp -m comment --comment '`>/run/owned` $(>/run/owned)' "
+                      "-j 'x;>/run/owned'", "-A 'x;>/run/owned' -p udp -m udp --dport 50100:50149 -j DROP"),
+             {"udp 50100-50149": FILTERED}, ("--dport 50100:50149 -j DROP",), tools=("iptables",), remedy=None),
+    Scenario("Docker sends a port to a container that is not there",
+             ("ip link add docker0 up type bridge", "ip address add 172.17.0.1/16 dev docker0",
+              "echo 1 >/proc/sys/net/ipv4/ip_forward",
+              *iptables("-t nat -N DOCKER", "-t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER",
+                        "-t nat -A DOCKER ! -i docker0 -p tcp -m tcp --dport 7881 -j DNAT "
+                        "--to-destination 172.17.0.2:7881")),
+             {"tcp 7881": REJECTED_UDP}, ("Docker", "--to-destination 172.17.0.2:7881"), tools=("iptables",),
+             remedy=False, still={"tcp 7881": REJECTED_UDP}),
     Scenario("IPv4 is open and IPv6 forgotten",
              iptables(STATEFUL, ICMP6, HTTPS_ONLY, "-P INPUT DROP", tool="ip6tables"),
              {}, ("-P INPUT DROP",), expected6=ALL_BUT_HTTPS, tools=("ip6tables",)),
@@ -316,7 +385,7 @@ SCENARIOS = (
     Scenario("every ICMP error that iptables knows",
              ("echo 0 >/proc/sys/net/ipv4/icmp_ratelimit", "echo 0 >/proc/sys/net/ipv6/icmp/ratelimit",
               *iptables(*refusals(CODES)), *iptables(*refusals(CODES6), tool="ip6tables")),
-             {"tcp 5001-5008": REJECTED}, ("icmp-net-unreachable",),
+             {"tcp 5001-5008": REJECTED}, ("icmp-net-unreachable",), unsaid=("Oracle",),
              expected6={f"tcp {','.join(map(str, CODES6))}": REJECTED}, plan="tcp 443,5001-5008 udp 50000",
              tools=("iptables",)),
     Scenario("a router drops", (), {"udp 50100-50149": f"filtered {BEFORE}", "tcp 7881": f"filtered {BEFORE}"}, (),
@@ -402,6 +471,7 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
         for command in scenario.restart if commands else ():
             net.server.must("sh", "-c", command)
         after = check(net.client, archive, NAME)
+        assert not (directory / "run/owned").exists()
         return Outcome(before, advice, untouched, commands, done, after, addresses, (elsewhere, _elsewhere(net)))
 
 
@@ -436,6 +506,7 @@ def test_what_blocks_is_named_and_opened(scenario: Scenario, outcome: Callable[[
     assert seen.untouched
     text = "\n".join(line for one in seen.advice for line in (one["text"], *one["commands"]))
     assert [word for word in scenario.quoted if word not in text] == [], text
+    assert [word for word in scenario.unsaid if word in text] == [], text
     assert scenario.remedy is None or bool(seen.commands) == scenario.remedy, seen.commands
     assert [one for one in seen.commands if NEVER.search(one)] == []
     assert [one for one in seen.done if one[1] != 0] == []

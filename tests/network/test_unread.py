@@ -118,7 +118,7 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
             net.server.prefix = (*net.server.prefix, "sh", "-c", f"mount --bind '{empty}' /sys && exec \"$@\"", "sh")
         net.server.must("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
         if scenario.vanishing:
-            net.server.must("ip", "link", "add", "lab0", "up", "type", "dummy")
+            net.server.must("ip", "link", "add", "lab0", "up", "type", "veth", "peer", "lab1")
         python = everybodys_python() if scenario.prefix else sys.executable
         copy = Path(shutil.copy(archive, directory))
         running = stack.enter_context(server(net.server, copy, *UDP, python=python, prefix=scenario.prefix))
