@@ -94,6 +94,8 @@ MIDDLE = (
 )
 MIDDLE_EXPECTED = {"udp 443,50200-50299": FILTERED, "tcp 7881": REJECTED}
 POLICY = (STATEFUL, HTTPS_ONLY, "-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT", "-P INPUT DROP")
+BY_ROUTER = {"udp 50100-50149": f"filtered {BEFORE}", "tcp 7881": f"filtered {BEFORE}"}
+REJECTED_BY_ROUTER = {"tcp 80,7881": f"rejected {BEFORE}"}
 ALL_BUT_HTTPS = {"tcp 80,7881": FILTERED, ALL_UDP: FILTERED}
 ALL_BUT_HTTPS_REJECTED = {"tcp 80,7881": REJECTED, ALL_UDP: REJECTED_UDP}
 
@@ -388,9 +390,8 @@ SCENARIOS = (
              {"tcp 5001-5008": REJECTED}, ("icmp-net-unreachable",), unsaid=("Oracle",),
              expected6={f"tcp {','.join(map(str, CODES6))}": REJECTED}, plan="tcp 443,5001-5008 udp 50000",
              tools=("iptables",)),
-    Scenario("a router drops", (), {"udp 50100-50149": f"filtered {BEFORE}", "tcp 7881": f"filtered {BEFORE}"}, (),
-             router=("udp dport 50100-50149 drop", "tcp dport 7881 drop"), remedy=False,
-             still={"udp 50100-50149": f"filtered {BEFORE}", "tcp 7881": f"filtered {BEFORE}"}),
+    Scenario("a router drops", (), BY_ROUTER, (), router=("udp dport 50100-50149 drop", "tcp dport 7881 drop"),
+             expected6=BY_ROUTER, remedy=False, still=BY_ROUTER),
     Scenario("a router and the host drop the same ports",
              (nft("inet filter", chain("input", "udp dport 50100-50149 drop")),),
              {"udp 50100-50149": f"filtered {BEFORE}"}, ("would stop it as well",),
@@ -399,9 +400,9 @@ SCENARIOS = (
              (nft("inet filter", chain("input", "udp dport 50150-50199 drop")),),
              {"udp 50100-50149": f"filtered {BEFORE}", "udp 50150-50199": FILTERED}, ("udp dport 50150-50199 drop",),
              router=("udp dport 50100-50149 drop",), still={"udp 50100-50149": f"filtered {BEFORE}"}),
-    Scenario("a router rejects", (), {"tcp 7881": f"rejected {BEFORE}"}, (),
-             router=("tcp dport 7881 reject with icmpx type admin-prohibited",), remedy=False,
-             still={"tcp 7881": f"rejected {BEFORE}"}),
+    Scenario("a router rejects", (), REJECTED_BY_ROUTER, (),
+             router=("tcp dport 7881 reject with icmpx type admin-prohibited", "tcp dport 80 reject with tcp reset"),
+             expected6=REJECTED_BY_ROUTER, remedy=False, still=REJECTED_BY_ROUTER),
 )  # fmt: skip
 
 
