@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import re
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -504,6 +505,9 @@ def test_what_blocks_is_named_and_opened(scenario: Scenario, outcome: Callable[[
     for entry in seen.before.report["addresses"]:
         refused = [one for one in entry["findings"] if one["state"] == "rejected" and one["where"] == SERVER_HOST]
         assert {one["by"] for one in refused} <= {entry["address"]}
+        # The rules, the commands and the other addresses are for whoever sits at the server.
+        assert [one["commands"] for one in entry["advice"] if one["commands"]] == []
+        assert entry["server"] is None
     assert seen.untouched
     text = "\n".join(line for one in seen.advice for line in (one["text"], *one["commands"]))
     assert [word for word in scenario.quoted if word not in text] == [], text
@@ -516,3 +520,20 @@ def test_what_blocks_is_named_and_opened(scenario: Scenario, outcome: Callable[[
             assert wrong(seen.after.report, scenario.still, address=address, plan=plan) == [], seen.commands
         assert seen.after.report["verdict"] == ("fail" if scenario.still else "pass")
     assert seen.elsewhere[1] <= seen.elsewhere[0], seen.commands
+
+
+def test_the_terminal_shows_each_command_on_a_line_of_its_own(net: Lab, archive: Path) -> None:
+    """Also one that is wider than the terminal: whoever copies the line runs all of it."""
+    holes = "{ " + ", ".join(map(str, range(50000, 50100, 2))) + " }"
+    net.server.must("sh", "-c", nft("inet filter", chain("input", f"udp dport {holes} drop", "tcp dport 7881 drop")))
+    command = (sys.executable, archive, "server", "--udp", "50000-50099", "--once")
+    with net.server.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        assert any("pnmcheck.pyz client" in line for line in iter(process.stderr.readline, ""))
+        check(net.client, archive, net.server.ipv4)
+        printed = process.communicate(timeout=60)[0]
+    commands = [line.strip() for line in printed.splitlines() if line.strip().startswith("nft ")]
+    assert len(commands) == 2, printed
+    assert [_did(net.server, one) for one in commands] == [(0, "")] * 2
+    with server(net.server, archive, "--udp", "50000-50099"):
+        assert check(net.client, archive, net.server.ipv4).report["verdict"] == "pass"
