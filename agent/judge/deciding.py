@@ -30,19 +30,26 @@ def decisions(
 
 
 def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[Place]:
-    """The rules that would stop ports which are open for all that: they are not what blocks others."""
+    """The rules that would, or might, stop ports which are open for all that."""
     ports = runs(port for one in address.findings
                  if one.transport is flow.transport and one.state is State.OPEN for port in one.ports)  # fmt: skip
     return {one.place for one in decide(ruleset, replace(flow, ports=ports))} if ports else set()
 
 
 def _plausible(found: Sequence[Decision], passed: Container[Place]) -> Iterable[Decision]:
-    """Without what the check has disproved, and without what may decide where something else does for sure."""
-    left = [one for one in found if one.place not in passed]
-    sure = {port for one in left if one.sure for run in one.ports for port in run}
-    for one in left:
-        if one.sure or any(port not in sure for run in one.ports for port in run):
-            yield one
+    """Without what may decide where something likelier does.
+
+    Likely is what is sure, then what would not stop open ports too; what would is not understood, whatever it seemed:
+    a rule may look at ports in a way that the reader has no words for.
+    """
+    explained: set[int] = set()
+    tiers: list[list[Decision]] = [[], [], []]
+    for one in found:
+        tiers[2 if one.place in passed else int(not one.sure)].append(one)
+    for number, tier in enumerate(tiers):
+        left = [one for one in tier if any(port not in explained for run in one.ports for port in run)]
+        explained.update(port for one in left for run in one.ports for port in run)
+        yield from left if number < 2 else (replace(one, sure=False) for one in left)
 
 
 def _flows(address: AddressReport, plan: Plan, client: Address, arrival: Arrival | None) -> Iterable[tuple[Flow, bool]]:

@@ -244,6 +244,9 @@ def _open(address: AddressReport, style: Style) -> list[str]:
 
 def _measured(address: AddressReport) -> Iterable[str]:
     channel = "with TLS" if address.control.tls else "without TLS"
+    local, mapped = address.client.local, address.client.mapped
+    if mapped and mapped != (local or "").partition("%")[0]:
+        yield f"the client comes from {mapped}, behind a NAT"
     yield f"control on {address.control.port}/tcp {channel}, {'paired' if address.control.paired else 'not paired'}"
     yield from _round_trip(address.rtt)
     both = address.loss.to_server, address.loss.to_client

@@ -69,13 +69,16 @@ def test_an_unclear_rule_decides_nothing_where_another_does_for_sure() -> None:
     second = Chain("second", (Rule(1, "maybe", Match(unclear=True), Does.DROP, "", 9),), Base(Hook.PREROUTING))
     both = Ruleset((Table(Tool.NFT, "inet other", tuple(Family), (second,)), *apart.tables))
     assert asked(both, report(finding(120, 139))) == ["120-139 rule 1"]
-    assert asked(both, report(finding(110, 139))) == ["110-139 maybe ?", "120-139 rule 1"]
+    assert asked(both, report(finding(110, 139))) == ["120-139 rule 1", "110-139 maybe ?"]
 
 
-def test_a_rule_that_would_stop_open_ports_too_is_not_what_blocks() -> None:
-    unclear = (Match(unclear=True), Does.DROP)
-    assert asked(rules(unclear), report(*HOLE)) == []
-    assert asked(rules(unclear), report(finding(120, 139))) == ["120-139 rule 1 ?"]
+def test_a_rule_that_would_stop_open_ports_too_is_the_last_to_blame() -> None:
+    unclear, clear = (Match(unclear=True), Does.DROP), (Match(), Does.DROP)
+    assert asked(rules(unclear), report(*HOLE)) == ["120-139 rule 1 ?"]  # it may look at ports for all that is known
+    assert asked(rules(clear), report(*HOLE)) == ["120-139 rule 1 ?"]  # it is not what it seemed
+    second = Chain("second", (Rule(1, "maybe", Match(unclear=True), Does.DROP, "", 9),), Base(Hook.PREROUTING))
+    both = Ruleset((Table(Tool.NFT, "inet other", tuple(Family), (second,)), *rules(DROP).tables))
+    assert asked(both, report(*HOLE)) == ["120-139 rule 1"]
 
 
 def test_the_client_and_the_way_in_are_those_of_the_report() -> None:

@@ -18,6 +18,8 @@ from agent.model.plan import build_plan
 from agent.model.ports import PortRange
 from agent.model.report import (
     AddressReport,
+    Advice,
+    ClientAddress,
     Control,
     Evidence,
     Finding,
@@ -96,6 +98,23 @@ INCONCLUSIVE  meet.example.com: the check could not run
 
 0 ports in 0.2 s, plan not known, pnmcheck 0.1.0
 """
+
+
+def test_a_client_behind_a_nat_is_told_what_address_it_has() -> None:
+    for local, mapped, told in (("10.0.0.5", "192.0.2.7", True), ("192.0.2.7", "192.0.2.7", False),
+                                ("fe80::1%eth0", "fe80::1", False), (None, None, False)):  # fmt: skip
+        shown = text.render(checked(OPEN, client=ClientAddress(local, mapped)), ASCII)
+        assert ("the client comes from 192.0.2.7, behind a NAT" in shown) is told
+
+
+def test_commands_are_shown_whole_however_narrow_the_terminal() -> None:
+    command = "iptables -I INPUT 6 -p udp -m udp --dport 53000:53999 -j ACCEPT"
+    (address,) = HOLE.addresses
+    number = address.advice[0].finding
+    advised = replace(address, advice=(Advice(number, "Open them.", (command, "bad\x1b[2J")),))
+    shown = text.render(replace(HOLE, addresses=(advised,)), Style(width=40)).splitlines()
+    assert f"      {command}" in shown
+    assert "      bad?[2J" in shown
 
 
 @pytest.mark.parametrize(("report", "expected"), [(checked(OPEN), PASS_TEXT), (HOLE, HOLE_TEXT), (FAILED, FAILED_TEXT)])
