@@ -111,6 +111,7 @@ def test_noise_before_and_during_a_check(net: Lab, archive: Path, family: str) -
         assert noise.stdout
         assert noise.stdout.read() == ""
         assert running.wait_for("lost")["client"] == getattr(net.client, family)  # the noise's own session
+        running.wait_for("report")
         assert len(running.of("report")) == 1
 
 
