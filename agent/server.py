@@ -17,6 +17,7 @@ from .host.interfaces import read_interfaces
 from .host.kernel import read_kernel
 from .host.managers import read_managers
 from .host.provider import read_provider
+from .host.xdp import read_xdp
 from .judge.deciding import decisions
 from .judge.desk import Desk
 from .judge.operator import for_operator
@@ -182,7 +183,11 @@ class Server:
         managers, more = read_managers(event.client)
         decided = decisions(event.report, ruleset, self._options.plan, event.client, event.arrival)
         return Host(
-            decided, managers, read_provider(), read_interfaces(), (*unread, *more, *map(_ahead, ruleset.ahead))
+            decided,
+            managers,
+            read_provider(),
+            read_interfaces(),
+            (*unread, *more, *map(_ahead, ruleset.ahead), *read_xdp()),
         )
 
     def _with_owners(self, report: Report) -> Report:
