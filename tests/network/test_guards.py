@@ -116,5 +116,5 @@ def test_guard(scenario: Scenario, guarded: Callable[[Scenario], Outcome]) -> No
     assert seen.report["elapsed_s"] < scenario.seconds
     exceptions = {} if scenario.tcp else {TCP: "open"}
     if scenario.hole:
-        exceptions[SHUT] = scenario.expected("filtered server-host")
+        exceptions[SHUT] = scenario.expected(f"filtered {'before-server' if scenario.routed else 'server-host'}")
     assert wrong(seen.report, exceptions, plan=scenario.plan, rest=scenario.expected("open")) == []

@@ -249,4 +249,3 @@ def test_stranger(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> N
     assert {port: one["interceptor"] for port, one in found.items()} == scenario.kinds
     assert [one["shown"] for port, one in found.items() if not one["shown"].startswith(scenario.shown[port])] == []
     assert 443 not in found or found[443]["shown"].endswith(scenario.ends)
-    assert {one["evidence"]["sent"] for one in found.values()} <= {2}  # so many answers are enough
