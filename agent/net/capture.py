@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
 import sys
@@ -54,12 +53,8 @@ class Capture:
         for _ in range(most):
             try:
                 data, (interface, _, kind, *_) = self._socket.recvfrom(bpf.SNAP)
-            except BlockingIOError:
+            except OSError:  # nothing waits; or an interface went, which is told once
                 return
-            except OSError as error:
-                if error.errno != errno.ENETDOWN:  # an interface went; the others are there
-                    return
-                continue
             yield data, kind == bpf.OUTGOING, interface
 
     @property

@@ -62,6 +62,12 @@ def test_what_never_came_to_this_host_is_asked_for_too() -> None:
     assert asked(rules(DROP), report(finding(120, 139, where=Where.BEFORE_SERVER))) == ["120-139 rule 1"]
 
 
+def test_what_this_host_is_known_to_block_no_unclear_rule_has_let_in() -> None:
+    accept = (Match(unclear=True), Does.ACCEPT)
+    assert asked(rules(accept, DROP), report(finding(120, 139))) == ["120-139 rule 2"]
+    assert asked(rules(accept, DROP), report(finding(120, 139, where=Where.UNKNOWN))) == ["120-139 rule 2 ?"]
+
+
 def test_an_unclear_rule_decides_nothing_where_another_does_for_sure() -> None:
     unclear = (Match(unclear=True), Does.DROP)
     assert asked(rules(unclear, DROP), report(finding(120, 139))) == ["120-139 rule 2 ?"]

@@ -34,6 +34,9 @@ def test_everything_is_open(net: Lab, archive: Path) -> None:
             assert seen.address["advice"] == []
             assert 0 < seen.address["rtt_ms"]["min"] <= seen.address["rtt_ms"]["median"] < 1000
             assert seen.report["elapsed_s"] < 4
+            own = getattr(net.client, "ipv6" if ":" in address else "ipv4")
+            assert seen.address["client"] == {"local": own, "mapped": own}
+            assert seen.report["dns"] is None
             told = running.wait_for("report", number=number)["report"]
             assert told["addresses"][0].pop("server") == [net.server.ipv4, net.server.ipv6]  # for its operator alone
             assert seen.address.pop("server") is None
@@ -100,7 +103,7 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
 def test_a_name(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> None:
     seen = outcome(scenario)
     entries = {one["address"]: one for one in seen.report["addresses"]}
-    assert list(entries) == list(scenario.verdicts)
+    assert seen.report["dns"] == list(entries) == list(scenario.verdicts)
     for address, verdicts in scenario.verdicts.items():
         assert entries[address]["verdict"] in verdicts
         assert entries[address]["family"] == ("ipv6" if ":" in address else "ipv4")

@@ -71,3 +71,17 @@ def test_answers(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> 
     seen, met = outcome(scenario).check, outcome(scenario).met
     assert met >= MANY
     assert wrong(seen.report, scenario.expected) == []
+
+
+# Root, but for the right to watch interfaces (capabilities(7)).
+BLIND = ("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")
+
+
+def test_answers_that_the_kernel_would_not_send_are_the_servers_own_affair_without_a_watch_too(archive: Path) -> None:
+    with lab(routed=True) as net:
+        net.rules({"server output": ("udp sport 50100-50149 drop",), "router forward": ("udp sport 50150-50199 drop",)})
+        with server(net.server, archive, "--udp", "50000-50299", prefix=BLIND) as running:
+            assert not running.listening["capture"]
+            seen = check(net.client, archive, net.server.ipv4)
+    expected = {"udp 50100-50149": "filtered server-host", "udp 50150-50199": "filtered return-path"}
+    assert wrong(seen.report, expected, plan="tcp 80,443,7881 udp 50000-50299") == []

@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 
 import pytest
 
-from tests.lab import ROUTER_INSIDE, Check, check, lab, server, side_by_side, wrong
+from tests.lab import FAR_CLIENT, ROUTER_INSIDE, SERVER, Check, check, lab, server, side_by_side, wrong
 
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
 # What comes from the router's address, and from which of its ports.
@@ -70,3 +70,18 @@ def test_nat(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None
     least, most = scenario.sources
     assert least <= seen.sources <= most
     assert wrong(seen.check.report, {SHUT: "filtered server-host"} if scenario.hole else {}) == []
+    assert seen.check.address["client"] == {"local": FAR_CLIENT[0], "mapped": ROUTER_INSIDE[0]}
+
+
+def test_a_server_behind_an_address_that_it_does_not_have(archive: Path) -> None:
+    with lab(routed=True) as net, server(net.server, archive, "--udp", "443,50000-50009") as running:
+        assert net.router
+        net.rules({"router prerouting nat": (f'iifname "outside" meta l4proto {{tcp, udp}} dnat ip to {SERVER[0]}',)})
+        seen = check(net.client, archive, net.router.ipv4)
+        told = running.wait_for("report")["report"]
+    assert (seen.status, told["verdict"]) == (0, "pass")
+    (address,) = told["addresses"]
+    assert address["server"] == list(SERVER)
+    assert [note for note in address["notes"] if "1:1 NAT" in note and net.router.ipv4 in note], address["notes"]
+    assert seen.address["server"] is None  # nobody but the operator is told
+    assert not [note for note in seen.address["notes"] if "NAT" in note]
