@@ -187,7 +187,7 @@ class Server:
             managers,
             read_provider(),
             read_interfaces(),
-            (*unread, *more, *map(_ahead, ruleset.ahead), *read_xdp()),
+            (*map(_not_read, unread), *more, *map(_ahead, ruleset.ahead), *read_xdp()),
         )
 
     def _with_owners(self, report: Report) -> Report:
@@ -203,6 +203,10 @@ class Server:
         return replace(report, addresses=tuple(
             replace(one, findings=tuple(map(named, one.findings))) for one in report.addresses
         ))  # fmt: skip
+
+
+def _not_read(trouble: str) -> str:
+    return f"Not all rules of this machine's firewall could be read: {trouble}."
 
 
 def _ahead(rule: str) -> str:
