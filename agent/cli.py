@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import signal
 import sys
-from typing import IO, TYPE_CHECKING, Any, Callable, NoReturn, Sequence
+from typing import IO, TYPE_CHECKING, Any, Callable, Iterator, NoReturn, Sequence
 
 from . import __version__
 from .errors import Exit, UsageError, UserError
@@ -29,6 +30,9 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 _MAX_SECONDS = 24 * 3600
 # More probes a second than any sweep sends, and more ports than there are: who writes more has mistyped.
 _MAX_COUNT = 1_000_000
+# Characters written at a time: a pipe takes 4,096 bytes whole or not at all (pipe(7)). Of more, a signal may leave a
+# part, and an unbuffered stream (PYTHONUNBUFFERED) loses the rest.
+_PIECE = 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -276,8 +280,11 @@ def _columns(stream: IO[str]) -> int:
 def _print(text: str, stream: IO[str] | None = None) -> None:
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "ascii"
-    stream.write(text.encode(encoding, "replace").decode(encoding))
-    stream.flush()
+    text = text.encode(encoding, "replace").decode(encoding)
+    with _whole():
+        for at in range(0, len(text), _PIECE):
+            stream.write(text[at : at + _PIECE])
+        stream.flush()
 
 
 def _print_json(value: object) -> None:
@@ -299,12 +306,34 @@ def _internal(error: Exception) -> UserError:
                      "run it again; if it comes back, report it with the line above")  # fmt: skip
 
 
+class _Writing:
+    """Whether something is being written just now, and a signal came meanwhile."""
+
+    now = interrupted = False
+
+
+@contextlib.contextmanager
+def _whole() -> Iterator[None]:
+    """Let a signal wait until a text is written whole; a second one does not, for nobody may be reading."""
+    _Writing.now = True
+    try:
+        yield
+    finally:
+        _Writing.now = False
+    if _Writing.interrupted:
+        _Writing.interrupted = False
+        raise KeyboardInterrupt
+
+
 def _catch_signals() -> None:
     """The first SIGINT, SIGTERM or SIGHUP ends the command cleanly; those that follow do not disturb that."""
     names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     caught = [getattr(signal, name) for name in names]
 
     def end(number: int, frame: object) -> None:
+        if _Writing.now and not _Writing.interrupted:
+            _Writing.interrupted = True
+            return
         for one in caught:
             signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ LINKS = """[{"ifindex":1,"ifname":"lo","flags":["LOOPBACK","UP"]},
 @pytest.mark.parametrize(
     ("told", "named"),
     [
-        (Told(LINKS), ["An XDP program at eth0 is"]),
+        (Told(LINKS), ["An XDP program at eth0 se"]),
         (Told("[]"), []),
         (Told("{}"), []),
         (Told("eth0: <UP>"), []),
