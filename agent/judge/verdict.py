@@ -70,7 +70,9 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     foreign = seen.reply is Reply.FOREIGN  # which needs no further tries to be sure of
     if seen.transport is Transport.UDP and not foreign and not conditions.conclusive and conditions.limit:
         return Cause(State.UNKNOWN, reason=conditions.limit.reason)
-    if conditions.shut_out and seen.reply in (None, Reply.NOTHING):
+    # A ban may well refuse by ICMP; the TCP ports were tried before the sweep that provoked it.
+    banned = (None, Reply.NOTHING, *([Reply.UNREACHABLE] if seen.transport is Transport.UDP else []))
+    if conditions.shut_out and seen.reply in banned:
         return Cause(State.UNKNOWN, reason=Reason.SCAN_BLOCK)
     if not conditions.control:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)

@@ -85,6 +85,7 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
          Cause(State.UNTESTED, reason=Reason.DENIED)),
         ("UDP's limit does not matter to TCP", seen(TCP), LIMITED, FILTERED),
         ("this computer is let in nowhere any more", seen(UDP), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),
+        ("and is told so", seen(UDP, Reply.UNREACHABLE, by="::1", errors=3), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),
         ("nor to TCP", seen(TCP), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),
         ("nor to the control channel", seen(UDP), replace(SHUT_OUT, control=False), unknown(Reason.SCAN_BLOCK)),
         ("let in nowhere, before it was its turn", seen(UDP, None, sent=None), SHUT_OUT, unknown(Reason.SCAN_BLOCK)),

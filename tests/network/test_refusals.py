@@ -233,3 +233,16 @@ def test_another_service_behind_a_udp_port_is_told(archive: Path, answer: str, s
     assert wrong(seen.report, {"udp 50010": "intercepted"}, plan="tcp 80,443,7881 udp 50000-50099") == []
     found = seen.finding("udp", 50010)
     assert (found["shown"], found["interceptor"], seen.status) == (shown, "other-service", 1)
+
+
+def test_a_ban_that_refuses_is_no_rule_about_ports(archive: Path) -> None:
+    """From the first UDP packet on the client is refused everywhere, but for connections that it has."""
+    with lab(routed=True) as net:
+        net.server.set("banned", "type ipv4_addr; flags dynamic")
+        ban = "meta l4proto udp add @banned { ip saddr } counter reject"
+        net.server.rules("input", "ct state established accept", "ip saddr @banned counter reject", ban)
+        with server(net.server, archive, "--udp", "50000-50299"):
+            seen = check(net.client, archive, net.server.ipv4)
+        assert net.server.counted() >= 300
+    expected = {"udp 50000-50299": "unknown scan-block"}
+    assert wrong(seen.report, expected, plan="tcp 80,443,7881 udp 50000-50299") == []
