@@ -10,7 +10,9 @@ GAP = 0.04  # seconds: 25 pings in a pass bound the loss by 13 % where none is l
 ROOM_GAP = 1.0  # seconds between those that ask the server whether it has room for more flows
 LOST = 0.18  # seconds more than a round trip: TCP repeats after 0.2 s at the earliest (Linux), so it was lost
 KEEP_ALIVE = 60.0  # seconds between pings that measure nothing: NATs forget a silent TCP connection
-OVERDUE = 20.0  # seconds: TCP has repeated it six times (Linux)
+# Seconds for any answer of the control channel: TCP has repeated it six times by then (Linux: after 0.2 s, then twice
+# as long each time). With 20 % lost each way one answer in 4,000 takes more than eight, and a check asks dozens.
+OVERDUE = 20.0
 
 
 class Pings:

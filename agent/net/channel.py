@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Sequence
 
 from ..errors import UserError
+from ..judge.pings import OVERDUE
 from ..model.address import Family
 from ..model.kernel import Kernel
 from ..model.observation import Reply
@@ -24,8 +25,6 @@ CONNECT_GAP = 1.0
 CONNECT_SECONDS = 6.0
 # For TLS and a hello each: several round trips of a bad path; then the next port gets its chance.
 HELLO_SECONDS = 4.0
-# For any later answer: the server is known to be there, and a lost packet may take the kernel seconds to repeat.
-ANSWER_SECONDS = 8.0
 # For the goodbye, which nobody waits for.
 FAREWELL_SECONDS = 1.0
 CHUNK = 65536
@@ -69,7 +68,7 @@ class Channel:
         if self.lost:
             raise ControlLost
         try:
-            return self._exchange(message, ANSWER_SECONDS)
+            return self._exchange(message, OVERDUE)
         except (OSError, _Foreign):
             self.lost = True
             raise ControlLost from None
@@ -106,7 +105,7 @@ class Channel:
     def ping(self) -> None:
         """Ask something small; `look` tells when its answer is there."""
         try:
-            self._socket.settimeout(ANSWER_SECONDS)
+            self._socket.settimeout(OVERDUE)
             self._socket.sendall(control.encode(control.AskKernel()))
             self._pongs_due += 1
         except OSError:

@@ -53,3 +53,9 @@ def test_a_ping_that_is_under_way_for_long_will_not_come_back() -> None:
     assert [pings.is_overdue(now) for now in (100.0, 100.0 + OVERDUE, 100.1 + OVERDUE)] == [False, False, True]
     pings.answer(200.0)
     assert not pings.is_overdue(500.0)
+
+
+def test_an_answer_is_waited_for_through_what_a_bad_path_loses() -> None:
+    trip_lost, first_wait = 1 - 0.8 * 0.8, 0.2  # at 20 % each way; Linux waits so long, then twice as long each time
+    tries = sum(first_wait * (2**repeats - 1) < OVERDUE for repeats in range(20))
+    assert trip_lost**tries < 1e-3

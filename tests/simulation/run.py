@@ -9,12 +9,12 @@ from collections import Counter
 from typing import Any, Callable, Iterable
 
 from agent.judge.observe import ServerSide, fell_silent, observe
+from agent.judge.pings import OVERDUE
 from agent.judge.sweep import Probe, Sweep
 from agent.judge.verdict import Conditions, judge
 from agent.model.plan import MEDIA, Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Finding, State
-from agent.net.channel import ANSWER_SECONDS
 from agent.net.probe_udp import TICK
 
 from .control import Question, ask
@@ -85,7 +85,7 @@ class _Client:
     def judge(self) -> Result:
         """The verdicts, and what is wrong with them."""
         weather, sweep, ports = self._weather, self._sweep, self._weather.ports
-        sightings = ask(self._network, self._rtt, self._now, ANSWER_SECONDS)
+        sightings = ask(self._network, self._rtt, self._now, OVERDUE)
         plan = Plan("simulation", (Requirement(Transport.UDP, PortRange(ports[0], ports[-1]), MEDIA, Need.REQUIRED),))
         server = ServerSide()
         if sightings is not None:
@@ -176,7 +176,7 @@ def _measure_rtt(weather: Weather) -> float:
     """The shortest round trip of the control channel before the sweep, as the client has it."""
     least = 2 * weather.path.delay
     before = Network(weather.path, random.Random(f"before {weather.seed}"))  # one that nothing has passed yet
-    times = [ask(before, least, 0.0, ANSWER_SECONDS) for _ in range(PINGS)]
+    times = [ask(before, least, 0.0, OVERDUE) for _ in range(PINGS)]
     return min((one for one in times if one is not None), default=least)
 
 
