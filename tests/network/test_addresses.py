@@ -33,7 +33,6 @@ def test_everything_is_open(net: Lab, archive: Path) -> None:
             assert seen.address["summary"] == {"tcp": {"open": 3}, "udp": {"open": 10002}}
             assert seen.address["advice"] == []
             assert 0 < seen.address["rtt_ms"]["min"] <= seen.address["rtt_ms"]["median"] < 1000
-            assert seen.report["elapsed_s"] < 4
             own = getattr(net.client, "ipv6" if ":" in address else "ipv4")
             assert seen.address["client"] == {"local": own, "mapped": own}
             assert seen.report["dns"] is None
