@@ -17,7 +17,7 @@ from .judge.sample import Sample, sample
 from .judge.sweep import Sweep
 from .judge.verdict import Conditions
 from .model import report as reports
-from .model.address import Family, family_of, parse_address
+from .model.address import Family, family_of, is_internal, parse_address
 from .model.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
@@ -340,8 +340,12 @@ class _AddressCheck:
         return hop_judging.with_hops(findings, hops)
 
     def _notes(self) -> Iterable[str]:
-        if parse_address(self._channel.local) == parse_address(self._target.text):
+        dialled = parse_address(self._target.text)
+        if parse_address(self._channel.local) == dialled:
             yield "This is the server's own computer: no packet passed a firewall outside. Check from elsewhere too."
+        elif is_internal(dialled):
+            yield ("This is an address of a private network: users outside cannot reach it, and a firewall before its "
+                   "public address was not passed. Check that from outside too.")  # fmt: skip
         if self._through != self._target:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
         if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):

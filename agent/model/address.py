@@ -10,6 +10,11 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 MAX_ADDRESS = 64  # characters: an IPv6 address and the name of an interface
 
+# RFC 1918, RFC 6598 (a provider's NAT, and overlays that borrow it), RFC 4193, and link-local (RFC 3927, RFC 4291).
+_INTERNAL = tuple(map(ipaddress.ip_network, (
+    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "169.254.0.0/16", "fe80::/10",
+)))  # fmt: skip
+
 
 class Family(str, enum.Enum):
     """The family of an address."""
@@ -31,3 +36,8 @@ def parse_address(text: str) -> Address:
 def family_of(address: Address) -> Family:
     """The family of an address."""
     return Family.IPV4 if address.version == 4 else Family.IPV6
+
+
+def is_internal(address: Address) -> bool:
+    """Whether only computers of the same private network or link reach it, no user from the Internet."""
+    return any(address in network for network in _INTERNAL)

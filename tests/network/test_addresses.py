@@ -31,7 +31,7 @@ def test_everything_is_open(net: Lab, archive: Path) -> None:
             assert seen.address["control"] == {"port": 443, "tls": True, "paired": False}
             assert seen.address["loss"] == {"to_server": 0.0, "to_client": 0.0}
             assert seen.address["summary"] == {"tcp": {"open": 3}, "udp": {"open": 10002}}
-            assert seen.address["advice"] == []
+            assert (seen.address["advice"], seen.address["notes"]) == ([], [])
             assert 0 < seen.address["rtt_ms"]["min"] <= seen.address["rtt_ms"]["median"] < 1000
             own = getattr(net.client, "ipv6" if ":" in address else "ipv4")
             assert seen.address["client"] == {"local": own, "mapped": own}
@@ -114,6 +114,15 @@ def test_a_name(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> Non
             assert entries[address]["error"]["hint"]
     assert seen.report["verdict"] in scenario.whole
     assert (seen.report["host"], seen.report["error"]) == (NAME, None)
+
+
+@pytest.mark.parametrize("addresses", [("10.0.0.1/24", "10.0.0.2/24"), ("fd00::1/64", "fd00::2/64")], ids=str)
+def test_a_private_address_is_said_to_be_none_of_the_users(net: Lab, archive: Path, addresses: tuple[str, str]) -> None:
+    here, _ = add(net.server, addresses[0]), add(net.client, addresses[1])
+    with server(net.server, archive, *UDP):
+        seen = check(net.client, archive, here)
+    assert wrong(seen.report, plan=FEW) == []
+    assert ["private network" in one for one in seen.address["notes"]] == [True]
 
 
 @pytest.mark.parametrize(
