@@ -307,6 +307,7 @@ class _AddressCheck:
             limit=sweep.limit if sweep else None,
             shut_out=self._shut_out or fell_silent(sweep, server),
             counters=server.counters,
+            address=self._target.text,
         )
         left_out, hole = (self._sample.left_out, self._sample.hole) if self._sample else ((), 0)
         observations = observe(

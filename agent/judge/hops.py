@@ -19,8 +19,13 @@ def to_walk(findings: Iterable[Finding]) -> dict[Transport, int]:
 
 
 def with_hops(findings: Iterable[Finding], hops: Mapping[Transport, Hop | None]) -> tuple[Finding, ...]:
-    """The findings, those that a walk of their transport is about with the farthest hop that still answered."""
-    return tuple(_with_hop(one, hops.get(one.transport)) if _is_stopped_before(one) else one for one in findings)
+    """The findings, those that were walked towards with the farthest hop that still answered."""
+    findings = tuple(findings)
+    walked = to_walk(findings)
+    return tuple(
+        _with_hop(one, hops.get(one.transport)) if walked.get(one.transport) == one.ports.first else one
+        for one in findings
+    )
 
 
 def _is_stopped_before(finding: Finding) -> bool:

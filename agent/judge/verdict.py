@@ -32,7 +32,7 @@ class Conditions:
     `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it;
     `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses;
     `limit`, what else kept probes from passing; `shut_out`, that in the end something let this client in nowhere, not
-    even where it had been; `counters`, what the server's own kernel dropped meanwhile.
+    even where it had been; `counters`, what the server's own kernel dropped meanwhile; `address`, which was checked.
     """
 
     control: bool = True
@@ -43,6 +43,7 @@ class Conditions:
     limit: Limit | None = None
     shut_out: bool = False
     counters: Counters = field(default_factory=Counters)
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,18 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=NO_TLS)
     if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
         where = _tcp_place(seen, conditions)
-        # A RST that the server did not send was sent in its name.
-        named = seen.reply is Reply.UNREACHABLE or where is not Where.BEFORE_SERVER
+        # A RST bears the server's address, whoever sent it: the server's own host did where its packets came so far.
+        named = seen.reply is Reply.UNREACHABLE or where is Where.SERVER_HOST
         return Cause(State.REJECTED, where, seen.by if named else None, icmp=seen.icmp)
     if seen.reply is Reply.FOREIGN:
         return Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
-    if seen.reply is Reply.MUTE and seen.connections == 0 and not seen.at_socket:
+    # Of the client's SYN nothing came: with one that did, whoever stops what follows it makes the server mute too.
+    if (
+        seen.reply is Reply.MUTE
+        and seen.at_interface == 0
+        and not seen.at_socket
+        and _tcp_place(seen, conditions) is Where.BEFORE_SERVER
+    ):
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
     if silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
@@ -126,7 +133,13 @@ def _tcp_place(seen: Observation, conditions: Conditions) -> Where:
     if seen.place is None:
         return Where.RETURN_PATH if seen.at_socket else Where.UNKNOWN
     missed = bool(conditions.counters.capture_drops) and not seen.at_interface
-    return Where.UNKNOWN if missed else seen.place
+    others = seen.reply is Reply.NOTHING and bool(seen.connections)  # of somebody behind the same address
+    if missed or others or (seen.place is Where.RETURN_PATH and seen.received):  # either way may stop the rest
+        return Where.UNKNOWN
+    if seen.place is Where.RETURN_PATH and seen.received == 0 and not seen.connections:
+        # The server's SYN came back, and what the client sent then did not arrive; who is reset may not have sent.
+        return Where.BEFORE_SERVER if seen.reply is Reply.MUTE else Where.UNKNOWN
+    return seen.place
 
 
 def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
@@ -156,9 +169,16 @@ def _findings(row: Requirement, observations: Mapping[int, Observation], conditi
     causes = [classify(seen, conditions) for seen in members]
     if row.transport is Transport.UDP:
         causes = settle(members, causes, conditions)
+    causes = [_honest(cause, conditions) for cause in causes]
     return [_finding(row, [members[number] for number in numbers], cause, conditions)
             for cause, group in groupby(range(len(members)), key=causes.__getitem__)
             for numbers in [list(group)]]  # fmt: skip
+
+
+def _honest(cause: Cause, conditions: Conditions) -> Cause:
+    """Without the server as who refused what never came to it: somebody before it used its address."""
+    pretended = cause.where is Where.BEFORE_SERVER and cause.by == conditions.address
+    return replace(cause, by=None) if pretended and cause.by else cause
 
 
 def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> list[Cause]:

@@ -9,19 +9,22 @@ from typing import Iterable
 from ..model.notice import Arrival
 from ..model.observation import Where
 from ..model.plan import Transport
-from ..wire.packet import SYN, Packet
+from ..wire.packet import RST, SYN, Packet
 
 # Connections of one check that are kept in mind: a hundred for each TCP port that a large plan has.
 MAX_FLOWS = 10_000
+SEQUENCES = 2**32  # numbers of TCP's bytes, then it counts from 0 again (RFC 9293, section 3.4)
 
 
 @dataclass
 class _Flow:
     """One TCP connection of the client's, whose SYN was seen."""
 
+    begins: int  # the sequence number of its first byte of data
     greeted: bool = False  # a SYN of ours left, which accepts it
+    followed: bool = False  # another segment of the client's came, so that ours had reached it
     accepted: bool = False  # the kernel gave it to the server's program
-    brought: bool = False  # a segment with data came
+    brought: bool = False  # the first of its data came: without that the program gets nothing of what comes later
     heard: bool = False  # the program read some
     said: bool = False  # the program wrote an answer
     answered: bool = False  # a segment with data left
@@ -30,7 +33,7 @@ class _Flow:
     def place(self) -> Where:
         """How far its packets came; what the program did not understand may have been cut short on the way."""
         if not self.accepted:
-            return Where.RETURN_PATH if self.greeted else Where.SERVER_HOST
+            return Where.RETURN_PATH if self.greeted and not self.followed else Where.SERVER_HOST
         if self.said:
             return Where.RETURN_PATH if self.answered else Where.SERVER_HOST
         if self.heard:
@@ -58,9 +61,11 @@ class Watch:
         if packet.flags & SYN:
             self.at_interface[Transport.TCP][packet.port] += 1
             if len(self._flows) < MAX_FLOWS:
-                self._flows.setdefault(key, _Flow())
-        elif key in self._flows and packet.payload:
-            self._flows[key].brought = True
+                self._flows.setdefault(key, _Flow((packet.sequence + 1) % SEQUENCES))
+        elif key in self._flows and not packet.flags & RST:
+            flow = self._flows[key]
+            flow.followed = True
+            flow.brought |= bool(packet.payload) and packet.sequence == flow.begins
 
     def went(self, packet: Packet) -> None:
         """A TCP segment to the client left."""

@@ -86,6 +86,7 @@ class Observation:
     by: str | None = None  # who refused, where the system tells
     icmp: str | None = None  # the ICMP error that refused, in words, where it was one and the system tells
     errors: int | None = None  # UDP: ICMP errors that came back
+    received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     answered: int | None = None  # probes whose proof came back
     at_interface: int | None = None  # probes that the server saw at its network interface
     at_socket: int | None = None  # probes that the server read from the port's socket

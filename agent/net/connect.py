@@ -43,6 +43,7 @@ class Attempt:
     reply: Reply
     by: str | None = None  # who refused, where the system tells
     icmp: str | None = None  # the ICMP error that he sent, in words
+    reset: bool = False  # refused by a RST after the connection stood
     local: str | None = None  # what this machine's own network said, where the attempt did not leave it
 
 
@@ -116,6 +117,7 @@ def _is_connected(opened: socket.socket) -> bool:
 
 def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    own = opened.getsockname()[0]
     error = next((one for one in icmp.errors(opened) if one and one.refusal), None)
     # An ICMP error stands in the queue a moment before the socket has it: no error yet is not yet a connection.
     if not code and _is_connected(opened):
@@ -126,6 +128,9 @@ def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
         return Attempt(port, None, Reply.NOTHING)
     if code in _REFUSED and not error:
         # A RST: who sent it cannot be told from the address that it claims, which is the one that was dialled.
-        return Attempt(port, None, Reply.REFUSED, target.text if icmp.HAS_SENDERS else None)
+        by = target.text if icmp.HAS_SENDERS else None
+        return Attempt(port, None, Reply.REFUSED, by, reset=code == errno.ECONNRESET)
     by, words = (error.by, error.refusal) if error else (None, None)
+    if by == own != target.text:  # this computer's own rules refuse
+        return Attempt(port, None, Reply.UNREACHABLE, local=words)
     return Attempt(port, None, Reply.UNREACHABLE, by, words)

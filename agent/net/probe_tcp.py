@@ -52,6 +52,19 @@ class _Answer:
     stranger: stranger.Stranger | None = None
 
 
+class _Counted:
+    """A connection, and how many bytes came over it."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._opened, self.received = opened, 0
+        self.settimeout, self.sendall = opened.settimeout, opened.sendall
+
+    def recv(self, most: int) -> bytes:
+        data = self._opened.recv(most)
+        self.received += len(data)
+        return data
+
+
 # Whether an answer, as far as it came, proves our server: None where more of it may.
 _Proves = Callable[[bytes], Optional[bool]]
 
@@ -71,7 +84,11 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
         answer = _Answer(attempt.reply)
         if attempt.socket:
             with attempt.socket:
-                answer = _converse(attempt.socket, port, session)
+                counted = _Counted(attempt.socket)
+                answer = _converse(counted, port, session)
+            seen = replace(seen, received=max(seen.received or 0, counted.received))
+        elif attempt.reset:
+            seen = replace(seen, received=seen.received or 0)
         seen = replace(seen, sent=(seen.sent or 0) + 1)
         if list(Reply).index(answer.reply) >= list(Reply).index(seen.reply or Reply.NOTHING):
             who = answer.stranger
@@ -87,7 +104,7 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
     return seen
 
 
-def _converse(opened: socket.socket, port: int, session: Session) -> _Answer:
+def _converse(opened: _Counted, port: int, session: Session) -> _Answer:
     """One connection, from its first byte to the proof or what came instead."""
     protocol = protocol_of(Transport.TCP, port)
     opened.settimeout(ANSWER_SECONDS)
@@ -107,7 +124,7 @@ def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, 
     return _Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
 
 
-def _ask_tls(opened: socket.socket, port: int, session: Session) -> _Answer:
+def _ask_tls(opened: _Counted, port: int, session: Session) -> _Answer:
     # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
     secure = tls.ClientLayer(session.host)
     opened.sendall(secure.receive(b"")[1])
@@ -125,7 +142,7 @@ def _ask_tls(opened: socket.socket, port: int, session: Session) -> _Answer:
 
 
 def _ask_http(
-    opened: socket.socket, port: int, session: Session, secure: tls.ClientLayer | None, early: bytes = b""
+    opened: _Counted, port: int, session: Session, secure: tls.ClientLayer | None, early: bytes = b""
 ) -> _Answer:
     certificate = (secure.certificate or b"") if secure else b""
     token = http_proof.make_token(session.id, port, os.urandom(8).hex(), session.key)
@@ -144,7 +161,7 @@ def _ask_http(
     return _foreign(answer, session, certificate, bool(certificate) and http_proof.answer_is_ours(answer, expected))
 
 
-def _ask_stun(opened: socket.socket, port: int, session: Session) -> _Answer:
+def _ask_stun(opened: _Counted, port: int, session: Session) -> _Answer:
     transaction = os.urandom(stun.TRANSACTION_BYTES)
     probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
     opened.sendall(framing.frame(probe))
@@ -162,7 +179,7 @@ def _ask_stun(opened: socket.socket, port: int, session: Session) -> _Answer:
     return _foreign(answer, session) if answer else _Answer(Reply.MUTE)
 
 
-def _plain(opened: socket.socket, secure: tls.ClientLayer | None, data: bytes) -> bytes:
+def _plain(opened: _Counted, secure: tls.ClientLayer | None, data: bytes) -> bytes:
     """What came, without TLS; TlsError."""
     if not secure:
         return data
@@ -171,9 +188,7 @@ def _plain(opened: socket.socket, secure: tls.ClientLayer | None, data: bytes) -
     return plain
 
 
-def _read(
-    opened: socket.socket, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b""
-) -> bytes:
+def _read(opened: _Counted, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"") -> bytes:
     """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.
 
     No more than about `most` bytes. An answer that cannot be ours any more is not waited on: a stranger may keep the

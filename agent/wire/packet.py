@@ -19,7 +19,7 @@ _IPV6 = struct.Struct("!IHBx16s16s")
 # What follows it, its length or nothing, and of a fragment the offset and whether more follow.
 _EXTENSION = struct.Struct("!BBH")
 _UDP = struct.Struct("!HHHxx")
-_TCP = struct.Struct("!HHxxxxxxxxBB")
+_TCP = struct.Struct("!HHIxxxxBB")
 
 NOT_WHOLE = 0x3FFF  # of IPv4's flags and offset: more to come, or not the first
 FRAGMENT = 44
@@ -32,7 +32,7 @@ MAX_EXTENSIONS = 8
 
 
 class Packet(NamedTuple):
-    """One packet: its ends, addresses packed, and what it carries; `flags` are TCP's, 0 for UDP."""
+    """One packet: its ends, addresses packed, and what it carries; `flags` and `sequence` are TCP's, 0 for UDP."""
 
     transport: Transport
     source: bytes
@@ -41,6 +41,7 @@ class Packet(NamedTuple):
     port: int
     flags: int
     payload: bytes
+    sequence: int = 0
 
 
 def decode(data: bytes) -> Packet:
@@ -97,9 +98,9 @@ def _decode_transport(protocol: int, source: bytes, destination: bytes, data: by
             raise DecodeError("not the length of a UDP datagram")
         return Packet(transport, source, source_port, destination, port, 0, data[_UDP.size : length])
     if transport is Transport.TCP:
-        source_port, port, offset, flags = _TCP.unpack_from(data)
+        source_port, port, sequence, offset, flags = _TCP.unpack_from(data)
         begin = 4 * (offset >> 4)
         if not 20 <= begin <= len(data):
             raise DecodeError("not the length of a TCP header")
-        return Packet(transport, source, source_port, destination, port, flags, data[begin:])
+        return Packet(transport, source, source_port, destination, port, flags, data[begin:], sequence)
     raise DecodeError("no UDP and no TCP")

@@ -28,8 +28,8 @@ def test_one_port_of_each_transport_that_is_stopped_before_the_server_is_walked_
     assert to_walk(FINDINGS[:3]) == {}
 
 
-def test_the_last_hop_is_evidence_of_what_is_stopped_before_the_server() -> None:
+def test_the_last_hop_is_evidence_of_what_was_walked_towards() -> None:
     seen = with_hops(FINDINGS, {UDP: Hop("192.0.2.1", 3), TCP: None})
     told = Evidence(sent=30, hops=3, last_hop="192.0.2.1")
-    assert [one.evidence for one in seen] == [Evidence(sent=30)] * 3 + [told, told, Evidence(sent=30)]
+    assert [one.evidence for one in seen] == [*[Evidence(sent=30)] * 3, told, *[Evidence(sent=30)] * 2]
     assert with_hops(FINDINGS, {}) == FINDINGS

@@ -38,6 +38,7 @@ ABORTED, NO_CONTROL, LOSSY = Conditions(aborted=True), Conditions(control=False)
 SLOW = Limit(Reason.RATE_LIMIT, rate=300.0)
 LIMITED, MET = Conditions(conclusive=False, limit=SLOW), Conditions(limit=SLOW)
 SHUT_OUT = Conditions(shut_out=True)
+MISSED = Conditions(counters=Counters(capture_drops=1))
 GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit=SLOW, shut_out=True)
 
 
@@ -94,8 +95,8 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
         ("let in nowhere, but somebody else answered", seen(TCP, Reply.FOREIGN, shown="SSH"), SHUT_OUT,
          Cause(State.INTERCEPTED, shown="SSH")),
         ("let in nowhere, but it had answered", seen(UDP, Reply.PROOF), SHUT_OUT, OPEN),
-        ("TCP is refused", seen(TCP, Reply.REFUSED, by="192.0.2.1"), SURE,
-         Cause(State.REJECTED, Where.UNKNOWN, "192.0.2.1")),
+        ("TCP is refused, in whose name is not known", seen(TCP, Reply.REFUSED, by="192.0.2.1"), SURE,
+         Cause(State.REJECTED, Where.UNKNOWN)),
         ("TCP is told why", seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY), SURE, REFUSED),
         ("UDP is told why once", seen(UDP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY, errors=1), SURE, REFUSED),
         ("UDP is told why once on a lossy path", seen(UDP, Reply.UNREACHABLE, icmp=WHY, errors=1), LOSSY,
@@ -119,7 +120,14 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
         ("a kind of stranger answers",
          seen(TCP, Reply.FOREIGN, shown="404 Not Found", interceptor=Interceptor.OTHER_SERVICE), SURE,
          Cause(State.INTERCEPTED, shown="404 Not Found", interceptor=Interceptor.OTHER_SERVICE)),
-        ("somebody connects and is mute", seen(TCP, Reply.MUTE, connections=0, at_socket=0), SURE, UNREAL),
+        ("somebody connects and is mute",
+         seen(TCP, Reply.MUTE, connections=0, at_socket=0, at_interface=0, place=Where.BEFORE_SERVER), SURE, UNREAL),
+        ("somebody connects and is mute, or what follows the SYN is stopped", seen(TCP, Reply.MUTE, connections=0,
+         at_socket=0), SURE, FILTERED),
+        ("somebody connects and is mute, or it came from another address", seen(TCP, Reply.MUTE, connections=0,
+         at_socket=0, at_interface=0, place=Where.UNKNOWN), SURE, FILTERED),
+        ("somebody connects and is mute, or the capture missed it", seen(TCP, Reply.MUTE, connections=0, at_socket=0,
+         at_interface=0, place=Where.BEFORE_SERVER), MISSED, FILTERED),
         ("the server connects, what follows is stopped", seen(TCP, Reply.MUTE, connections=3, at_socket=0), SURE,
          FILTERED),
         ("the server connects and answers in vain", seen(TCP, Reply.MUTE, connections=3, at_socket=3), SURE, HALF_WAY),
@@ -336,9 +344,6 @@ def test_the_verdict_of_all_addresses_is_the_worst(verdicts: list[Verdict], verd
     assert worst(verdicts) is verdict
 
 
-MISSED = Conditions(counters=Counters(capture_drops=1))
-
-
 @pytest.mark.parametrize(
     ("silent", "conditions", "where"),
     [
@@ -351,6 +356,26 @@ MISSED = Conditions(counters=Counters(capture_drops=1))
         (seen(TCP, place=Where.BEFORE_SERVER, at_interface=0), MISSED, Where.UNKNOWN),
         (seen(TCP, place=Where.SERVER_HOST, at_interface=3), MISSED, Where.SERVER_HOST),
         (seen(TCP, Reply.MUTE, place=Where.RETURN_PATH, at_interface=3, connections=3), SURE, Where.RETURN_PATH),
+        (
+            seen(TCP, Reply.MUTE, place=Where.RETURN_PATH, at_interface=3, connections=3, received=0),
+            SURE,
+            Where.RETURN_PATH,
+        ),
+        # A part of the answer came: what stops the rest may as well have stopped what asks for it.
+        (
+            seen(TCP, Reply.MUTE, place=Where.RETURN_PATH, at_interface=3, connections=3, received=9),
+            SURE,
+            Where.UNKNOWN,
+        ),
+        # The server's SYN came back, so that nothing but what followed it was stopped.
+        (
+            seen(TCP, Reply.MUTE, place=Where.RETURN_PATH, at_interface=3, connections=0, received=0),
+            SURE,
+            Where.BEFORE_SERVER,
+        ),
+        (seen(TCP, place=Where.RETURN_PATH, at_interface=3, connections=0), SURE, Where.RETURN_PATH),
+        # Another client behind the same NAT was let in.
+        (seen(TCP, place=Where.RETURN_PATH, at_interface=3, connections=1), SURE, Where.UNKNOWN),
         (seen(TCP), SURE, Where.UNKNOWN),
     ],
 )
@@ -362,7 +387,8 @@ def test_how_far_a_silent_ports_packets_came(silent: Observation, conditions: Co
     ("reply", "where", "named"),
     [
         (Reply.REFUSED, Where.SERVER_HOST, True),
-        (Reply.REFUSED, None, True),
+        (Reply.REFUSED, None, False),
+        (Reply.REFUSED, Where.RETURN_PATH, False),  # in whose place the server's SYN was stopped
         (Reply.REFUSED, Where.BEFORE_SERVER, False),  # in the server's name, by who is not the server
         (Reply.UNREACHABLE, Where.BEFORE_SERVER, True),
         (Reply.UNREACHABLE, Where.SERVER_HOST, True),
@@ -371,6 +397,28 @@ def test_how_far_a_silent_ports_packets_came(silent: Observation, conditions: Co
 def test_who_refused_and_how_far_the_packets_came(reply: Reply, where: Where | None, named: bool) -> None:
     cause = classify(seen(TCP, reply, by="203.0.113.1", place=where, icmp="words"), SURE)
     assert cause == Cause(State.REJECTED, where or Where.UNKNOWN, "203.0.113.1" if named else None, icmp="words")
+
+
+@pytest.mark.parametrize("transport", [TCP, UDP])
+@pytest.mark.parametrize(
+    ("at_interface", "by", "named"),
+    [(0, "192.0.2.1", False), (3, "192.0.2.1", True), (0, "192.0.2.254", True)],
+    ids=["a bridge's", "the server's", "a router's"],
+)
+def test_who_refuses_before_the_server_is_not_the_server(
+    transport: Transport, at_interface: int, by: str, named: bool
+) -> None:
+    where = Where.SERVER_HOST if at_interface else Where.BEFORE_SERVER
+    refused = seen(transport, Reply.UNREACHABLE, by=by, errors=3, at_interface=at_interface, at_socket=0)
+    ports = {1: replace(refused, port=1, place=where if transport is TCP else None)}
+    observations: dict[Transport, dict[int, Observation]] = {TCP: {}, UDP: {}, transport: ports}
+    (found,) = judge(Plan("", (row(transport, 1, 1),)), observations, Conditions(address="192.0.2.1"))
+    assert (found.state, found.where, found.by) == (State.REJECTED, where, by if named else None)
+
+
+def test_who_is_reset_when_the_connection_stands_may_have_sent_nothing() -> None:
+    reset = seen(TCP, Reply.REFUSED, by="192.0.2.1", place=Where.RETURN_PATH, connections=0, received=0)
+    assert classify(reset, SURE) == Cause(State.REJECTED, Where.UNKNOWN)
 
 
 def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:

@@ -11,21 +11,29 @@ from agent.judge import watch
 from agent.judge.watch import Watch
 from agent.model.observation import Where
 from agent.model.plan import Transport
-from agent.wire.packet import ACK, PSH, SYN, Packet
+from agent.wire.packet import ACK, PSH, RST, SYN, Packet
 
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
 Step = Callable[[Watch, int], None]
 
 
-def came(flags: int, payload: bytes = b"", port: int = 80) -> Step:
-    return lambda one, client: one.came(Packet(Transport.TCP, THERE, client, HERE, port, flags, payload))
+FIRST = 2**32 - 1  # of the client's sequence numbers: its data begins with 0
+
+
+def came(flags: int, payload: bytes = b"", port: int = 80, sequence: int = 0) -> Step:
+    return lambda one, client: one.came(Packet(Transport.TCP, THERE, client, HERE, port, flags, payload, sequence))
 
 
 def went(flags: int, payload: bytes = b"") -> Step:
     return lambda one, client: one.went(Packet(Transport.TCP, HERE, 80, THERE, client, flags, payload))
 
 
-OPENS, GREETS, BRINGS, ANSWERS = came(SYN), went(SYN | ACK), came(PSH | ACK, b"x"), went(PSH | ACK, b"y")
+OPENS, GREETS, BRINGS, ANSWERS = (
+    came(SYN, sequence=FIRST),
+    went(SYN | ACK),
+    came(PSH | ACK, b"x"),
+    went(PSH | ACK, b"y"),
+)
 ACCEPTED: Step = lambda one, client: one.accepted(80, client)  # noqa: E731 - a step like the others
 HEARD: Step = lambda one, client: one.heard(80, client)  # noqa: E731
 SAID: Step = lambda one, client: one.said(80, client)  # noqa: E731
@@ -48,6 +56,12 @@ def place(*connections: tuple[Step, ...]) -> str:
         ((OPENS,), Where.SERVER_HOST),
         ((STRANGER, OPENS), Where.SERVER_HOST),
         ((OPENS, GREETS), Where.RETURN_PATH),
+        ((OPENS, GREETS, came(RST)), Where.RETURN_PATH),  # a client that has given it up
+        ((OPENS, GREETS, came(ACK)), Where.SERVER_HOST),  # which only follows a SYN of ours that came to it
+        (
+            (OPENS, GREETS, ACCEPTED, came(PSH | ACK, b"end", sequence=1400)),
+            Where.BEFORE_SERVER,
+        ),  # too long a beginning
         ((OPENS, GREETS, ACCEPTED), Where.BEFORE_SERVER),
         ((OPENS, GREETS, ACCEPTED, BRINGS), Where.SERVER_HOST),
         ((OPENS, GREETS, ACCEPTED, BRINGS, HEARD), Where.UNKNOWN),

@@ -31,6 +31,9 @@ SILENT = ("udp dport 50100-50149 drop", "tcp dport 7881 drop")
 FORBIDDEN = ("tcp dport 80 reject with tcp reset", "tcp dport 7881 reject with icmpx type admin-prohibited")
 MUTE = ("udp sport 50100-50149 drop", "tcp sport 7881 drop")
 SHORT = "tcp dport 443 meta length > 100 drop"
+LATER = "tcp dport 7881 tcp flags & (syn | ack) != syn"
+# More than a beginning of an answer passes: then it is not known which way the rest is stopped.
+CUT = "tcp dport 443 ct original packets > 3 drop"
 
 
 def filtered(where: str) -> dict[str, str]:
@@ -49,6 +52,15 @@ BASIC = (
     ("the host lets no data in", {"server input": (SHORT,)}, {"tcp 443": "filtered server-host"}),
     ("the host lets no data out", {"server output": (SHORT.replace("dport", "sport"),)},
      {"tcp 443": "filtered server-host"}),
+    ("a router lets nothing but a SYN pass", {"router forward": (f"{LATER} drop",)},
+     {"tcp 7881": "filtered before-server"}),
+    ("the host lets nothing but a SYN in", {"server input": (f"{LATER} drop",)}, {"tcp 7881": "filtered server-host"}),
+    # Who is reset at once has sent nothing that could be looked for.
+    ("a router refuses what follows a SYN", {"router forward": (f"{LATER} reject with tcp reset",)},
+     {"tcp 7881": "rejected unknown"}),
+    ("the host refuses what follows a SYN", {"server input": (f"{LATER} reject with tcp reset",)},
+     {"tcp 7881": "rejected unknown or rejected server-host"}),
+    ("a router cuts TLS", {"router forward": (CUT,)}, {"tcp 443": "filtered unknown"}),
     ("a router and the host, side by side", {"router forward": ("udp dport 50150-50199 drop",),
      "server input": ("udp dport 50100-50149 drop",)},
      {"udp 50100-50149": "filtered server-host", "udp 50150-50199": "filtered before-server"}),

@@ -69,10 +69,10 @@ OVER_IPV4, OVER_IPV6 = packet(), packet(HERE6, THERE6)
         (extended(AUTHENTICATION, data=udp()), OVER_IPV6),
         (extended(FRAGMENT, data=udp()), OVER_IPV6),  # an atomic fragment
         (ipv4(tcp(options=bytes(8), payload=b"x"), TCP),
-         Packet(Transport.TCP, THERE.packed, 40000, HERE.packed, 80, SYN, b"x")),
-        (ipv6(tcp(SYN | ACK), TCP), Packet(Transport.TCP, THERE6.packed, 40000, HERE6.packed, 80, SYN | ACK, b"")),
+         Packet(Transport.TCP, THERE.packed, 40000, HERE.packed, 80, SYN, b"x", 1)),
+        (ipv6(tcp(SYN | ACK), TCP), Packet(Transport.TCP, THERE6.packed, 40000, HERE6.packed, 80, SYN | ACK, b"", 1)),
         (ipv4(tcp(ACK, b"x" * 40), TCP)[:-30],
-         Packet(Transport.TCP, THERE.packed, 40000, HERE.packed, 80, ACK, b"x" * 10)),
+         Packet(Transport.TCP, THERE.packed, 40000, HERE.packed, 80, ACK, b"x" * 10, 1)),
     ],
 )  # fmt: skip
 def test_a_packet_is_read(data: bytes, seen: Packet) -> None:
