@@ -24,9 +24,16 @@ def decisions(
 
     `client` is who handed the report over, `arrival` how its packets came in, where that is known.
     """
-    found = [decision for address in report.addresses for flow, blocked in _flows(address, plan, client, arrival)
+    alone = len(report.addresses) == 1  # else the packets to the others may have come in otherwise
+    found = [decision for address in report.addresses
+             for its in [arrival if arrival and (alone or _is_at(arrival, address)) else None]
+             for flow, blocked in _flows(address, plan, client, its)
              for decision in _plausible(decide(ruleset, flow, blocked), _passed(ruleset, flow, address))]  # fmt: skip
     return tuple(dict.fromkeys(found))
+
+
+def _is_at(arrival: Arrival, address: AddressReport) -> bool:
+    return arrival.address == parse_address(address.address).packed
 
 
 def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[Place]:

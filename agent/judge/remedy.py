@@ -21,7 +21,10 @@ MAX_SET = 100  # runs in one rule of nft: a command stays far below 2,000 charac
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,63}")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _NETWORK = re.compile(r"[0-9A-Fa-f.:]{2,45}(?:/[0-9]{1,3})?")
-_ZONE = re.compile(r"(?:filter_)?IN_(.+?)(?:_(pre|log|deny|allow|post))?")
+_ZONE = re.compile(r"(?:filter_)?IN_(.+)")
+# By the part of a zone that denies, the priority that comes before it, as no port of the zone does: before what has
+# none, and before what has a negative one, of which this is the least (firewalld.richlanguage(5)).
+_PRIORITIES = {"deny": -100, "pre": -32768}
 _UFW_OWN = re.compile(r"ufw6?-(?:before-(?:input|output)|not-local)")
 
 _BINARIES = {
@@ -93,7 +96,9 @@ def is_ufw(decision: Decision, managers: Managers) -> bool:
         return False
     if any(one.startswith(("ufw-", "ufw6-")) for one in place.path):
         return True
-    filters = place.table in ("filter", "ip filter", "ip6 filter")
+    # ufw's iptables are of one variant; what the other, legacy, has left behind is none of its.
+    own = place.tool in (Tool.IPTABLES, Tool.NFT)
+    filters = own and place.table in ("filter", "ip filter", "ip6 filter")
     return filters and place.number is None and place.chain in ("INPUT", "OUTPUT")
 
 
@@ -166,19 +171,24 @@ def _ufw(decisions: Decisions, managers: Managers) -> Remedy:
 def _allow(ports: str, transport: Transport, out: bool, first: bool, rules: Sequence[str]) -> Iterator[str]:
     """`prepend`, not `insert 1`: that fails where there is no rule, and puts the rule for IPv6 last where the two
     families' rules differ. ufw takes no rule that it has already, and leaves that where it is, so it goes first."""
-    what = f"out proto {transport.value} from any port {ports} to any" if out else f"{ports}/{transport.value}"
-    port, acts = f"{ports}/{transport.value}", "(ALLOW|DENY|REJECT|LIMIT)"
-    own = re.compile(rf"Anywhere +{acts} OUT +{port} +\(out\)" if out else rf"{port} +{acts} IN +Anywhere")
+    what = f"proto {transport.value} from any port {ports} to any" if out else f"{ports}/{transport.value}"
+    port, acts, v6 = f"{ports}/{transport.value}", "(ALLOW|DENY|REJECT|LIMIT)", r"(?: \(v6\))?"
+    inward = rf"{port}{v6} +{acts} IN +Anywhere{v6}(?: +\((log|log-all)\))?"
+    outward = rf"Anywhere{v6} +{acts} OUT +{port}{v6} +\((?:(log|log-all), )?out\)"
+    own = re.compile((outward if out else inward) + "(?: +#.*)?")
+    way = "out " if out else ""
     if first:
-        yield from (f"ufw delete {match.group(1).lower()} {what}" for match in map(own.fullmatch, rules) if match)
-    yield f"ufw {'prepend ' if first else ''}allow {what}"
+        # Those of the two families, which ufw lists one by one, are deleted together.
+        for act, log in dict.fromkeys(match.groups() for match in map(own.fullmatch, rules) if match):
+            yield f"ufw delete {act.lower()} {way}{f'{log} ' if log else ''}{what}"
+    yield f"ufw {'prepend ' if first else ''}allow {way}{what}"
 
 
 def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
     """Both what runs and what is kept: a reload would lose whatever else runs and is not kept."""
     found = Remedy()
     by_zone: dict[str, list[Decision]] = {}
-    denied: dict[str, list[Decision]] = {}
+    denied: dict[tuple[str, str], list[Decision]] = {}
     for one in decisions:
         zone, part = _zone(one, managers)
         if one.hook is not Hook.INPUT or zone is None:
@@ -186,16 +196,16 @@ def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
         elif not _NAME.fullmatch(zone):
             found += Remedy((), (_UNSAFE,))
         else:
-            (denied if part in ("pre", "deny") else by_zone).setdefault(zone, []).append(one)
+            its = denied.setdefault((zone, part), []) if part in _PRIORITIES else by_zone.setdefault(zone, [])
+            its.append(one)
     for zone, its in by_zone.items():
         options = [f"--add-port={run}/{transport.value}" for transport, ports in _ports(its).items() for run in ports]
         for at in range(0, len(options), MAX_SET // 2):
             found += _running_and_kept(zone, " ".join(options[at : at + MAX_SET // 2]))
-    for zone, its in denied.items():
+    for (zone, part), its in denied.items():
         for transport, ports in _ports(its).items():
             for run in ports:
-                # A negative priority comes before the rules that deny, as no port of the zone does.
-                rule = f'rule priority="-100" port port="{run}" protocol="{transport.value}" accept'
+                rule = f'rule priority="{_PRIORITIES[part]}" port port="{run}" protocol="{transport.value}" accept'
                 found += _running_and_kept(zone, f"--add-rich-rule='{rule}'")
     return found
 
@@ -206,12 +216,11 @@ def _running_and_kept(zone: str, options: str) -> Remedy:
 
 def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str | None]:
     """The zone whose chains decide, and which part of them; else the default zone, or the only one."""
-    for chain in reversed(decision.place.path):
-        match = _ZONE.fullmatch(chain)
-        if match and not match.group(1).startswith("policy_"):
-            return match.group(1), match.group(2)
-        if match:
-            return None, None
+    own = [match.group(1) for match in map(_ZONE.fullmatch, decision.place.path) if match]
+    if own and own[-1].startswith("policy_"):
+        return None, None
+    if own:  # from the zone's own chain packets go into those of its parts
+        return own[0], own[-1][len(own[0]) + 1 :] or None
     zones = sorted(managers.zones, key=lambda zone: not zone.default)
     return (zones[0].name if zones else None), None
 

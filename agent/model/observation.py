@@ -86,7 +86,6 @@ class Observation:
     by: str | None = None  # who refused, where the system tells
     icmp: str | None = None  # the ICMP error that refused, in words, where it was one and the system tells
     errors: int | None = None  # UDP: ICMP errors that came back
-    received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     answered: int | None = None  # probes whose proof came back
     at_interface: int | None = None  # probes that the server saw at its network interface
     at_socket: int | None = None  # probes that the server read from the port's socket
@@ -94,6 +93,7 @@ class Observation:
     left: int | None = None  # answers that the server saw leave by its network interface
     place: Where | None = None  # TCP: how far the client's packets came, as the server's interface showed it
     connections: int | None = None  # TCP: connections that the server accepted there from this client
+    received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself
     interceptor: Interceptor | None = None  # what kind of stranger that shows

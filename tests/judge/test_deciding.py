@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 from agent.judge.deciding import decisions
@@ -96,6 +97,14 @@ def test_the_client_and_the_way_in_are_those_of_the_report() -> None:
     assert asked(rules(by_eth0), report(finding(120, 139)), None) == ["120-139 rule 1 ?"]
     elsewhere = Arrival("eth1", ARRIVAL.address)
     assert asked(rules(by_eth0), report(finding(120, 139)), elsewhere) == []
+
+
+def test_of_several_addresses_only_that_one_is_known_to_be_arrived_at() -> None:
+    by_eth0 = (Match(arrives=(Names(frozenset(("eth0",))),)), Does.DROP)
+    one = report(finding(120, 139)).addresses[0]
+    for other, told_of in (("198.51.100.9", ["120-139 rule 1 ?"]), ("198.51.100.1", ["120-139 rule 1"])):
+        both = (replace(one, address="198.51.100.7", findings=()), replace(one, address=other))
+        assert asked(rules(by_eth0), replace(report(), addresses=both)) == told_of
 
 
 def test_where_two_families_were_checked_the_client_has_an_address_of_each() -> None:

@@ -171,13 +171,23 @@ def test_ufw_whose_own_rule_denies() -> None:
         ("50000:50999/udp            DENY IN     Anywhere", "ufw delete deny 50000:50999/udp"),
         ("50000:50999/udp            ALLOW IN    Anywhere", "ufw delete allow 50000:50999/udp"),
         ("50000:50999/udp            REJECT IN   Anywhere", "ufw delete reject 50000:50999/udp"),
+        ("50000:50999/udp            DENY IN     Anywhere                   # shut", "ufw delete deny 50000:50999/udp"),
+        (
+            "50000:50999/udp            ALLOW IN    Anywhere                   (log)",
+            "ufw delete allow log 50000:50999/udp",
+        ),
+        (
+            "50000:50999/udp            DENY IN     Anywhere                   (log-all) # shut",
+            "ufw delete deny log-all 50000:50999/udp",
+        ),
+        ("50000:50999/udp (v6)       DENY IN     Anywhere (v6)", "ufw delete deny 50000:50999/udp"),
         ("50000:50999/udp            DENY IN     198.51.100.0/24", None),
         ("50000:50999/udp            DENY OUT    Anywhere", None),
         ("150000:50999/udp           DENY IN     Anywhere", None),
     ],
 )
 def test_a_rule_that_ufw_has_already_would_stay_where_it_is(rule: str, deleted: str | None) -> None:
-    managers = Managers(ufw=Ufw((rule,)))
+    managers = Managers(ufw=Ufw((rule, rule)))
     default = decision("50000-50999/udp", number=None)
     assert commands(default, managers=managers) == ["ufw allow 50000:50999/udp"]  # none of its rules is in the way
     made = commands(ufw_rule("50000-50999/udp"), managers=managers)
@@ -237,6 +247,8 @@ def test_what_ufw_cannot_allow() -> None:
     assert commands(decision("443/udp", "INPUT", None, table="mangle"), managers=UFW)[0].startswith(
         "iptables -t mangle"
     )
+    left_behind = decision("443/udp", "INPUT", None, tool=Tool.IPTABLES_LEGACY)
+    assert commands(left_behind, managers=UFW)[0].startswith("iptables-legacy -A INPUT ")
     assert commands(decision("443/udp", "other", None), managers=UFW)[0].startswith("iptables -A other")
 
 
@@ -252,6 +264,8 @@ ZONES = Managers(zones=(Zone("work", ("eth1",)), Zone("public", default=True)))
     [
         ("filter_INPUT filter_INPUT_ZONES filter_IN_dmz", "dmz"),
         ("filter_INPUT filter_INPUT_ZONES filter_IN_my-zone filter_IN_my-zone_post", "my-zone"),
+        ("filter_INPUT filter_INPUT_ZONES filter_IN_my_deny filter_IN_my_deny_log", "my_deny"),
+        ("filter_INPUT filter_INPUT_ZONES filter_IN_my_deny", "my_deny"),
         ("filter_INPUT", "public"),
     ],
 )
@@ -266,10 +280,10 @@ def test_firewalld_over_iptables() -> None:
     assert commands(rule, managers=ZONES)[0] == "firewall-cmd --zone=public --add-port=443/tcp"
 
 
-@pytest.mark.parametrize("part", ["deny", "pre"])
-def test_what_firewalld_denies_by_a_rich_rule(part: str) -> None:
+@pytest.mark.parametrize(("part", "priority"), [("deny", -100), ("pre", -32768)])
+def test_what_firewalld_denies_by_a_rich_rule(part: str, priority: int) -> None:
     denied = f"filter_INPUT filter_INPUT_ZONES filter_IN_public filter_IN_public_{part}"
-    rule = """--add-rich-rule='rule priority="-100" port port="53000-53999" protocol="udp" accept'"""
+    rule = f"""--add-rich-rule='rule priority="{priority}" port port="53000-53999" protocol="udp" accept'"""
     assert commands(firewalld("53000-53999/udp", denied), managers=ZONES) == [
         f"firewall-cmd --zone=public {rule}", f"firewall-cmd --permanent --zone=public {rule}"
     ]  # fmt: skip

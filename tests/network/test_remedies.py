@@ -197,6 +197,9 @@ SCENARIOS = (
              ("ufw deny from 198.51.100.0/24 to any port 7881 proto tcp", "ufw deny 50000:50299/udp", *UFW_ALLOWS[:2],
               "ufw allow 7881/tcp", "ufw deny 50100:50149/udp", "ufw insert 1 deny 50120/udp"),
              {"tcp 7881": FILTERED, "udp 50000-50299": FILTERED}, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
+    Scenario("ufw has rules with comments and a log",
+             ("ufw deny 7881/tcp comment 'shut'", "ufw deny log 50000:50299/udp", *UFW_ALLOWS[:2]),
+             {"tcp 7881": FILTERED, "udp 50000-50299": FILTERED}, ("ufw",), manager=firewalls.ufw, tools=("ufw",)),
     Scenario("ufw allows every other port",
              ("ufw allow 80,443,7881/tcp", *(f"ufw allow {listed(range(first, first + 30, 2))}/udp"
                                              for first in range(50000, 50090, 30)), "ufw allow 443,50090:50299/udp"),
