@@ -246,3 +246,26 @@ def test_a_ban_that_refuses_is_no_rule_about_ports(archive: Path) -> None:
         assert net.server.counted() >= 300
     expected = {"udp 50000-50299": "unknown scan-block"}
     assert wrong(seen.report, expected, plan="tcp 80,443,7881 udp 50000-50299") == []
+
+
+def test_what_this_computers_own_rules_refuse_nobody_else_does(archive: Path) -> None:
+    with lab(routed=True) as net:
+        net.client.rules("output", "tcp dport 80 reject")
+        with server(net.server, archive, "--udp", "50000-50299"):
+            seen = check(net.client, archive, net.server.ipv4)
+    assert wrong(seen.report, {"tcp 80": "unknown aborted"}, plan=PLAN) == []
+    assert "this computer's own network" in seen.finding("tcp", 80)["shown"]
+
+
+def test_a_bridge_refuses_in_the_servers_name(archive: Path) -> None:
+    """What filters without routing has no address of its own, and answers with the one that was asked."""
+    udp, tcp = "udp dport 50100-50149 reject", "tcp dport 7881 reject with icmp type admin-prohibited"
+    with lab(routed=True) as net:
+        head = "type filter hook ingress device outside priority 0"
+        assert net.router
+        net.router.nft(f"table netdev lab {{ chain in {{ {head}; {udp}; {tcp}; }}; }}\n")
+        with server(net.server, archive, "--udp", "50000-50299"):
+            seen = check(net.client, archive, net.server.ipv4)
+    stopped = "rejected before-server"
+    assert wrong(seen.report, {"udp 50100-50149": stopped, "tcp 7881": stopped}, plan=PLAN) == []
+    assert [seen.finding(*one)["by"] for one in (("udp", 50100), ("tcp", 7881))] == [None, None]
