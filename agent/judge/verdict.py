@@ -116,17 +116,21 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.REJECTED, where, seen.by if named else None, icmp=seen.icmp)
     if seen.reply is Reply.FOREIGN:
         return Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
-    # Of the client's SYN nothing came: with one that did, whoever stops what follows it makes the server mute too.
-    if (
-        seen.reply is Reply.MUTE
-        and seen.at_interface == 0
-        and not seen.at_socket
-        and _tcp_place(seen, conditions) is Where.BEFORE_SERVER
-    ):
+    if seen.reply is Reply.MUTE and not seen.at_socket and _is_taken(seen, conditions):
         return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
     if silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     return Cause(State.FILTERED, _tcp_place(seen, conditions))
+
+
+def _is_taken(seen: Observation, conditions: Conditions) -> bool:
+    """Whether somebody took a connection that the server never got: before its host, or on it.
+
+    Whoever stops what follows a SYN makes the port as mute; then the SYN came, and the rest did not, or came in vain.
+    """
+    if seen.at_interface:
+        return seen.connections == 0 and seen.place is Where.UNKNOWN
+    return seen.at_interface == 0 and _tcp_place(seen, conditions) is Where.BEFORE_SERVER
 
 
 def _tcp_place(seen: Observation, conditions: Conditions) -> Where:

@@ -13,6 +13,9 @@ from ..wire.packet import RST, SYN, Packet
 
 # Connections of one check that are kept in mind: a hundred for each TCP port that a large plan has.
 MAX_FLOWS = 10_000
+# Times that a segment comes while nobody takes it: a client waits four seconds and sends it again after 0.2 s, then
+# ever later (RFC 6298), on a path of 300 ms after one; twice is what a lost acknowledgement makes of it.
+IN_VAIN = 3
 SEQUENCES = 2**32  # numbers of TCP's bytes, then it counts from 0 again (RFC 9293, section 3.4)
 
 
@@ -24,7 +27,7 @@ class _Flow:
     greeted: bool = False  # a SYN of ours left, which accepts it
     followed: bool = False  # another segment of the client's came, so that ours had reached it
     accepted: bool = False  # the kernel gave it to the server's program
-    brought: bool = False  # the first of its data came: without that the program gets nothing of what comes later
+    brought: int = 0  # how often the first of its data came: without that the program gets nothing of what comes later
     heard: bool = False  # the program read some
     said: bool = False  # the program wrote an answer
     answered: bool = False  # a segment with data left
@@ -33,7 +36,10 @@ class _Flow:
     def place(self) -> Where:
         """How far its packets came; what the program did not understand may have been cut short on the way."""
         if not self.accepted:
-            return Where.RETURN_PATH if self.greeted and not self.followed else Where.SERVER_HOST
+            if self.greeted and self.followed:
+                # What nobody takes is sent again; else somebody on this host took it in the program's place.
+                return Where.SERVER_HOST if self.brought >= IN_VAIN else Where.UNKNOWN
+            return Where.RETURN_PATH if self.greeted else Where.SERVER_HOST
         if self.said:
             return Where.RETURN_PATH if self.answered else Where.SERVER_HOST
         if self.heard:
@@ -65,7 +71,7 @@ class Watch:
         elif key in self._flows and not packet.flags & RST:
             flow = self._flows[key]
             flow.followed = True
-            flow.brought |= bool(packet.payload) and packet.sequence == flow.begins
+            flow.brought += bool(packet.payload) and packet.sequence == flow.begins
 
     def went(self, packet: Packet) -> None:
         """A TCP segment to the client left."""

@@ -122,6 +122,8 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
          Cause(State.INTERCEPTED, shown="404 Not Found", interceptor=Interceptor.OTHER_SERVICE)),
         ("somebody connects and is mute",
          seen(TCP, Reply.MUTE, connections=0, at_socket=0, at_interface=0, place=Where.BEFORE_SERVER), SURE, UNREAL),
+        ("somebody on the server's host connects and is mute",
+         seen(TCP, Reply.MUTE, connections=0, at_socket=0, at_interface=3, place=Where.UNKNOWN), SURE, UNREAL),
         ("somebody connects and is mute, or what follows the SYN is stopped", seen(TCP, Reply.MUTE, connections=0,
          at_socket=0), SURE, FILTERED),
         ("somebody connects and is mute, or it came from another address", seen(TCP, Reply.MUTE, connections=0,
@@ -367,6 +369,12 @@ def test_the_verdict_of_all_addresses_is_the_worst(verdicts: list[Verdict], verd
             SURE,
             Where.UNKNOWN,
         ),
+        (
+            seen(TCP, Reply.MUTE, place=Where.SERVER_HOST, at_interface=3, connections=0, received=0),
+            SURE,
+            Where.SERVER_HOST,
+        ),
+        (seen(TCP, Reply.MUTE, place=Where.UNKNOWN, at_interface=3, connections=1, received=0), SURE, Where.UNKNOWN),
         # The server's SYN came back, so that nothing but what followed it was stopped.
         (
             seen(TCP, Reply.MUTE, place=Where.RETURN_PATH, at_interface=3, connections=0, received=0),

@@ -57,7 +57,9 @@ def place(*connections: tuple[Step, ...]) -> str:
         ((STRANGER, OPENS), Where.SERVER_HOST),
         ((OPENS, GREETS), Where.RETURN_PATH),
         ((OPENS, GREETS, came(RST)), Where.RETURN_PATH),  # a client that has given it up
-        ((OPENS, GREETS, came(ACK)), Where.SERVER_HOST),  # which only follows a SYN of ours that came to it
+        ((OPENS, GREETS, BRINGS), Where.UNKNOWN),  # somebody else took it
+        ((OPENS, GREETS, BRINGS, BRINGS), Where.UNKNOWN),  # and the path lost that he did
+        ((OPENS, GREETS, BRINGS, BRINGS, BRINGS), Where.SERVER_HOST),
         (
             (OPENS, GREETS, ACCEPTED, came(PSH | ACK, b"end", sequence=1400)),
             Where.BEFORE_SERVER,
