@@ -7,10 +7,14 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from dataclasses import dataclass
 
-# A tool that hangs, on a lock say, must not keep the report back for long.
+# A tool that hangs, on a lock say, must not keep the report back for long: it does nothing for so long,
 TOOL_SECONDS = 5.0
+# while one that is at work on a large rule set, on a busy machine, is waited for up to this.
+MAX_TOOL_SECONDS = 30.0
+_LOOK_SECONDS = 0.25  # how often its work is looked at, so that what hangs is ended soon after its time
 # A rule set of 50,000 lines has about 5 MiB, as JSON four times that; whoever has more is told that it was not read.
 MAX_OUTPUT = 32 * 1024 * 1024
 MAX_ERROR = 400  # its first line is shown
@@ -41,14 +45,17 @@ def ask(tool: str, *arguments: str) -> Told:
     except (OSError, ValueError) as error:  # a ValueError is an argument that cannot be one
         return Told(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
     with process:
-        slow = threading.Event()
+        ended = threading.Event()
+        waited: list[float] = []
 
-        def stop() -> None:
-            slow.set()
-            _kill(process)
+        def watch() -> None:
+            seconds = _too_long(process, ended)
+            if seconds is not None:
+                waited.append(seconds)
+                _kill(process)
 
-        timer = threading.Timer(TOOL_SECONDS, stop)
-        timer.start()
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
         try:
             assert process.stdout
             assert process.stderr
@@ -59,9 +66,10 @@ def ask(tool: str, *arguments: str) -> Told:
             process.stderr.close()  # what has more to say ends by that
             process.wait()
         finally:
-            timer.cancel()
-    if slow.is_set():
-        return Told(None, f"{tool} did not answer in {TOOL_SECONDS:.0f} s")
+            ended.set()
+            watcher.join()
+    if waited:
+        return Told(None, f"{tool} did not answer in {waited[0]:.0f} s")
     if len(text) > MAX_OUTPUT:
         return Told(None, f"{tool} prints more than {MAX_OUTPUT // 1024 // 1024} MiB")
     if process.returncode:
@@ -69,6 +77,30 @@ def ask(tool: str, *arguments: str) -> Told:
         first = "".join(char if char.isprintable() else "?" for char in first)
         return Told(None, f"{tool} failed: {first or f'status {process.returncode}'}")
     return Told(text.decode("utf-8", "replace"))
+
+
+def _too_long(process: subprocess.Popen[bytes], ended: threading.Event) -> float | None:
+    """Watch a tool until it has ended (None), or has hung or worked for too long: for how many seconds."""
+    began = worked = time.monotonic()
+    used = _cpu_ticks(process.pid)
+    while not ended.wait(min(_LOOK_SECONDS, TOOL_SECONDS)):
+        now, before, used = time.monotonic(), used, _cpu_ticks(process.pid)
+        if used != before:
+            worked = now
+        for since, most in ((worked, TOOL_SECONDS), (began, MAX_TOOL_SECONDS)):
+            if now - since >= most:
+                return most
+    return None
+
+
+def _cpu_ticks(pid: int) -> int:
+    """The CPU time that a process has used (proc_pid_stat(5), utime and stime); 0 where that cannot be read."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            user, system = stat.read().rpartition(b")")[2].split()[11:13]
+    except (OSError, ValueError):
+        return 0
+    return int(user) + int(system)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(hangs: str, quick: 
     began = time.monotonic()
     assert ask("sh", "-c", hangs) == tools.Told(None, "sh did not answer in 0 s")
     assert time.monotonic() - began < 10
+
+
+def test_a_tool_that_works_is_waited_for_but_not_for_ever(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    works = "import time\nwhile time.process_time() < {}: pass\nprint('done')"
+    assert ask(sys.executable, "-c", works.format(1.5)).text == "done\n"
+    monkeypatch.setattr(tools, "MAX_TOOL_SECONDS", 1.0)
+    told = ask(sys.executable, "-c", works.format(60))
+    assert told == tools.Told(None, f"{sys.executable} did not answer in 1 s")
 
 
 def test_a_tool_that_prints_without_end(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

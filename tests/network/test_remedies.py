@@ -56,7 +56,6 @@ class Scenario:
     still: Mapping[str, str] = field(default_factory=dict)  # what they cannot open, for it is not this host's to open
     restart: tuple[str, ...] = ()  # what a restart does to the firewall: what was opened has to stay open
     plan: str = PLAN
-    seconds: float = 20  # within which the server has its report after the client
 
 
 def nft(table: str, *body: str) -> str:
@@ -313,8 +312,7 @@ SCENARIOS = (
     Scenario("nft has names that a shell would read",
              (nft("inet a/b", "chain c/d { udp dport 50100-50149 drop; };", chain("input", "jump c/d", name="e/f")),),
              {"udp 50100-50149": FILTERED}, ("c/d",), remedy=None),
-    Scenario("nft has 50,000 rules", (BLOCKLIST,), {"udp 50100-50149": FILTERED}, ("udp dport 50100-50149 drop",),
-             seconds=30),
+    Scenario("nft has 50,000 rules", (BLOCKLIST,), {"udp 50100-50149": FILTERED}, ("udp dport 50100-50149 drop",)),
     Scenario("iptables drops and rejects in the middle", iptables(*MIDDLE), MIDDLE_EXPECTED,
              ("-A INPUT -p udp -j DROP", "--reject-with tcp-reset"), tools=("iptables",)),
     Scenario("iptables drops what it does not accept", iptables(*POLICY), ALL_BUT_HTTPS, ("-P INPUT DROP",),
@@ -469,7 +467,7 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
         running = stack.enter_context(server(net.server, archive, *asked))
         elsewhere = _elsewhere(net)
         before = check(net.client, archive, NAME)
-        advice = _advice(running, scenario.seconds)
+        advice = _advice(running)
         untouched = net.server.must(*_RULES) == rules
         commands = list(dict.fromkeys(command for one in advice for command in one["commands"]))
         done = [(one, *_did(net.server, one)) for one in commands]
@@ -480,8 +478,8 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
         return Outcome(before, advice, untouched, commands, done, after, addresses, (elsewhere, _elsewhere(net)))
 
 
-def _advice(running: Server, seconds: float) -> list[Mapping[str, Any]]:
-    report = running.wait_for("report", seconds)["report"]
+def _advice(running: Server) -> list[Mapping[str, Any]]:
+    report = running.wait_for("report", 60)["report"]
     return [one for address in report["addresses"] for one in address["advice"]]
 
 
