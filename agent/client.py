@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from typing import Callable, Iterable
 
 from . import __version__
 from .errors import UserError
+from .judge import follow_up
 from .judge import hops as hop_judging
 from .judge import verdict as judging
 from .judge.advice import advise
-from .judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
+from .judge.observe import Followed, ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from .judge.sample import Sample, sample
 from .judge.sweep import Sweep
 from .judge.verdict import Conditions
@@ -198,6 +200,7 @@ class _AddressCheck:
         self._refusals: dict[int, Refusal] = {}
         self._strangers: dict[int, str] = {}
         self._sample: Sample | None = None
+        self._followed: Followed | None = None
         self._shut_out = False
         self.aborted = False
 
@@ -229,23 +232,55 @@ class _AddressCheck:
         try:
             prober.run(self._channel, self._tell_sweep)
             prober.ask_who_refuses()
+            self._finish_tcp(self._sweep)
+            self._ask_server(self._sweep)
+            self._follow_up(prober, self._sweep)
         finally:
             prober.close()
             self._unsendable, self._refusals, self._strangers = prober.unsendable, prober.refusals, prober.strangers
+        self._server.counters = self._channel.kernel().counters
+
+    def _finish_tcp(self, sweep: Sweep) -> None:
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
         if self._channel.lost:
             raise ControlLost
-        self._try_tcp_again(self._sweep)
+        self._try_tcp_again(sweep)
+
+    def _ask_server(self, sweep: Sweep) -> None:
         self._tell(Progress("asking the server what it saw"))
         for transport in Transport:
             self._server.sightings[transport] = self._counts(About.SIGHTINGS, transport)
             self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
-        if self._anything_shut(self._sweep):
+        if self._anything_shut(sweep):
             self._ask_how_far()
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
-        self._server.counters = self._channel.kernel().counters
+
+    def _follow_up(self, prober: Prober, sweep: Sweep) -> None:
+        """Whether the UDP ports that answered one small packet carry what a call sends."""
+        if sweep.limit or not sweep.conclusive:  # more packets would tell of that alone
+            return
+        proven = [port for port, answers in sweep.answered.items() if answers]
+        rate, chance = self._options.rate, random.Random()
+        drawn = follow_up.draw(proven, int(min(rate or math.inf, follow_up.DRAWN)), chance)
+        self._tell(Progress("trying large packets"))
+        if not prober.follow_up(drawn, max(sweep.timeout, 1.0 if rate else 0.0)):
+            return
+        before = self._ask_of_udp()
+        second = Sweep(proven, chance, min(self._channel.rtts), time.perf_counter(), ceiling=rate)
+        prober.follow_up_all(second, self._channel, self._tell_sweep)
+        if not self._channel.lost:
+            self._followed = Followed(second, self._ask_of_udp().udp_since(before))
+
+    def _ask_of_udp(self) -> ServerSide:
+        """What the server saw of UDP up to now."""
+        seen = ServerSide()
+        seen.sightings[Transport.UDP] = self._counts(About.SIGHTINGS, Transport.UDP)
+        seen.left = self._counts(About.LEFT, Transport.UDP)
+        if self._channel.welcome.capture:
+            seen.at_interface[Transport.UDP] = self._counts(About.AT_INTERFACE, Transport.UDP)
+        return seen
 
     def _anything_shut(self, sweep: Sweep) -> bool:
         """Whether a port did not prove open: else nobody asks how far its packets came."""
@@ -303,6 +338,7 @@ class _AddressCheck:
             aborted=self.aborted,
             conclusive=bool(sweep and sweep.done and sweep.conclusive),
             chance=sweep.chance if sweep else None,
+            chance_of_large=self._followed.sweep.chance if self._followed else None,
             loss=sweep.loss if sweep else 0.0,
             limit=sweep.limit if sweep else None,
             shut_out=self._shut_out or fell_silent(sweep, server),
@@ -311,7 +347,7 @@ class _AddressCheck:
         )
         left_out, hole = (self._sample.left_out, self._sample.hole) if self._sample else ((), 0)
         observations = observe(
-            self._plan, sweep, self._unsendable, tcp, server, left_out, self._refusals, self._strangers
+            self._plan, sweep, self._unsendable, tcp, server, left_out, self._refusals, self._strangers, self._followed
         )
         findings = self._walk(judging.judge(self._plan, observations, conditions))
         own = self._through == self._target

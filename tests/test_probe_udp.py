@@ -13,11 +13,14 @@ from typing import Any, Iterable
 
 import pytest
 
+from agent.judge.follow_up import TRIES
 from agent.judge.sweep import Probe, Sweep
+from agent.model.address import parse_address
 from agent.model.observation import Refusal
 from agent.net import icmp
 from agent.net.connect import Target
 from agent.net.probe_udp import MAX_SENDS, MAX_SOCKETS, Prober
+from agent.wire import stun
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent an ICMP error")
 
@@ -35,6 +38,32 @@ def test_old_source_ports_are_given_back() -> None:
         prober._send(Probe(3 * MAX_SOCKETS, port, 0), bytes(11) + b"\xff")  # one that was given back is opened anew
         assert 0 in prober._sockets
         prober.close()
+
+
+def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None:
+    target = Target(socket.AF_INET, ("127.0.0.1", 0))
+    with bound() as server:
+        port = server.getsockname()[1]
+        prober = Prober(Sweep([port], random.Random(1), 0.02, 0.0), target, "0" * 16, b"key")
+        sources = []
+        for first in (5, 6):
+            prober._flows.clear()
+            prober._padding, prober._answer = 0, lambda *_: None
+            prober._send(Probe(0, port, first), bytes(12))
+            data, source = server.recvfrom(2000)
+            assert len(data) < 100
+            server.sendto(stun.encode_answer(bytes(12), parse_address("127.0.0.1"), source[1], b"key"), source)
+            select.select([prober._sockets[first]], [], [], 5)
+            prober._drain(prober._sockets[first])
+            if first == 6:
+                prober._close_oldest()
+                prober._close_oldest()
+            assert prober.follow_up([port], 0.01)
+            large = [server.recvfrom(2000) for _ in range(TRIES)]
+            assert {len(one) for one, _ in large} == {stun.MAX_BYTES}
+            sources.append({source, *(one for _, one in large)})
+        prober.close()
+    assert [len(one) for one in sources] == [1, 2]
 
 
 def bound() -> socket.socket:
@@ -172,8 +201,9 @@ def test_the_silent_neighbours_of_a_port_that_told_are_asked_again() -> None:
 
 def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_tried() -> None:
     prober = prober_of([9, 10])
-    for port in (9, 9, 11):
-        for text in (b"first", b"second"):
-            prober._take(text, ("127.0.0.1", port))
-    prober._take(b"third", ("127.0.0.2", 10))
+    with bound() as opened:
+        for port in (9, 9, 11):
+            for text in (b"first", b"second"):
+                prober._take(text, ("127.0.0.1", port), opened)
+        prober._take(b"third", ("127.0.0.2", 10), opened)
     assert prober.strangers == {9: "first"}

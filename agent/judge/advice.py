@@ -49,6 +49,10 @@ _INTERCEPTED = {
     None: "Find out who answers there in the server's place: a proxy, a port forwarding, another machine?",
 }
 
+_LARGE = (
+    "Look for a tunnel or VPN with a small MTU, and for rules that mind the length of packets or let only the first of "
+    "a flow pass."
+)
 _TERMINAL = "The server's terminal shows the commands, and the rule as far as it is known."
 
 # The states of UDP ports that a sample found nothing wrong with.
@@ -106,6 +110,8 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:
         return _INTERCEPTED[finding.interceptor]
+    if finding.only_small:
+        return _LARGE
     far = finding.where not in (Where.RETURN_PATH, Where.SERVER_HOST)
     elsewhere = ["Check from another network too: this one may block UDP."]
     texts = [] if here else [_opens(finding, list_ports(group.extent, finding.transport.value))]

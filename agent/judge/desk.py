@@ -196,7 +196,7 @@ class Desk:
                 del self._endpoints[next(iter(self._endpoints))]
         if not self._sighted(session, transport, request.port, port):
             return None
-        answer = stun.encode_answer(request.transaction, *source, session.key)
+        answer = stun.encode_answer(request.transaction, *source, session.key, request.padding)
         return answer if len(answer) <= len(data) else None
 
     def _read_probe(self, data: bytes) -> _Recent | None:

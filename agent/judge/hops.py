@@ -29,7 +29,8 @@ def with_hops(findings: Iterable[Finding], hops: Mapping[Transport, Hop | None])
 
 
 def _is_stopped_before(finding: Finding) -> bool:
-    return finding.state is State.FILTERED and finding.where is Where.BEFORE_SERVER
+    # A walk's packets are small: those that only large ones miss are passed.
+    return finding.state is State.FILTERED and finding.where is Where.BEFORE_SERVER and not finding.only_small
 
 
 def _with_hop(finding: Finding, hop: Hop | None) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Container, Iterable, Mapping, Sequence
 
@@ -32,6 +33,33 @@ class ServerSide:
     connections: PerPort | None = None
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
 
+    def udp_since(self, before: ServerSide) -> ServerSide:
+        """What it saw of UDP after it had told `before`."""
+        after = ServerSide(left=_since(self.left, before.left))
+        for table, now, then in ((after.sightings, self.sightings, before.sightings),
+                                 (after.at_interface, self.at_interface, before.at_interface)):  # fmt: skip
+            table[Transport.UDP] = _since(now[Transport.UDP], then[Transport.UDP])
+        return after
+
+
+def _since(now: PerPort | None, then: PerPort | None) -> PerPort | None:
+    return None if now is None else Counter(now) - Counter(then or {})
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Large probes in the flows of ports that had answered, and what the server told of those alone."""
+
+    sweep: Sweep
+    server: ServerSide
+
+    @property
+    def silent(self) -> frozenset[int]:
+        """Ports that answered none of them; of a sweep that could not tell, none."""
+        if not self.sweep.done or not self.sweep.conclusive or self.sweep.limit:
+            return frozenset()
+        return frozenset(port for port, answers in self.sweep.answered.items() if not answers)
+
 
 def observe(
     plan: Plan,
@@ -42,19 +70,25 @@ def observe(
     left_out: Container[int] = (),
     refusals: Mapping[int, Refusal] | None = None,
     strangers: Mapping[int, str] | None = None,
+    followed: Followed | None = None,
 ) -> dict[Transport, dict[int, Observation]]:
     """An observation of every planned port.
 
     `unsendable` are the UDP ports that the client's own network refused to send to, and what it said; `left_out` are
     those that a sample did not draw; `refusals` are the ICMP errors that came back from UDP ports, and `strangers`
-    what else came than proof. Neither says anything of a port that has proven open.
+    what else came than proof. Neither says anything of a port that has proven open. `followed` takes that back where
+    no larger packet came through.
     """
 
     udp = _Udp(sweep, unsendable, server, left_out, refusals or {}, strangers or {})
+    found = {port: udp.observe(port) for port in plan.ports(Transport.UDP)}
+    if followed:
+        large = _Udp(followed.sweep, unsendable, followed.server, (), {}, {})
+        found.update((port, replace(large.observe(port), only_small=True)) for port in followed.silent)
     return {
         Transport.TCP: {port: _tcp(tcp.get(port) or Observation(Transport.TCP, port), server)
                         for port in plan.ports(Transport.TCP)},
-        Transport.UDP: {port: udp.observe(port) for port in plan.ports(Transport.UDP)},
+        Transport.UDP: found,
     }  # fmt: skip
 
 

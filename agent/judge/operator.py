@@ -85,8 +85,9 @@ class _Case:
 
     @property
     def needs_provider(self) -> bool:
-        blocked = self.group.first.state is not State.INTERCEPTED
-        return blocked and self.where in (Where.BEFORE_SERVER, Where.UNKNOWN)
+        first = self.group.first
+        opens = first.state is not State.INTERCEPTED and not first.only_small  # the ports are open there
+        return opens and self.where in (Where.BEFORE_SERVER, Where.UNKNOWN)
 
 
 class _Operator:

@@ -78,7 +78,7 @@ class Sweep:
 
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
     `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
-    how many probes a second the user allows.
+    how many probes a second the user allows. `timeout` is how many seconds it waits for answers.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class Sweep:
         self._limit: Limit | None = None
         self._fell: tuple[float, int] | None = None  # when the pace first came down, and the answers until then
         self._heard_at = now
-        self._timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
+        self.timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
-        self._pace = Pace(now, rtt, self._round_wait, self._timeout, ceiling)
+        self._pace = Pace(now, rtt, self._round_wait, self.timeout, ceiling)
         self._rooms = Rooms(flows)
         self._probes: list[_Sent] = []
         self._flows: set[tuple[int, int]] = set()
@@ -251,7 +251,7 @@ class Sweep:
     def ponged(self, now: float, free_flows: int | None = None) -> None:
         """The control channel answered, and told how many flows the server's connection tracking has free."""
         self._pings.answer(now)
-        if free_flows is not None and self._probes and now > self._probes[-1].at + self._timeout:
+        if free_flows is not None and self._probes and now > self._probes[-1].at + self.timeout:
             self._rooms.learn(free_flows, now)  # what was sent has come there, or never will
 
     def is_alone(self, now: float) -> bool:
@@ -264,7 +264,7 @@ class Sweep:
         sending = max(flows / self._pace.rate, self._rooms.waiting(flows, now))
         tries = MIN_TRIES if self.open else self._blind_tries
         gaps = PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
-        return min(sending + self._timeout + gaps, max(0.0, self._ends - now))
+        return min(sending + self.timeout + gaps, max(0.0, self._ends - now))
 
     # What is sent
 
@@ -273,7 +273,7 @@ class Sweep:
         probes = [self._probe(*self._next(), now) for _ in range(self._rooms.left(wanted, now))]
         self._rooms.take(len(probes), now)
         if not self._queue:
-            self._answers_until = now + self._timeout
+            self._answers_until = now + self.timeout
         elif self._pace.round_is_full and self._pace.climbing and self.tries == 1:
             self._answers_until = now + self._round_wait
         return probes
@@ -449,7 +449,7 @@ class Sweep:
             self._trials.extend(self._group())
         port, socket, known = self._trials.popleft()
         self._passes[-1].socket = socket if not known else self._passes[-1].socket
-        self._pause_until = now + (self._pace.widest_gap if self._trials else max(self._timeout, outage.pause))
+        self._pause_until = now + (self._pace.widest_gap if self._trials else max(self.timeout, outage.pause))
         self._rooms.take(not known, now)
         group = len(outage.groups) - 1
         return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
@@ -475,7 +475,7 @@ class Sweep:
         if stopped <= STOPPED:
             return
         self._ends += stopped
-        self._answers_until = max(self._answers_until, now + self._timeout)
+        self._answers_until = max(self._answers_until, now + self.timeout)
         self._passes[-1].void = True
         self._pace.go_on(now)
         if self._outage:

@@ -19,6 +19,7 @@ from .place import place, places
 # What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
 SYNS = 2
 
+ONLY_SMALL = "a small packet was answered, and no large one that followed it"
 NO_TLS = "without openssl the server speaks no TLS, and other traffic did not pass"
 
 Observations = Mapping[Transport, Mapping[int, Observation]]
@@ -29,7 +30,8 @@ class Conditions:
     """Under what conditions the observations were made.
 
     `control` says that the server was still there when the evidence was whole: without that, silence proves nothing.
-    `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it;
+    `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it, and
+    `chance_of_large` how many in what followed up with large packets;
     `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses;
     `limit`, what else kept probes from passing; `shut_out`, that in the end something let this client in nowhere, not
     even where it had been; `counters`, what the server's own kernel dropped meanwhile; `address`, which was checked.
@@ -39,6 +41,7 @@ class Conditions:
     aborted: bool = False
     conclusive: bool = True
     chance: float | None = None
+    chance_of_large: float | None = None
     loss: float = 0.0
     limit: Limit | None = None
     shut_out: bool = False
@@ -97,7 +100,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     # Never its turn: the check did not get to this port.
     if not seen.sent:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
-    return Cause(State.FILTERED, place(seen, bool(conditions.counters.capture_drops)))
+    only_small = ONLY_SMALL if seen.only_small else None
+    return Cause(State.FILTERED, place(seen, bool(conditions.counters.capture_drops)), shown=only_small)
 
 
 def silent_by_chance(seen: Observation, loss: float) -> bool:
@@ -153,19 +157,23 @@ def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tup
         for row in plan.requirements
         for finding in _findings(row, observations[row.transport], conditions)
     ]  # fmt: skip
-    silent = sum(len(one.ports) for one in findings if _by_chance(one))
-    if conditions.chance is None or not silent:
-        return tuple(findings)
-    each = conditions.chance / silent
-    return tuple(
-        replace(one, evidence=replace(one.evidence, chance=each * len(one.ports))) if _by_chance(one) else one
-        for one in findings
-    )
+    findings = _with_chance(findings, conditions.chance, of_large=False)
+    return tuple(_with_chance(findings, conditions.chance_of_large, of_large=True))
 
 
-def _by_chance(finding: Finding) -> bool:
-    """Whether loss could have made this finding."""
-    return finding.transport is Transport.UDP and finding.state is State.FILTERED
+def _with_chance(findings: list[Finding], chance: float | None, of_large: bool) -> list[Finding]:
+    """The findings, each that loss could have made with its part of the chance for that."""
+
+    def is_one(finding: Finding) -> bool:
+        filtered = finding.transport is Transport.UDP and finding.state is State.FILTERED
+        return filtered and finding.only_small is of_large
+
+    silent = sum(len(one.ports) for one in findings if is_one(one))
+    if chance is None or not silent:
+        return findings
+    return [replace(one, evidence=replace(one.evidence, chance=chance / silent * len(one.ports)))
+            if is_one(one) else one
+            for one in findings]  # fmt: skip
 
 
 def _findings(row: Requirement, observations: Mapping[int, Observation], conditions: Conditions) -> list[Finding]:

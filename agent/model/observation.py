@@ -101,3 +101,4 @@ class Observation:
     unsendable: str | None = None  # what the client's own network said to a probe that it would not send
     untested: Reason | None = None  # why the server did not listen there, or the client did not try
     owner: str | None = None  # who holds the port, where it is busy and may be told
+    only_small: bool = False  # UDP: it answered one small packet, and none that followed and was as large as a call's

@@ -90,7 +90,9 @@ class Finding:
     by: str | None = None
     reason: Reason | None = None
     owner: str | None = None
-    shown: str | None = None  # what an intercepted port showed of itself, or what kept an unknown one from being sent
+    # What an intercepted port showed of itself, what kept an unknown one from being sent, or that a filtered one
+    # answers small packets.
+    shown: str | None = None
     icmp: str | None = None  # the ICMP error that refused, in words
     interceptor: Interceptor | None = None  # what kind of stranger answers
     evidence: Evidence = Evidence()
@@ -99,6 +101,11 @@ class Finding:
     def left_out(self) -> bool:
         """Whether these ports were not tried since they are not in the sample."""
         return self.state is State.UNTESTED and self.reason is Reason.SAMPLED
+
+    @property
+    def only_small(self) -> bool:
+        """Whether a small packet was answered there, and large ones in its flow were not."""
+        return self.state is State.FILTERED and self.shown is not None
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import selectors
 import socket
 import time
 from dataclasses import replace
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
+from ..judge.follow_up import TRIES
 from ..judge.refusal import to_ask
 from ..judge.sweep import Probe, Sweep
 from ..model.address import parse_address
@@ -47,7 +48,12 @@ class Prober:
         self._address = parse_address(target.text)
         self._sockets: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
-        self._under_way: dict[bytes, Probe] = {}
+        self._padding = 0
+        self._answer: Callable[[int, float], None] = (
+            sweep.answer
+        )  # where the number of a probe under way is told, when its proof comes
+        self._under_way: dict[bytes, tuple[Probe, Callable[[int, float], None]]] = {}
+        self._flows: dict[int, socket.socket] = {}  # by port, from which source port the first proof of it came
         self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
         self.refusals: dict[
             int, Refusal
@@ -56,7 +62,7 @@ class Prober:
 
     def run(self, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """Probe until the sweep is done or the control channel is lost."""
-        self._selector.register(channel, selectors.EVENT_READ)
+        self._selector.register(channel, selectors.EVENT_READ, channel)
         told = time.perf_counter()
         while not channel.lost:
             now = time.perf_counter()
@@ -74,17 +80,43 @@ class Prober:
                 self._sweep.pinged(now)
                 channel.ping()
             channel.lost |= self._sweep.is_alone(now)
-            for key, _ in self._selector.select(wait):
-                if isinstance(key.fileobj, socket.socket):
-                    self._drain(key.fileobj)
-                else:
-                    pong = channel.look()
-                    if pong:
-                        self._sweep.ponged(time.perf_counter(), pong.free_flows)
+            self._read(wait)
+        self._selector.unregister(channel)
+
+    def follow_up(self, ports: Sequence[int], timeout: float) -> bool:
+        """Ask open ports by large probes in their flows, `timeout` seconds apart; whether some stay silent."""
+        silent = dict.fromkeys(ports)
+        self._padding = stun.PADDING
+
+        def answered(number: int, _: float) -> None:
+            silent.pop(number, None)
+
+        self._answer = answered
+        for _ in range(TRIES):
+            for port in list(silent):
+                self._send(Probe(port, port, 0), os.urandom(stun.TRANSACTION_BYTES))
+            ends = time.perf_counter() + timeout
+            while silent and time.perf_counter() < ends:
+                self._read(min(ends - time.perf_counter(), TICK))
+        return bool(silent)
+
+    def follow_up_all(self, sweep: Sweep, channel: Channel, tell: Callable[[Sweep], None]) -> None:
+        """The same by a sweep of its own, over all ports that are open."""
+        self._padding, self._answer, self._sweep = stun.PADDING, sweep.answer, sweep
+        self.run(channel, tell)
+
+    def _read(self, seconds: float) -> None:
+        """Take in what comes; the first of it in so many seconds, or nothing."""
+        for key, _ in self._selector.select(max(seconds, 0.0)):
+            if isinstance(key.fileobj, socket.socket):
+                self._drain(key.fileobj)
+            else:
+                pong = key.data.look()
+                if pong:
+                    self._sweep.ponged(time.perf_counter(), pong.free_flows)
 
     def ask_who_refuses(self) -> None:
         """Once the sweep is done: of a few silent ports, whether an ICMP error comes back when they are asked again.
-
         Where the system tells the sweep of none, of any; else of those beside ports that told. Each pass has the order
         of the first, so that limited errors may have come from the same port every time, as if it were alone.
         """
@@ -103,17 +135,23 @@ class Prober:
         self._selector.close()
 
     def _send(self, probe: Probe, transaction: bytes) -> None:
-        if probe.socket not in self._sockets:
-            if len(self._sockets) >= MAX_SOCKETS:
-                self._close_oldest()
-            self._sockets[probe.socket] = self._open()
-        self._under_way[transaction] = probe
+        self._under_way[transaction] = probe, self._answer
         data = self._encode(transaction, probe.port)
-        opened, to = self._sockets[probe.socket], self._target.at(probe.port)
+        opened, to = self._socket_of(probe), self._target.at(probe.port)
         try:
             opened.sendto(data, to)
         except OSError as error:
             self._send_otherwise(opened, data, to, error)
+
+    def _socket_of(self, probe: Probe) -> socket.socket:
+        flow = self._flows.get(probe.port)
+        if self._padding and flow and flow.fileno() >= 0:
+            return flow
+        if probe.socket not in self._sockets:
+            if len(self._sockets) >= MAX_SOCKETS:
+                self._close_oldest()
+            self._sockets[probe.socket] = self._open()
+        return self._sockets[probe.socket]
 
     def _send_otherwise(self, opened: socket.socket, data: bytes, to: tuple[Any, ...], error: OSError) -> None:
         """Send what was not sent: since there was no room, or in whose place an earlier probe's ICMP error was told."""
@@ -173,26 +211,28 @@ class Prober:
             except OSError:  # an ICMP error of an earlier probe, one at a time; the socket stays good
                 self._take_errors(opened)
             else:
-                self._take(data, source)
+                self._take(data, source, opened)
             told = False
 
-    def _take(self, data: bytes, source: tuple[str, int]) -> None:
+    def _take(self, data: bytes, source: tuple[str, int], opened: socket.socket) -> None:
         transaction = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
         # An agent of ICE takes no answer from another address than it asked either (RFC 8445, section 7.2.5.2.1).
         if not self._is_target(source[0]):
             return
-        probe, port = self._under_way.get(transaction), source[1]
-        if probe and stun.proves(data, transaction, self._key):
+        asked, port = self._under_way.get(transaction), source[1]
+        if asked and stun.proves(data, transaction, self._key):
+            probe, answer = asked
             if port == probe.port:
-                self._sweep.answer(probe.number, time.perf_counter())
+                self._flows.setdefault(port, opened)
+                answer(probe.number, time.perf_counter())
         elif port not in self.strangers and self._sweep.sent.get(port):
-            self.strangers[port] = stranger(data, self._encode(transaction, port) if probe else b"")
+            self.strangers[port] = stranger(data, self._encode(transaction, port) if asked else b"")
 
     def _is_target(self, address: str) -> bool:
         return address == self._target.text or parse_address(address) == self._address
 
     def _encode(self, transaction: bytes, port: int) -> bytes:
-        return stun.encode_request(stun.Request(self._session, transaction, port), self._key)
+        return stun.encode_request(stun.Request(self._session, transaction, port, self._padding), self._key)
 
     def _take_errors(self, opened: socket.socket) -> bool:
         """Take in the ICMP errors that a socket got, where the system keeps them; whether there were any."""
@@ -208,7 +248,6 @@ class Prober:
 
     def _quotes_a_probe(self, error: icmp.Error) -> bool:
         """Whether it is about a probe of ours, not something that a stranger made up.
-
         The kernel has found the source port, one of 28,000 and drawn by chance; the destination has to be a port that
         was tried. A router may quote nothing behind the UDP header (RFC 792): that much has to do then, as it does
         for TCP (RFC 5927, section 4), for an error only names who refused a port that is silent anyway. Where more is
@@ -218,7 +257,7 @@ class Prober:
         if not self._is_target(host) or not self._sweep.sent.get(port):
             return False
         if len(error.quoted) >= stun.HEADER.size:
-            probe = self._under_way.get(error.quoted[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size])
-            return probe is not None and probe.port == port
+            asked = self._under_way.get(error.quoted[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size])
+            return asked is not None and asked[0].port == port
         begins = stun.PROBE_START[: len(error.quoted)]
         return error.quoted[: len(begins)] == begins

@@ -29,7 +29,7 @@ _BLOCKED_MARK = ("red", "\N{BALLOT X}", "x")
 _FAMILIES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
 _WHERE = {
-    Where.BEFORE_SERVER: "nothing reached the server",
+    Where.BEFORE_SERVER: "it never reached the server",
     Where.SERVER_HOST: "it reached the server's network interface, and the server's own firewall stopped it",
     Where.RETURN_PATH: "it reached the server, whose answer was lost on the way back",
     Where.UNKNOWN: "whether it reached the server is not known",
@@ -210,6 +210,8 @@ def _cause(finding: Finding) -> str:
         sender = f" by {finding.by}" if finding.by else ""
         what = f"Refused{sender}: {finding.icmp}" if finding.icmp else f"The connection was refused{sender}"
         return f"{what}; {where}."
+    if finding.only_small:
+        return f"A small packet was answered, and a large one that followed it was not; {where}."
     return f"No answer came back; {where}{_last_hop(finding)}."
 
 

@@ -31,12 +31,13 @@ class Kind(enum.IntEnum):
 
 
 class Attribute(enum.IntEnum):
-    """The attributes spoken here (RFC 8489, section 18.3; RFC 8445, section 16.1)."""
+    """The attributes spoken here (RFC 8489, section 18.3; RFC 8445, section 16.1; RFC 5780, section 7.6)."""
 
     USERNAME = 0x0006
     MESSAGE_INTEGRITY = 0x0008
     XOR_MAPPED_ADDRESS = 0x0020
     PRIORITY = 0x0024
+    PADDING = 0x0026
     FINGERPRINT = 0x8028
     ICE_CONTROLLING = 0x802A
 
@@ -58,6 +59,8 @@ _USERNAME_HEAD = _ATTRIBUTE.pack(Attribute.USERNAME, 16)
 _PRIORITY_HEAD = _ATTRIBUTE.pack(Attribute.PRIORITY, 4)
 _CONTROLLING_HEAD = _ATTRIBUTE.pack(Attribute.ICE_CONTROLLING, 8)
 _PROBE_BYTES = HEADER.size + _PROBE.size + _SEAL_BYTES
+# What makes a probe as large as the largest packets of a call: DTLS and media have 1,228 to 1,260 bytes with IPv4.
+PADDING = MAX_BYTES - _PROBE_BYTES - _ATTRIBUTE.size
 PROBE_START = _START.pack(Kind.REQUEST, _PROBE_BYTES - HEADER.size, MAGIC_COOKIE)  # with which every probe begins
 
 _FAMILY_BITS = {1: 32, 2: 128}
@@ -78,11 +81,15 @@ class Message:
 
 
 class Request(NamedTuple):
-    """What a probe says: whose it is, by a session's id of 16 hex digits, and to which port it was sent."""
+    """What a probe says: whose it is, by a session's id of 16 hex digits, and to which port it was sent.
+
+    `padding` is how many bytes only make it larger, and its answer too; a multiple of four.
+    """
 
     username: str
     transaction: bytes
     port: int
+    padding: int = 0
 
 
 def decode(data: bytes) -> Message:
@@ -136,10 +143,12 @@ def encode_request(request: Request, key: bytes) -> bytes:
 
     The port tells the server whether somebody on the way, a port forwarding say, changed it.
     """
-    username, transaction, port = request
+    username, transaction, port, padding = request
     attributes = _PROBE.pack(
         _USERNAME_HEAD, username.encode(), _PRIORITY_HEAD, port, _CONTROLLING_HEAD, transaction[:8]
     )
+    if padding:
+        attributes += encode_attribute(Attribute.PADDING, bytes(padding))
     return encode(Kind.REQUEST, transaction, attributes, key)
 
 
@@ -165,19 +174,23 @@ def read_request(message: Message) -> Request:
     if message.kind != Kind.REQUEST or username is None or priority is None or len(priority) != 4:
         raise DecodeError("not a probe")
     try:
-        return Request(username.decode("ascii"), message.transaction, struct.unpack("!I", priority)[0])
+        padding = len(message.get(Attribute.PADDING) or b"")
+        return Request(username.decode("ascii"), message.transaction, struct.unpack("!I", priority)[0], padding)
     except UnicodeDecodeError:
         raise DecodeError("not a probe's username") from None
 
 
-def encode_answer(transaction: bytes, address: Address, port: int, key: bytes) -> bytes:
-    """The answer to a probe that came from `address` and `port`; never longer than the probe."""
+def encode_answer(transaction: bytes, address: Address, port: int, key: bytes, padding: int = 0) -> bytes:
+    """The answer to a probe that came from `address` and `port`; never longer than the probe with as much padding."""
     mapped = _xor(struct.pack("!BBH", 0, 1 if address.version == 4 else 2, port) + address.packed, transaction)
-    return _encode_answer(transaction, mapped, key)
+    return _encode_answer(transaction, mapped, key, padding)
 
 
-def _encode_answer(transaction: bytes, mapped: bytes, key: bytes) -> bytes:
-    return encode(Kind.SUCCESS, transaction, _MAPPED_HEADS[len(mapped)] + mapped, key)
+def _encode_answer(transaction: bytes, mapped: bytes, key: bytes, padding: int = 0) -> bytes:
+    attributes = _MAPPED_HEADS[len(mapped)] + mapped
+    if padding:
+        attributes += encode_attribute(Attribute.PADDING, bytes(padding))
+    return encode(Kind.SUCCESS, transaction, attributes, key)
 
 
 def proves(data: bytes, transaction: bytes, key: bytes) -> bool:

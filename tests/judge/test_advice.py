@@ -61,6 +61,8 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED, shown="not permitted"), ("from another computer",)),
         (media("50000-60000", State.FILTERED),
          ("fall back to TCP", "Open 50000-60000/udp", "this one may block UDP")),
+        (media("50000-60000", State.FILTERED, where=Where.BEFORE_SERVER, shown="x"),
+         ("fall back to TCP", "a small MTU")),
         (media("50000-60000", State.FILTERED, where=Where.RETURN_PATH), ("fall back to TCP", "The packets arrive")),
     ],
 )  # fmt: skip

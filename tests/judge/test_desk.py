@@ -68,6 +68,16 @@ def test_a_probe_is_answered_with_a_proof_and_seen(
         assert session.sightings[transport] == {port: count}
 
 
+def test_a_large_probe_has_a_large_answer() -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    request = stun.encode_request(stun.Request(session.id, TRANSACTION, 50000, stun.PADDING), session.key)
+    answer = desk.probe(request, SOURCE, UDP, 50000)
+    assert answer
+    assert stun.proves(answer, TRANSACTION, session.key)
+    assert stun.PADDING < len(answer) <= len(request)
+
+
 def shortest(session: Session) -> bytes:
     """A probe with nothing in it but what it has to have."""
     attributes = stun.encode_attribute(stun.Attribute.USERNAME, session.id.encode())

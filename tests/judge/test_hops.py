@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.judge.hops import to_walk, with_hops
 from agent.model.observation import Hop, Where
 from agent.model.plan import Need, Transport
@@ -26,6 +28,7 @@ FINDINGS = (
 def test_one_port_of_each_transport_that_is_stopped_before_the_server_is_walked_to() -> None:
     assert to_walk(FINDINGS) == {UDP: 300, TCP: 500}
     assert to_walk(FINDINGS[:3]) == {}
+    assert to_walk([replace(FINDINGS[3], shown="small packets pass")]) == {}
 
 
 def test_the_last_hop_is_evidence_of_what_was_walked_towards() -> None:

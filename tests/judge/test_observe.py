@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from agent.judge.limit import Limit
-from agent.judge.observe import ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
+from agent.judge.observe import Followed, ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from agent.judge.sweep import Sweep
 from agent.model.observation import Interceptor, Observation, Reason, Refusal, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
@@ -60,6 +60,37 @@ def test_both_sides_of_each_port_are_joined() -> None:
         3: Observation(UDP, 3),
         4: Observation(UDP, 4, untested=Reason.LIMIT),
     }
+
+
+def test_what_answers_no_large_packet_is_taken_back() -> None:
+    first, second = swept({1: 1, 2: 1, 3: 1, 4: 3}, {1: 1, 2: 1, 3: 1}), swept({1: 1, 2: 5, 3: 5}, {1: 1})
+    second.done = True
+    before = ServerSide(sightings={UDP: {1: 1, 2: 1, 3: 1}}, at_interface={UDP: {1: 1, 2: 1, 3: 1}}, left={2: 1})
+    after = ServerSide(sightings={UDP: {1: 2, 2: 4, 3: 1}}, at_interface={UDP: {1: 2, 2: 4, 3: 1}}, left={2: 4})
+    followed = Followed(second, after.udp_since(before))
+    seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerSide(), followed=followed)[UDP]
+    assert seen == {
+        1: Observation(UDP, 1, 1, Reply.PROOF, answered=1),
+        2: Observation(
+            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, left=3, only_small=True
+        ),
+        3: Observation(UDP, 3, unsendable="not permitted", only_small=True),
+        4: Observation(UDP, 4, 3, Reply.NOTHING, answered=0),
+    }  # fmt: skip
+
+
+def test_what_could_not_tell_of_large_packets_takes_nothing_back() -> None:
+    first, second = swept({1: 1}, {1: 1}), swept({1: 5}, {})
+    open_, taken_back = Observation(UDP, 1, 1, Reply.PROOF, answered=1), Observation(UDP, 1, 5, Reply.NOTHING)
+    for done, conclusive, limit, expected in (
+        (True, True, None, taken_back), (False, True, None, open_), (True, False, None, open_),
+        (True, True, Limit(Reason.RATE_LIMIT, rate=100.0), open_),
+    ):  # fmt: skip
+        second.done, second.conclusive, second._limit = done, conclusive, limit
+        seen = observe(
+            PLAN, first, {}, {}, ServerSide(), followed=Followed(second, ServerSide().udp_since(ServerSide()))
+        )
+        assert replace(seen[UDP][1], answered=expected.answered, only_small=False) == expected
 
 
 def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() -> None:

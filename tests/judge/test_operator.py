@@ -107,6 +107,12 @@ def test_where_nobody_knows_it_is_both_the_host_first(where: Where | None) -> No
     assert "in the provider's firewall, or in the router" in advice(found)[0].text
 
 
+def test_what_small_packets_pass_is_open_at_the_provider() -> None:
+    (one,) = advice(media("50000-60000", FILTERED, where=BEFORE, shown="small ones pass"), provider="hetzner")
+    assert "Hetzner" not in one.text
+    assert one.commands == ()
+
+
 def test_at_the_host_no_provider_is_named() -> None:
     (one,) = advice(ALL_UDP, decisions=(POLICY,), managers=UFW, provider="hetzner")
     assert [line.split()[0] for line in one.commands] == ["ufw"]

@@ -7,7 +7,17 @@ import pytest
 
 from agent.judge.limit import Limit
 from agent.judge.loss import MAX_CHANCE
-from agent.judge.verdict import NO_TLS, Cause, Conditions, classify, judge, silent_by_chance, verdict_of, worst
+from agent.judge.verdict import (
+    NO_TLS,
+    ONLY_SMALL,
+    Cause,
+    Conditions,
+    classify,
+    judge,
+    silent_by_chance,
+    verdict_of,
+    worst,
+)
 from agent.model.kernel import Counters
 from agent.model.observation import Interceptor, Observation, Reason, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
@@ -273,6 +283,15 @@ def test_the_chance_is_shared_out_among_what_silence_alone_says(chance: float | 
     each = MAX_CHANCE / 3
     expected = {} if chance is None else {"udp 7 filtered": each, "udp 1-2 filtered": 2 * each}
     assert shares == pytest.approx(expected)
+
+
+def test_large_packets_have_a_chance_of_their_own() -> None:
+    ports = {"p1": SILENT, "p2": replace(SILENT, only_small=True), "p3": replace(SILENT, only_small=True)}
+    findings = judge(PLAN, observed(PLAN, **ports), Conditions(chance=MAX_CHANCE, chance_of_large=MAX_CHANCE / 2))
+    silent = [one for one in findings if one.state is State.FILTERED]
+    assert [(told(one), one.shown, one.evidence.chance) for one in silent] == [
+        ("udp 1 filtered", None, MAX_CHANCE), ("udp 2-3 filtered", ONLY_SMALL, MAX_CHANCE / 2)
+    ]  # fmt: skip
 
 
 def test_where_nothing_is_silent_there_is_no_chance() -> None:

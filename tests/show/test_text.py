@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.judge.advice import advise
-from agent.judge.verdict import verdict_of
+from agent.judge.verdict import ONLY_SMALL, verdict_of
 from agent.model.address import Family
 from agent.model.observation import Interceptor, Reason, Where
 from agent.model.plan import build_plan
@@ -151,18 +151,25 @@ def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
         ),
         (
             but(HTTPS, State.REJECTED, where=Where.BEFORE_SERVER, icmp="port unreachable (type 3, code 3)"),
-            ["    Refused: port unreachable (type 3, code 3); nothing reached the server."],
+            ["    Refused: port unreachable (type 3, code 3); it never reached the server."],
         ),
         (
             but(HTTPS, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(hops=1, last_hop="203.0.113.1")),
             [
-                "    No answer came back; nothing reached the server; the last hop that still",
+                "    No answer came back; it never reached the server; the last hop that still",
                 "    answers is 203.0.113.1, 1 hop away. Nobody can open the page or join a",
             ],
         ),
         (
             but(HTTPS, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(hops=3, last_hop="2001:db8::1")),
             ["    answers is 2001:db8::1, 3 hops away. Nobody can open the page or join a"],
+        ),
+        (
+            but(MEDIA, State.FILTERED, where=Where.BEFORE_SERVER, shown=ONLY_SMALL),
+            [
+                "    A small packet was answered, and a large one that followed it was not; it",
+                "    never reached the server. Audio and video fall back to TCP and work badly,",
+            ],
         ),
         (
             but(HTTP, State.INTERCEPTED, shown="HTTP/1.1 302 Found"),

@@ -147,19 +147,25 @@ def test_a_probe_looks_like_a_check_of_ice() -> None:
 @ANY
 @given(PORTS, st.binary(min_size=12, max_size=12))
 def test_a_probe_round_trips(port: int, transaction: bytes) -> None:
-    request = Request(SESSION, transaction, port)
-    decoded = stun.decode(stun.encode_request(request, KEY))
-    assert stun.read_request(decoded) == request
-    assert stun.verified(decoded, KEY)
+    for padding in (0, 4, stun.PADDING):
+        request = Request(SESSION, transaction, port, padding)
+        data = stun.encode_request(request, KEY)
+        assert stun.read_request(stun.decode(data)) == request == stun.read_probe(data, lambda _: KEY)
+        assert stun.verified(stun.decode(data), KEY)
+
+
+def test_the_largest_probe_is_as_large_as_no_path_has_to_fragment() -> None:
+    assert len(stun.encode_request(Request(SESSION, TRANSACTION, 1, stun.PADDING), KEY)) == stun.MAX_BYTES
 
 
 @ANY
 @given(ADDRESSES, st.integers(0, 65535), st.binary(min_size=12, max_size=12))
 def test_an_answer_round_trips_and_is_no_longer_than_its_probe(address: Address, port: int, transaction: bytes) -> None:
-    answer = stun.encode_answer(transaction, address, port, KEY)
-    assert stun.mapped_address(stun.decode(answer)) == (address, port)
-    assert stun.proves(answer, transaction, KEY)
-    assert len(answer) <= len(stun.encode_request(Request(SESSION, transaction, 1), KEY))
+    for padding in (0, stun.PADDING):
+        answer = stun.encode_answer(transaction, address, port, KEY, padding)
+        assert stun.mapped_address(stun.decode(answer)) == (address, port)
+        assert stun.proves(answer, transaction, KEY)
+        assert padding < len(answer) <= len(stun.encode_request(Request(SESSION, transaction, 1, padding), KEY))
 
 
 ADDRESS = ipaddress.ip_address("192.0.2.1")

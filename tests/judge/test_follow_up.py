@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from agent.judge.follow_up import DRAWN, draw
+
+
+@pytest.mark.parametrize("ports", [[], [7], list(range(1, DRAWN + 1))])
+def test_few_ports_are_all_asked(ports: list[int]) -> None:
+    assert sorted(draw(ports, DRAWN, random.Random(1))) == ports
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_many_the_ends_are_asked_and_no_wide_range_is_left_out(seed: int) -> None:
+    ports = [443, *range(50000, 55000), *range(55001, 60001)]
+    drawn = sorted(draw(ports, DRAWN, random.Random(seed)))
+    assert len(drawn) == len(set(drawn)) == DRAWN
+    assert {443, 50000, 54999, 55001, 60000} <= set(drawn) <= set(ports)
+    assert max(after - before for before, after in zip(drawn[1:], drawn[2:])) < 2 * len(ports) / DRAWN + 30
+
+
+def test_a_slow_check_asks_few() -> None:
+    drawn = draw(range(50000, 60001), 5, random.Random(1))
+    assert len(drawn) == 5
+    assert {50000, 60000} <= set(drawn)
+
+
+def test_scattered_ports_leave_room_for_others_than_ends() -> None:
+    ports = range(1, 2001, 2)  # each a run of its own
+    drawn = draw(ports, DRAWN, random.Random(1))
+    assert len(set(drawn)) == DRAWN
+    assert max(drawn) > 1000
+
+
+def test_the_order_tells_nothing() -> None:
+    assert draw(range(1, 11), DRAWN, random.Random(1)) != list(range(1, 11))

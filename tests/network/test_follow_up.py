@@ -1,0 +1,89 @@
+"""Ports that answer one small packet and carry no call: what follows in its flow is stopped, or what is large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterator, Mapping
+
+import pytest
+
+from tests.lab import INTERFACE, Check, Lab, check, lab, server, side_by_side, wrong
+
+PLAN = "tcp 80,443,7881 udp 443,50000-50299"
+HOLE = "50100-50149"
+V4, V6 = 0, 1
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """Rules by place, and what has to come of the ports of the hole, or of others."""
+
+    fault: str
+    rules: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    expected: str = "open"
+    ports: str = f"udp {HOLE}"
+    version: int = V4
+    narrow: str = ""  # the router's link that has a small MTU: `outside` or `inside`
+
+
+SCENARIOS = (
+    Scenario("a router drops large packets", {"router forward": (f"udp dport {HOLE} udp length > 1000 drop",)},
+             "filtered before-server"),
+    Scenario("a router drops large packets of IPv6", {"router forward": (f"udp dport {HOLE} udp length > 1000 drop",)},
+             "filtered before-server", version=V6),
+    Scenario("a router drops all large packets", {"router forward": ("meta l4proto udp udp length > 1000 drop",)},
+             "filtered before-server", "udp 443,50000-50299"),
+    Scenario("a router drops large answers", {"router forward": (f"udp sport {HOLE} udp length > 1000 drop",)},
+             "filtered return-path"),
+    Scenario("the server drops large packets", {"server input": (f"udp dport {HOLE} udp length > 1000 drop",)},
+             "filtered server-host"),
+    Scenario("the server drops large answers", {"server output": (f"udp sport {HOLE} udp length > 1000 drop",)},
+             "filtered server-host"),
+    Scenario("the server lets in each flow's first packet",
+             {"server input": (f"udp dport {HOLE} ct state established drop",)}, "filtered server-host"),
+    Scenario("a router lets in each flow's first packet",
+             {"router forward": (f"udp dport {HOLE} ct state established drop",)}, "filtered before-server"),
+    Scenario("a small MTU of which the client is told", narrow="inside"),
+    Scenario("a small MTU of which the server is told", narrow="outside"),
+    Scenario("a router loses every tenth packet",
+             {"router forward": ("meta l4proto udp numgen random mod 10 0 drop",)}),
+    Scenario("a router drops large packets and every tenth",
+             {"router forward": (f"udp dport {HOLE} udp length > 1000 drop",
+                                 "meta l4proto udp numgen random mod 10 0 drop")}, "filtered before-server"),
+    Scenario("the client's own rules drop large packets",
+             {"client output": (f"udp dport {HOLE} udp length > 1000 drop",)}, "unknown aborted"),
+    Scenario("a hole beside ports that are open", {"router forward": (f"udp dport {HOLE} drop",)},
+             "filtered before-server"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Check]]:
+    def run(scenario: Scenario) -> Check:
+        with lab(routed=True) as net, server(net.server, archive, "--udp", "443,50000-50299"):
+            _prepare(net, scenario)
+            return check(net.client, archive, (net.server.ipv4, net.server.ipv6)[scenario.version])
+
+    with side_by_side(request, run) as results:
+        yield results
+
+
+def _prepare(net: Lab, scenario: Scenario) -> None:
+    net.rules(scenario.rules)
+    ends = {"inside": (net.router, net.server), "outside": (net.router, net.client), "": ()}[scenario.narrow]
+    for host, link in zip(ends, (scenario.narrow, INTERFACE)):
+        assert host
+        host.must("ip", "link", "set", link, "mtu", "1000")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
+def test_what_carries_no_call_is_not_open(scenario: Scenario, outcome: Callable[[Scenario], Check]) -> None:
+    seen = outcome(scenario)
+    assert wrong(seen.report, {scenario.ports: scenario.expected}, plan=PLAN) == []
+    small = [one for one in seen.address["findings"] if one["state"] == "filtered"]
+    if small and "hole" not in scenario.fault:
+        assert all("small packet" in str(one["shown"]) for one in small)
+        assert all("small MTU" in one["text"] for one in seen.address["advice"])
+        assert all(one["evidence"]["answered"] == 0 < one["evidence"]["sent"] for one in small)
+        assert all(one["evidence"]["chance"] <= 1e-3 for one in small)
