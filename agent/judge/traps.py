@@ -94,7 +94,7 @@ def only_tcp(findings: Sequence[Finding]) -> str | None:
     beyond = (Where.BEFORE_SERVER, Where.UNKNOWN, None)
     if not tcp or not udp or any(one.state is not State.OPEN for one in tcp):
         return None
-    if any(one.state not in BLOCKED or one.where not in beyond for one in udp):
+    if any(one.state not in BLOCKED or one.only_small or one.where not in beyond for one in udp):
         return None
     return "All of TCP is open and all of UDP is blocked: was the rule made for TCP only? UDP needs one of its own."
 

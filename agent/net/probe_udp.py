@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Sequence
 
-from ..judge.follow_up import TRIES
+from ..judge.follow_up import BATCH, BATCH_SECONDS, TRIES
 from ..judge.refusal import to_ask
 from ..judge.sweep import Probe, Sweep
 from ..model.address import parse_address
@@ -93,11 +93,13 @@ class Prober:
 
         self._answer = answered
         for _ in range(TRIES):
-            for port in list(silent):
-                self._send(Probe(port, port, 0), os.urandom(stun.TRANSACTION_BYTES))
-            ends = time.perf_counter() + timeout
-            while silent and time.perf_counter() < ends:
-                self._read(min(ends - time.perf_counter(), TICK))
+            asked = list(silent)
+            for start in range(0, len(asked), BATCH):
+                for port in asked[start : start + BATCH]:
+                    self._send(Probe(port, port, 0), os.urandom(stun.TRANSACTION_BYTES))
+                ends = time.perf_counter() + (BATCH_SECONDS if start + BATCH < len(asked) else timeout)
+                while silent and time.perf_counter() < ends:
+                    self._read(min(ends - time.perf_counter(), TICK))
         return bool(silent)
 
     def follow_up_all(self, sweep: Sweep, channel: Channel, tell: Callable[[Sweep], None]) -> None:

@@ -69,6 +69,7 @@ def test_ipv6_that_was_forgotten() -> None:
         ([finding("443/tcp", OPEN), finding("80/tcp", State.UNTESTED), media("50000-60000", FILTERED)], True),
         ([finding("443/tcp", OPEN), media("50000-60000", FILTERED, where=Where.SERVER_HOST)], False),
         ([finding("443/tcp", OPEN), media("50000", OPEN), media("50001-60000", FILTERED)], False),
+        ([finding("443/tcp", OPEN), media("50000-60000", FILTERED, shown="small ones pass")], False),
         ([finding("443/tcp", FILTERED), media("50000-60000", FILTERED)], False),
         ([media("50000-60000", FILTERED)], False),
         ([finding("443/tcp", OPEN)], False),
