@@ -15,7 +15,6 @@ _SAVES = (
     ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", "netfilter-persistent save"),
     ("etc/sysconfig/iptables", "service iptables save"),
 )
-_DOCKER = "sys/class/net/docker0"
 
 
 def saves(root: str = "/") -> str | None:
@@ -26,8 +25,8 @@ def saves(root: str = "/") -> str | None:
 def read_managers(client: Address | None) -> tuple[Managers, tuple[str, ...]]:
     """The managers that are in force, with the bans of a client; and sentences about what could not be read."""
     ufw, no_ufw = read_ufw()
-    zones, no_zones = read_firewalld()
+    zone, no_zone = read_firewalld()
     bans, no_bans = read_bans(client) if client else ((), "")
-    unread = (("ufw", no_ufw), ("firewalld", no_zones), ("fail2ban", no_bans))
+    unread = (("ufw", no_ufw), ("firewalld", no_zone), ("fail2ban", no_bans))
     sentences = tuple(f"What {name} does could not be read: {trouble}." for name, trouble in unread if trouble)
-    return Managers(ufw, zones, bans, os.path.exists(f"/{_DOCKER}"), saves()), sentences
+    return Managers(ufw, zone, bans, saves()), sentences

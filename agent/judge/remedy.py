@@ -215,14 +215,13 @@ def _running_and_kept(zone: str, options: str) -> Remedy:
 
 
 def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str | None]:
-    """The zone whose chains decide, and which part of them; else the default zone, or the only one."""
+    """The zone whose chains decide, and which part of them; else the default zone."""
     own = [match.group(1) for match in map(_ZONE.fullmatch, decision.place.path) if match]
     if own and own[-1].startswith("policy_"):
         return None, None
     if own:  # from the zone's own chain packets go into those of its parts
         return own[0], own[-1][len(own[0]) + 1 :] or None
-    zones = sorted(managers.zones, key=lambda zone: not zone.default)
-    return (zones[0].name if zones else None), None
+    return managers.zone, None
 
 
 def _iptables(decisions: Decisions, managers: Managers) -> Remedy:

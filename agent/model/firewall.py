@@ -76,16 +76,6 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Zone:
-    """A zone of firewalld that is in force, and what it lets in."""
-
-    name: str
-    interfaces: tuple[str, ...] = ()
-    ports: tuple[tuple[Transport, PortRange], ...] = ()
-    default: bool = False  # it rules every interface that no other zone has
-
-
-@dataclass(frozen=True)
 class Ufw:
     """ufw, where it is active: its numbered rules as it prints them, and whether it rules IPv6 too."""
 
@@ -106,9 +96,8 @@ class Managers:
     """The programs that write the firewall's rules on this host, as far as they are in force."""
 
     ufw: Ufw | None = None
-    zones: tuple[Zone, ...] = ()  # of firewalld; none where it does not run
+    zone: str | None = None  # firewalld's default one, where it runs
     bans: tuple[Ban, ...] = ()
-    docker: bool = False  # its chains are there
     saves: str | None = None  # the command that keeps iptables' rules over a reboot, where there is one
 
 

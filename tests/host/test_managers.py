@@ -10,9 +10,7 @@ import pytest
 
 from agent.host import fail2ban, firewalld, managers, ufw
 from agent.host.tools import Told
-from agent.model.firewall import Ban, Managers, Ufw, Zone
-from agent.model.plan import Transport
-from agent.model.ports import PortRange
+from agent.model.firewall import Ban, Managers, Ufw
 
 GOLDENS = Path(__file__).parent / "goldens"
 CLIENT = ipaddress.ip_address("203.0.113.2")
@@ -93,48 +91,9 @@ def test_ufw_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert ufw.read_ufw(str(defaults)) == (Ufw((), True), "")
 
 
-PUBLIC = Zone(
-    "public", ("eth0",),
-    ((Transport.TCP, PortRange(443, 443)), (Transport.UDP, PortRange(50000, 50999))), True,
-)  # fmt: skip
-
-
-def test_the_zones_in_force() -> None:
-    assert firewalld.parse_active(golden("firewalld-active")) == ("dmz", "public", "trusted")
-    assert firewalld.parse_active("public (default)\n  interfaces: eth0\n\n") == ("public",)
-
-
-def test_a_zone_of_firewalld() -> None:
-    assert firewalld.parse_zone("public", golden("firewalld-public"), True) == PUBLIC
-    assert firewalld.parse_zone("trusted", golden("firewalld-trusted")) == Zone("trusted")
-
-
-def test_ports_that_are_none() -> None:
-    text = "x\n\tports: 3/tcp\n  ports: 80/tcp 0/tcp 9-8/udp 70000/udp 5/sctp 80 1-2-3/tcp\n  ports: 2/tcp\n"
-    assert firewalld.parse_zone("x", text).ports == ((Transport.TCP, PortRange(80, 80)),)
-
-
 def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: dict[str, str | Told] = {
-        "firewall-cmd --get-active-zones": golden("firewalld-active"),
-        "firewall-cmd --get-default-zone": "public\n",
-        **{f"firewall-cmd --list-all --zone={one}": golden(f"firewalld-{one}") for one in ("dmz", "public", "trusted")},
-    }
-    answer(monkeypatch, answers)
-    assert firewalld.read_firewalld() == ((PUBLIC, Zone("dmz", ("eth1",)), Zone("trusted")), "")
-    answer(monkeypatch, {**answers, "firewall-cmd --list-all --zone=dmz": HANGS})
-    assert firewalld.read_firewalld() == ((PUBLIC,), HANGS.trouble)
-    answer(monkeypatch, {**answers, "firewall-cmd --get-default-zone": HANGS})
-    assert [one.name for one in firewalld.read_firewalld()[0]] == ["dmz", "public", "trusted"]
-
-
-def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"z{number}" for number in range(1000)]
-    answer(monkeypatch, {
-        "firewall-cmd --get-active-zones": "\n".join(names),
-        **{f"firewall-cmd --list-all --zone={one}": f"{one}\n" for one in names},
-    })  # fmt: skip
-    assert len(firewalld.read_firewalld()[0]) == firewalld.MAX_ZONES
+    answer(monkeypatch, {"firewall-cmd --get-default-zone": "public\n"})
+    assert firewalld.read_firewalld() == ("public", "")
 
 
 @pytest.mark.parametrize(
@@ -150,8 +109,8 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_firewalld_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, {"firewall-cmd --get-active-zones": told})
-    assert firewalld.read_firewalld() == ((), trouble)
+    answer(monkeypatch, {"firewall-cmd --get-default-zone": told})
+    assert firewalld.read_firewalld() == (None, trouble)
 
 
 def test_the_bans_of_one_address_alone() -> None:
@@ -211,17 +170,15 @@ def test_what_keeps_the_rules(paths: tuple[str, ...], command: str | None, tmp_p
 
 
 def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(managers, "_DOCKER", "no/such/interface")
     monkeypatch.setattr(managers, "saves", lambda: None)
     answer(monkeypatch, {"ufw status numbered": golden("ufw-rules"), "fail2ban-client status": HANGS,
-                         "firewall-cmd --get-active-zones": HANGS})  # fmt: skip
+                         "firewall-cmd --get-default-zone": HANGS})  # fmt: skip
     found, unread = managers.read_managers(CLIENT)
     assert found.ufw is not None
-    assert (found.zones, found.bans, found.docker) == ((), (), False)
+    assert (found.zone, found.bans) == (None, ())
     assert unread == (
         "What firewalld does could not be read: it did not answer in 5 s.",
         "What fail2ban does could not be read: it did not answer in 5 s.",
     )
-    monkeypatch.setattr(managers, "_DOCKER", "proc")
     answer(monkeypatch, {"fail2ban-client status": HANGS})
-    assert managers.read_managers(None) == (Managers(docker=True), ())
+    assert managers.read_managers(None) == (Managers(), ())

@@ -7,7 +7,7 @@ import pytest
 
 from agent.judge.remedy import SLOTS, Remedy, remedy
 from agent.model.address import Family
-from agent.model.firewall import Act, Ban, Decision, Hook, Managers, Place, Tool, Ufw, Zone
+from agent.model.firewall import Act, Ban, Decision, Hook, Managers, Place, Tool, Ufw
 from agent.model.plan import Transport
 from agent.model.ports import PortRange, parse_ports
 
@@ -256,7 +256,7 @@ def firewalld(ports: str, path: str = "filter_INPUT filter_INPUT_ZONES filter_IN
     return nft(ports, path, **{"table": "inet firewalld", **rest})
 
 
-ZONES = Managers(zones=(Zone("work", ("eth1",)), Zone("public", default=True)))
+ZONE = Managers(zone="public")
 
 
 @pytest.mark.parametrize(
@@ -271,20 +271,20 @@ ZONES = Managers(zones=(Zone("work", ("eth1",)), Zone("public", default=True)))
 )
 def test_firewalld(path: str, zone: str) -> None:
     ports = "--add-port=443/tcp --add-port=443/udp --add-port=50000-60000/udp"
-    made = commands(firewalld("443,50000-60000/udp", path), firewalld("443/tcp", path, family=V6), managers=ZONES)
+    made = commands(firewalld("443,50000-60000/udp", path), firewalld("443/tcp", path, family=V6), managers=ZONE)
     assert made == [f"firewall-cmd --zone={zone} {ports}", f"firewall-cmd --permanent --zone={zone} {ports}"]
 
 
 def test_firewalld_over_iptables() -> None:
     rule = decision("443/tcp", "INPUT INPUT_ZONES IN_public IN_public_post", 1)
-    assert commands(rule, managers=ZONES)[0] == "firewall-cmd --zone=public --add-port=443/tcp"
+    assert commands(rule, managers=ZONE)[0] == "firewall-cmd --zone=public --add-port=443/tcp"
 
 
 @pytest.mark.parametrize(("part", "priority"), [("deny", -100), ("pre", -32768)])
 def test_what_firewalld_denies_by_a_rich_rule(part: str, priority: int) -> None:
     denied = f"filter_INPUT filter_INPUT_ZONES filter_IN_public filter_IN_public_{part}"
     rule = f"""--add-rich-rule='rule priority="{priority}" port port="53000-53999" protocol="udp" accept'"""
-    assert commands(firewalld("53000-53999/udp", denied), managers=ZONES) == [
+    assert commands(firewalld("53000-53999/udp", denied), managers=ZONE) == [
         f"firewall-cmd --zone=public {rule}", f"firewall-cmd --permanent --zone=public {rule}"
     ]  # fmt: skip
 
@@ -298,18 +298,18 @@ def test_what_firewalld_denies_by_a_rich_rule(part: str, priority: int) -> None:
     ],
 )
 def test_what_no_port_of_a_zone_opens(given: Decision) -> None:
-    found = remedy([given], ZONES)
+    found = remedy([given], ZONE)
     assert found.commands == ()
     assert "`firewall-cmd --list-all-policies`" in found.sentences[0]
 
 
-def test_firewalld_whose_zones_could_not_be_read() -> None:
+def test_firewalld_whose_zone_could_not_be_read() -> None:
     assert remedy([firewalld("443/tcp", "filter_INPUT")], Managers()).commands == ()
 
 
 def test_many_ports_of_firewalld() -> None:
     ports = ",".join(map(str, range(50000, 50300, 2)))
-    made = commands(firewalld(f"{ports}/udp"), managers=ZONES)
+    made = commands(firewalld(f"{ports}/udp"), managers=ZONE)
     assert len(made) == 6
     assert max(map(len, made)) < 2000
 
@@ -367,7 +367,7 @@ def test_names_that_a_shell_would_read_get_into_no_command(name: str) -> None:
         replace(decision("443/tcp"), place=replace(place, tool=Tool.NFT, table=f"inet {name}", path=("i",), handle=1)),
         replace(decision("443/tcp"), place=replace(place, tool=Tool.NFT, table="inet firewalld", path=zoned)),
     ):
-        found = remedy([given], Managers(zones=(Zone(name),)))
+        found = remedy([given], Managers(zone=name))
         assert found.commands == ()
         assert "by hand" in found.sentences[0]
 
