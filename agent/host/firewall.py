@@ -8,12 +8,14 @@ from ..model.address import Family
 from ..model.firewall import Tool
 from ..model.rules import Ruleset, Table
 from . import UnreadableRules, iptables, nftables
+from .files import read_text
 from .tools import ask
 
 _COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 _NFT_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 # The legacy variant's tables that are in use. Its tools are asked only then: else they would make them.
 _LEGACY = {Family.IPV4: "/proc/net/ip_tables_names", Family.IPV6: "/proc/net/ip6_tables_names"}
+MAX_NAMES = 100  # characters of them: whether there is one says all
 _IPTABLES_TABLES = frozenset(("filter", "mangle", "nat", "raw", "security"))
 
 
@@ -40,8 +42,12 @@ def read_rules() -> tuple[Ruleset, tuple[str, ...]]:
         version = ask(command, "-V")
         none_here = none_here and version.missing
         default = "nft" if "nf_tables" in (version.text or "") else "legacy"
+        in_use = {
+            "nft": listed is None or _has_some(tables, family),
+            "legacy": bool(read_text(_LEGACY[family], MAX_NAMES).strip()),
+        }
         for variant, tool in (("nft", Tool.IPTABLES_NFT), ("legacy", Tool.IPTABLES_LEGACY)):
-            if not (_in_use(family) if variant == "legacy" else listed is None or _has_some(tables, family)):
+            if not in_use[variant]:
                 continue
             name, tool = (command, Tool.IPTABLES) if variant == default else (f"{command}-{variant}", tool)
 
@@ -58,14 +64,6 @@ def read_rules() -> tuple[Ruleset, tuple[str, ...]]:
     if none_here and not tables:
         unread.append("there is neither nft nor iptables here")
     return Ruleset(tuple(tables), listed.ahead if listed else ()), tuple(dict.fromkeys(unread))
-
-
-def _in_use(family: Family) -> bool:
-    try:
-        with open(_LEGACY[family], encoding="ascii", errors="replace") as names:
-            return bool(names.read(100).strip())
-    except OSError:
-        return False
 
 
 def _has_some(tables: Iterable[Table], family: Family) -> bool:

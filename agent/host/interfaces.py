@@ -6,6 +6,8 @@ import ipaddress
 import re
 from typing import Iterator
 
+from .files import read_text
+
 _IPV4, _IPV6 = "/proc/net/fib_trie", "/proc/net/if_inet6"
 # fib_trie has about 60 bytes a route; a router with many more would have its own addresses out of reach at the end.
 MAX_TEXT = 4 * 1024 * 1024
@@ -51,10 +53,6 @@ def _usable(text: str) -> Iterator[str]:
 
 
 def _read(path: str) -> str:
-    """The text of a file; nothing of one that is not there, or too long to tell all."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            text = file.read(MAX_TEXT + 1)
-    except OSError:
-        return ""
+    """The text of a file; nothing of one that is too long to tell all."""
+    text = read_text(path, MAX_TEXT + 1)
     return text if len(text) <= MAX_TEXT else ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..model.kernel import MOST, Counters, Kernel
+from .files import read_text
 
 # The longest of these files has a row of 160 bytes for each CPU, of which Linux takes 8,192 at most.
 MAX_TEXT = 2 * 1024 * 1024
@@ -28,12 +29,7 @@ def read_kernel() -> Kernel:
 
 
 def _read(path: str) -> str:
-    """The text of a file; nothing of one that is not there or not for everybody."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read(MAX_TEXT)
-    except OSError:
-        return ""
+    return read_text(path, MAX_TEXT)
 
 
 def free_flows(maximum: str, count: str) -> int | None:

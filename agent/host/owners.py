@@ -6,8 +6,10 @@ import os
 from typing import Collection, Iterator
 
 from ..model.plan import Transport
+from .files import read_text
 
 _LISTEN = "0A"  # the state of a listening TCP socket in /proc/net/tcp (include/net/tcp_states.h)
+MAX_NAME = 64  # the kernel's own threads have the longest names
 
 
 def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
@@ -51,7 +53,8 @@ def _holders(inodes: dict[str, int]) -> Iterator[tuple[int, str]]:
                 continue
             port = inodes.get(target[len("socket:[") : -1]) if target.startswith("socket:[") else None
             if port is not None:
-                yield port, f"{_name(pid)} (pid {pid})"
+                name = read_text(f"/proc/{pid}/comm", MAX_NAME).strip() or "a process"
+                yield port, f"{name} (pid {pid})"
 
 
 def _listdir(path: str) -> list[str]:
@@ -59,11 +62,3 @@ def _listdir(path: str) -> list[str]:
         return os.listdir(path)
     except OSError:  # gone meanwhile, or another user's
         return []
-
-
-def _name(pid: str) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
-            return comm.read().strip()
-    except OSError:
-        return "a process"

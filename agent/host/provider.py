@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import Callable, Mapping
 
+from .files import read_text
+
 DMI = "/sys/class/dmi/id"
 MAX_FIELD = 256  # a string of a firmware is a few words
 
@@ -56,12 +58,4 @@ def provider_of(fields: Fields) -> str | None:
 
 def read_provider(root: str = DMI) -> str | None:
     """Whose cloud this machine runs in; None where it says nothing, as in many containers, and elsewhere than Linux."""
-    return provider_of({field: _read(os.path.join(root, field)) for field in _FIELDS})
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(MAX_FIELD).strip()
-    except OSError:
-        return ""
+    return provider_of({field: read_text(os.path.join(root, field), MAX_FIELD).strip() for field in _FIELDS})

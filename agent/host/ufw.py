@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ..model.firewall import Ufw
+from .files import read_text
 from .tools import ask
 
 DEFAULTS = "/etc/default/ufw"
@@ -43,12 +44,4 @@ def read_ufw(defaults: str = DEFAULTS) -> tuple[Ufw | None, str]:
         rules = parse_status(told.text)
     except ValueError as error:
         return None, str(error)
-    return (None if rules is None else Ufw(rules, rules_ipv6(rules, _read(defaults)))), ""
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(MAX_DEFAULTS)
-    except OSError:
-        return ""
+    return (None if rules is None else Ufw(rules, rules_ipv6(rules, read_text(defaults, MAX_DEFAULTS)))), ""
