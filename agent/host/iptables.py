@@ -28,6 +28,7 @@ from ..model.rules import (
     Table,
     both,
     join,
+    to_local,
     without,
 )
 from . import UnreadableRules
@@ -205,12 +206,7 @@ def _states(values: list[str], negated: bool, _: Family) -> Match:
 
 
 def _to_local(values: list[str], negated: bool, _: Family) -> Match:
-    kinds = set(values[0].split(","))
-    if "LOCAL" not in kinds and kinds - {"BROADCAST", "MULTICAST", "ANYCAST"}:
-        raise ValueError(values[0])
-    if "LOCAL" in kinds:
-        return Match(to_local=not negated)
-    return ANYTHING if negated else NEVER
+    return to_local(frozenset(values[0].lower().split(",")), negated)
 
 
 def _kind(values: list[str], negated: bool, _: Family) -> Match:

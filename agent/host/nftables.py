@@ -31,6 +31,7 @@ from ..model.rules import (
     Table,
     both,
     join,
+    to_local,
     without,
 )
 from . import UnreadableRules
@@ -80,32 +81,30 @@ def _integer(digits: str) -> int:
 _FLAGS = frozenset(("dormant", "owner", "persist"))
 
 
-def _flag_list(flags: object) -> list[object]:
-    return flags if isinstance(flags, list) else [] if flags is None else [flags]
-
-
 def _ruleset(items: list[tuple[str, dict[str, Any]]]) -> Ruleset:
-    asleep, chains, strange = set(), {}, []
+    asleep, chains, ahead = set(), {}, []
     rules: dict[tuple[_Where, str], list[dict[str, Any]]] = defaultdict(list)
     sets: dict[_Where, dict[str, Any]] = defaultdict(dict)
     for kind, item in items:
         where = (item.get("family", ""), item.get("table", ""))
-        if kind == "table" and "dormant" in (item.get("flags") or ()):
-            asleep.add((item["family"], item["name"]))
-        elif kind == "table" and not _FLAGS.issuperset(_flag_list(item.get("flags"))):
-            strange.append(f"table {item['family']} {item['name']}")
+        if kind == "table":
+            flags = item.get("flags") or []
+            flags = frozenset(flags if isinstance(flags, list) else [flags])
+            if "dormant" in flags:
+                asleep.add((item["family"], item["name"]))
+            elif flags - _FLAGS:
+                ahead.append(f"table {item['family']} {item['name']}")
         elif kind in ("set", "map"):
             sets[where][item["name"]] = item.get("elem", [])
         elif kind == "chain":
             chains[where, item["name"]] = item
         elif kind == "rule":
             rules[where, item["chain"]].append(item)
-    readers = {where: _Reader(sets[where]) for where, _ in chains if where not in asleep}
+    awake = {key: item for key, item in chains.items() if key[0] not in asleep}
+    readers = {where: _Reader(sets[where]) for where, _ in awake}
     tables: dict[_Where, list[Chain]] = defaultdict(list)
-    ahead, left = list(strange), MAX_RULES
-    for (where, name), item in chains.items():
-        if where in asleep:
-            continue
+    left = MAX_RULES
+    for (where, name), item in awake.items():
         if item.get("hook") == "ingress" and where[0] in ("netdev", "inet"):
             if item.get("policy") == "drop" or any(_may_stop(rule) for rule in rules[where, name]):
                 ahead.append(f"table {where[0]} {where[1]}, chain {name} (ingress)")
@@ -287,7 +286,7 @@ def _condition(left: dict[str, Any], op: str, entries: list[Any]) -> Match:
     if left == {"ct": {"key": "status"}} and entries in (["dnat"], ["snat"]):
         return ANYTHING if negated else NEVER  # of packets that no rule has changed
     if left == {"fib": {"result": "type", "flags": ["daddr"]}}:
-        return _to_local(frozenset(entries), negated)
+        return to_local(frozenset(entries), negated)
     raise ValueError(kind)
 
 
@@ -319,14 +318,6 @@ def _names(entries: list[str], negated: bool) -> Names:
         raise ValueError("an odd name")
     return Names(frozenset(entry for entry in entries if not entry.endswith("*")),
                  tuple(entry[:-1] for entry in entries if entry.endswith("*")), negated)  # fmt: skip
-
-
-def _to_local(kinds: frozenset[str], negated: bool) -> Match:
-    if "local" in kinds:
-        return Match(to_local=not negated)
-    if kinds - {"broadcast", "multicast", "anycast"}:
-        raise ValueError("another type")
-    return ANYTHING if negated else NEVER
 
 
 def _flags(mask: list[str], value: list[str], negated: bool) -> Match:

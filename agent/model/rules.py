@@ -118,6 +118,15 @@ UNCLEAR = Match(unclear=True)
 NEVER = Match(transports=frozenset())  # another transport than those that plans have
 
 
+def to_local(kinds: frozenset[str], negated: bool) -> Match:
+    """Whether the destination is of one of these types (fib, addrtype); ValueError where one is not known."""
+    if "local" in kinds:
+        return Match(to_local=not negated)
+    if kinds - {"broadcast", "multicast", "anycast"}:
+        raise ValueError("another type")
+    return ANYTHING if negated else NEVER
+
+
 def both(one: Match, other: Match) -> Match:
     """What both match."""
     if one is ANYTHING or other is ANYTHING:
