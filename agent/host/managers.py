@@ -10,16 +10,17 @@ from .fail2ban import read_bans
 from .firewalld import read_firewalld
 from .ufw import read_ufw
 
-# What each saves by, relative to the root: the plugin of Debian's iptables-persistent, the file of Red Hat's service.
+# What each saves IPv4 and IPv6 by, relative to the root: the plugin of Debian's iptables-persistent, and the file of
+# Red Hat's services, which are one for each.
 _SAVES = (
-    ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", "netfilter-persistent save"),
-    ("etc/sysconfig/iptables", "service iptables save"),
+    ("usr/share/netfilter-persistent/plugins.d/15-ip4tables", ("netfilter-persistent save",) * 2),
+    ("etc/sysconfig/iptables", ("service iptables save", "service ip6tables save")),
 )
 
 
-def saves(root: str = "/") -> str | None:
-    """The command that keeps iptables' rules over a reboot, where there is one."""
-    return next((command for path, command in _SAVES if os.path.exists(os.path.join(root, path))), None)
+def saves(root: str = "/") -> tuple[str, ...]:
+    """The commands that keep iptables' rules over a reboot, where there are any: that of IPv4 and that of IPv6."""
+    return next((commands for path, commands in _SAVES if os.path.exists(os.path.join(root, path))), ())
 
 
 def read_managers(client: Address | None) -> tuple[Managers, tuple[str, ...]]:

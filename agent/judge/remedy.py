@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, Iterator, List, Sequence
+from typing import Callable, Container, Dict, Iterable, Iterator, List, Sequence
 
 from ..model.address import Family
 from ..model.firewall import Act, Decision, Hook, Managers, Place, Tool
@@ -27,22 +27,13 @@ _ZONE = re.compile(r"(?:filter_)?IN_(.+)")
 _PRIORITIES = {"deny": -100, "pre": -32768}
 _UFW_OWN = re.compile(r"ufw6?-(?:before-(?:input|output)|not-local)")
 
-_BINARIES = {
-    (Tool.IPTABLES, Family.IPV4): "iptables",
-    (Tool.IPTABLES, Family.IPV6): "ip6tables",
-    (Tool.IPTABLES_NFT, Family.IPV4): "iptables-nft",
-    (Tool.IPTABLES_NFT, Family.IPV6): "ip6tables-nft",
-    (Tool.IPTABLES_LEGACY, Family.IPV4): "iptables-legacy",
-    (Tool.IPTABLES_LEGACY, Family.IPV6): "ip6tables-legacy",
-}
-
 _UNSAFE = "No command can be made of this rule that is safe to print: change it by hand."
 _DOCKER = ("Docker publishes the port for a container, and its rules come before ufw's and this host's own: "
            "`docker ps` shows which container; stop it, or publish another port.")  # fmt: skip
 _ELSEWHERE = "A rule sends these ports on elsewhere; what is there gets them no more once they are let in here."
 _NO_SAVES = ("This lasts until a reboot: on Debian and Ubuntu `apt install iptables-persistent` keeps it, on others "
              "the file that the rules are loaded from.")  # fmt: skip
-_LEGACY = "This lasts until a reboot: `iptables-legacy-save` and `ip6tables-legacy-save` print what has to be loaded."
+_BESIDE = "This lasts until a reboot: `{}-save` and `{}-save` print what has to be loaded."
 _NFT = "This lasts until a reboot: put the same rule into the file that the rules are loaded from, /etc/nftables.conf."
 _BEFORE = "A reload of ufw undoes this: put the same rule into /etc/ufw/before.rules and before6.rules too."
 _NO_IPV6 = "ufw lets no IPv6 in at all, since /etc/default/ufw says so (IPV6=no)."
@@ -225,30 +216,46 @@ def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str | Non
 
 
 def _iptables(decisions: Decisions, managers: Managers) -> Remedy:
-    found, commands = Remedy(), []
+    found = _forwarded(decisions)
+    changed: set[tuple[Tool, Family]] = set()
     for (place, family, out), ports in sorted(_by_chain(decisions), key=lambda one: -_position(one[0][0])):
         if not (_NAME.fullmatch(place.chain) and _NAME.fullmatch(place.table)):
             found += Remedy((), (_UNSAFE,))
             continue
-        table = "" if place.table == "filter" else f"-t {place.table} "
-        at = f"-A {place.chain}" if place.number is None else f"-I {place.chain} {place.number}"
-        found += Remedy((), ((_BEFORE,) if _UFW_OWN.fullmatch(place.chain) else ()))
-        for transport, runs_ in ports.items():
-            for chunk in _slots(runs_):
-                side = "sport" if out else "dport"
-                listed = _listed(chunk)
-                match = (
-                    f"-m multiport --{side}s {listed}" if len(chunk) > 1 else f"-m {transport.value} --{side} {listed}"
-                )
-                binary = _BINARIES[place.tool, family]
-                commands.append(f"{binary} {table}{at} -p {transport.value} {match} -j ACCEPT")
-    found += _forwarded(decisions) + Remedy(tuple(commands))
-    lasting = [one for one in decisions if not _UFW_OWN.fullmatch(one.place.chain)]
-    if not (commands and lasting):
-        return found
-    if any(one.place.tool is Tool.IPTABLES_LEGACY for one in lasting):
-        return found + Remedy((), (_LEGACY,))
-    return found + (Remedy((managers.saves,)) if managers.saves else Remedy((), (_NO_SAVES,)))
+        commands = tuple(_accept(place, family, out, ports))
+        found += Remedy(commands)
+        if _UFW_OWN.fullmatch(place.chain):
+            found += Remedy((), (_BEFORE,))
+        elif commands:
+            changed.add((place.tool, family))
+    return found + _kept(changed, managers.saves)
+
+
+def _kept(changed: Container[tuple[Tool, Family]], saves: Sequence[str]) -> Remedy:
+    """What keeps changes over a reboot: what saves the default variant's rules has none of the other's."""
+    families = [family for family in Family if (Tool.IPTABLES, family) in changed]
+    commands = dict.fromkeys(save for family, save in zip(Family, saves) if family in families)
+    sentences = [_BESIDE.format(*(_binary(tool, family) for family in Family))
+                 for tool in (Tool.IPTABLES_NFT, Tool.IPTABLES_LEGACY)
+                 if any((tool, family) in changed for family in Family)]  # fmt: skip
+    if families and not commands:
+        sentences.append(_NO_SAVES)
+    return Remedy((" && ".join(commands),) if commands else (), tuple(sentences))
+
+
+def _accept(place: Place, family: Family, out: bool, ports: Ports) -> Iterator[str]:
+    table = "" if place.table == "filter" else f"-t {place.table} "
+    at = f"-A {place.chain}" if place.number is None else f"-I {place.chain} {place.number}"
+    side = "sport" if out else "dport"
+    for transport, all_runs in ports.items():
+        for chunk in _slots(all_runs):
+            match = f"multiport --{side}s" if len(chunk) > 1 else f"{transport.value} --{side}"
+            yield (f"{_binary(place.tool, family)} {table}{at} -p {transport.value} -m {match} {_listed(chunk)} "
+                   "-j ACCEPT")  # fmt: skip
+
+
+def _binary(tool: Tool, family: Family) -> str:
+    return tool.value if family is Family.IPV4 else tool.value.replace("ip", "ip6", 1)
 
 
 def _nft(decisions: Decisions, managers: Managers) -> Remedy:

@@ -98,7 +98,7 @@ class Managers:
     ufw: Ufw | None = None
     zone: str | None = None  # firewalld's default one, where it runs
     bans: tuple[Ban, ...] = ()
-    saves: str | None = None  # the command that keeps iptables' rules over a reboot, where there is one
+    saves: tuple[str, ...] = ()  # the commands that keep iptables' rules over a reboot, of IPv4 and of IPv6, if any
 
 
 @dataclass(frozen=True)

@@ -155,22 +155,22 @@ def test_fail2ban_that_says_nothing(told: Told, trouble: str, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("paths", "command"),
+    ("paths", "commands"),
     [
-        ((), None),
-        (("usr/share/netfilter-persistent/plugins.d/15-ip4tables",), "netfilter-persistent save"),
-        (("etc/sysconfig/iptables",), "service iptables save"),
+        ((), ()),
+        (("usr/share/netfilter-persistent/plugins.d/15-ip4tables",), ("netfilter-persistent save",) * 2),
+        (("etc/sysconfig/iptables",), ("service iptables save", "service ip6tables save")),
     ],
 )
-def test_what_keeps_the_rules(paths: tuple[str, ...], command: str | None, tmp_path: Path) -> None:
+def test_what_keeps_the_rules(paths: tuple[str, ...], commands: tuple[str, ...], tmp_path: Path) -> None:
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
-    assert managers.saves(str(tmp_path)) == command
+    assert managers.saves(str(tmp_path)) == commands
 
 
 def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(managers, "saves", lambda: None)
+    monkeypatch.setattr(managers, "saves", lambda: ())
     answer(monkeypatch, {"ufw status numbered": golden("ufw-rules"), "fail2ban-client status": HANGS,
                          "firewall-cmd --get-default-zone": HANGS})  # fmt: skip
     found, unread = managers.read_managers(CLIENT)

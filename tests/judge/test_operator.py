@@ -229,7 +229,7 @@ def test_what_the_firewall_says_is_made_short_and_printable() -> None:
 
 def test_more_commands_than_a_report_holds() -> None:
     every_other = replace(POLICY, ports=tuple(PortRange(port, port) for port in range(50000, 52400, 2)))
-    (one,) = advice(ALL_UDP, decisions=(every_other,), managers=Managers(saves="save them"))
+    (one,) = advice(ALL_UDP, decisions=(every_other,), managers=Managers(saves=("save them", "save the others")))
     assert len(one.commands) == MAX_COMMANDS
     assert one.commands[-1] == "save them"
     assert "then check again" in one.text

@@ -13,9 +13,10 @@ from agent.model.ports import PortRange, parse_ports
 
 TCP, UDP = Transport.TCP, Transport.UDP
 V4, V6 = Family.IPV4, Family.IPV6
-UFW = Managers(ufw=Ufw(("22/tcp                     ALLOW IN    Anywhere",)), saves="netfilter-persistent save")
-SAVES = Managers(saves="netfilter-persistent save")
 SAVE = "netfilter-persistent save"
+PERSISTENT = (SAVE, SAVE)
+UFW = Managers(ufw=Ufw(("22/tcp                     ALLOW IN    Anywhere",)), saves=PERSISTENT)
+SAVES = Managers(saves=PERSISTENT)
 
 
 def decision(
@@ -72,6 +73,32 @@ def test_the_variant_of_iptables_that_has_the_rule() -> None:
         "ip6tables-legacy -I INPUT 5 -p tcp -m tcp --dport 443 -j ACCEPT",
     )
     assert "`iptables-legacy-save`" in found.sentences[0]  # what the default variant saves has not got them
+
+
+@pytest.mark.parametrize(
+    ("families", "save"),
+    [
+        ((V4,), "service iptables save"),
+        ((V6,), "service ip6tables save"),
+        ((V6, V4), "service iptables save && service ip6tables save"),
+    ],
+)
+def test_what_keeps_the_rules_of_each_family(families: tuple[Family, ...], save: str) -> None:
+    services = Managers(saves=("service iptables save", "service ip6tables save"))
+    changed = [decision("443/tcp", family=one) for one in families]
+    assert commands(*changed, managers=services)[len(changed) :] == [save]
+    # What was not changed is not saved.
+    unsafe = [decision("80/tcp", "INPUT a;b", family=one) for one in Family]
+    assert commands(*unsafe, *changed, managers=services)[len(changed) :] == [save]
+    assert commands(*unsafe, managers=services) == []
+
+
+def test_each_variant_that_was_changed_is_kept() -> None:
+    found = remedy([decision("443/tcp", tool=one) for one in (Tool.IPTABLES, Tool.IPTABLES_NFT)], SAVES)
+    assert [line.split()[0] for line in found.commands] == ["iptables", "iptables-nft", "netfilter-persistent"]
+    assert found.sentences == (
+        "This lasts until a reboot: `iptables-nft-save` and `ip6tables-nft-save` print what has to be loaded.",
+    )
 
 
 def test_where_nothing_keeps_the_rules_it_says_so() -> None:
