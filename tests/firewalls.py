@@ -96,13 +96,13 @@ def firewalld(host: Host, directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def fail2ban(host: Host, directory: Path) -> Iterator[None]:
+def fail2ban(host: Host, directory: Path, action: str = "%(action_)s") -> Iterator[None]:
     """fail2ban, running, with a jail `lab` that shuts those whom it bans out from 80 and 7881."""
     shutil.rmtree(directory / "fail2ban/jail.d")
     (directory / "fail2ban/jail.d").mkdir()
     (directory / "fail2ban/jail.d/lab.local").write_text(
         "[lab]\nenabled = true\nfilter = nginx-botsearch\nlogpath = /var/log/web.log\nbackend = polling\n"
-        "port = 80,7881\n",
+        f"port = 80,7881\naction = {action}\n",
         encoding="ascii",
     )
     (directory / "fail2ban/fail2ban.local").write_text("[Definition]\ndbfile = None\n", encoding="ascii")
@@ -110,6 +110,23 @@ def fail2ban(host: Host, directory: Path) -> Iterator[None]:
     (directory / "log/web.log").touch()
     with _daemon(host, directory, "fail2ban-server", "-f", "start"):
         until(lambda: host.run(["fail2ban-client", "ping"]).returncode == 0, 30, "fail2ban")
+        yield
+
+
+@contextlib.contextmanager
+def banning_ufw(host: Host, directory: Path) -> Iterator[None]:
+    """ufw, and fail2ban that bans by its rules."""
+    profile = "[lab]\ntitle=lab\ndescription=what is shut\nports=80,7881/tcp\n"
+    (directory / "ufw/applications.d/lab").write_text(profile, encoding="ascii")
+    with ufw(host, directory), fail2ban(host, directory, "ufw[application=lab]"):
+        yield
+
+
+@contextlib.contextmanager
+def banning_firewalld(host: Host, directory: Path) -> Iterator[None]:
+    """firewalld, and fail2ban that bans by its rich rules."""
+    action = 'firewallcmd-rich-rules[port="%(port)s", protocol=tcp]'
+    with firewalld(host, directory), fail2ban(host, directory, action):
         yield
 
 

@@ -25,6 +25,7 @@ _ZONE = re.compile(r"(?:filter_)?IN_(.+)")
 # By the part of a zone that denies, the priority that comes before it, as no port of the zone does: before what has
 # none, and before what has a negative one, of which this is the least (firewalld.richlanguage(5)).
 _PRIORITIES = {"deny": -100, "pre": -32768}
+_BAN_SET = re.compile(r"(?:--match-set |@)f2b-(\S+)")
 _UFW_OWN = re.compile(r"ufw6?-(?:before-(?:input|output)|not-local)")
 
 _UNSAFE = "No command can be made of this rule that is safe to print: change it by hand."
@@ -70,9 +71,21 @@ def remedy(decisions: Decisions, managers: Managers) -> Remedy:
     return found
 
 
-def is_ban(decision: Decision) -> bool:
-    """Whether a rule is fail2ban's."""
-    return decision.place.table == "inet f2b-table" or any(one.startswith("f2b-") for one in decision.place.path)
+def is_ban(decision: Decision, managers: Managers) -> bool:
+    """Whether a rule is fail2ban's: in a chain or by a set of its own, or against just what it says that it bans.
+
+    In ufw's and firewalld's chains, by which it can ban, its rules have no other mark.
+    """
+    if decision.place.table == "inet f2b-table" or any(_jails(decision)):
+        return True
+    banned = (f"{ban.address}{length}" for ban in managers.bans for length in ("", "/32", "/128"))
+    return not frozenset(decision.text.split()).isdisjoint(banned)
+
+
+def _jails(decision: Decision) -> Iterator[str]:
+    """The names behind `f2b-` in those of a rule's chains and sets, which are mostly those of jails."""
+    yield from (chain[len("f2b-") :] for chain in decision.place.path if chain.startswith("f2b-"))
+    yield from _BAN_SET.findall(decision.text)
 
 
 def is_docker(decision: Decision) -> bool:
@@ -83,7 +96,7 @@ def is_docker(decision: Decision) -> bool:
 def is_ufw(decision: Decision, managers: Managers) -> bool:
     """Whether ufw decides, in a chain of its own or by the policy that it sets."""
     place = decision.place
-    if managers.ufw is None:
+    if managers.ufw is None or is_ban(decision, managers):
         return False
     if any(one.startswith(("ufw-", "ufw6-")) for one in place.path):
         return True
@@ -109,7 +122,7 @@ def _is_firewalld(decision: Decision) -> bool:
 
 
 def _maker(decision: Decision, managers: Managers) -> _Maker:
-    if is_ban(decision):
+    if is_ban(decision, managers):
         return _unban
     if is_docker(decision):
         return _docker
@@ -129,7 +142,7 @@ def maker_of(decision: Decision, managers: Managers) -> str | None:
 
 
 def _unban(decisions: Decisions, managers: Managers) -> Remedy:
-    return unban(managers, {chain[len("f2b-") :] for one in decisions for chain in one.place.path})
+    return unban(managers, {jail for one in decisions for jail in _jails(one)})
 
 
 def unban(managers: Managers, jails: Iterable[str] = ()) -> Remedy:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.judge.remedy import SLOTS, Remedy, remedy
+from agent.judge import traps
+from agent.judge.remedy import SLOTS, Remedy, maker_of, remedy
 from agent.model.address import Family
 from agent.model.firewall import Act, Ban, Decision, Hook, Managers, Place, Tool, Ufw
 from agent.model.plan import Transport
@@ -279,7 +280,10 @@ def test_what_ufw_cannot_allow() -> None:
     assert commands(decision("443/udp", "other", None), managers=UFW)[0].startswith("iptables -A other")
 
 
-def firewalld(ports: str, path: str = "filter_INPUT filter_INPUT_ZONES filter_IN_public", **rest: Any) -> Decision:
+PUBLIC = "filter_INPUT filter_INPUT_ZONES filter_IN_public"
+
+
+def firewalld(ports: str, path: str = PUBLIC, **rest: Any) -> Decision:
     return nft(ports, path, **{"table": "inet firewalld", **rest})
 
 
@@ -356,6 +360,38 @@ BANS = Managers(bans=(Ban("sshd", "203.0.113.2"), Ban("portscan", "2001:db8::/32
 def test_a_ban_is_lifted(given: Decision, jails: list[str]) -> None:
     addresses = {ban.jail: ban.address for ban in BANS.bans}
     assert commands(given, managers=BANS) == [f"fail2ban-client set {jail} unbanip {addresses[jail]}" for jail in jails]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (ufw_rule("443/tcp"), "-A ufw-user-input -s 203.0.113.2/32 -j REJECT --reject-with icmp-port-unreachable"),
+        (firewalld("443/tcp", f"{PUBLIC} filter_IN_public_deny"), "ip saddr 203.0.113.2 tcp dport 443 reject"),
+        (decision("443/tcp", "INPUT INPUT_ZONES IN_public IN_public_deny"), "-A IN_public_deny -s 203.0.113.2/32 -j x"),
+        (decision("443/tcp", "INPUT", family=V6), "-A INPUT -s 2001:db8::/32 -j DROP"),
+        (decision("443/tcp", "INPUT INPUT_direct"), "-A INPUT_direct -m set --match-set f2b-sshd src -j REJECT"),
+        (firewalld("443/tcp", f"{PUBLIC} filter_IN_public_deny"), "ip saddr @f2b-other reject"),
+    ],
+)
+def test_a_ban_is_fail2bans_in_whosever_chain_it_stands(given: Decision, text: str) -> None:
+    managers = replace(BANS, ufw=Ufw((), True), zone="public")
+    ban = replace(given, text=text)
+    assert maker_of(ban, managers) == "fail2ban"
+    assert traps.ufw_order([ban], managers) is None
+    made = commands(ban, managers=managers)
+    assert made[0] == "fail2ban-client set sshd unbanip 203.0.113.2"
+    assert all(line.startswith("fail2ban-client ") for line in made)
+    assert len(made) == (1 if "f2b-sshd" in text else 2)  # who bans is told by its set alone
+
+
+@pytest.mark.parametrize(
+    "text", ["-s 203.0.113.20/32 -j DROP", "-s 203.0.113.0/24 -j DROP", "--comment f2b-sshd", "ip saddr 2.203.0.113.2"]
+)
+def test_what_is_no_ban(text: str) -> None:
+    other = replace(ufw_rule("443/tcp"), text=text)
+    managers = replace(BANS, ufw=Ufw())
+    assert maker_of(other, managers) == "ufw"
+    assert commands(other, managers=managers) == ["ufw prepend allow 443/tcp"]
 
 
 def test_a_ban_that_nobody_knows_of() -> None:

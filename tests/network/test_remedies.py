@@ -144,6 +144,8 @@ def refusals(codes: Mapping[int, str]) -> Iterator[str]:
 
 RESTORE = ("iptables -F", "ip6tables -F", "iptables-restore </run/rules.v4", "ip6tables-restore </run/rules.v6")
 UFW_ALLOWS = ("ufw allow 80,443,7881/tcp", "ufw allow 443/udp", "ufw allow 50000:50299/udp")
+BAN = f"fail2ban-client set lab banip {CLIENT[0]}"
+UNBAN = (f"fail2ban-client set lab unbanip {CLIENT[0]}",)
 LEGACY, LEGACY6 = "iptables-legacy", "ip6tables-legacy"
 
 # 50,000 addresses that somebody shuts out, none of them in this network.
@@ -172,9 +174,16 @@ SCENARIOS = (
               *iptables(STATEFUL, HTTPS_ONLY, "-A INPUT -p udp -j REJECT --reject-with icmp-host-prohibited")),
              ALL_BUT_HTTPS_REJECTED, ("public", "icmp-host-prohibited"), manager=firewalls.firewalld,
              tools=("firewalld", "dbus-daemon", "iptables"), unsaid=("Oracle",)),
-    Scenario("fail2ban has banned the client", (f"fail2ban-client set lab banip {CLIENT[0]}",),
-             {"tcp 80,7881": REJECTED}, ("fail2ban", "lab", CLIENT[0]), manager=firewalls.fail2ban,
-             tools=("fail2ban-server", "iptables")),
+    Scenario("fail2ban has banned the client", (BAN,), {"tcp 80,7881": REJECTED}, ("(fail2ban)", *UNBAN),
+             manager=firewalls.fail2ban, tools=("fail2ban-server", "iptables")),
+    Scenario("fail2ban has banned the client by ufw", (*UFW_ALLOWS, BAN), {"tcp 80,7881": REJECTED},
+             ("(fail2ban)", "-A ufw-user-input", *UNBAN), unsaid=("(ufw)", "ufw prepend", "ufw delete", "first rule"),
+             manager=firewalls.banning_ufw, tools=("fail2ban-server", "ufw"), restart=("ufw reload",)),
+    Scenario("fail2ban has banned the client by firewalld",
+             ("firewall-cmd --add-port=80/tcp --add-port=443/tcp --add-port=7881/tcp --add-port=443/udp "
+              "--add-port=50000-50299/udp", BAN),
+             {"tcp 80,7881": REJECTED}, ("(fail2ban)", "filter_IN_public_deny", *UNBAN), unsaid=("firewall-cmd",),
+             manager=firewalls.banning_firewalld, tools=("fail2ban-server", "firewalld", "dbus-daemon")),
     Scenario("ufw with nothing but HTTPS", ("ufw allow 443/tcp",), ALL_BUT_HTTPS, ("ufw",), manager=firewalls.ufw,
              tools=("ufw",), expected6=ALL_BUT_HTTPS, restart=("ufw disable", "ufw --force enable"),
              unsaid=("Maybe", "tables -")),
