@@ -52,6 +52,7 @@ class Scenario:
     tools: tuple[str, ...] = ()
     router: tuple[str, ...] | None = None  # rules at its hook `forward`, where there is one
     remedy: bool | None = True  # whether commands have to be printed; None where that is left open
+    printed: tuple[str, ...] = ()  # all commands, where any are given
     unsaid: tuple[str, ...] = ()
     still: Mapping[str, str] = field(default_factory=dict)  # what they cannot open, for it is not this host's to open
     restart: tuple[str, ...] = ()  # what a restart does to the firewall: what was opened has to stay open
@@ -329,6 +330,21 @@ SCENARIOS = (
              ("-A INPUT -p udp -j DROP", "--reject-with tcp-reset"), tools=("iptables",)),
     Scenario("iptables drops what it does not accept", iptables(*POLICY), ALL_BUT_HTTPS, ("-P INPUT DROP",),
              tools=("iptables",)),
+    Scenario("iptables drops two ranges by two rules",
+             iptables(STATEFUL, "-A INPUT -p udp -m udp --dport 50000:50049 -j DROP",
+                      "-A INPUT -p udp -m udp --dport 50090:50099 -j ACCEPT",
+                      "-A INPUT -p udp -m udp --dport 50090:50149 -j DROP", "-A INPUT -p tcp --dport 7881 -j DROP"),
+             {"udp 50000-50049,50100-50149": FILTERED, "tcp 7881": FILTERED},
+             ("--dport 50000:50049 -j DROP", "--dport 50090:50149 -j DROP"), tools=("iptables",),
+             printed=("iptables -I INPUT 2 -p tcp -m tcp --dport 7881 -j ACCEPT",
+                      "iptables -I INPUT 2 -p udp -m multiport --dports 50000:50049,50100:50149 -j ACCEPT")),
+    Scenario("nft drops two ranges by two rules",
+             (nft("inet filter", chain("input", KNOWN, "udp dport 50000-50049 drop", "udp dport 50090-50099 accept",
+                                       "udp dport 50090-50149 drop", "tcp dport 7881 drop")),),
+             {"udp 50000-50049,50100-50149": FILTERED, "tcp 7881": FILTERED},
+             ("udp dport 50000-50049 drop", "udp dport 50090-50149 drop"),
+             printed=("nft insert rule inet filter input handle 3 tcp dport 7881 accept",
+                      "nft insert rule inet filter input handle 3 udp dport '{ 50000-50049, 50100-50149 }' accept")),
     Scenario("iptables-legacy drops and rejects in the middle", iptables(*MIDDLE, tool=LEGACY), MIDDLE_EXPECTED,
              ("-A INPUT -p udp -j DROP", "--reject-with tcp-reset"), tools=(LEGACY,)),
     Scenario("iptables-legacy drops what it does not accept", iptables(*POLICY, tool=LEGACY), ALL_BUT_HTTPS,
@@ -526,6 +542,7 @@ def test_what_blocks_is_named_and_opened(scenario: Scenario, outcome: Callable[[
     assert [word for word in scenario.quoted if word not in text] == [], text
     assert [word for word in scenario.unsaid if word in text] == [], text
     assert scenario.remedy is None or bool(seen.commands) == scenario.remedy, seen.commands
+    assert scenario.printed in ((), tuple(seen.commands))
     assert [one for one in seen.commands if NEVER.search(one)] == []
     assert [one for one in seen.done if one[1] != 0] == []
     if seen.commands or scenario.remedy is False:
