@@ -45,31 +45,9 @@ def ask(tool: str, *arguments: str) -> Told:
     except (OSError, ValueError) as error:  # a ValueError is an argument that cannot be one
         return Told(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
     with process:
-        ended = threading.Event()
-        waited: list[float] = []
-
-        def watch() -> None:
-            seconds = _too_long(process, ended)
-            if seconds is not None:
-                waited.append(seconds)
-                _kill(process)
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            assert process.stdout
-            assert process.stderr
-            text = process.stdout.read(MAX_OUTPUT + 1)
-            if len(text) > MAX_OUTPUT:
-                _kill(process)
-            errors = process.stderr.read(MAX_ERROR)
-            process.stderr.close()  # what has more to say ends by that
-            process.wait()
-        finally:
-            ended.set()
-            watcher.join()
-    if waited:
-        return Told(None, f"{tool} did not answer in {waited[0]:.0f} s")
+        text, errors, waited = _listen(process)
+    if waited is not None:
+        return Told(None, f"{tool} did not answer in {waited:.0f} s")
     if len(text) > MAX_OUTPUT:
         return Told(None, f"{tool} prints more than {MAX_OUTPUT // 1024 // 1024} MiB")
     if process.returncode:
@@ -77,6 +55,34 @@ def ask(tool: str, *arguments: str) -> Told:
         first = "".join(char if char.isprintable() else "?" for char in first)
         return Told(None, f"{tool} failed: {first or f'status {process.returncode}'}")
     return Told(text.decode("utf-8", "replace"))
+
+
+def _listen(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, float | None]:
+    """What a tool prints until it ends, and for how many seconds it was waited for in vain, if it was."""
+    ended = threading.Event()
+    waited: list[float] = []
+
+    def watch() -> None:
+        seconds = _too_long(process, ended)
+        if seconds is not None:
+            waited.append(seconds)
+            _kill(process)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        assert process.stdout
+        assert process.stderr
+        text = process.stdout.read(MAX_OUTPUT + 1)
+        if len(text) > MAX_OUTPUT:
+            _kill(process)
+        errors = process.stderr.read(MAX_ERROR)
+        process.stderr.close()  # what has more to say ends by that
+        process.wait()
+    finally:
+        ended.set()
+        watcher.join()
+    return text, errors, waited[0] if waited else None
 
 
 def _too_long(process: subprocess.Popen[bytes], ended: threading.Event) -> float | None:
