@@ -163,14 +163,6 @@ def _networks(text: str, negated: bool, family: Family) -> Spans:
     return without(ADDRESSES[family], spans) if negated else spans
 
 
-def _source(values: list[str], negated: bool, family: Family) -> Match:
-    return Match(family, sources=_networks(values[0], negated, family))
-
-
-def _destination(values: list[str], negated: bool, family: Family) -> Match:
-    return Match(family, destinations=_networks(values[0], negated, family))
-
-
 def _names(name: str, negated: bool) -> tuple[Names]:
     if name.endswith("+"):
         return (Names(begin=(name[:-1],), negated=negated),)
@@ -229,8 +221,8 @@ def _syn(_: list[str], negated: bool, family: Family) -> Match:
 
 _BASIC: dict[str, _Reader] = {
     "-p": _protocol,
-    "-s": _source,
-    "-d": _destination,
+    "-s": lambda values, negated, family: Match(family, sources=_networks(values[0], negated, family)),
+    "-d": lambda values, negated, family: Match(family, destinations=_networks(values[0], negated, family)),
     "-i": lambda values, negated, _: Match(arrives=_names(values[0], negated)),
     "-o": lambda values, negated, _: Match(leaves=_names(values[0], negated)),
     "-f": lambda _, negated, __: ANYTHING if negated else NEVER,  # a later fragment, which ours have not

@@ -46,7 +46,7 @@ _SOMEBODY: dict[Family, Spans] = {
     Family.IPV6: ((2, (0xFE80 << 112) - 1), (0xFEC0 << 112, (0xFF00 << 112) - 1)),
 }
 
-_ACTS = {Does.DROP: Act.DROP, Does.REJECT: Act.REJECT, Does.FORWARD: Act.FORWARD, Does.UNKNOWN: Act.DROP}
+_ACTS = {Does.REJECT: Act.REJECT, Does.FORWARD: Act.FORWARD}
 _INWARD, _OUTWARD = (Hook.PREROUTING, Hook.INPUT), (Hook.OUTPUT, Hook.POSTROUTING)
 
 

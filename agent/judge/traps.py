@@ -41,11 +41,10 @@ def oracle(decisions: Sequence[Decision], managers: Managers) -> str | None:
     """A REJECT with icmp-host-prohibited in INPUT itself, as Oracle's images have it (and others that copy it)."""
     for one in decisions:
         if one.act is Act.REJECT and one.place.path == ("INPUT",) and one.place.number and one.text in _ORACLES:
-            helps_not = (
-                "`ufw allow` does not help: ufw's rules come" if managers.ufw else "`iptables -A` does not help:"
-            )
-            after = "after it" if managers.ufw else "a rule after it is never reached"
-            return f"This REJECT is what Oracle Cloud's images bring along. {helps_not} {after}; one before it does."
+            vain = "`iptables -A` does not help: a rule after it is never reached"
+            if managers.ufw:
+                vain = "`ufw allow` does not help: ufw's rules come after it"
+            return f"This REJECT is what Oracle Cloud's images bring along. {vain}; one before it does."
     return None
 
 
