@@ -247,31 +247,10 @@ def _condition(left: dict[str, Any], op: str, entries: list[Any]) -> Match:
     """A condition that is understood; one of _STUMBLES where it is not."""
     ((kind, of),) = left.items()
     negated = _NEGATED.get(op)
-    if kind == "&":
-        (field, mask) = of
-        if field != _FLAGS_FIELD or negated is None:
-            raise ValueError(kind)
-        return _flags(mask if isinstance(mask, list) else [mask], entries, negated)
-    if left == _FLAGS_FIELD:
-        if op == "!":
-            return _flags(entries, [], False)
-        if op not in ("==", "!=") or len(entries) != 1:  # several are either all of them, or each by itself
-            raise ValueError(op)
-        return _flags(list(_TCP_FLAGS), entries, negated is True)
+    if kind == "&" or left == _FLAGS_FIELD:
+        return _tcp_flags(left, op, entries)
     if kind == "payload":
-        protocol, field = of["protocol"], of["field"]
-        if protocol in _OTHERS:
-            return NEVER
-        met = _protocol(protocol)
-        if field in ("sport", "dport"):
-            spans = _spans(op, entries, PORTS, _port)
-            return both(met, Match(ports=spans) if field == "dport" else Match(source_ports=spans))
-        if met.family is not None and field in ("saddr", "daddr"):
-            family = met.family
-            spans = _spans(op, entries, ADDRESSES[family], lambda text: _address(text, family))
-            return both(met, Match(family, sources=spans) if field == "saddr" else Match(family, destinations=spans))
-        if (protocol, field) in (("ip", "protocol"), ("ip6", "nexthdr")) and negated is not None:
-            return both(met, _transports(entries, negated))
+        return _payload(of["protocol"], of["field"], op, entries)
     if kind == "exthdr" and "field" in of:  # an extension header of IPv6, which ours have not
         return NEVER
     if negated is None:
@@ -288,6 +267,36 @@ def _condition(left: dict[str, Any], op: str, entries: list[Any]) -> Match:
     if left == {"fib": {"result": "type", "flags": ["daddr"]}}:
         return to_local(frozenset(entries), negated)
     raise ValueError(kind)
+
+
+def _tcp_flags(left: dict[str, Any], op: str, entries: list[Any]) -> Match:
+    negated = _NEGATED.get(op)
+    if "&" in left:
+        (field, mask) = left["&"]
+        if field != _FLAGS_FIELD or negated is None:
+            raise ValueError(op)
+        return _flags(mask if isinstance(mask, list) else [mask], entries, negated)
+    if op == "!":
+        return _flags(entries, [], False)
+    if op not in ("==", "!=") or len(entries) != 1:  # several are either all of them, or each by itself
+        raise ValueError(op)
+    return _flags(list(_TCP_FLAGS), entries, negated is True)
+
+
+def _payload(protocol: str, field: str, op: str, entries: list[Any]) -> Match:
+    if protocol in _OTHERS:
+        return NEVER
+    met, negated = _protocol(protocol), _NEGATED.get(op)
+    if field in ("sport", "dport"):
+        spans = _spans(op, entries, PORTS, _port)
+        return both(met, Match(ports=spans) if field == "dport" else Match(source_ports=spans))
+    if met.family is not None and field in ("saddr", "daddr"):
+        family = met.family
+        spans = _spans(op, entries, ADDRESSES[family], lambda text: _address(text, family))
+        return Match(family, sources=spans) if field == "saddr" else Match(family, destinations=spans)
+    if (protocol, field) in (("ip", "protocol"), ("ip6", "nexthdr")) and negated is not None:
+        return both(met, _transports(entries, negated))
+    raise ValueError(field)
 
 
 def _meta(key: str, entries: list[Any], negated: bool) -> Match:
