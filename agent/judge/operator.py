@@ -179,8 +179,8 @@ class _Operator:
         return cloud(self._host.provider, ports, families)
 
     def _traps(self, case: _Case) -> Iterable[str]:
-        for recognise in (traps.oracle, traps.ufw_order, traps.docker):
-            yield from filter(None, [recognise(case.opened, self._host.managers)])
+        known = (traps.oracle, traps.ufw_order, traps.docker)
+        return filter(None, (recognise(case.opened, self._host.managers) for recognise in known))
 
 
 class _Mistakes:

@@ -25,6 +25,7 @@ _ZONE = re.compile(r"(?:filter_)?IN_(.+)")
 # By the part of a zone that denies, the priority that comes before it, as no port of the zone does: before what has
 # none, and before what has a negative one, of which this is the least (firewalld.richlanguage(5)).
 _PRIORITIES = {"deny": -100, "pre": -32768}
+_RICH = """--add-rich-rule='rule priority="{}" port port="{}" protocol="{}" accept'"""
 _BAN_SET = re.compile(r"(?:--match-set |@)f2b-(\S+)")
 _UFW_OWN = re.compile(r"ufw6?-(?:before-(?:input|output)|not-local)")
 
@@ -191,8 +192,7 @@ def _allow(ports: str, transport: Transport, out: bool, first: bool, rules: Sequ
 def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
     """Both what runs and what is kept: a reload would lose whatever else runs and is not kept."""
     found = Remedy()
-    by_zone: dict[str, list[Decision]] = {}
-    denied: dict[tuple[str, str], list[Decision]] = {}
+    by_zone: dict[tuple[str, int | None], list[Decision]] = {}
     for one in decisions:
         zone, part = _zone(one, managers)
         if one.hook is not Hook.INPUT or zone is None:
@@ -200,32 +200,27 @@ def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
         elif not _NAME.fullmatch(zone):
             found += Remedy((), (_UNSAFE,))
         else:
-            its = denied.setdefault((zone, part), []) if part in _PRIORITIES else by_zone.setdefault(zone, [])
-            its.append(one)
-    for zone, its in by_zone.items():
-        options = [f"--add-port={run}/{transport.value}" for transport, ports in _ports(its).items() for run in ports]
-        for at in range(0, len(options), MAX_SET // 2):
-            found += _running_and_kept(zone, " ".join(options[at : at + MAX_SET // 2]))
-    for (zone, part), its in denied.items():
-        for transport, ports in _ports(its).items():
-            for run in ports:
-                rule = f'rule priority="{_PRIORITIES[part]}" port port="{run}" protocol="{transport.value}" accept'
-                found += _running_and_kept(zone, f"--add-rich-rule='{rule}'")
+            by_zone.setdefault((zone, _PRIORITIES.get(part)), []).append(one)
+    for (zone, priority), its in by_zone.items():
+        ports = [(run, transport.value) for transport, all_runs in _ports(its).items() for run in all_runs]
+        if priority:
+            portions = [_RICH.format(priority, *port) for port in ports]
+        else:
+            options = [f"--add-port={run}/{transport}" for run, transport in ports]
+            portions = [" ".join(options[at : at + MAX_SET // 2]) for at in range(0, len(options), MAX_SET // 2)]
+        found += Remedy(tuple(f"firewall-cmd {kept}--zone={zone} {portion}"
+                              for portion in portions for kept in ("", "--permanent ")))  # fmt: skip
     return found
 
 
-def _running_and_kept(zone: str, options: str) -> Remedy:
-    return Remedy((f"firewall-cmd --zone={zone} {options}", f"firewall-cmd --permanent --zone={zone} {options}"))
-
-
-def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str | None]:
+def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str]:
     """The zone whose chains decide, and which part of them; else the default zone."""
     own = [match.group(1) for match in map(_ZONE.fullmatch, decision.place.path) if match]
     if own and own[-1].startswith("policy_"):
-        return None, None
+        return None, ""
     if own:  # from the zone's own chain packets go into those of its parts
-        return own[0], own[-1][len(own[0]) + 1 :] or None
-    return managers.zone, None
+        return own[0], own[-1][len(own[0]) + 1 :]
+    return managers.zone, ""
 
 
 def _iptables(decisions: Decisions, managers: Managers) -> Remedy:
