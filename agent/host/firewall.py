@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Callable, Iterable
 
 from ..model.address import Family
@@ -50,11 +51,7 @@ def read_rules() -> tuple[Ruleset, tuple[str, ...]]:
             if not in_use[variant]:
                 continue
             name, tool = (command, Tool.IPTABLES) if variant == default else (f"{command}-{variant}", tool)
-
-            def read(text: str, family: Family = family, tool: Tool = tool) -> Ruleset:
-                return iptables.read(text, family, tool)
-
-            told = tell(read, f"{name}-save")
+            told = tell(partial(iptables.read, family=family, tool=tool), f"{name}-save")
             if told and variant == "nft" and listed:
                 tables = _replaced(tables, told.tables)
             elif told:
