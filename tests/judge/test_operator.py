@@ -83,6 +83,12 @@ def test_what_is_not_sure_is_said_to_be_so(doubt: str | None) -> None:
     assert one.commands
 
 
+def test_a_rule_that_is_its_own_doubt_is_quoted_once() -> None:
+    (one,) = advice(ALL_UDP, decisions=(replace(POLICY, sure=False, doubt=POLICY.text),))
+    assert "since not all of that rule is understood." in one.text
+    assert one.text.count(f"`{POLICY.text}`") == 1
+
+
 def test_before_the_server_it_is_the_providers() -> None:
     (one,) = advice(media("50000-60000", FILTERED, where=BEFORE), provider="hetzner")
     assert "Nothing of it reached this machine" in one.text
