@@ -289,7 +289,7 @@ def _forwarded(decisions: Decisions) -> Remedy:
 
 
 _Maker = Callable[[Decisions, Managers], Remedy]
-_MAKERS: tuple[_Maker, ...] = (_unban, _docker, _ufw, _firewalld, _iptables, _nft)
+_MAKERS: tuple[_Maker, ...] = (_unban, _docker, _ufw, _firewalld, _nft, _iptables)
 
 
 def _by_chain(decisions: Decisions) -> list[tuple[tuple[Place, Family, bool], Ports]]:

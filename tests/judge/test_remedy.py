@@ -94,6 +94,10 @@ def test_what_keeps_the_rules_of_each_family(families: tuple[Family, ...], save:
     assert commands(*unsafe, managers=services) == []
 
 
+def test_what_keeps_the_rules_is_the_last_of_this_hosts_commands() -> None:
+    assert commands(decision("443/tcp"), nft("443/tcp"))[-1] == SAVE  # of too many, all but the last are cut off
+
+
 def test_each_variant_that_was_changed_is_kept() -> None:
     found = remedy([decision("443/tcp", tool=one) for one in (Tool.IPTABLES, Tool.IPTABLES_NFT)], SAVES)
     assert [line.split()[0] for line in found.commands] == ["iptables", "iptables-nft", "netfilter-persistent"]
