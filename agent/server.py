@@ -180,7 +180,7 @@ class Server:
 
     def _read_host(self, event: Reported) -> Host:
         ruleset, unread = read_rules()
-        managers, more = read_managers(event.client)
+        managers, more = read_managers(event.client, event.arrival.interface if event.arrival else None)
         decided = decisions(event.report, ruleset, self._options.plan, event.client, event.arrival)
         return Host(
             decided,

@@ -23,10 +23,13 @@ def saves(root: str = "/") -> tuple[str, ...]:
     return next((commands for path, commands in _SAVES if os.path.exists(os.path.join(root, path))), ())
 
 
-def read_managers(client: Address | None) -> tuple[Managers, tuple[str, ...]]:
-    """The managers that are in force, with the bans of a client; and sentences about what could not be read."""
+def read_managers(client: Address | None, interface: str | None) -> tuple[Managers, tuple[str, ...]]:
+    """The managers that are in force, as they treat a client whose packets come by an interface, if that is known.
+
+    And sentences about what could not be read.
+    """
     ufw, no_ufw = read_ufw()
-    zone, no_zone = read_firewalld()
+    zone, no_zone = read_firewalld(client, interface)
     bans, no_bans = read_bans(client) if client else ((), "")
     unread = (("ufw", no_ufw), ("firewalld", no_zone), ("fail2ban", no_bans))
     sentences = tuple(f"What {name} does could not be read: {trouble}." for name, trouble in unread if trouble)

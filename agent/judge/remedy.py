@@ -214,7 +214,7 @@ def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
 
 
 def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str]:
-    """The zone whose chains decide, and which part of them; else the default zone."""
+    """The zone whose chains decide, and which part of them; else the one that rules the client's packets."""
     own = [match.group(1) for match in map(_ZONE.fullmatch, decision.place.path) if match]
     if own and own[-1].startswith("policy_"):
         return None, ""

@@ -9,6 +9,7 @@ from typing import Mapping
 import pytest
 
 from agent.host import fail2ban, firewalld, managers, ufw
+from agent.host.firewalld import Zone
 from agent.host.tools import Told
 from agent.model.firewall import Ban, Managers, Ufw
 
@@ -91,9 +92,56 @@ def test_ufw_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert ufw.read_ufw(str(defaults)) == (Ufw((), True), "")
 
 
+TRUSTED = Zone("trusted", sources=("198.51.100.0/24",))
+
+
+def test_the_zones_in_force() -> None:
+    assert firewalld.parse_active(golden("firewalld-active")) == ("dmz", "public", "trusted")
+    assert firewalld.parse_active("public (default)\n  interfaces: eth0\n\n") == ("public",)
+
+
+def test_a_zone_of_firewalld() -> None:
+    assert firewalld.parse_zone("public", golden("firewalld-public")) == Zone("public", ("eth0",))
+    assert firewalld.parse_zone("trusted", golden("firewalld-trusted")) == TRUSTED
+
+
+@pytest.mark.parametrize(
+    ("client", "interface", "zone"),
+    [
+        ("198.51.100.7", "eth0", "trusted"),  # a source comes before an interface
+        ("203.0.113.2", "eth0", "public"),
+        ("2001:db8::1", "eth0", "public"),
+        (None, "eth0", "public"),
+        ("203.0.113.2", "eth9", None),
+        ("203.0.113.2", None, None),
+    ],
+)
+def test_the_zone_of_a_client(client: str | None, interface: str | None, zone: str | None) -> None:
+    zones = [Zone("public", ("eth0",), ("00:11:22:33:44:55", "ipset:friends")), TRUSTED]
+    assert firewalld.zone_of(zones, ipaddress.ip_address(client) if client else None, interface) == zone
+
+
 def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, {"firewall-cmd --get-default-zone": "public\n"})
-    assert firewalld.read_firewalld() == ("public", "")
+    answers: dict[str, str | Told] = {
+        "firewall-cmd --get-active-zones": golden("firewalld-active"),
+        "firewall-cmd --get-default-zone": "home\n",
+        **{f"firewall-cmd --list-all --zone={one}": golden(f"firewalld-{one}") for one in ("dmz", "public", "trusted")},
+    }
+    answer(monkeypatch, answers)
+    assert firewalld.read_firewalld(CLIENT, "eth1") == ("dmz", "")
+    assert firewalld.read_firewalld(CLIENT, "eth9") == ("home", "")
+    answer(monkeypatch, {**answers, "firewall-cmd --list-all --zone=dmz": HANGS})
+    assert firewalld.read_firewalld(CLIENT, "eth1") == (None, HANGS.trouble)
+    answer(monkeypatch, {**answers, "firewall-cmd --get-default-zone": HANGS})
+    assert firewalld.read_firewalld(CLIENT, None) == (None, HANGS.trouble)
+
+
+def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"z{number}" for number in range(1000)]
+    listed = {f"firewall-cmd --list-all --zone={one}": f"{one}\n" for one in names[: firewalld.MAX_ZONES]}
+    others = {"firewall-cmd --get-active-zones": "\n".join(names), "firewall-cmd --get-default-zone": "z0\n"}
+    answer(monkeypatch, {**listed, **others})
+    assert firewalld.read_firewalld(CLIENT, "eth0") == ("z0", "")
 
 
 @pytest.mark.parametrize(
@@ -109,8 +157,8 @@ def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_firewalld_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer(monkeypatch, {"firewall-cmd --get-default-zone": told})
-    assert firewalld.read_firewalld() == (None, trouble)
+    answer(monkeypatch, {"firewall-cmd --get-active-zones": told})
+    assert firewalld.read_firewalld(CLIENT, "eth0") == (None, trouble)
 
 
 def test_the_bans_of_one_address_alone() -> None:
@@ -172,8 +220,8 @@ def test_what_keeps_the_rules(paths: tuple[str, ...], commands: tuple[str, ...],
 def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managers, "saves", lambda: ())
     answer(monkeypatch, {"ufw status numbered": golden("ufw-rules"), "fail2ban-client status": HANGS,
-                         "firewall-cmd --get-default-zone": HANGS})  # fmt: skip
-    found, unread = managers.read_managers(CLIENT)
+                         "firewall-cmd --get-active-zones": HANGS})  # fmt: skip
+    found, unread = managers.read_managers(CLIENT, "eth0")
     assert found.ufw is not None
     assert (found.zone, found.bans) == (None, ())
     assert unread == (
@@ -181,4 +229,4 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
         "What fail2ban does could not be read: it did not answer in 5 s.",
     )
     answer(monkeypatch, {"fail2ban-client status": HANGS})
-    assert managers.read_managers(None) == (Managers(), ())
+    assert managers.read_managers(None, None) == (Managers(), ())
