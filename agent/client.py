@@ -256,6 +256,7 @@ class _AddressCheck:
             self._ask_how_far()
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
+            self._server.let_in = self._ask_who_let_in()
 
     def _follow_up(self, prober: Prober, sweep: Sweep) -> None:
         """Whether the UDP ports that answered one small packet carry what a call sends."""
@@ -300,9 +301,26 @@ class _AddressCheck:
         rows = self._channel.rows(About.PLACES, Transport.TCP)
         self._server.places = {port: words.get(str(word), Where.UNKNOWN) for port, word in rows.items()}
 
+    def _ask_who_let_in(self) -> set[int]:
+        """The TCP ports that let this client in before they were tried, where one is stopped now."""
+        if not any(map(judging.is_stopped, self._tcp.seen.values())):
+            return set()
+        # What comes in elsewhere was not let in where the server has it.
+        let_in = self._counts(About.LET_IN, Transport.TCP).keys() - self._server.redirected[Transport.TCP].values()
+        return {self._channel.port, *let_in}
+
     def _wait_for_tcp(self, rtt: float) -> None:
-        """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too."""
+        """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too.
+
+        Where one does not, those that let this client in are tried again beside it: a limit stops them now.
+        """
         self._tcp.join(TCP_ROUND_TRIPS * rtt + TCP_SECONDS)
+        seen, planned = dict(self._tcp.seen), self._to_probe(Transport.TCP)
+        if len(seen) < len(planned):
+            let_in = {port for port, one in seen.items() if one.reply is Reply.PROOF}
+            if self._through == self._target:
+                let_in |= {self._channel.port} - set(planned)
+            self._tcp.start(sorted(let_in))
 
     def _try_tcp_again(self, sweep: Sweep) -> None:
         """What is silent and may not be shut; and whether this client is let in where it was."""
@@ -332,6 +350,7 @@ class _AddressCheck:
 
     def _judge(self) -> AddressReport:
         sweep, tcp, server = self._sweep, dict(self._tcp.seen), self._server
+        unplanned = [seen for port, seen in tcp.items() if not self._plan.has(Transport.TCP, port)]  # control's
         conditions = Conditions(
             # Without a channel of its own, an address at which nothing stirs may be out of this computer's reach.
             control=not self._channel.lost and (self._through == self._target or anything_came(sweep, tcp, server)),
@@ -341,6 +360,7 @@ class _AddressCheck:
             chance_of_large=self._followed.sweep.chance if self._followed else None,
             loss=sweep.loss if sweep else 0.0,
             limit=sweep.limit if sweep else None,
+            closed=tuple(filter(judging.is_stopped, [*self._tcp.later.values(), *unplanned])),
             shut_out=self._shut_out or fell_silent(sweep, server),
             counters=server.counters,
             address=self._target.text,

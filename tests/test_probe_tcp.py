@@ -14,7 +14,7 @@ import pytest
 from agent.model.observation import Interceptor, Reply
 from agent.net import probe_tcp
 from agent.net.connect import Target
-from agent.net.probe_tcp import Session, probe
+from agent.net.probe_tcp import Session, TcpProbes, probe
 from agent.wire import DecodeError, first_bytes, http_proof
 
 SESSION = Session("0123456789abcdef", b"k" * 64, "meet.example", tls=True)
@@ -124,3 +124,17 @@ def test_a_strange_answer_outweighs_silence() -> None:
     with stranger(lambda data, number: SSH if number == 1 else b"", close=True) as target:
         seen = probe(target, 80, SESSION, lambda: False)
     assert (seen.reply, seen.sent, seen.shown) == (Reply.FOREIGN, 3, "SSH-2.0-OpenSSH_9.6p1")
+
+
+def test_a_port_that_proved_open_stays_so_when_it_is_stopped_later() -> None:
+    with stranger(lambda data, number: proven(data)) as target:
+        probes = TcpProbes(target, SESSION)
+        for _ in range(2):
+            probes.start([80])
+            probes.join()
+        again = probes.seen[80]
+    probes.start([80])
+    probes.join()
+    assert (again.reply, again.sent, again.answered) == (Reply.PROOF, 2, 2)
+    assert (probes.seen[80].reply, probes.seen[80].sent, probes.seen[80].answered) == (Reply.PROOF, 5, 2)
+    assert (probes.later[80].reply, probes.later[80].received) == (Reply.REFUSED, None)

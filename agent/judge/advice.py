@@ -34,6 +34,11 @@ _REASON = {
     Reason.ABORTED: "Run it again.",
 }
 
+_TCP_LIMIT = (
+    "Wait a minute, then check again; or have what limits connections there (`ufw limit`, a router's guard) let this "
+    "computer pass."
+)
+
 # Who stands in this network and who before the server, the same answer seen from elsewhere tells.
 _INTERCEPTED = {
     Interceptor.CAPTIVE_PORTAL: "Log in to this network with a browser, or use another one, then check again. Where "
@@ -106,6 +111,8 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
     finding = group.first
     if finding.reason is Reason.ABORTED and finding.shown:
         return "Mend that, or check from another computer."
+    if finding.reason is Reason.RATE_LIMIT and finding.transport is Transport.TCP:
+        return _TCP_LIMIT
     if finding.reason:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:

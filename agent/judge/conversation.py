@@ -31,8 +31,10 @@ _CROWDED = control.Refusal("crowded", f"{MAX_SESSIONS} checks are running alread
 class Conversation:
     """One TCP connection, TLS taken off: bytes in, bytes out. `closing` says that nothing more will be said."""
 
-    def __init__(self, desk: Desk, client: tuple[Address, int], port: int, now: float) -> None:
-        self._desk, self._client, self._port = desk, client, port
+    def __init__(
+        self, desk: Desk, client: tuple[Address, int], port: int, now: float, let_in: frozenset[int] = frozenset()
+    ) -> None:
+        self._desk, self._client, self._port, self._let_in = desk, client, port, let_in
         self.certificate = b""  # in DER, of the TLS that was taken off, if any: proofs are bound to it
         self._speech: Speech | None = None
         self._request = b""
@@ -129,7 +131,7 @@ class Conversation:
         if hello.protocol != control.PROTOCOL:
             mine = control.PROTOCOL, self._desk.program
             return self._refuse(control.version_refusal(*mine, hello.protocol, hello.program))
-        session = self._desk.open(self._client[0], hello.family)
+        session = self._desk.open(self._client[0], hello.family, self._let_in)
         if session is None:
             return self._refuse(_CROWDED)
         self._session = session

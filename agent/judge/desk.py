@@ -26,6 +26,9 @@ ANSWERS_PER_PORT = 64
 # Probes that were seen at the interface or at the socket, and not yet at the other: one packet's two sightings come
 # within a turn or two of the server's loop.
 MAX_RECENT = 4096
+# Addresses whose connections are kept in mind, and for how many seconds: many limits let somebody in again after half a
+# minute or a minute in which he did not come (ufw's, iptables' `recent`).
+MAX_CALLERS, CALLER_SECONDS = 1000, 60.0
 # Client's ends of UDP flows, all sessions': some NATs take another port for each of ten thousand.
 MAX_ENDPOINTS = 100_000
 
@@ -41,6 +44,7 @@ class Session:
     answers_left: int
     sightings: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
     connections: Counter[int] = field(default_factory=Counter)
+    let_in: frozenset[int] = frozenset()  # TCP ports that took connections from its address shortly before
     redirected: dict[Transport, dict[int, int]] = field(default_factory=lambda: {t: {} for t in Transport})
     report: list[str] = field(default_factory=list)
     report_size: int = 0
@@ -56,6 +60,14 @@ class _Recent:
 
     request: Request
     at_interface: bool = False
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """A client's address that connected to one of ours: to which ports, the last time when."""
+
+    last: float
+    ports: frozenset[int]
 
 
 Untested = Mapping[Transport, Mapping[int, Reason]]
@@ -89,6 +101,7 @@ class Desk:
         self._read_overrun = read_overrun
         self._recent: dict[bytes, _Recent] = {}
         self._endpoints: dict[tuple[bytes, int], str] = {}
+        self._callers: dict[tuple[Address, Address], _Caller] = {}
         self._ports = sum(1 for transport in Transport for _ in plan.ports(transport))
 
     def take_events(self) -> list[Notice]:
@@ -96,13 +109,13 @@ class Desk:
         events, self.events = self.events, []
         return events
 
-    def open(self, client: Address, family: Family) -> Session | None:
+    def open(self, client: Address, family: Family, let_in: frozenset[int] = frozenset()) -> Session | None:
         """A new session, or None where there are too many."""
         if len(self.sessions) >= MAX_SESSIONS:
             return None
         session = Session(
             self._draw(8).hex(), self._draw(32).hex().encode(), client, family, ANSWERS_PER_PORT * self._ports,
-            kernel=self._read_kernel(),
+            let_in=let_in, kernel=self._read_kernel(),
         )  # fmt: skip
         self.sessions[session.id] = session
         self.events.append(Started(client))
@@ -119,11 +132,22 @@ class Desk:
         """Whether the network interfaces are watched."""
         return self._catch_up is not None
 
-    def connected(self, client: tuple[Address, int], port: int) -> None:
-        """Somebody connected to a TCP port: a sighting for the sessions from that address."""
+    def connected(self, client: tuple[Address, int], here: tuple[Address, int], now: float) -> frozenset[int]:
+        """Somebody connected to a TCP port: a sighting for the sessions from that address.
+
+        All ports to which it connected of late, this one too. Each check keeps them in mind for another while: one that
+        is stopped there may keep a limit alive.
+        """
+        port = here[1]
         for session in self._of(client[0]):
             session.connections[port] += 1
             session.watch.accepted(port, client[1])
+        before = self._callers.pop((client[0], here[0]), None)
+        ports = before.ports if before and now - before.last <= CALLER_SECONDS else frozenset()
+        self._callers[client[0], here[0]] = _Caller(now, ports | {port})
+        if len(self._callers) > MAX_CALLERS:
+            del self._callers[next(iter(self._callers))]
+        return ports | {port}
 
     def heard(self, client: tuple[Address, int], port: int) -> None:
         """Something was read from a TCP connection."""
@@ -251,6 +275,7 @@ class Desk:
             if ask.transport is Transport.TCP
             else {},
             About.CONNECTIONS: session.connections if ask.transport is Transport.TCP else {},
+            About.LET_IN: dict.fromkeys(session.let_in, 1) if ask.transport is Transport.TCP else {},
             About.REDIRECTED: session.redirected[ask.transport],
             About.UNTESTED: {port: reason.value for port, reason in untested.items()},
         }

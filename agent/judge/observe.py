@@ -31,6 +31,7 @@ class ServerSide:
     places: Mapping[int, Where] | None = None  # how far the packets to TCP ports came
     redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
     connections: PerPort | None = None
+    let_in: Container[int] = ()  # TCP ports, as the client dials them
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
 
     def udp_since(self, before: ServerSide) -> ServerSide:
@@ -100,6 +101,7 @@ def _tcp(seen: Observation, server: ServerSide) -> Observation:
         at_socket=_count(server.sightings[Transport.TCP], port) if seen.sent else None,
         place=server.places.get(port) if server.places else None,
         connections=_count(server.connections, port),
+        let_in=port in server.let_in,
         redirected_to=server.redirected[Transport.TCP].get(port),
         untested=server.untested[Transport.TCP].get(port),
     )

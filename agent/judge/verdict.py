@@ -33,8 +33,9 @@ class Conditions:
     `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it, and
     `chance_of_large` how many in what followed up with large packets;
     `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses;
-    `limit`, what else kept probes from passing; `shut_out`, that in the end something let this client in nowhere, not
-    even where it had been; `counters`, what the server's own kernel dropped meanwhile; `address`, which was checked.
+    `limit`, what else kept probes from passing; `closed`, how TCP ports that had let this client in stopped it later;
+    `shut_out`, that in the end something let this client in nowhere, not even where it had been; `counters`, what the
+    server's own kernel dropped meanwhile; `address`, which was checked.
     """
 
     control: bool = True
@@ -44,6 +45,7 @@ class Conditions:
     chance_of_large: float | None = None
     loss: float = 0.0
     limit: Limit | None = None
+    closed: tuple[Observation, ...] = ()
     shut_out: bool = False
     counters: Counters = field(default_factory=Counters)
     address: str = ""
@@ -109,10 +111,25 @@ def silent_by_chance(seen: Observation, loss: float) -> bool:
     return seen.reply is Reply.NOTHING and loss ** (SYNS * (seen.sent or 0)) > MAX_CHANCE
 
 
+def is_stopped(seen: Observation) -> bool:
+    """Whether no connection to a TCP port came about, however often it was tried."""
+    return seen.received is None and seen.reply in (Reply.NOTHING, Reply.UNREACHABLE, Reply.REFUSED)
+
+
+def _is_limited(seen: Observation, conditions: Conditions) -> bool:
+    """Whether a TCP port is stopped as one that had let this client in: by a limit, which may be over both."""
+    return is_stopped(seen) and any(
+        (seen.reply, seen.by, seen.icmp) == (one.reply, one.by, one.icmp) and one.place in (None, seen.place)
+        for one in conditions.closed
+    )
+
+
 def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
     if seen.plain and seen.connections:
         # The path takes connections; what stopped there may well let TLS pass, which is what users will send.
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=NO_TLS)
+    if _is_limited(seen, conditions) and not silent_by_chance(seen, conditions.loss):
+        return Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT)
     if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
         where = _tcp_place(seen, conditions)
         # A RST bears the server's address, whoever sent it: the server's own host did where its packets came so far.
@@ -152,6 +169,8 @@ def _tcp_place(seen: Observation, conditions: Conditions) -> Where:
 
 def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
     """The findings of one address, in the plan's order: every planned port is in exactly one."""
+    closed = [seen for seen in observations.get(Transport.TCP, {}).values() if seen.let_in and is_stopped(seen)]
+    conditions = replace(conditions, closed=(*conditions.closed, *closed))
     findings = [
         finding
         for row in plan.requirements

@@ -93,6 +93,7 @@ class Observation:
     left: int | None = None  # answers that the server saw leave by its network interface
     place: Where | None = None  # TCP: how far the client's packets came, as the server's interface showed it
     connections: int | None = None  # TCP: connections that the server accepted there from this client
+    let_in: bool = False  # TCP: it let this client in shortly before: for the control channel, or an earlier check
     received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself

@@ -257,4 +257,5 @@ def _no_channel(target: Target, failures: Sequence[_Failure]) -> UserError:
                          "stop what holds the ports there, or check that this is the right address")  # fmt: skip
     return UserError("no-server", what, why,
                      "run `sudo python3 pnmcheck.pyz server` there first; if it runs, its TCP ports are blocked: "
-                     "open one, or start it with `--control PORT` on one that is open")  # fmt: skip
+                     "open one, or start it with `--control PORT` on one that is open; if a check has just worked, "
+                     "somebody may limit connections: wait a minute, then check again")  # fmt: skip

@@ -223,6 +223,7 @@ class TcpProbes:
         self._stopped = threading.Event()
         self._ends = 0.0
         self.seen: dict[int, Observation] = {}
+        self.later: dict[int, Observation] = {}  # what came of another try of a port that had proven open
 
     def start(self, ports: list[int]) -> None:
         """Try these ports; what comes of it stands in `seen`, added to what stood there."""
@@ -230,8 +231,9 @@ class TcpProbes:
         for port in ports:
             self._queue.put(port)
         # Daemons: who interrupts the check does not wait for a silent port.
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
-        for thread in self._threads:
+        more = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
+        self._threads = [one for one in self._threads if one.is_alive()] + more
+        for thread in more:
             thread.start()
 
     def join(self, seconds: float = MAX_TCP_SECONDS) -> None:
@@ -258,7 +260,11 @@ class TcpProbes:
             except queue.Empty:
                 return
             seen = probe(self._target, port, self._session, self._stopped.is_set)
-            if port in self.seen:
-                seen = replace(seen, sent=(seen.sent or 0) + (self.seen[port].sent or 0))
+            before = self.seen.get(port)
+            if before:
+                seen = replace(seen, sent=(seen.sent or 0) + (before.sent or 0))
+            if before and before.reply is Reply.PROOF:
+                self.later[port] = seen
+                seen = replace(before, sent=seen.sent, answered=(before.answered or 0) + (seen.answered or 0))
             if not self._stopped.is_set():
                 self.seen[port] = seen

@@ -154,9 +154,9 @@ class Loop:
             opened.close()
             return
         opened.setblocking(False)
-        client = addresses.endpoint(source)
-        self._desk.connected(client, listener.port)
-        conversation = Conversation(self._desk, client, listener.port, time.monotonic())
+        client, here, now = addresses.endpoint(source), addresses.endpoint(opened.getsockname()), time.monotonic()
+        let_in = self._desk.connected(client, here, now)
+        conversation = Conversation(self._desk, client, listener.port, now, let_in)
         peer = Peer(opened, conversation, self._secure)
         self._peers[peer] = None
         self._selector.register(opened, selectors.EVENT_READ, (self._serve, peer))

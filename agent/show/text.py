@@ -224,6 +224,8 @@ def _last_hop(finding: Finding) -> str:
 def _limit(finding: Finding) -> str:
     """What kept ports from a verdict, with what was measured of it."""
     seen = finding.evidence
+    if finding.reason is Reason.RATE_LIMIT and finding.transport is Transport.TCP:
+        return "something seems to limit how many connections one computer may open"
     if finding.reason is Reason.RATE_LIMIT and seen.rate is not None:
         return f"something lets only about {seen.rate:,.0f} packets a second pass"
     if finding.reason is Reason.FLOW_LIMIT and seen.flows is not None:

@@ -46,6 +46,7 @@ class About(str, enum.Enum):
     LEFT = "left"  # UDP answers that left the server
     PLACES = "places"  # how far the packets to a TCP port came, in the words of Where
     CONNECTIONS = "connections"  # TCP connections from the client's address
+    LET_IN = "let-in"  # TCP ports that took connections from there shortly before; the control channel's is one
     REDIRECTED = "redirected"  # probes that came in at another port: at which
 
 

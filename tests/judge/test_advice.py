@@ -49,6 +49,7 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
         (finding("80/tcp", State.UNTESTED, reason=Reason.DENIED), ("sudo",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.LIMIT), ("ulimit -n",)),
         (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample for all of them.",)),
+        (finding("80/tcp", State.UNKNOWN, reason=Reason.RATE_LIMIT), ("Wait a minute", "`ufw limit`")),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.PATH_LOSS), ("from another network, or later",)),
         (media("50000-60000", State.UNKNOWN, reason=Reason.RATE_LIMIT), ("`client HOST --sample 300 --rate 50`",)),
         (media("50000-60000", State.UNKNOWN, reason=Reason.FLOW_LIMIT),

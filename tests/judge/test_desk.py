@@ -7,8 +7,8 @@ from typing import Callable, Iterable
 
 import pytest
 
-from agent.judge.desk import ANSWERS_PER_PORT, MAX_SESSIONS, Desk, Session
-from agent.model.address import Family
+from agent.judge.desk import ANSWERS_PER_PORT, CALLER_SECONDS, MAX_SESSIONS, Desk, Session
+from agent.model.address import Address, Family
 from agent.model.kernel import Counters, Kernel
 from agent.model.notice import Lost, Started
 from agent.model.observation import Reason
@@ -23,7 +23,7 @@ from tests.wire.test_packet import ipv4, tcp, udp
 
 TCP, UDP = Transport.TCP, Transport.UDP
 CLIENT, STRANGER = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::bad")
-SOURCE = (CLIENT, 40000)
+SOURCE, HERE = (CLIENT, 40000), (ipaddress.ip_address("192.0.2.9"), 80)
 PLAN = Plan(
     "mine",
     (
@@ -154,10 +154,37 @@ def test_a_token_is_answered_with_a_proof_of_its_certificate() -> None:
 def test_connections_count_for_the_sessions_from_that_address() -> None:
     desk = make_desk()
     mine, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
-    desk.connected(SOURCE, 80)
-    desk.connected(SOURCE, 80)
+    desk.connected(SOURCE, HERE, 0.0)
+    desk.connected(SOURCE, HERE, 0.0)
     assert other
     assert (mine.connections, other.connections) == ({80: 2}, {})
+
+
+def test_who_was_let_in_of_late_is_kept_in_mind_while_he_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.judge.desk.MAX_CALLERS", 2)
+    desk = make_desk()
+    there = ipaddress.ip_address("192.0.2.10")
+
+    def connect(port: int, now: float, client: Address = CLIENT, here: Address = HERE[0]) -> list[int]:
+        return sorted(desk.connected((client, 40000), (here, port), now))
+
+    assert connect(80, 0) == [80]
+    assert connect(443, CALLER_SECONDS) == [80, 443]
+    assert connect(443, 2 * CALLER_SECONDS) == [80, 443]
+    assert connect(443, 2 * CALLER_SECONDS, here=there) == [443]  # another address has firewalls of its own
+    assert connect(7881, 3.1 * CALLER_SECONDS) == [7881]
+    assert connect(80, 3.1 * CALLER_SECONDS, client=STRANGER) == [80]
+    assert connect(443, 3.1 * CALLER_SECONDS, client=STRANGER, here=there) == [443]
+    assert connect(443, 3.1 * CALLER_SECONDS) == [443]  # more than it remembers
+
+
+def test_a_client_learns_where_it_was_let_in_before() -> None:
+    desk = make_desk()
+    session = desk.open(CLIENT, Family.IPV4, desk.connected(SOURCE, HERE, 0.0))
+    desk.connected(SOURCE, (HERE[0], 81), 1.0)
+    assert session
+    assert told(desk, session, About.LET_IN, TCP) == {"80": 1}
+    assert told(desk, session, About.LET_IN) == {}
 
 
 def test_sessions_are_few_and_of_their_own() -> None:
@@ -205,7 +232,7 @@ def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tupl
     session = make_session(desk)
     for port in (50003, 50001, 50002, 50002):
         desk.probe(probe(session, port), SOURCE, UDP, 50003)
-    desk.connected(SOURCE, 80)
+    desk.connected(SOURCE, HERE, 0.0)
     page = desk.rows(session, Ask(about, transport, start))
     assert page.next is None
     return [(str(ports), value) for ports, value in page.rows]
@@ -329,7 +356,7 @@ def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
     assert told(desk, mine, About.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
     assert told(desk, other, About.AT_INTERFACE, TCP) == {}
     assert told(desk, other, About.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
-    desk.connected(client, 80)
+    desk.connected(client, HERE, 0.0)
     desk.heard(client, 80)
     desk.said(client, 80)
     assert told(desk, mine, About.PLACES, TCP)["80"] == "server-host"

@@ -46,11 +46,21 @@ def test_both_sides_of_each_port_are_joined() -> None:
         places={80: Where.SERVER_HOST},
         redirected={TCP: {}, UDP: {2: 9}},
         connections={80: 5},
+        let_in={80},
     )
     seen = observe(PLAN, sweep, {}, tcp, server)
     assert seen[TCP] == {
         80: Observation(
-            TCP, 80, 1, Reply.PROOF, answered=1, at_interface=2, at_socket=1, connections=5, place=Where.SERVER_HOST
+            TCP,
+            80,
+            1,
+            Reply.PROOF,
+            answered=1,
+            at_interface=2,
+            at_socket=1,
+            connections=5,
+            place=Where.SERVER_HOST,
+            let_in=True,
         ),
         81: Observation(TCP, 81, connections=0, untested=Reason.BUSY),
     }

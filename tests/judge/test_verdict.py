@@ -22,7 +22,7 @@ from agent.model.kernel import Counters
 from agent.model.observation import Interceptor, Observation, Reason, Reply, Where
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
-from agent.model.report import Evidence, Finding, State, Verdict
+from agent.model.report import BLOCKED, Evidence, Finding, State, Verdict
 
 TCP, UDP = Transport.TCP, Transport.UDP
 SURE = Conditions()
@@ -156,6 +156,58 @@ GONE = Conditions(aborted=True, control=False, conclusive=False, loss=1.0, limit
 )  # fmt: skip
 def test_the_state_of_a_port(situation: str, port: Observation, conditions: Conditions, cause: Cause) -> None:
     assert classify(port, conditions) == cause
+
+
+CLOSED = seen(TCP, place=Where.SERVER_HOST)
+
+
+@pytest.mark.parametrize(
+    ("situation", "port", "conditions", "limited"),
+    [
+        ("silent like one that had let this client in", seen(TCP), Conditions(closed=(seen(TCP),)), True),
+        ("as far", seen(TCP, place=Where.SERVER_HOST), Conditions(closed=(CLOSED,)), True),
+        ("not as far", seen(TCP, place=Where.BEFORE_SERVER), Conditions(closed=(CLOSED,)), False),
+        ("perhaps as far", seen(TCP, place=Where.SERVER_HOST), Conditions(closed=(seen(TCP),)), True),
+        ("not silent", seen(TCP, Reply.UNREACHABLE, by="192.0.2.1"), Conditions(closed=(seen(TCP),)), False),
+        ("refused alike", seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY),
+         Conditions(closed=(CLOSED, seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY))), True),
+        ("by another", seen(TCP, Reply.UNREACHABLE, by="192.0.2.2", icmp=WHY),
+         Conditions(closed=(seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY),)), False),
+        ("in other words", seen(TCP, Reply.UNREACHABLE, by="192.0.2.1"),
+         Conditions(closed=(seen(TCP, Reply.UNREACHABLE, by="192.0.2.1", icmp=WHY),)), False),
+        ("reset alike", seen(TCP, Reply.REFUSED), Conditions(closed=(seen(TCP, Reply.REFUSED),)), True),
+        ("a connection stood first", seen(TCP, Reply.REFUSED, received=0),
+         Conditions(closed=(seen(TCP, Reply.REFUSED),)), False),
+        ("UDP", seen(UDP), Conditions(closed=(seen(TCP),)), False),
+    ],
+)  # fmt: skip
+def test_what_is_stopped_as_a_port_that_let_this_client_in_may_be_limited(
+    situation: str, port: Observation, conditions: Conditions, limited: bool
+) -> None:
+    cause = classify(port, conditions)
+    assert (cause.state, cause.reason) == (State.UNKNOWN, Reason.RATE_LIMIT) if limited else cause.state in BLOCKED
+
+
+def test_loss_rather_than_a_limit_explains_silence() -> None:
+    lossy = Conditions(loss=0.5, closed=(seen(TCP),))
+    assert classify(seen(TCP), lossy) == unknown(Reason.PATH_LOSS)
+
+
+def test_a_limit_is_judged_by_the_ports_that_let_this_client_in() -> None:
+    plan = Plan("mine", (row(TCP, 1, 5),))
+    refused = seen(TCP, Reply.UNREACHABLE, by="192.0.2.1")
+    ports = {
+        1: seen(TCP, let_in=True),
+        2: seen(TCP),
+        3: refused,
+        4: seen(TCP, Reply.MUTE, let_in=True, received=0, connections=3),
+        5: seen(TCP, Reply.PROOF, let_in=True),
+    }
+    observations = {TCP: {port: replace(one, port=port) for port, one in ports.items()}, UDP: {}}
+    found = ["tcp 1-2 unknown", "tcp 3 rejected", "tcp 4 filtered", "tcp 5 open"]
+    assert [told(one) for one in judge(plan, observations, SURE)] == found
+    closed = Conditions(closed=(refused,))
+    assert [told(one) for one in judge(plan, observations, closed)] == ["tcp 1-3 unknown", *found[2:]]
 
 
 @pytest.mark.parametrize(

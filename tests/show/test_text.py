@@ -237,6 +237,11 @@ def test_a_limit_is_told_with_what_was_measured_of_it(reason: Reason, measured: 
     assert sentence in " ".join(told.split())
 
 
+def test_a_limit_of_connections_is_told() -> None:
+    told = " ".join(text.render(checked(but(HTTP, State.UNKNOWN, reason=Reason.RATE_LIMIT)), ASCII).split())
+    assert "Something seems to limit how many connections one computer may open. Wait a minute" in told
+
+
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_its_words(reason: Reason) -> None:
     told = text.render(checked(but(MEDIA, State.UNKNOWN, reason=reason)), ASCII)
