@@ -155,3 +155,15 @@ def test_a_limit_of_all_control_ports_leaves_an_error_that_says_so(archive: Path
     error = second.report["error"]
     assert (second.status, error["code"], second.address["findings"]) == (3, "no-server", [])
     assert "may limit connections: wait a minute" in error["hint"]
+
+
+def test_what_was_let_in_by_another_port_was_not_by_this_one(archive: Path) -> None:
+    """The control channel came to the server's port 443, but by 80: nobody comes in by 443 itself."""
+    with lab(routed=True) as net:
+        net.server.rules("prerouting", "tcp dport 80 redirect to :443", kind="nat")
+        net.rules({"router forward": ("tcp dport 443 drop",)})
+        with server(net.server, archive, "--udp", UDP):
+            seen = check(net.client, archive, net.server.ipv4)
+    assert seen.address["control"]["port"] == 80
+    expected = {"tcp 80": "intercepted", "tcp 443": "filtered"}
+    assert wrong(seen.report, expected, plan=PLAN) == []
