@@ -113,7 +113,8 @@ def silent_by_chance(seen: Observation, loss: float) -> bool:
 
 def is_stopped(seen: Observation) -> bool:
     """Whether no connection to a TCP port came about, however often it was tried."""
-    return seen.received is None and seen.reply in (Reply.NOTHING, Reply.UNREACHABLE, Reply.REFUSED)
+    refused = seen.reply in (Reply.NOTHING, Reply.UNREACHABLE, Reply.REFUSED)
+    return bool(seen.sent) and seen.received is None and refused
 
 
 def _is_limited(seen: Observation, conditions: Conditions) -> bool:

@@ -206,6 +206,9 @@ def test_a_limit_is_judged_by_the_ports_that_let_this_client_in() -> None:
     observations = {TCP: {port: replace(one, port=port) for port, one in ports.items()}, UDP: {}}
     found = ["tcp 1-2 unknown", "tcp 3 rejected", "tcp 4 filtered", "tcp 5 open"]
     assert [told(one) for one in judge(plan, observations, SURE)] == found
+    observations[TCP][1] = replace(observations[TCP][1], sent=0, unsendable="not permitted")
+    assert [told(one) for one in judge(plan, observations, SURE)] == ["tcp 1 unknown", "tcp 2 filtered", *found[1:]]
+    observations[TCP][1] = replace(observations[TCP][1], sent=4, unsendable=None)
     closed = Conditions(closed=(refused,))
     assert [told(one) for one in judge(plan, observations, closed)] == ["tcp 1-3 unknown", *found[2:]]
 
