@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from dataclasses import dataclass
@@ -264,12 +263,13 @@ class _AddressCheck:
             return
         proven = [port for port, answers in sweep.answered.items() if answers]
         rate, chance = self._options.rate, random.Random()
-        drawn = follow_up.draw(proven, int(min(rate or math.inf, follow_up.DRAWN)), chance)
         self._tell(Progress("trying large packets"))
-        if not prober.follow_up(drawn, max(sweep.timeout, 1.0 if rate else 0.0)):
+        if not prober.follow_up(follow_up.draw(proven, rate, chance), sweep.timeout, rate):
             return
         before = self._ask_of_udp()
-        second = Sweep(proven, chance, min(self._channel.rtts), time.perf_counter(), ceiling=rate)
+        now = time.perf_counter()
+        left = max(0.0, sweep.ends - now)  # both together take no longer than one may
+        second = Sweep(proven, chance, min(self._channel.rtts), now, ceiling=rate, seconds=left)
         prober.follow_up_all(second, self._channel, self._tell_sweep)
         if not self._channel.lost:
             self._followed = Followed(second, self._ask_of_udp().udp_since(before))

@@ -11,16 +11,21 @@ from typing import Sequence
 
 from ..model.ports import runs
 
-DRAWN = 256  # ports: of 10,000, a range of 81 does not fall between them
+MOST = 256  # ports: of 10,000, a range of 81 does not fall between them
+SHARE, LEAST = 4, 16  # of the ports one in so many, that a check of a few stays small, but this many of the fewest
 # Times that a silent one is asked: at a loss of a fifth each way, one check in ten goes on to ask all for nothing.
 TRIES = 8
-# At most so many at once, and so many seconds from then to the next: 8 MB a second, as much as small probes take.
-BATCH, BATCH_SECONDS = 32, 0.005
+RATE = 6400.0  # a second: over in 40 ms; 8 MB a second each way, and what a path drops of that is asked again
+BATCH_SECONDS = 0.005  # what is due within so long is sent at once
 
 
-def draw(open_ports: Sequence[int], most: int, chance: random.Random) -> list[int]:
-    """At most so many of the ports, in random order: the ends of their longest runs, and others evenly spread."""
+def draw(open_ports: Sequence[int], rate: float | None, chance: random.Random) -> list[int]:
+    """Some of the ports, in random order: the ends of their longest runs, and others evenly spread.
+
+    No more than take a second, where the user allows only so many probes a second.
+    """
     ordered = sorted(open_ports)
+    most = min(MOST, max(len(ordered) // SHARE, LEAST), max(1, int(rate or MOST)))
     if len(ordered) <= most:
         drawn = ordered
     else:

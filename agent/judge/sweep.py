@@ -78,7 +78,8 @@ class Sweep:
 
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
     `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
-    how many probes a second the user allows. `timeout` is how many seconds it waits for answers.
+    how many probes a second the user allows. It takes `seconds` at most, or what a ceiling makes of them, until `ends`;
+    `timeout` is how many it waits for answers.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Sweep:
         *,
         flows: int | None = None,
         ceiling: float | None = None,
+        seconds: float = MAX_SECONDS,
     ) -> None:
         self._chance = chance
         self._silent = list(ports)
@@ -123,7 +125,7 @@ class Sweep:
         self._pings = Pings(rtt)
         self._answers_until = self._pause_until = self._last_call = now
         # Who sets a ceiling has the time that it takes.
-        self._ends = now + MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
+        self.ends = now + seconds + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
         self._range_ends = frozenset(port for run in runs(self._silent) for port in (run.first, run.last))
         self._silent = _shuffled(self._range_ends, chance)
@@ -186,7 +188,7 @@ class Sweep:
         """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
         self._notice_stop(now)
         while not self.done:
-            if now >= self._ends or self._rooms.are_none:
+            if now >= self.ends or self._rooms.are_none:
                 self._finish(now, conclusive=not self._missing())
             elif self._outage and self._outage.over:
                 self._end_outage(self._outage, now)
@@ -234,7 +236,7 @@ class Sweep:
             at = rest
         else:
             at = max(self._pace.next_at(), self._rooms.next_at(now))
-        return min(at, now + HEARTBEAT, max(now, self._ends))
+        return min(at, now + HEARTBEAT, max(now, self.ends))
 
     def wants_ping(self, now: float) -> bool:
         """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
@@ -264,7 +266,7 @@ class Sweep:
         sending = max(flows / self._pace.rate, self._rooms.waiting(flows, now))
         tries = MIN_TRIES if self.open else self._blind_tries
         gaps = PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
-        return min(sending + self.timeout + gaps, max(0.0, self._ends - now))
+        return min(sending + self.timeout + gaps, max(0.0, self.ends - now))
 
     # What is sent
 
@@ -474,7 +476,7 @@ class Sweep:
         stopped, self._last_call = now - self._last_call, now
         if stopped <= STOPPED:
             return
-        self._ends += stopped
+        self.ends += stopped
         self._answers_until = max(self._answers_until, now + self.timeout)
         self._passes[-1].void = True
         self._pace.go_on(now)

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Sequence
 
-from ..judge.follow_up import BATCH, BATCH_SECONDS, TRIES
+from ..judge.follow_up import BATCH_SECONDS, RATE, TRIES
 from ..judge.refusal import to_ask
 from ..judge.sweep import Probe, Sweep
 from ..model.address import parse_address
@@ -83,8 +83,10 @@ class Prober:
             self._read(wait)
         self._selector.unregister(channel)
 
-    def follow_up(self, ports: Sequence[int], timeout: float) -> bool:
-        """Ask open ports by large probes in their flows, `timeout` seconds apart; whether some stay silent."""
+    def follow_up(self, ports: Sequence[int], timeout: float, rate: float | None) -> bool:
+        """Ask open ports by large probes in their flows, `rate` a second; whether some stay silent for all tries."""
+        rate = min(rate or RATE, RATE)
+        batch = max(1, int(rate * BATCH_SECONDS))
         silent = dict.fromkeys(ports)
         self._padding = stun.PADDING
 
@@ -94,10 +96,10 @@ class Prober:
         self._answer = answered
         for _ in range(TRIES):
             asked = list(silent)
-            for start in range(0, len(asked), BATCH):
-                for port in asked[start : start + BATCH]:
+            for start in range(0, len(asked), batch):
+                for port in asked[start : start + batch]:
                     self._send(Probe(port, port, 0), os.urandom(stun.TRANSACTION_BYTES))
-                ends = time.perf_counter() + (BATCH_SECONDS if start + BATCH < len(asked) else timeout)
+                ends = time.perf_counter() + (batch / rate if start + batch < len(asked) else timeout)
                 while silent and time.perf_counter() < ends:
                     self._read(min(ends - time.perf_counter(), TICK))
         return bool(silent)

@@ -20,7 +20,7 @@ MANY = 200  # packets that were dropped, at least
 class Scenario:
     """A rule about a range that begins or ends when so many bytes met it, and how many of the range are open.
 
-    So no test has to be in time. A probe has 120 bytes.
+    So no test has to be in time. A probe has 120 bytes. What is shut meanwhile is found by what follows up.
     """
 
     fault: str
@@ -29,7 +29,7 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("a range is shut when half of it is open", f"{RANGE} quota over 60 kbytes counter drop", (200, 800)),
+    Scenario("a range is shut when half of it is open", f"{RANGE} quota over 60 kbytes counter drop", (0, 0)),
     Scenario("a range is opened in the second pass", f"{RANGE} quota until 140 kbytes counter drop", (1, 1000)),
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ def test_a_sample_of_open_ports_is_no_pass(net: Lab, archive: Path) -> None:
     assert sum(cause == "open" for (transport, _), cause in found.items() if transport == "udp") == TRIED
     assert (seen.status, seen.report["verdict"]) == (3, "inconclusive")
     assert seen.address["sample"] == {"ports": TRIED, "of": 10002}
-    assert TRIED <= net.server.counted() <= TRIED + 30  # a few may have been late
+    assert TRIED <= net.server.counted() <= TRIED + TRIED // 4 + 30  # followed up; a few may have been late
     advice = [one["text"] for one in seen.address["advice"]]
     assert len(advice) == 1
     assert advice[0].startswith("If 100 or more of these were blocked")
