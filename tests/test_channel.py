@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from typing import Iterator
 
 import pytest
 
+from agent.host.certificate import make_certificate
 from agent.model.address import Family
 from agent.model.kernel import Kernel
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
 from agent.net.channel import MAX_UNASKED, Channel, ControlLost
+from agent.net.tls import client_context, server_tls
 from agent.wire import control, framing
 
 WELCOME = control.Welcome(
@@ -155,3 +158,25 @@ def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[Channel,
     channel.ping()
     channel.ping()
     assert channel.lost
+
+
+def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
+    pem = make_certificate()
+    tls = server_tls(pem) if pem else None
+    assert tls, "needs the openssl program"
+
+    def serve(context: ssl.SSLContext) -> None:
+        with context.wrap_socket(listening.accept()[0], server_side=True) as there:
+            there.sendall(control.encode(WELCOME))
+            for _ in ("the hello", "the question"):
+                there.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, args=(tls.context,))
+        server.start()
+        with client_context().wrap_socket(socket.create_connection(listening.getsockname())) as here:
+            channel = Channel(here, 443, "0.1.0", Family.IPV4)
+            with pytest.raises(ControlLost):
+                channel.rows(control.About.SIGHTINGS, Transport.UDP)
+            assert channel.lost
+        server.join()

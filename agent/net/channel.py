@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
@@ -171,7 +172,10 @@ class Channel:
 
     def _who(self) -> str:
         """Whose words these are, which no server of ours says."""
-        certificate = self._socket.getpeercert(binary_form=True) if isinstance(self._socket, ssl.SSLSocket) else None
+        certificate = None
+        if isinstance(self._socket, ssl.SSLSocket):
+            with contextlib.suppress(ValueError):  # once it broke off without TLS's goodbye, OpenSSL tells no more
+                certificate = self._socket.getpeercert(binary_form=True)
         return stranger.recognise(self._received, "", certificate or b"").shown
 
     def _take(self, data: bytes) -> None:
