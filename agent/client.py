@@ -259,20 +259,26 @@ class _AddressCheck:
 
     def _follow_up(self, prober: Prober, sweep: Sweep) -> None:
         """Whether the UDP ports that answered one small packet carry what a call sends."""
-        if sweep.limit or not sweep.conclusive:  # more packets would tell of that alone
+        limit = sweep.limit
+        if not sweep.conclusive or (limit and limit.reason is not Reason.RATE_LIMIT):  # more would tell of that alone
             return
         proven = [port for port, answers in sweep.answered.items() if answers]
-        rate, chance = self._options.rate, random.Random()
+        rate, chance = follow_up.pace(self._options.rate, limit), random.Random()
+        drawn = follow_up.draw(proven, rate, chance)
         self._tell(Progress("trying large packets"))
-        if not prober.follow_up(follow_up.draw(proven, rate, chance), sweep.timeout, rate):
+        silent = prober.follow_up(drawn, sweep.timeout, rate)
+        if not silent:
             return
         before = self._ask_of_udp()
         now = time.perf_counter()
         left = max(0.0, sweep.ends - now)  # both together take no longer than one may
-        second = Sweep(proven, chance, min(self._channel.rtts), now, ceiling=rate, seconds=left)
+        second = Sweep(proven, chance, min(self._channel.rtts), now, ceiling=self._options.rate, seconds=left)
         prober.follow_up_all(second, self._channel, self._tell_sweep)
-        if not self._channel.lost:
-            self._followed = Followed(second, self._ask_of_udp().udp_since(before))
+        if second.open:  # the server may be gone
+            self._followed = Followed(second, ServerSide(), silent)
+        seen = self._ask_of_udp().udp_since(before)
+        if second.open or not prober.follow_up(drawn, sweep.timeout, rate, large=False) >= set(drawn):
+            self._followed = Followed(second, seen, silent)  # else nothing comes through any more, large or small
 
     def _ask_of_udp(self) -> ServerSide:
         """What the server saw of UDP up to now."""
@@ -358,6 +364,7 @@ class _AddressCheck:
             conclusive=bool(sweep and sweep.done and sweep.conclusive),
             chance=sweep.chance if sweep else None,
             chance_of_large=self._followed.sweep.chance if self._followed else None,
+            unsure_of_large=self._followed.unsure if self._followed else None,
             loss=sweep.loss if sweep else 0.0,
             limit=sweep.limit if sweep else None,
             closed=tuple(filter(judging.is_stopped, [*self._tcp.later.values(), *unplanned])),

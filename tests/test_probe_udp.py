@@ -13,7 +13,7 @@ from typing import Any, Iterable
 
 import pytest
 
-from agent.judge.follow_up import TRIES
+from agent.judge.follow_up import RATE, TRIES
 from agent.judge.sweep import Probe, Sweep
 from agent.model.address import parse_address
 from agent.model.observation import Refusal
@@ -58,7 +58,7 @@ def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None
             if first == 6:
                 prober._close_oldest()
                 prober._close_oldest()
-            assert prober.follow_up([port], 0.01, None)
+            assert prober.follow_up([port], 0.01, RATE)
             large = [server.recvfrom(2000) for _ in range(TRIES)]
             assert {len(one) for one, _ in large} == {stun.MAX_BYTES}
             sources.append({source, *(one for _, one in large)})

@@ -10,22 +10,30 @@ import random
 from typing import Sequence
 
 from ..model.ports import runs
+from .limit import Limit
 
 MOST = 256  # ports: of 10,000, a range of 81 does not fall between them
 SHARE, LEAST = 4, 16  # of the ports one in so many, that a check of a few stays small, but this many of the fewest
 # Times that a silent one is asked: at a loss of a fifth each way, one check in ten goes on to ask all for nothing.
 TRIES = 8
-RATE = 6400.0  # a second: over in 40 ms; 8 MB a second each way, and what a path drops of that is asked again
 BATCH_SECONDS = 0.005  # what is due within so long is sent at once
+RATE = 6400.0  # a second: over in 40 ms; 8 MB a second each way, and what a path drops of that is asked again
+LARGER = 8  # times as large as a small probe: a limit on packets may be one on bytes
 
 
-def draw(open_ports: Sequence[int], rate: float | None, chance: random.Random) -> list[int]:
+def pace(ceiling: float | None, limit: Limit | None) -> float:
+    """How many large probes a second: no more than pass a limit that small ones met, nor than the user allows."""
+    passes = max(1.0, limit.rate / LARGER) if limit and limit.rate else RATE
+    return min(ceiling or RATE, passes, RATE)
+
+
+def draw(open_ports: Sequence[int], rate: float, chance: random.Random) -> list[int]:
     """Some of the ports, in random order: the ends of their longest runs, and others evenly spread.
 
-    No more than take a second, where the user allows only so many probes a second.
+    No more than take a second at that rate.
     """
     ordered = sorted(open_ports)
-    most = min(MOST, max(len(ordered) // SHARE, LEAST), max(1, int(rate or MOST)))
+    most = min(MOST, max(len(ordered) // SHARE, LEAST), max(1, int(rate)))
     if len(ordered) <= most:
         drawn = ordered
     else:

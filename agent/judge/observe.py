@@ -11,7 +11,7 @@ from ..model.kernel import Counters
 from ..model.observation import Interceptor, Observation, Reason, Refusal, Reply, Where
 from ..model.plan import Plan, Transport
 from ..model.report import Loss, Rtt
-from .sweep import Sweep
+from .sweep import MIN_TRIES, Sweep
 
 PerPort = Mapping[int, int]
 
@@ -53,13 +53,24 @@ class Followed:
 
     sweep: Sweep
     server: ServerSide
+    at_first: frozenset[int] = frozenset()  # ports that were silent all the times they were asked before
+
+    @property
+    def unsure(self) -> Reason | None:
+        """Why it could not tell; None where it could."""
+        limit = self.sweep.limit
+        if limit and limit.reason is not Reason.RATE_LIMIT:
+            return limit.reason
+        if self.sweep.done and self.sweep.conclusive:
+            return None
+        return limit.reason if limit else Reason.PATH_LOSS
 
     @property
     def silent(self) -> frozenset[int]:
-        """Ports that answered none of them; of a sweep that could not tell, none."""
-        if not self.sweep.done or not self.sweep.conclusive or self.sweep.limit:
-            return frozenset()
-        return frozenset(port for port, answers in self.sweep.answered.items() if not answers)
+        """Ports that answered none of them; where it could not tell, of those that were asked often."""
+        silent = (port for port, answers in self.sweep.answered.items() if not answers)
+        often = self.at_first.union(port for port, sent in self.sweep.sent.items() if sent >= MIN_TRIES)
+        return frozenset(port for port in silent if not self.unsure or port in often)
 
 
 def observe(

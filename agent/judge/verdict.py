@@ -31,7 +31,7 @@ class Conditions:
 
     `control` says that the server was still there when the evidence was whole: without that, silence proves nothing.
     `chance` is how many ports, expected, loss alone kept silent in the UDP sweep, None where nothing measured it, and
-    `chance_of_large` how many in what followed up with large packets;
+    `chance_of_large` how many in what followed up with large packets, `unsure_of_large` why that could not tell;
     `conclusive`, that the sweep could take enough tries; `loss`, the share of round trips that the path loses;
     `limit`, what else kept probes from passing; `closed`, how TCP ports that had let this client in stopped it later;
     `shut_out`, that in the end something let this client in nowhere, not even where it had been; `counters`, what the
@@ -43,6 +43,7 @@ class Conditions:
     conclusive: bool = True
     chance: float | None = None
     chance_of_large: float | None = None
+    unsure_of_large: Reason | None = None
     loss: float = 0.0
     limit: Limit | None = None
     closed: tuple[Observation, ...] = ()
@@ -84,6 +85,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL)
     if seen.unsendable and not seen.sent:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=f"this computer's own network says: {seen.unsendable}")
+    if seen.only_small and conditions.unsure_of_large:
+        return Cause(State.UNKNOWN, reason=conditions.unsure_of_large)
     if seen.redirected_to:
         shown = f"forwarded to the server's port {seen.redirected_to}"
         return Cause(State.INTERCEPTED, shown=shown, interceptor=Interceptor.FORWARDED)

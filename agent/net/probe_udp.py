@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Sequence
 
-from ..judge.follow_up import BATCH_SECONDS, RATE, TRIES
+from ..judge.follow_up import BATCH_SECONDS, TRIES
 from ..judge.refusal import to_ask
 from ..judge.sweep import Probe, Sweep
 from ..model.address import parse_address
@@ -37,6 +37,8 @@ SEND_SECONDS = 0.2
 MAX_SENDS = 4
 # Datagrams, or errors, read from a socket at a time: a flood of them does not keep this from sending.
 MAX_READ = 1000
+# The source port of what follows up where no flow is to be kept: none of a sweep's, which counts its own from 0.
+NEW_FLOW = -1
 
 
 class Prober:
@@ -83,12 +85,15 @@ class Prober:
             self._read(wait)
         self._selector.unregister(channel)
 
-    def follow_up(self, ports: Sequence[int], timeout: float, rate: float | None) -> bool:
-        """Ask open ports by large probes in their flows, `rate` a second; whether some stay silent for all tries."""
-        rate = min(rate or RATE, RATE)
-        batch = max(1, int(rate * BATCH_SECONDS))
+    def follow_up(self, ports: Sequence[int], timeout: float, rate: float, large: bool = True) -> frozenset[int]:
+        """Ask open ports by large probes in their flows, or by small ones in a new flow; which of them stay silent.
+
+        `timeout` are the seconds between two times, `rate` is how many probes a second are sent at most.
+        """
         silent = dict.fromkeys(ports)
-        self._padding = stun.PADDING
+        self._padding = stun.PADDING if large else 0
+        batch = max(1, int(rate * BATCH_SECONDS))
+        gap = batch / rate
 
         def answered(number: int, _: float) -> None:
             silent.pop(number, None)
@@ -98,11 +103,11 @@ class Prober:
             asked = list(silent)
             for start in range(0, len(asked), batch):
                 for port in asked[start : start + batch]:
-                    self._send(Probe(port, port, 0), os.urandom(stun.TRANSACTION_BYTES))
-                ends = time.perf_counter() + (batch / rate if start + batch < len(asked) else timeout)
+                    self._send(Probe(port, port, NEW_FLOW), os.urandom(stun.TRANSACTION_BYTES))
+                ends = time.perf_counter() + (gap if start + batch < len(asked) else max(gap, timeout))
                 while silent and time.perf_counter() < ends:
                     self._read(min(ends - time.perf_counter(), TICK))
-        return bool(silent)
+        return frozenset(silent)
 
     def follow_up_all(self, sweep: Sweep, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """The same by a sweep of its own, over all ports that are open."""

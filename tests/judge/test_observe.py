@@ -89,18 +89,25 @@ def test_what_answers_no_large_packet_is_taken_back() -> None:
     }  # fmt: skip
 
 
-def test_what_could_not_tell_of_large_packets_takes_nothing_back() -> None:
-    first, second = swept({1: 1}, {1: 1}), swept({1: 5}, {})
-    open_, taken_back = Observation(UDP, 1, 1, Reply.PROOF, answered=1), Observation(UDP, 1, 5, Reply.NOTHING)
-    for done, conclusive, limit, expected in (
-        (True, True, None, taken_back), (False, True, None, open_), (True, False, None, open_),
-        (True, True, Limit(Reason.RATE_LIMIT, rate=100.0), open_),
-    ):  # fmt: skip
-        second.done, second.conclusive, second._limit = done, conclusive, limit
-        seen = observe(
-            PLAN, first, {}, {}, ServerSide(), followed=Followed(second, ServerSide().udp_since(ServerSide()))
-        )
-        assert replace(seen[UDP][1], answered=expected.answered, only_small=False) == expected
+@pytest.mark.parametrize(
+    ("done", "conclusive", "limit", "unsure", "silent"),
+    [
+        (True, True, None, None, {2, 3, 4}),
+        (True, True, Limit(Reason.RATE_LIMIT, rate=100.0), None, {2, 3, 4}),
+        (True, True, Limit(Reason.SCAN_BLOCK), Reason.SCAN_BLOCK, {2, 3}),
+        (False, True, None, Reason.PATH_LOSS, {2, 3}),
+        (True, False, None, Reason.PATH_LOSS, {2, 3}),
+        (True, False, Limit(Reason.RATE_LIMIT, rate=100.0), Reason.RATE_LIMIT, {2, 3}),
+    ],
+)
+def test_where_large_packets_could_not_tell_ports_are_doubtful_that_were_asked_often(
+    done: bool, conclusive: bool, limit: Limit | None, unsure: Reason | None, silent: set[int]
+) -> None:
+    second = swept({1: 5, 2: 3, 3: 2, 4: 2}, {1: 1})
+    second.done, second.conclusive, second._limit = done, conclusive, limit
+    followed = Followed(second, ServerSide(), frozenset((1, 3)))
+    assert followed.unsure is unsure
+    assert set(followed.silent) == silent
 
 
 def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() -> None:

@@ -349,6 +349,14 @@ def test_large_packets_have_a_chance_of_their_own() -> None:
     ]  # fmt: skip
 
 
+def test_ports_are_in_doubt_where_large_packets_could_not_tell() -> None:
+    ports = {"p1": SILENT, "p2": replace(SILENT, only_small=True)}
+    findings = judge(PLAN, observed(PLAN, **ports), Conditions(unsure_of_large=Reason.RATE_LIMIT))
+    assert [(told(one), one.reason, one.shown) for one in findings if one.state is not State.OPEN] == [
+        ("udp 1 filtered", None, None), ("udp 2 unknown", Reason.RATE_LIMIT, None)
+    ]  # fmt: skip
+
+
 def test_where_nothing_is_silent_there_is_no_chance() -> None:
     assert all(one.evidence.chance is None for one in judge(PLAN, observed(PLAN), Conditions(chance=MAX_CHANCE)))
 

@@ -8,7 +8,8 @@ from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.lab import INTERFACE, Check, Lab, check, lab, server, side_by_side, wrong
+from agent.judge.follow_up import TRIES
+from tests.lab import INTERFACE, Check, Lab, check, lab, server, side_by_side, start_check, wrong
 
 PLAN = "tcp 80,443,7881 udp 443,50000-50299"
 HOLE = "50100-50149"
@@ -54,6 +55,10 @@ SCENARIOS = (
     Scenario("a router drops large packets and every tenth",
              {"router forward": (f"{TO_HOLE} {LARGE}",
                                  "meta l4proto udp numgen random mod 10 0 drop")}, "filtered before-server"),
+    Scenario("a guard shuts out whoever sends many large packets",
+             {"router forward": ('iifname "outside" meta l4proto udp ip saddr @banned drop',
+                                 'iifname "outside" udp length > 1000 limit rate over 1/minute burst 50 packets '
+                                 "add @banned { ip saddr } drop")}),
     Scenario("the client's own rules drop large packets",
              {"client output": (f"udp dport {HOLE} {LARGE}",)}, "unknown aborted"),
     Scenario("a hole beside ports that are open", {"router forward": (f"{TO_HOLE} drop",)},
@@ -73,10 +78,11 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
 
 
 def _prepare(net: Lab, scenario: Scenario) -> None:
+    assert net.router, "it is a routed network"
+    net.router.set("banned", "type ipv4_addr; flags dynamic")
     net.rules(scenario.rules)
     ends = {"inside": (net.router, net.server), "outside": (net.router, net.client), "": ()}[scenario.narrow]
     for host, link in zip(ends, (scenario.narrow, INTERFACE)):
-        assert host
         host.must("ip", "link", "set", link, "mtu", "1000")
 
 
@@ -90,3 +96,25 @@ def test_what_carries_no_call_is_not_open(scenario: Scenario, outcome: Callable[
         assert all("small MTU" in one["text"] for one in seen.address["advice"])
         assert all(one["evidence"]["answered"] == 0 < one["evidence"]["sent"] for one in small)
         assert all(one["evidence"]["chance"] <= 1e-3 for one in small)
+
+
+def test_a_server_that_goes_meanwhile_leaves_the_ports_in_doubt_that_answered_nothing_large(archive: Path) -> None:
+    hole, udp = 50, ("--udp", "50000-50199")  # so few that all are asked at first
+    with lab(routed=True) as net, server(net.server, archive, *udp) as running:
+        net.rules({"router forward": (f"{TO_HOLE} udp length > 1000 counter drop",)})
+        checking = start_check(net.client, archive, net.server.ipv4)
+        assert net.router
+        net.router.wait_until_counted(hole * TRIES + hole + 1)  # the second pass over all has begun
+        running.process.kill()
+        seen = checking.finish()
+    assert wrong(seen.report, {f"udp {HOLE}": "unknown no-control"}, plan="tcp 80,443,7881 udp 50000-50199") == []
+    assert seen.report["verdict"] == "inconclusive"
+
+
+def test_a_limit_on_packets_hides_no_rule_about_large_ones(archive: Path) -> None:
+    limit = 'iifname "outside" meta l4proto udp limit rate over 1000/second burst 50 packets drop'
+    with lab(routed=True) as net, server(net.server, archive, "--udp", "50000-52999"):
+        net.rules({"router forward": (f"{TO_HOLE} {LARGE}", limit)})
+        seen = check(net.client, archive, net.server.ipv4)
+    assert any("packets a second" in note for note in seen.address["notes"])
+    assert wrong(seen.report, {f"udp {HOLE}": "filtered before-server"}, plan="tcp 80,443,7881 udp 50000-52999") == []
