@@ -13,7 +13,7 @@ from ..model.ports import runs
 from .limit import Limit
 
 MOST = 256  # ports: of 10,000, a range of 81 does not fall between them
-SHARE, LEAST = 4, 16  # of the ports one in so many, that a check of a few stays small, but this many of the fewest
+SHARE, LEAST = 4, 64  # of the ports one in so many, that a check of a few stays small, but this many of the fewest
 # Times that a silent one is asked: at a loss of a fifth each way, one check in ten goes on to ask all for nothing.
 TRIES = 8
 BATCH_SECONDS = 0.005  # what is due within so long is sent at once
