@@ -162,7 +162,7 @@ class Sweep:
     @property
     def loss(self) -> float:
         """The share of round trips that the path loses, as the canaries bound it from above; 0.0 without any."""
-        measured = [one.canaries for one in self._passes[1:] if one.canaries.sent]
+        measured = [one.canaries for one in self._passes[1:] if one.canaries.sent and not one.void]
         return pooled(measured) if measured else 0.0
 
     @property

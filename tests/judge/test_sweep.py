@@ -311,6 +311,12 @@ def test_loss_that_rises_in_the_middle_is_no_limit(seed: int) -> None:
     assert course.seconds <= 22.0
 
 
+def test_what_was_lost_while_this_process_did_not_run_is_no_loss_of_the_path() -> None:
+    # All of the second pass, which the computer's sleep makes void.
+    sweep = run(PORTS, Network(blocked=HOLE, outage=(0.9, 1.3), sleep=(1.3, 60.0))).sweep
+    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.tries - 2)))
+
+
 def test_without_a_canary_there_is_no_loss() -> None:
     assert run(ALL, CLEAN).sweep.loss == 0.0
     assert run(PORTS, BLIND).sweep.loss == 0.0
