@@ -269,25 +269,29 @@ class _AddressCheck:
         silent = prober.follow_up(drawn, sweep.timeout, rate)
         if not silent:
             return
-        before = self._ask_of_udp()
-        now = time.perf_counter()
-        left = max(0.0, sweep.ends - now)  # both together take no longer than one may
-        second = Sweep(proven, chance, min(self._channel.rtts), now, ceiling=self._options.rate, seconds=left)
+        before = self._seen_of_udp()
+        ceiling = follow_up.pace(self._options.rate, None)
+        # Both together take no longer than one may.
+        second = Sweep(proven, chance, min(self._channel.rtts), time.perf_counter(), ceiling=ceiling, ends=sweep.ends)
         prober.follow_up_all(second, self._channel, self._tell_sweep)
         if second.open:  # the server may be gone
             self._followed = Followed(second, ServerSide(), silent)
-        seen = self._ask_of_udp().udp_since(before)
+        seen = self._seen_of_udp().udp_since(before)
         if second.open or not prober.follow_up(drawn, sweep.timeout, rate, large=False) >= set(drawn):
             self._followed = Followed(second, seen, silent)  # else nothing comes through any more, large or small
 
-    def _ask_of_udp(self) -> ServerSide:
+    def _seen_of_udp(self) -> ServerSide:
         """What the server saw of UDP up to now."""
         seen = ServerSide()
         seen.sightings[Transport.UDP] = self._counts(About.SIGHTINGS, Transport.UDP)
+        self._ask_how_far_udp(seen)
+        return seen
+
+    def _ask_how_far_udp(self, seen: ServerSide) -> None:
+        seen.overrun = self._counts(About.OVERRUN, Transport.UDP)
         seen.left = self._counts(About.LEFT, Transport.UDP)
         if self._channel.welcome.capture:
             seen.at_interface[Transport.UDP] = self._counts(About.AT_INTERFACE, Transport.UDP)
-        return seen
 
     def _anything_shut(self, sweep: Sweep) -> bool:
         """Whether a port did not prove open: else nobody asks how far its packets came."""
@@ -295,12 +299,10 @@ class _AddressCheck:
 
     def _ask_how_far(self) -> None:
         """What the server's interface showed."""
-        self._server.overrun = self._counts(About.OVERRUN, Transport.UDP)
-        self._server.left = self._counts(About.LEFT, Transport.UDP)
-        if not self._channel.welcome.capture:
-            return
-        self._server.at_interface[Transport.UDP] = self._counts(About.AT_INTERFACE, Transport.UDP)
-        if self._through != self._target:  # the server knows this client by another address
+        self._ask_how_far_udp(self._server)
+        if (
+            not self._channel.welcome.capture or self._through != self._target
+        ):  # it knows this client by another address
             return
         self._server.at_interface[Transport.TCP] = self._counts(About.AT_INTERFACE, Transport.TCP)
         words = {where.value: where for where in Where}

@@ -10,10 +10,14 @@ import threading
 import time
 from dataclasses import dataclass
 
-# A tool that hangs, on a lock say, must not keep the report back for long: it does nothing for so long,
+from .files import read_text
+
+# A tool that hangs, on a lock say, must not keep the report back for long: it does nothing for so long, nor ends what
+# it started,
 TOOL_SECONDS = 5.0
 # while one that is at work on a large rule set, on a busy machine, is waited for up to this.
 MAX_TOOL_SECONDS = 30.0
+MAX_STAT = 1000  # characters: 52 numbers and a name
 _LOOK_SECONDS = 0.25  # how often its work is looked at, so that what hangs is ended soon after its time
 # A rule set of 50,000 lines has about 5 MiB, as JSON four times that; whoever has more is told that it was not read.
 MAX_OUTPUT = 32 * 1024 * 1024
@@ -100,13 +104,11 @@ def _too_long(process: subprocess.Popen[bytes], ended: threading.Event) -> float
 
 
 def _cpu_ticks(pid: int) -> int:
-    """The CPU time that a process has used (proc_pid_stat(5), utime and stime); 0 where that cannot be read."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            user, system = stat.read().rpartition(b")")[2].split()[11:13]
-    except (OSError, ValueError):
-        return 0
-    return int(user) + int(system)
+    """The CPU time that a process has used, and those that it started and that have ended; 0 where it cannot be read.
+
+    proc_pid_stat(5): utime, stime, cutime and cstime.
+    """
+    return sum(map(int, read_text(f"/proc/{pid}/stat", MAX_STAT).rpartition(")")[2].split()[11:15]))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

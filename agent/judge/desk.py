@@ -133,9 +133,9 @@ class Desk:
         return self._catch_up is not None
 
     def connected(self, client: tuple[Address, int], here: tuple[Address, int], now: float) -> frozenset[int]:
-        """Somebody connected to a TCP port: a sighting for the sessions from that address.
+        """Somebody connected to a TCP port, a sighting for the sessions from that address: to which ports of late.
 
-        All ports to which it connected of late, this one too. Each check keeps them in mind for another while: one that
+        This one is among them. Each check keeps them in mind for another while: one that
         is stopped there may keep a limit alive.
         """
         port = here[1]

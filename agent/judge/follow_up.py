@@ -18,7 +18,7 @@ SHARE, LEAST = 4, 64  # of the ports one in so many, that a check of a few stays
 TRIES = 8
 BATCH_SECONDS = 0.005  # what is due within so long is sent at once
 RATE = 6400.0  # a second: over in 40 ms; 8 MB a second each way, and what a path drops of that is asked again
-LARGER = 8  # times as large as a small probe: a limit on packets may be one on bytes
+LARGER = 11  # times as large as a small probe, with the headers: a limit on packets may be one on bytes
 
 
 def pace(ceiling: float | None, limit: Limit | None) -> float:

@@ -36,7 +36,7 @@ class ServerSide:
 
     def udp_since(self, before: ServerSide) -> ServerSide:
         """What it saw of UDP after it had told `before`."""
-        after = ServerSide(left=_since(self.left, before.left))
+        after = ServerSide(overrun=_since(self.overrun, before.overrun), left=_since(self.left, before.left))
         for table, now, then in ((after.sightings, self.sightings, before.sightings),
                                  (after.at_interface, self.at_interface, before.at_interface)):  # fmt: skip
             table[Transport.UDP] = _since(now[Transport.UDP], then[Transport.UDP])

@@ -78,8 +78,8 @@ class Sweep:
 
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
     `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
-    how many probes a second the user allows. It takes `seconds` at most, or what a ceiling makes of them, until `ends`;
-    `timeout` is how many it waits for answers.
+    how many probes a second the user allows. It has time until `ends`, or MAX_SECONDS and what a ceiling adds to them;
+    `timeout` is how many seconds it waits for answers.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Sweep:
         *,
         flows: int | None = None,
         ceiling: float | None = None,
-        seconds: float = MAX_SECONDS,
+        ends: float | None = None,
     ) -> None:
         self._chance = chance
         self._silent = list(ports)
@@ -125,7 +125,8 @@ class Sweep:
         self._pings = Pings(rtt)
         self._answers_until = self._pause_until = self._last_call = now
         # Who sets a ceiling has the time that it takes.
-        self.ends = now + seconds + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
+        own_time = MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
+        self.ends = now + own_time if ends is None else ends
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
         self._range_ends = frozenset(port for run in runs(self._silent) for port in (run.first, run.last))
         self._silent = _shuffled(self._range_ends, chance)

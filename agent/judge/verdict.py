@@ -257,16 +257,17 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, con
         left=_total(seen.left for seen in members),
         **vars(counters),
         errors=_total(seen.errors for seen in members),
-        **_measured(cause, conditions),
+        **_measured(members[0], cause, conditions),
     )
     ports = PortRange(members[0].port, members[-1].port)
     return Finding(row.transport, ports, row.need, row.purpose, **vars(cause), evidence=evidence)
 
 
-def _measured(cause: Cause, conditions: Conditions) -> dict[str, Any]:
-    """What was measured of the limit that kept ports from a verdict."""
+def _measured(seen: Observation, cause: Cause, conditions: Conditions) -> dict[str, Any]:
+    """What was measured of the limit that kept ports from a verdict, if it was one on small probes."""
     limit = conditions.limit
-    if limit is None or cause.reason is not limit.reason:
+    of_connections = seen.transport is Transport.TCP and cause.reason is Reason.RATE_LIMIT
+    if limit is None or cause.reason is not limit.reason or of_connections or seen.only_small:
         return {}
     return {"rate": _tenths(limit.rate), "flows": limit.flows, "seconds": _tenths(limit.seconds)}
 

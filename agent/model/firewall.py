@@ -96,7 +96,7 @@ class Managers:
     """The programs that write the firewall's rules on this host, as far as they are in force."""
 
     ufw: Ufw | None = None
-    zone: str | None = None  # of firewalld, that rules the client's packets; None where it does not run
+    zone: str | None = None  # of firewalld, that rules the client's packets; None where none is known
     bans: tuple[Ban, ...] = ()
     saves: tuple[str, ...] = ()  # the commands that keep iptables' rules over a reboot, of IPv4 and of IPv6, if any
 

@@ -214,7 +214,7 @@ def _read(opened: _Counted, proves: _Proves, most: int, secure: tls.ClientLayer 
 
 
 class TcpProbes:
-    """The TCP ports, a thread each, up to MAX_THREADS at a time."""
+    """The TCP ports, a thread each, up to MAX_THREADS for each `start`."""
 
     def __init__(self, target: Target, session: Session) -> None:
         self._target, self._session = target, session
@@ -226,7 +226,7 @@ class TcpProbes:
         self.later: dict[int, Observation] = {}  # what came of another try of a port that had proven open
 
     def start(self, ports: list[int]) -> None:
-        """Try these ports; what comes of it stands in `seen`, added to what stood there."""
+        """Try these ports; what comes of it stands in `seen`, added to what stood there; after proof in `later`."""
         self._ends = time.perf_counter() + MAX_TCP_SECONDS
         for port in ports:
             self._queue.put(port)

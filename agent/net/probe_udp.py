@@ -51,9 +51,7 @@ class Prober:
         self._sockets: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._padding = 0
-        self._answer: Callable[[int, float], None] = (
-            sweep.answer
-        )  # where the number of a probe under way is told, when its proof comes
+        self._answer: Callable[[int, float], None] = sweep.answer  # told the number of a probe whose proof came
         self._under_way: dict[bytes, tuple[Probe, Callable[[int, float], None]]] = {}
         self._flows: dict[int, socket.socket] = {}  # by port, from which source port the first proof of it came
         self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
@@ -77,7 +75,7 @@ class Prober:
             if now - told > TICK:
                 told = now
                 tell(self._sweep)
-            wait = 0.0 if probes else min(max(self._sweep.wake(now) - now, 0.0), TICK)
+            wait = 0.0 if probes else self._sweep.wake(now) - now
             if self._sweep.wants_ping(now):
                 self._sweep.pinged(now)
                 channel.ping()
@@ -106,7 +104,7 @@ class Prober:
                     self._send(Probe(port, port, NEW_FLOW), os.urandom(stun.TRANSACTION_BYTES))
                 ends = time.perf_counter() + (gap if start + batch < len(asked) else max(gap, timeout))
                 while silent and time.perf_counter() < ends:
-                    self._read(min(ends - time.perf_counter(), TICK))
+                    self._read(ends - time.perf_counter())
         return frozenset(silent)
 
     def follow_up_all(self, sweep: Sweep, channel: Channel, tell: Callable[[Sweep], None]) -> None:
@@ -115,8 +113,8 @@ class Prober:
         self.run(channel, tell)
 
     def _read(self, seconds: float) -> None:
-        """Take in what comes; the first of it in so many seconds, or nothing."""
-        for key, _ in self._selector.select(max(seconds, 0.0)):
+        """Take in what comes; the first of it in so many seconds, or in a tick, or nothing."""
+        for key, _ in self._selector.select(min(max(seconds, 0.0), TICK)):
             if isinstance(key.fileobj, socket.socket):
                 self._drain(key.fileobj)
             else:
@@ -126,6 +124,7 @@ class Prober:
 
     def ask_who_refuses(self) -> None:
         """Once the sweep is done: of a few silent ports, whether an ICMP error comes back when they are asked again.
+
         Where the system tells the sweep of none, of any; else of those beside ports that told. Each pass has the order
         of the first, so that limited errors may have come from the same port every time, as if it were alone.
         """
@@ -257,6 +256,7 @@ class Prober:
 
     def _quotes_a_probe(self, error: icmp.Error) -> bool:
         """Whether it is about a probe of ours, not something that a stranger made up.
+
         The kernel has found the source port, one of 28,000 and drawn by chance; the destination has to be a port that
         was tried. A router may quote nothing behind the UDP header (RFC 792): that much has to do then, as it does
         for TCP (RFC 5927, section 4), for an error only names who refused a port that is silent anyway. Where more is

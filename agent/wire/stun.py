@@ -147,9 +147,11 @@ def encode_request(request: Request, key: bytes) -> bytes:
     attributes = _PROBE.pack(
         _USERNAME_HEAD, username.encode(), _PRIORITY_HEAD, port, _CONTROLLING_HEAD, transaction[:8]
     )
-    if padding:
-        attributes += encode_attribute(Attribute.PADDING, bytes(padding))
-    return encode(Kind.REQUEST, transaction, attributes, key)
+    return encode(Kind.REQUEST, transaction, attributes + _padding(padding), key)
+
+
+def _padding(size: int) -> bytes:
+    return encode_attribute(Attribute.PADDING, bytes(size)) if size else b""
 
 
 def read_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:
@@ -187,10 +189,7 @@ def encode_answer(transaction: bytes, address: Address, port: int, key: bytes, p
 
 
 def _encode_answer(transaction: bytes, mapped: bytes, key: bytes, padding: int = 0) -> bytes:
-    attributes = _MAPPED_HEADS[len(mapped)] + mapped
-    if padding:
-        attributes += encode_attribute(Attribute.PADDING, bytes(padding))
-    return encode(Kind.SUCCESS, transaction, attributes, key)
+    return encode(Kind.SUCCESS, transaction, _MAPPED_HEADS[len(mapped)] + mapped + _padding(padding), key)
 
 
 def proves(data: bytes, transaction: bytes, key: bytes) -> bool:

@@ -55,6 +55,8 @@ def test_a_tool_that_hangs_is_ended_with_all_that_it_started(hangs: str, quick: 
 def test_a_tool_that_works_is_waited_for_but_not_for_ever(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     works = "import time\nwhile time.process_time() < {}: pass\nprint('done')"
     assert ask(sys.executable, "-c", works.format(1.5)).text == "done\n"
+    spins = f"{sys.executable} -c 'import time; [0 for _ in iter(lambda: time.process_time() < 0.1, False)]'"
+    assert ask("sh", "-c", f"for n in 1 2 3 4 5 6 7 8; do {spins}; done; echo done").text == "done\n"
     monkeypatch.setattr(tools, "MAX_TOOL_SECONDS", 1.0)
     told = ask(sys.executable, "-c", works.format(60))
     assert told == tools.Told(None, f"{sys.executable} did not answer in 1 s")

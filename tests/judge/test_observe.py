@@ -77,12 +77,13 @@ def test_what_answers_no_large_packet_is_taken_back() -> None:
     second.done = True
     before = ServerSide(sightings={UDP: {1: 1, 2: 1, 3: 1}}, at_interface={UDP: {1: 1, 2: 1, 3: 1}}, left={2: 1})
     after = ServerSide(sightings={UDP: {1: 2, 2: 4, 3: 1}}, at_interface={UDP: {1: 2, 2: 4, 3: 1}}, left={2: 4})
+    before.overrun, after.overrun = {1: 1, 2: 1}, {1: 1, 2: 6}
     followed = Followed(second, after.udp_since(before))
     seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerSide(), followed=followed)[UDP]
     assert seen == {
         1: Observation(UDP, 1, 1, Reply.PROOF, answered=1),
         2: Observation(
-            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, left=3, only_small=True
+            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, overrun=5, left=3, only_small=True
         ),
         3: Observation(UDP, 3, unsendable="not permitted", only_small=True),
         4: Observation(UDP, 4, 3, Reply.NOTHING, answered=0),

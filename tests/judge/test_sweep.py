@@ -526,7 +526,7 @@ def test_no_more_time_is_left_than_there_is() -> None:
     sweep.due(0.0)
     assert sweep.left(100.0) == MAX_SECONDS - 100.0
     assert sweep.left(500.0) == 0.0
-    sweep = Sweep(ALL, random.Random(1), 0.02, 100.0, seconds=7.0)
+    sweep = Sweep(ALL, random.Random(1), 0.02, 100.0, ceiling=500.0, ends=107.0)
     assert (sweep.left(100.0), sweep.ends) == (7.0, 107.0)
     assert all(sweep.due(float(second)) for second in range(100, 107))
     assert (sweep.due(107.0), sweep.done, sweep.conclusive) == ([], True, False)

@@ -340,6 +340,17 @@ def test_the_chance_is_shared_out_among_what_silence_alone_says(chance: float | 
     assert shares == pytest.approx(expected)
 
 
+def test_a_limit_on_small_probes_is_not_what_others_met() -> None:
+    large = replace(SILENT, only_small=True)
+    observations = observed(PLAN, p1=large)
+    observations[TCP][80] = replace(seen(TCP), port=80)
+    conditions = Conditions(limit=SLOW, unsure_of_large=Reason.RATE_LIMIT, closed=(seen(TCP),))
+    findings = [one for one in judge(PLAN, observations, conditions) if one.state is State.UNKNOWN]
+    assert [(told(one), one.reason, one.evidence.rate) for one in findings] == [
+        ("tcp 80 unknown", Reason.RATE_LIMIT, None), ("udp 1 unknown", Reason.RATE_LIMIT, None)
+    ]  # fmt: skip
+
+
 def test_large_packets_have_a_chance_of_their_own() -> None:
     ports = {"p1": SILENT, "p2": replace(SILENT, only_small=True), "p3": replace(SILENT, only_small=True)}
     findings = judge(PLAN, observed(PLAN, **ports), Conditions(chance=MAX_CHANCE, chance_of_large=MAX_CHANCE / 2))
