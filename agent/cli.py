@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # The agents and the renderers are imported where they are used: `--help` need not wait for what it does not need.
 
+# Where a key is not seen by others on the same machine, as it is in a command line.
+_KEY_VARIABLE = "PNMCHECK_KEY"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
 _MAX_SECONDS = 24 * 3600
@@ -80,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--udp", metavar="PORTS", help="your own UDP ports: 50000-60000, or none")
     server.add_argument("--bind", metavar="ADDR", type=_address, help="listen on this address alone")
     server.add_argument("--control", metavar="PORT", type=_port, help="TCP port of the control channel")
+    server.add_argument("--key", metavar="KEY", nargs="?", const="",
+                        help="check only who has this pairing key, or one made now; also by PNMCHECK_KEY")  # fmt: skip
     server.add_argument("--once", action="store_true", help="end after the first finished check")
     server.add_argument("--for", dest="seconds", metavar="TIME", type=_seconds, default=3600.0,
                         help="how long to run: 90s, 10m, 1h (default)")  # fmt: skip
@@ -89,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     client.set_defaults(command=_client)
     client.add_argument("host", metavar="HOST", type=_host, help="the server's name or address")
     client.add_argument("--control", metavar="PORT", type=_port, help="the server's --control port")
+    client.add_argument("--key", metavar="KEY", help="the server's pairing key; also by PNMCHECK_KEY")
     family = client.add_mutually_exclusive_group()
     family.add_argument("-4", dest="family", action="store_const", const=Family.IPV4, help="IPv4 only")
     family.add_argument("-6", dest="family", action="store_const", const=Family.IPV6, help="IPv6 only")
@@ -156,6 +161,29 @@ def _host(text: str) -> str:
     return host
 
 
+def _key(argument: str | None) -> str | None:
+    """The pairing key that was given, on the command line or else by the environment; None for none."""
+    from .wire import DecodeError, pairing
+
+    text = argument or os.environ.get(_KEY_VARIABLE)
+    if not text:
+        return None
+    try:
+        return pairing.read_key(text)
+    except DecodeError as error:  # without the key itself: terminals and logs keep what they are shown
+        what, hint = (
+            "--key" if argument else _KEY_VARIABLE,
+            "copy it whole as the server shows it, or choose a longer one",
+        )
+        raise UsageError(f"{what} is no pairing key", str(error), hint) from None
+
+
+def _make_key() -> str:
+    from .wire import pairing
+
+    return pairing.make_key(os.urandom(pairing.KEY_BYTES))
+
+
 def _server(arguments: argparse.Namespace) -> int:
     from .server import Options, Server
     from .show import notices
@@ -165,7 +193,12 @@ def _server(arguments: argparse.Namespace) -> int:
     plan = build_plan(arguments.plan, arguments.addons, own["tcp"], own["udp"])
     if not arguments.control and not plan.of(Transport.TCP):
         raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
-    options = Options(plan, arguments.bind, arguments.control, arguments.once, arguments.seconds)
+    key = _key(arguments.key)
+    made = None if key or arguments.key is None else _make_key()
+    options = Options(
+        plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
+        bool(key and not arguments.key),
+    )  # fmt: skip
 
     def tell(notice: Notice) -> None:
         from .model.notice import Reported
@@ -189,7 +222,9 @@ def _server(arguments: argparse.Namespace) -> int:
 def _client(arguments: argparse.Namespace) -> int:
     from .client import Options
 
-    options = Options(arguments.host, arguments.control, arguments.family, arguments.rate, arguments.sample)
+    options = Options(
+        arguments.host, arguments.control, arguments.family, arguments.rate, arguments.sample, _key(arguments.key)
+    )
     return _check(options, arguments.json)
 
 

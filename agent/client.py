@@ -22,7 +22,7 @@ from .model.address import Family, family_of, is_internal, parse_address
 from .model.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
-from .net.channel import Channel, ControlLost, open_channel
+from .net.channel import Channel, ControlLost, Greeting, open_channel
 from .net.connect import Target
 from .net.probe_tcp import Session, TcpProbes
 from .net.probe_udp import Prober
@@ -46,7 +46,7 @@ class Options:
     """What to check, and how.
 
     `rate` is how many UDP probes a second are sent at most, `sample` how many ports of each range of UDP ports are
-    drawn to stand for all.
+    drawn to stand for all, `key` the pairing key.
     """
 
     host: str
@@ -54,6 +54,7 @@ class Options:
     family: Family | None = None
     rate: float | None = None
     sample: int | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,8 @@ class _Check:
     def _check(self, target: Target, through: Target) -> None:
         self._tell(Progress(f"looking for the server at {through.text}"))
         ports = (self._options.control,) if self._options.control else CONTROL_PORTS
-        channel = open_channel(through, self._options.host, ports, __version__, _family(target))
+        greeting = Greeting(__version__, _family(target), self._options.key)
+        channel = open_channel(through, self._options.host, ports, greeting)
         self._channels.append(channel)
         self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.everywhere
         one = _AddressCheck(target, through, self._options, channel, self._tell)
@@ -188,7 +190,7 @@ class _AddressCheck:
         self._target, self._through, self._options = target, through, options
         self._channel, self._tell = channel, tell
         self._plan: Plan = channel.welcome.plan
-        key = channel.welcome.secret.encode()
+        key = channel.secret.encode()
         # What a browser would put into its Host header and its TLS hello.
         name = options.host.encode("idna").decode("ascii")
         self._session = Session(channel.welcome.session, key, name, channel.welcome.tls)
@@ -218,6 +220,9 @@ class _AddressCheck:
         for transport in Transport:
             rows = self._channel.rows(About.UNTESTED, transport)
             self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
+            if rows and self._channel.paired:
+                owners = self._channel.rows(About.OWNERS, transport)
+                self._server.owners[transport] = {port: str(owner) for port, owner in owners.items()}
         self._tcp.start(self._to_probe(Transport.TCP))
         chance, ports = random.Random(), self._to_probe(Transport.UDP)
         if self._options.sample:
@@ -385,7 +390,7 @@ class _AddressCheck:
             self._target.text,
             _family(self._target),
             judging.verdict_of(findings),
-            Control(self._channel.port, self._channel.tls),
+            Control(self._channel.port, self._channel.tls, self._channel.paired),
             measure_rtt((sweep and sweep.rtts) or self._channel.rtts),
             measure_loss(sweep, server),
             findings,

@@ -21,10 +21,11 @@ from .host.xdp import read_xdp
 from .judge.deciding import decisions
 from .judge.desk import Desk
 from .judge.operator import for_operator
+from .judge.ration import Ration
 from .model.address import Address
 from .model.firewall import Host
 from .model.kernel import Kernel
-from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken
+from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken, Withheld
 from .model.observation import Reason
 from .model.plan import HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, Finding, Report
@@ -37,19 +38,28 @@ from .net.serve import Loop
 RETRY_SECONDS = 1.0
 # Reports that are explained at a time: each has tools of the system read the firewall, on a core of the server's.
 MAX_LOOKING = 4
+# Lines about clients that come and go: as many at once as sessions begin and end, then as fast as somebody can read.
+NOTICES, NOTICES_A_SECOND = 150, 5.0
+# Reports: of every session one at once; then one a second, of which each may be 4 MiB of a stranger's text.
+REPORTS, REPORTS_A_SECOND = 64, 1.0
 # How long `--once` waits for the client to close after its report: a round trip or two of the worst path.
 FAREWELL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the server is to do; `seconds` is how long it runs at most."""
+    """What the server is to do; `seconds` is how long it runs at most.
+
+    `key` is the pairing key, which the client has already where it is `key_known`.
+    """
 
     plan: Plan
     bind: Address | None = None
     control: int | None = None
     once: bool = False
     seconds: float = 3600.0
+    key: str | None = None
+    key_known: bool = False
 
 
 Tell = Callable[[Notice], None]
@@ -65,13 +75,15 @@ class Server:
         self._capture, self._blind = open_capture(options.plan)
         self._desk = Desk(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
-            self._catch_up if self._capture else None, self._overrun,
+            self._catch_up if self._capture else None, self._overrun, options.key,
         )  # fmt: skip
         self._loop = Loop(self._desk, self._tls, self._capture)
         self._untaken: tuple[Untaken, ...] = ()
         self._tried = 0.0
         self._status = Exit.INCONCLUSIVE
         self._ends = self._farewell = float("inf")
+        self._notices, self._reports = Ration(NOTICES, NOTICES_A_SECOND), Ration(REPORTS, REPORTS_A_SECOND)
+        self._withheld = 0
         self._looking: list[threading.Thread] = []
         self._looked: queue.Queue[Reported] = queue.Queue()
 
@@ -117,12 +129,17 @@ class Server:
     def _announce(self) -> None:
         self._desk.untested = self._holdings.untested
         self._untaken = self._holdings.untaken()
+        self._desk.owners = {
+            transport: {port: one.owner for one in self._untaken if one.transport is transport and one.owner
+                        for port in one.ports}
+            for transport in Transport
+        }  # fmt: skip
         bind = self._options.bind
         outgoing = [one for one in map(addresses.outgoing_address, self._holdings.families) if one]
         own = [bind] if bind and not bind.is_unspecified else outgoing
         self._tell(Listening(
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
-            self._options.seconds, self._blind,
+            self._options.seconds, self._blind, self._options.key, self._options.key_known,
         ))  # fmt: skip
 
     def _control_port(self) -> int:
@@ -143,10 +160,15 @@ class Server:
         for event in self._desk.take_events():
             if isinstance(event, Started):
                 self._take_freed()
-            if isinstance(event, Reported):
+            if not (self._reports if isinstance(event, Reported) else self._notices).take(now):
+                self._withheld += 1
+            elif isinstance(event, Reported):
                 self._look(event)
             else:
                 self._tell(event)
+        if self._withheld and self._notices.take(now):
+            self._tell(Withheld(self._withheld))
+            self._withheld = 0
         self._looking = [one for one in self._looking if one.is_alive()]
         while not self._looked.empty():
             event = self._looked.get()

@@ -14,7 +14,7 @@ from agent.model.address import Family
 from agent.model.kernel import Kernel
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
-from agent.net.channel import MAX_UNASKED, Channel, ControlLost
+from agent.net.channel import MAX_UNASKED, Channel, ControlLost, Greeting
 from agent.net.tls import client_context, server_tls
 from agent.wire import control, framing
 
@@ -62,7 +62,7 @@ def ends() -> Iterator[tuple[Channel, Server]]:
     with here, there:
         server = Server(there)
         server.say(control.encode(WELCOME))
-        channel = Channel(here, 443, "0.1.0", Family.IPV4)
+        channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
         assert server.heard() == 1
         yield channel, server
 
@@ -175,7 +175,7 @@ def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
         server = threading.Thread(target=serve, args=(tls.context,))
         server.start()
         with client_context().wrap_socket(socket.create_connection(listening.getsockname())) as here:
-            channel = Channel(here, 443, "0.1.0", Family.IPV4)
+            channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
             with pytest.raises(ControlLost):
                 channel.rows(control.About.SIGHTINGS, Transport.UDP)
             assert channel.lost

@@ -10,9 +10,9 @@ from ..model.fields import FieldError
 from ..model.notice import Refused, Reported
 from ..model.plan import Transport
 from ..model.report import Problem
-from ..wire import DecodeError, control, first_bytes, framing, http_proof, stun
+from ..wire import DecodeError, control, first_bytes, framing, http_proof, pairing, stun
 from ..wire.first_bytes import Speech
-from .desk import MAX_SESSIONS, Desk, Session
+from .desk import Desk, Session
 
 # A client says hello at once; whoever has not after this is none, even over a bad path.
 HELLO_SECONDS = 10.0
@@ -25,7 +25,23 @@ _NO_QUESTION = control.Refusal("order", "the client sent what only a server says
 # One question at a time: a piece full of them would keep the server busy for seconds.
 _IMPATIENT = control.Refusal("order", "the client asked again before it was answered", _OWN_CLIENT)
 _LONG_REPORT = control.Refusal("report", "the client's report is too long, or not in full parts of ASCII", _OWN_CLIENT)
-_CROWDED = control.Refusal("crowded", f"{MAX_SESSIONS} checks are running already", "try again in a minute")
+_ONE_REPORT = control.Refusal("order", "the client handed over a second report", _OWN_CLIENT)
+_KEY_NEEDED = control.Refusal(
+    "key-needed",
+    "this server checks only with its pairing key",
+    "take the command that the server shows, --key and all",
+)
+_NO_KEY = control.Refusal(
+    "no-key", "this server has no pairing key", "start it with `server --key` and this key, or check without --key"
+)
+_WRONG_KEY = control.Refusal("wrong-key", "that is not this server's pairing key", "copy the key that the server shows")
+
+
+def _intercepted(seen: str, mine: str) -> control.Refusal:
+    """Somebody on the way ends the client's TLS and begins his own."""
+    both = (f"the certificate {one[:16]}..." if one else "no certificate" for one in (seen, mine))
+    what = "somebody between the client and this server opens their connection: the client saw {}, this server has {}"
+    return control.Refusal(control.INTERCEPTED, what.format(*both), "trust nothing on that path; check by another one")
 
 
 class Conversation:
@@ -41,6 +57,9 @@ class Conversation:
         self._frames = framing.Frames(stun.MAX_BYTES)
         self._lines = framing.Lines()
         self._session: Session | None = None
+        self._hello: control.Hello | None = None  # which was challenged
+        self._keys: pairing.Keys | None = None
+        self._seals: pairing.Seals | None = None
         self.deadline = now + HELLO_SECONDS
         self.closing = False
 
@@ -107,14 +126,29 @@ class Conversation:
         lines = self._lines.feed(data)
         if not lines:
             return b""
-        self.deadline = now + IDLE_SECONDS
-        return control.encode(self._answer(control.decode(lines[0])) if len(lines) == 1 else self._refuse(_IMPATIENT))
+        if self._keys and not self._seals:
+            self._seals = pairing.Seals(self._keys.server, self._keys.client)
+        answer = control.encode(self._refuse(_IMPATIENT) if len(lines) > 1 else self._answer_line(lines[0]))
+        if self._session:
+            self.deadline = now + IDLE_SECONDS
+        return self._seals.seal(answer) if self._seals else answer
+
+    def _answer_line(self, line: bytes) -> control.Message:
+        if self._seals:
+            try:
+                line = self._seals.open(line)
+            except DecodeError:
+                self._seals = None  # the other side could not open what this one seals
+                return self._refuse(_WRONG_KEY)
+        return self._answer(control.decode(line))
 
     def _answer(self, message: control.Message) -> control.Message:
-        if isinstance(message, control.Hello) and self._session is None:
-            return self._welcome(message)
         session = self._session
         if session is None:
+            if isinstance(message, control.Hello) and self._hello is None:
+                return self._greet(message)
+            if isinstance(message, control.Proof) and self._hello and self._keys:
+                return self._check(message, self._hello, self._keys)
             return self._refuse(_NO_HELLO)
         if isinstance(message, control.Ask):
             return self._desk.rows(session, message)
@@ -127,21 +161,41 @@ class Conversation:
             return control.Bye()
         return self._refuse(_NO_QUESTION)
 
-    def _welcome(self, hello: control.Hello) -> control.Message:
+    def _greet(self, hello: control.Hello) -> control.Message:
         if hello.protocol != control.PROTOCOL:
             mine = control.PROTOCOL, self._desk.program
             return self._refuse(control.version_refusal(*mine, hello.protocol, hello.program))
-        session = self._desk.open(self._client[0], hello.family, self._let_in)
+        key = self._desk.key
+        if key is None:
+            return self._refuse(_NO_KEY) if hello.nonce else self._welcome(hello)
+        if hello.nonce is None:
+            return self._refuse(_KEY_NEEDED)
+        challenge = control.Challenge(self._desk.draw(pairing.NONCE_BYTES).hex())
+        self._hello, self._keys = hello, pairing.derive(key, hello.nonce, challenge.nonce)
+        return challenge
+
+    def _check(self, proof: control.Proof, hello: control.Hello, keys: pairing.Keys) -> control.Message:
+        mine = pairing.fingerprint(self.certificate)
+        if proof.certificate != mine:
+            return self._refuse(_intercepted(proof.certificate, mine))
+        return self._welcome(hello, keys.secret)
+
+    def _welcome(self, hello: control.Hello, secret: str | None = None) -> control.Message:
+        desk, client = self._desk, self._client[0]
+        session = desk.open(client, hello.family, self._let_in, secret)
         if session is None:
-            return self._refuse(_CROWDED)
+            why = desk.crowded(client, paired=secret is not None)
+            return self._refuse(control.Refusal("crowded", why, "try again in a minute"))
         self._session = session
-        desk, key = self._desk, session.key.decode()
         return control.Welcome(
-            control.PROTOCOL, desk.program, session.id, key, desk.plan, desk.tls, desk.everywhere,
-            str(session.client), desk.capture, session.kernel.free_flows,
+            control.PROTOCOL, desk.program, session.id, None if secret else session.key.decode(), desk.plan, desk.tls,
+            desk.everywhere, str(session.client), desk.capture, session.kernel.free_flows,
+            pairing.fingerprint(self.certificate),
         )  # fmt: skip
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:
+        if session.finished:
+            return self._refuse(_ONE_REPORT)
         session.report.append(part.text)
         session.report_size += len(part.text)
         # All parts but the last are full, or crumbs of them would take more memory than their text.

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Callable, Iterable, Iterator, Mapping
 
-from ..model.address import Address, Family
+from ..model.address import Address, Family, network_of
 from ..model.kernel import Kernel
 from ..model.notice import Arrival, Lost, Notice, Started
 from ..model.observation import Reason
@@ -21,6 +21,9 @@ from .watch import Watch
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
 MAX_SESSIONS = 64
+# Of one address that is not paired (of IPv6 a whole /64, which one host may have): an office behind a NAT has no more
+# at a time, and a single stranger does not keep the others out.
+MAX_UNPAIRED = 16
 # Tries of one port in one session: four at least, more under loss; past that somebody uses us as a mirror.
 ANSWERS_PER_PORT = 64
 # Probes that were seen at the interface or at the socket, and not yet at the other: one packet's two sightings come
@@ -51,6 +54,7 @@ class Session:
     finished: bool = False
     kernel: Kernel = field(default_factory=Kernel)  # when it began
     watch: Watch = field(default_factory=Watch)
+    paired: bool = False
     unsent: Counter[int] = field(default_factory=Counter)  # UDP answers that the kernel would not send, by their port
 
 
@@ -77,8 +81,8 @@ class Desk:
     """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
     `read_overrun` tells of each UDP port how many packets its socket had no room for, where it had none for some.
-    `catch_up` has all that the interface saw so far passed to `seen`; None where it is not watched. `untested` may be
-    replaced while sessions run.
+    `catch_up` has all that the interface saw so far passed to `seen`; None where it is not watched. `untested` and
+    `owners`, of busy ports, may be replaced while sessions run. `key` is the pairing key, None where there is none.
     """
 
     def __init__(
@@ -91,13 +95,15 @@ class Desk:
         read_kernel: Callable[[], Kernel] = Kernel,
         catch_up: Callable[[], None] | None = None,
         read_overrun: Callable[[], Mapping[int, int]] = dict,
+        key: str | None = None,
     ) -> None:
-        self.plan, self.program = plan, program
+        self.plan, self.program, self.key = plan, program, key
         self.tls, self.everywhere = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
+        self.owners: Mapping[Transport, Mapping[int, str]] = {}
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
-        self._draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
+        self.draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
         self._read_overrun = read_overrun
         self._recent: dict[bytes, _Recent] = {}
         self._endpoints: dict[tuple[bytes, int], str] = {}
@@ -109,17 +115,29 @@ class Desk:
         events, self.events = self.events, []
         return events
 
-    def open(self, client: Address, family: Family, let_in: frozenset[int] = frozenset()) -> Session | None:
-        """A new session, or None where there are too many."""
-        if len(self.sessions) >= MAX_SESSIONS:
+    def open(
+        self, client: Address, family: Family, let_in: frozenset[int] = frozenset(), secret: str | None = None
+    ) -> Session | None:
+        """A new session, or None where it is crowded. A paired one brings its secret along."""
+        if self.crowded(client, secret is not None):
             return None
         session = Session(
-            self._draw(8).hex(), self._draw(32).hex().encode(), client, family, ANSWERS_PER_PORT * self._ports,
-            let_in=let_in, kernel=self._read_kernel(),
+            self.draw(8).hex(), (secret or self.draw(32).hex()).encode(), client, family,
+            ANSWERS_PER_PORT * self._ports, let_in=let_in, kernel=self._read_kernel(), paired=secret is not None,
         )  # fmt: skip
         self.sessions[session.id] = session
         self.events.append(Started(client))
         return session
+
+    def crowded(self, client: Address, paired: bool) -> str:
+        """Why there is no room for another session of this client; empty where there is."""
+        if len(self.sessions) >= MAX_SESSIONS:
+            return f"{MAX_SESSIONS} checks are running already"
+        mine = network_of(client)
+        unpaired = sum(not one.paired and network_of(one.client) == mine for one in self.sessions.values())
+        if not paired and unpaired >= MAX_UNPAIRED:
+            return f"{MAX_UNPAIRED} checks without a pairing key are running already from that address"
+        return ""
 
     def close(self, session: Session) -> None:
         """The session's control channel is gone, and the session with it."""
@@ -278,6 +296,7 @@ class Desk:
             About.LET_IN: dict.fromkeys(session.let_in, 1) if ask.transport is Transport.TCP else {},
             About.REDIRECTED: session.redirected[ask.transport],
             About.UNTESTED: {port: reason.value for port, reason in untested.items()},
+            About.OWNERS: self._owners(ask.transport) if session.paired else {},
         }
         about = tables[ask.about]
         ascending = ((port, about[port]) for port in sorted(about) if port >= ask.start)
@@ -288,6 +307,11 @@ class Desk:
     def _left(self, session: Session) -> Mapping[int, int]:
         """The UDP answers that left, by port: what the interface showed, else what the kernel took to send."""
         return session.watch.left if self.capture else session.sightings[Transport.UDP] - session.unsent
+
+    def _owners(self, transport: Transport) -> dict[int, str]:
+        """Who holds the busy ports, of as many as fit into a line."""
+        named = sorted(self.owners.get(transport, {}).items())[: control.MAX_OWNERS]
+        return {port: owner[: control.MAX_TEXT] for port, owner in named}
 
     def kernel(self, session: Session) -> Kernel:
         """What the kernel has room for now, and dropped since the session began, all clients': it counts none apart.

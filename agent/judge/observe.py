@@ -24,6 +24,7 @@ class ServerSide:
     """What the server told of one session, port by port; None is what it was not asked, or could not tell any more."""
 
     untested: dict[Transport, dict[int, Reason]] = field(default_factory=lambda: {one: {} for one in Transport})
+    owners: dict[Transport, dict[int, str]] = field(default_factory=lambda: {one: {} for one in Transport})
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     at_interface: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     overrun: PerPort | None = None  # UDP packets that found a port's receive buffer full
@@ -115,6 +116,7 @@ def _tcp(seen: Observation, server: ServerSide) -> Observation:
         let_in=port in server.let_in,
         redirected_to=server.redirected[Transport.TCP].get(port),
         untested=server.untested[Transport.TCP].get(port),
+        owner=server.owners[Transport.TCP].get(port),
     )
 
 
@@ -137,6 +139,7 @@ class _Udp:
         self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
         self._left, self._overrun = server.left, server.overrun
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
+        self._owners = server.owners[Transport.UDP]
 
     def observe(self, port: int) -> Observation:
         """One port; of 10,000, so it is made at once."""
@@ -144,7 +147,8 @@ class _Udp:
         untested = self._untested.get(port, Reason.SAMPLED if port in self._left_out else None)
         unsendable = None if answered else self._unsendable.get(port)
         if not sent or unsendable:
-            return Observation(Transport.UDP, port, unsendable=unsendable, untested=untested)
+            owner = self._owners.get(port)
+            return Observation(Transport.UDP, port, unsendable=unsendable, untested=untested, owner=owner)
         seen = Observation(
             Transport.UDP,
             port,

@@ -41,3 +41,8 @@ def family_of(address: Address) -> Family:
 def is_internal(address: Address) -> bool:
     """Whether only computers of the same private network or link reach it, no user from the Internet."""
     return any(address in network for network in _INTERNAL)
+
+
+def network_of(address: Address) -> bytes:
+    """What one customer of a provider has: an IPv4 address, or the /64 of an IPv6 one (RFC 6177); packed."""
+    return address.packed[:8]

@@ -34,6 +34,8 @@ class Listening:
     own: tuple[Address, ...]
     seconds: float  # how long it will run at most
     blind: str  # why the network interfaces are not watched, and what to do; empty where they are
+    key: str | None = None  # the pairing key; None where none is set
+    key_known: bool = False  # the client has it already, from its environment, so that it need not be shown
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,13 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """So many notices about clients were not told, since too many came in a short time."""
+
+    count: int
+
+
+@dataclass(frozen=True)
 class Lost:
     """A client went without handing a report over."""
 
@@ -82,4 +91,4 @@ class Stopped:
     why: str
 
 
-Notice = Union[Listening, Started, Reported, Refused, Lost, Stopped]
+Notice = Union[Listening, Started, Reported, Refused, Lost, Withheld, Stopped]

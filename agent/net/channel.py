@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import time
@@ -16,7 +17,7 @@ from ..model.address import Family
 from ..model.kernel import Kernel
 from ..model.observation import Reply
 from ..model.plan import Transport
-from ..wire import DecodeError, control, framing, stranger
+from ..wire import DecodeError, control, framing, pairing, stranger
 from . import tls
 from .connect import Attempt, Target, race
 
@@ -43,10 +44,19 @@ class _Foreign(Exception):
     """Somebody else answers there; the argument says what he showed."""
 
 
-class Channel:
-    """An open control channel, and the session that the server's welcome began."""
+@dataclass(frozen=True)
+class Greeting:
+    """How a client begins: its program's version, the family of the address that it checks, its pairing key if any."""
 
-    def __init__(self, opened: socket.socket, port: int, program: str, family: Family) -> None:
+    program: str
+    family: Family
+    key: str | None = None
+
+
+class Channel:
+    """An open control channel, and the session that the server's welcome began; with a pairing key, or without."""
+
+    def __init__(self, opened: socket.socket, port: int, greeting: Greeting) -> None:
         self._socket, self.port = opened, port
         self.tls = isinstance(opened, ssl.SSLSocket)
         self.local = opened.getsockname()[0]
@@ -57,12 +67,39 @@ class Channel:
         self._pongs_due = 0
         self._pong: Kernel | None = None
         self._answers: deque[bytes] = deque()
-        answer = self._exchange(control.Hello(control.PROTOCOL, program, family), HELLO_SECONDS)
+        self._seals: pairing.Seals | None = None
+        key, secret = greeting.key, None
+        nonce = os.urandom(pairing.NONCE_BYTES).hex() if key else None
+        hello = control.Hello(control.PROTOCOL, greeting.program, greeting.family, nonce)
+        answer = self._exchange(hello, HELLO_SECONDS)
+        if key and nonce and isinstance(answer, control.Challenge):
+            keys = pairing.derive(key, nonce, answer.nonce)
+            answer, secret = self._prove(keys), keys.secret
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)
-        if not isinstance(answer, control.Welcome):
+        if key and not self.paired:
+            raise UserError("wrong-key", "Whoever answers does not know the pairing key", self._names(),
+                            "look whether address and key are those that the server shows")  # fmt: skip
+        secret = secret or (answer.secret if isinstance(answer, control.Welcome) else None)
+        if not isinstance(answer, control.Welcome) or secret is None:
             raise _Foreign("an answer that is no welcome")
-        self.welcome = answer
+        self.welcome, self.secret = answer, secret
+
+    @property
+    def paired(self) -> bool:
+        """Whether the other side has proven that it knows the pairing key."""
+        return self._seals is not None and self._seals.opened
+
+    def _prove(self, keys: pairing.Keys) -> control.Message:
+        """Seal the channel; the server's welcome, or its refusal. UserError where somebody opens the connection."""
+        seen = pairing.fingerprint(self._certificate())
+        self._seals = pairing.Seals(keys.client, keys.server)
+        answer = self._exchange(control.Proof(seen), HELLO_SECONDS)
+        if self.paired and isinstance(answer, control.Refusal) and answer.code == control.INTERCEPTED:
+            why = f"he shows a certificate of his own: {self._names()}" if seen else "he took its TLS off"
+            raise UserError(answer.code, "Somebody between this computer and the server opens the connection", why,
+                            "trust nothing that passes there; check by another network")  # fmt: skip
+        return answer
 
     def ask(self, message: control.Message) -> control.Message:
         """One question and its answer; ControlLost where none comes."""
@@ -107,7 +144,7 @@ class Channel:
         """Ask something small; `look` tells when its answer is there."""
         try:
             self._socket.settimeout(OVERDUE)
-            self._socket.sendall(control.encode(control.AskKernel()))
+            self._say(control.AskKernel())
             self._pongs_due += 1
         except OSError:
             self.lost = True
@@ -136,7 +173,7 @@ class Channel:
         try:
             self._socket.settimeout(FAREWELL_SECONDS)
             if finished and not self.lost:
-                self._socket.sendall(control.encode(control.Bye()))
+                self._say(control.Bye())
         except OSError:
             pass
         finally:
@@ -149,7 +186,7 @@ class Channel:
             self._read(ends)
         begun = time.perf_counter()
         self._socket.settimeout(seconds)
-        self._socket.sendall(control.encode(message))
+        self._say(message)
         while not self._answers:
             self._read(ends)
         self.rtts.append(time.perf_counter() - begun)
@@ -157,6 +194,10 @@ class Channel:
             return control.decode(self._answers.popleft())
         except DecodeError:
             raise _Foreign(self._who()) from None
+
+    def _say(self, message: control.Message) -> None:
+        line = control.encode(message)
+        self._socket.sendall(self._seals.seal(line) if self._seals else line)
 
     def _read(self, ends: float) -> None:
         """Read once; OSError or _Foreign."""
@@ -172,15 +213,23 @@ class Channel:
 
     def _who(self) -> str:
         """Whose words these are, which no server of ours says."""
-        certificate = None
+        return stranger.recognise(self._received, "", self._certificate()).shown
+
+    def _names(self) -> str:
+        """Whom the other side's certificate names, if it shows one."""
+        certificate = self._certificate()
+        return stranger.recognise(b"", "", certificate).shown if certificate else ""
+
+    def _certificate(self) -> bytes:
+        """The other side's, in DER; nothing where there is none."""
         if isinstance(self._socket, ssl.SSLSocket):
             with contextlib.suppress(ValueError):  # once it broke off without TLS's goodbye, OpenSSL tells no more
-                certificate = self._socket.getpeercert(binary_form=True)
-        return stranger.recognise(self._received, "", certificate or b"").shown
+                return self._socket.getpeercert(binary_form=True) or b""
+        return b""
 
     def _take(self, data: bytes) -> None:
         """Tell the pongs from other answers: they come in the order of the questions; DecodeError."""
-        for line in self._lines.feed(data):
+        for line in map(self._open, self._lines.feed(data)):
             if self._pongs_due:
                 self._pongs_due -= 1
                 pong = control.decode(line)
@@ -192,6 +241,17 @@ class Channel:
             else:
                 raise DecodeError("answers that nobody asked for")
 
+    def _open(self, line: bytes) -> bytes:
+        """A line without its seal; DecodeError. Before the first only who cannot open ours may say so in the clear."""
+        if self._seals is None:
+            return line
+        try:
+            return self._seals.open(line)
+        except DecodeError:
+            if self.paired or not isinstance(control.decode(line), control.Refusal):
+                raise
+            return line
+
 
 @dataclass(frozen=True)
 class _Failure:
@@ -201,7 +261,7 @@ class _Failure:
     local: bool = False
 
 
-def open_channel(target: Target, host: str, ports: Sequence[int], program: str, family: Family) -> Channel:
+def open_channel(target: Target, host: str, ports: Sequence[int], greeting: Greeting) -> Channel:
     """Find the server's control channel; UserError where it is on none of these ports, or turns this client away."""
     failures = []
     for attempt in race(target, ports, CONNECT_GAP, CONNECT_SECONDS, hurry=True):
@@ -209,7 +269,7 @@ def open_channel(target: Target, host: str, ports: Sequence[int], program: str, 
             failures.append(_failure(attempt))
             continue
         try:
-            return _talk(attempt.socket, target, host, attempt.port, program, family)
+            return _talk(attempt.socket, target, host, attempt.port, greeting)
         except _Foreign as foreign:
             failures.append(_Failure(attempt.port, f"somebody else answers ({foreign})", Reply.FOREIGN))
         except OSError:
@@ -217,7 +277,7 @@ def open_channel(target: Target, host: str, ports: Sequence[int], program: str, 
     raise _no_channel(target, failures)
 
 
-def _talk(opened: socket.socket, target: Target, host: str, port: int, program: str, family: Family) -> Channel:
+def _talk(opened: socket.socket, target: Target, host: str, port: int, greeting: Greeting) -> Channel:
     """TLS where the other side speaks it, else plain."""
     opened.settimeout(HELLO_SECONDS)
     try:
@@ -230,13 +290,13 @@ def _talk(opened: socket.socket, target: Target, host: str, port: int, program: 
         opened = socket.socket(target.family, socket.SOCK_STREAM)
         opened.settimeout(HELLO_SECONDS)
         opened.connect(target.at(port))
-        return _channel(opened, port, program, family)
-    return _channel(secure, port, program, family)
+        return _channel(opened, port, greeting)
+    return _channel(secure, port, greeting)
 
 
-def _channel(opened: socket.socket, port: int, program: str, family: Family) -> Channel:
+def _channel(opened: socket.socket, port: int, greeting: Greeting) -> Channel:
     try:
-        return Channel(opened, port, program, family)
+        return Channel(opened, port, greeting)
     except BaseException:
         opened.close()
         raise

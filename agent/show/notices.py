@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, Iterable
 
 from ..errors import UserError
 from ..model import report as reports
 from ..model.address import Address, Family
-from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken
+from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
 from ..model.observation import Reason
 from ..model.plan import CONTROL_PORTS, Transport
 from .style import Style
@@ -34,6 +35,8 @@ def to_json(notice: Notice) -> dict[str, Any]:
             "untested": list(map(_untaken_to_json, notice.untaken)),
             "capture": not notice.blind,
             "tls": notice.tls,
+            "paired": notice.key is not None,
+            "key": None if notice.key_known else notice.key,
         }  # fmt: skip
     if isinstance(notice, Started):
         return {"event": "session", "client": str(notice.client)}
@@ -43,6 +46,8 @@ def to_json(notice: Notice) -> dict[str, Any]:
         return {"event": "refused", "client": str(notice.client), "error": vars(notice.problem)}
     if isinstance(notice, Lost):
         return {"event": "lost", "client": str(notice.client)}
+    if isinstance(notice, Withheld):
+        return {"event": "withheld", "count": notice.count}
     return {"event": "stopped", "why": notice.why}
 
 
@@ -68,6 +73,8 @@ def to_text(notice: Notice, style: Style) -> str:
         return "\n".join(style.wrap(text, 0)) + "\n"
     if isinstance(notice, Lost):
         return f"{notice.client} went before its check was finished.\n"
+    if isinstance(notice, Withheld):
+        return f"{notice.count} more such lines were left out: too many came at a time.\n"
     return f"Stopped: {notice.why}.\n" if isinstance(notice, Stopped) else ""
 
 
@@ -81,7 +88,8 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
         text = f"not {one.ports}/{one.transport.value}{family}, {one.reason.value}: {holder or _WHY[one.reason]}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
     channel = "inside TLS" if notice.tls else "not encrypted, since there is no openssl program here"
-    yield from style.wrap(f"control on {notice.control}/tcp, {channel}", 2)
+    paired = ", only for clients with the pairing key" if notice.key else ""
+    yield from style.wrap(f"control on {notice.control}/tcp, {channel}{paired}", 2)
     if notice.blind:
         text = f"the network interface is not watched, so what stops a blocked port stays unknown: {notice.blind}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
@@ -90,6 +98,8 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
     yield ""
     yield "  " + style.paint(_command(notice), "bold")
     yield ""
+    if notice.key_known:
+        yield "Set PNMCHECK_KEY there to the same key first."
     if not _public(notice):
         own = f" (here it has {' and '.join(map(str, notice.own))})" if notice.own else ""
         yield from style.wrap(f"HOST is this server's public name or address{own}.", 0)
@@ -105,7 +115,8 @@ _WHY = {
 def _command(notice: Listening) -> str:
     control = "" if notice.control in CONTROL_PORTS else f" --control {notice.control}"
     public = _public(notice)
-    return f"python3 {ARCHIVE} client {public[0] if public else 'HOST'}{control}"
+    key = f" --key {shlex.quote(notice.key)}" if notice.key and not notice.key_known else ""
+    return f"python3 {ARCHIVE} client {public[0] if public else 'HOST'}{control}{key}"
 
 
 def _public(notice: Listening) -> list[Address]:

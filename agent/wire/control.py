@@ -1,7 +1,8 @@
 """The control channel's messages: one JSON object a line; the client asks and the server answers each ask once.
 
-hello -> welcome; ask -> rows; ask-kernel -> kernel; report (in parts) -> received; bye.
-Whatever cannot be answered gets a refusal.
+hello -> welcome; ask -> rows; ask-kernel -> kernel; report (in parts) -> received; bye. Whatever cannot
+be answered gets a refusal. Where both have a pairing key it is hello -> challenge, proof -> welcome, and from the proof
+on every line is sealed (`pairing`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from ..model.kernel import MOST, Counters, Kernel
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
 from . import DecodeError
+from .pairing import NONCE_BYTES
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 # An operator's own list has at most MAX_ITEMS runs a transport, beside the add-ons.
 MAX_REQUIREMENTS = 2 * MAX_ITEMS + 100
@@ -33,13 +35,22 @@ MAX_REPORT = 4 * 1024 * 1024
 
 _SESSION = re.compile(r"[0-9a-f]{16}")
 _SECRET = re.compile(r"[0-9a-f]{64}")
+_NONCE = re.compile(rf"[0-9a-f]{{{2 * NONCE_BYTES}}}")
+_FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
 _MAX_COUNT = 10**9
+# The code of the refusal where somebody on the way opens the connection.
+INTERCEPTED = "man-in-the-middle"
+# A row's text: a word of this program's, or the name of a process that holds a port.
+MAX_TEXT = 100
+# Rows of such names at most, since each may take 600 bytes of JSON: more than this hold no server's ports.
+MAX_OWNERS = 100
 
 
 class About(str, enum.Enum):
     """What a client may ask of its own session, port by port."""
 
     UNTESTED = "untested"  # why the server does not listen there
+    OWNERS = "owners"  # who holds the busy ones, where the client is paired
     SIGHTINGS = "sightings"  # probes that were read from the port's socket
     AT_INTERFACE = "at-interface"  # probes that were seen at the server's network interface; of TCP, SYNs
     OVERRUN = "overrun"  # UDP packets, anybody's, that found the port's receive buffer full
@@ -52,27 +63,49 @@ class About(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Hello:
-    """The client's first line; `family` is that of the address that it is going to check."""
+    """The client's first line; `family` is that of the address that it is going to check.
+
+    `nonce`, 32 hex digits of chance, says that it has a pairing key.
+    """
 
     protocol: int
     program: str
     family: Family
+    nonce: str | None = None
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """The server has a pairing key too, and this is its nonce. From here on the lines are sealed."""
+
+    nonce: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The client knows the key, since this line is sealed with it; `certificate` is the fingerprint of what it saw."""
+
+    certificate: str
 
 
 @dataclass(frozen=True)
 class Welcome:
-    """A session begins: its id, 16 hex digits, its secret, 64 hex digits, the plan, and the server's own TLS."""
+    """A session begins: its id, 16 hex digits, its secret, 64 hex digits, the plan, and the server's own TLS.
+
+    Where the channel is paired, the secret comes from the key and is not sent.
+    """
 
     protocol: int
     program: str
     session: str
-    secret: str
+    secret: str | None
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
     everywhere: bool  # it listens on every address of its machine
     client: str  # the address that the server sees this client come from
     capture: bool  # it watches its network interfaces
     flows: int | None  # new flows that its own connection tracking has room for, None where nothing limits them
+    certificate: str = ""  # the fingerprint of the one that it showed on this connection; empty without TLS
 
 
 @dataclass(frozen=True)
@@ -124,7 +157,7 @@ class Bye:
     """The client goes."""
 
 
-Message = Union[Hello, Welcome, Refusal, Ask, Rows, AskKernel, Kernel, ReportPart, Received, Bye]
+Message = Union[Hello, Challenge, Proof, Welcome, Refusal, Ask, Rows, AskKernel, Kernel, ReportPart, Received, Bye]
 
 
 def encode(message: Message) -> bytes:
@@ -164,7 +197,8 @@ def _decode_hello(value: Fields) -> Hello:
     # Only the first two are for ever: the rest is this protocol's, and a peer of another one has to be told.
     protocol, program = value.integer("protocol", 0, _MAX_COUNT), value.text("program")
     family = value.choice("family", Family) if protocol == PROTOCOL else Family.IPV4
-    return Hello(protocol, program, family)
+    nonce = value.optional("nonce", lambda key: _matching(_NONCE, value.text(key))) if protocol == PROTOCOL else None
+    return Hello(protocol, program, family, nonce)
 
 
 def version_refusal(server: int, server_program: str, client: int, client_program: str) -> Refusal:
@@ -191,13 +225,14 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
         protocol,
         program,
         _matching(_SESSION, value.text("session")),
-        _matching(_SECRET, value.text("secret")),
+        value.optional("secret", lambda key: _matching(_SECRET, value.text(key))),
         Plan(plan.text("name"), requirements),
         value.boolean("tls"),
         value.boolean("everywhere"),
         _address(value.text("client", MAX_ADDRESS)),
         value.boolean("capture"),
         _count(value, "flows"),
+        _matching(_FINGERPRINT, value.text("certificate")),
     )
 
 
@@ -235,7 +270,9 @@ def _decode_rows(value: Fields) -> Rows:
 def _decode_row(row: object) -> tuple[PortRange, int | str]:
     if not isinstance(row, list) or len(row) != 3:
         raise FieldError("not a row")
-    about: int | str = fields.text(row[2], 20) if isinstance(row[2], str) else fields.integer(row[2], 0, _MAX_COUNT)
+    about: int | str = (
+        fields.text(row[2], MAX_TEXT) if isinstance(row[2], str) else fields.integer(row[2], 0, _MAX_COUNT)
+    )
     return _run(row[0], row[1]), about
 
 
@@ -255,8 +292,9 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 
 
 _NAMES: dict[type, str] = {
-    Hello: "hello", Welcome: "welcome", Refusal: "refusal", Ask: "ask", Rows: "rows",
-    AskKernel: "ask-kernel", Kernel: "kernel", ReportPart: "report", Received: "received", Bye: "bye",
+    Hello: "hello", Challenge: "challenge", Proof: "proof", Welcome: "welcome", Refusal: "refusal",
+    Ask: "ask", Rows: "rows", AskKernel: "ask-kernel", Kernel: "kernel",
+    ReportPart: "report", Received: "received", Bye: "bye",
 }  # fmt: skip
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
@@ -267,6 +305,8 @@ _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
 
 _DECODERS: dict[str, Callable[[Fields], Message]] = {
     _NAMES[Hello]: _decode_hello,
+    _NAMES[Challenge]: lambda value: Challenge(_matching(_NONCE, value.text("nonce"))),
+    _NAMES[Proof]: lambda value: Proof(_matching(_FINGERPRINT, value.text("certificate"))),
     _NAMES[Welcome]: _decode_welcome,
     _NAMES[Refusal]: lambda value: Refusal(value.text("code"), value.text("message", 500), value.text("hint", 500)),
     _NAMES[Ask]: lambda value: Ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Callable
 
 import pytest
@@ -10,16 +11,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.judge.conversation import HELLO_SECONDS, IDLE_SECONDS, Conversation
-from agent.judge.desk import MAX_SESSIONS, Desk
+from agent.judge.desk import MAX_SESSIONS, MAX_UNPAIRED, Desk
 from agent.model import report as reports
 from agent.model.address import Family
 from agent.model.kernel import Counters, Kernel
 from agent.model.notice import Lost, Refused, Reported, Started
 from agent.model.plan import Transport
 from agent.model.ports import PortRange
-from agent.model.report import Report, Verdict
-from agent.wire import control, framing, http_proof, stun
-from agent.wire.control import About, Ask, AskKernel, Bye, Hello, Received, Refusal, ReportPart, Rows, Welcome
+from agent.model.report import Problem, Report, Verdict
+from agent.wire import control, framing, http_proof, pairing, stun
+from agent.wire.control import (
+    About,
+    Ask,
+    AskKernel,
+    Bye,
+    Challenge,
+    Hello,
+    Proof,
+    Received,
+    Refusal,
+    ReportPart,
+    Rows,
+    Welcome,
+)
 from tests.judge.test_desk import CLIENT, PLAN, TRANSACTION, make_desk, make_session, probe
 from tests.model.values import ANY
 
@@ -119,7 +133,7 @@ def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
 @pytest.mark.parametrize(
     ("start", "message", "code"),
     [
-        ([], Hello(2, "7.0", Family.IPV4), "version"),
+        ([], Hello(7, "7.0", Family.IPV4), "version"),
         ([], Ask(About.SIGHTINGS, Transport.UDP, 1), "order"),
         ([], AskKernel(), "order"),
         ([], Bye(), "order"),
@@ -146,14 +160,146 @@ def test_a_refusal_is_told_on_both_sides_and_ends_it(
     assert (event.client, vars(event.problem)) == (CLIENT, vars(refusal))
 
 
-def test_more_checks_than_there_is_room_for() -> None:
+@pytest.mark.parametrize(("number", "secret"), [(MAX_SESSIONS, "0" * 64), (MAX_UNPAIRED, None)])
+def test_more_checks_than_there_is_room_for(number: int, secret: str | None) -> None:
     desk = make_desk()
-    for _ in range(MAX_SESSIONS):
-        make_session(desk)
+    for _ in range(number):
+        make_session(desk, secret)
     (refusal,) = say(talk(desk), HELLO)
     assert isinstance(refusal, Refusal)
-    assert refusal.code == "crowded"
-    assert len(desk.sessions) == MAX_SESSIONS
+    assert (refusal.code, refusal.message.partition(" ")[0]) == ("crowded", str(number))
+    assert len(desk.sessions) == number
+
+
+def test_a_session_hands_over_one_report() -> None:
+    desk = make_desk()
+    conversation = begun(desk)
+    part = ReportPart(reports.dumps(REPORT), last=True)
+    assert say(conversation, part) == [Received()]
+    (refusal,) = say(conversation, part)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, "second report" in refusal.message) == ("order", True)
+    assert [type(event) for event in desk.take_events()] == [Reported, Refused]
+
+
+KEY, CERTIFICATE = "of twenty characters or more", b"a certificate"
+
+
+class Paired:
+    """A client's end of a conversation that has a key; `seen` is the certificate that it saw."""
+
+    def __init__(self, desk: Desk, key: str = KEY, seen: bytes = CERTIFICATE) -> None:
+        self.conversation = talk(desk)
+        self.conversation.certificate = CERTIFICATE
+        nonce = "1" * 32
+        (challenge,) = say(self.conversation, replace(HELLO, nonce=nonce))
+        assert isinstance(challenge, Challenge)
+        self.challenge = challenge
+        self.keys = pairing.derive(key, nonce, challenge.nonce)
+        self.seals = pairing.Seals(self.keys.client, self.keys.server)
+        self.proof = self.seals.seal(control.encode(Proof(pairing.fingerprint(seen))))
+
+    def send(self, line: bytes) -> control.Message:
+        """A line, sealed or not, and its answer, which has to be sealed."""
+        return control.decode(self.seals.open(self.conversation.receive(line, 1.0)[:-1]))
+
+    def say(self, message: control.Message) -> control.Message:
+        return self.send(self.seals.seal(control.encode(message)))
+
+
+def paired_desk() -> Desk:
+    desk = make_desk()
+    desk.key = KEY
+    return desk
+
+
+def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
+    desk = paired_desk()
+    client = Paired(desk)
+    assert not client.conversation.has_session
+    welcome = client.send(client.proof)
+    (session,) = desk.sessions.values()
+    assert session.paired
+    assert session.key.decode() == client.keys.secret
+    assert isinstance(welcome, Welcome)
+    assert (welcome.session, welcome.secret) == (session.id, None)
+    assert welcome.certificate == pairing.fingerprint(CERTIFICATE)
+    assert client.say(AskKernel()) == Kernel()
+    assert client.say(ReportPart(reports.dumps(REPORT), last=True)) == Received()
+    assert client.say(Bye()) == Bye()
+    assert client.conversation.closing
+
+
+def test_every_session_of_a_key_has_another_secret() -> None:
+    desk = paired_desk()
+    for _ in range(2):
+        client = Paired(desk)
+        client.send(client.proof)
+    assert len({session.key for session in desk.sessions.values()}) == 2
+
+
+@pytest.mark.parametrize("message", [HELLO, AskKernel(), Proof("")])
+def test_without_the_key_nothing_is_told_but_that_it_is_needed(message: control.Message) -> None:
+    desk = paired_desk()
+    sent = talk(desk).receive(lines(message), 1.0)
+    (refusal,) = answers(sent)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == ("key-needed" if message == HELLO else "order")
+    assert desk.sessions == {}
+    assert len(sent) < 300
+
+
+@pytest.mark.parametrize("forged", ["another key", "not sealed", "sealed twice", "another's session"])
+def test_a_proof_that_proves_nothing(forged: str) -> None:
+    desk = paired_desk()
+    client = Paired(desk, "another key of twenty characters" if forged == "another key" else KEY)
+    line = {
+        "another key": client.proof,
+        "not sealed": control.encode(Proof(pairing.fingerprint(CERTIFICATE))),
+        "sealed twice": client.seals.seal(control.encode(Proof(pairing.fingerprint(CERTIFICATE)))),
+        "another's session": Paired(desk).proof,
+    }[forged]
+    (refusal,) = answers(client.conversation.receive(line, 1.0))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "wrong-key"
+    assert client.conversation.closing
+    assert desk.sessions == {}
+
+
+def test_a_line_put_into_a_paired_channel_ends_it() -> None:
+    desk = paired_desk()
+    client = Paired(desk)
+    client.send(client.proof)
+    (refusal,) = answers(client.conversation.receive(lines(AskKernel()), 1.0))
+    assert isinstance(refusal, Refusal)
+    assert client.conversation.closing
+
+
+@pytest.mark.parametrize("seen", [b"another's certificate", b""])
+def test_somebody_in_the_middle_is_told_to_both(seen: bytes) -> None:
+    desk = paired_desk()
+    client = Paired(desk, seen=seen)
+    refusal = client.send(client.proof)  # under seal: the one in the middle cannot have made it
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == control.INTERCEPTED
+    assert pairing.fingerprint(CERTIFICATE)[:16] in refusal.message
+    assert (pairing.fingerprint(seen)[:16] or "no certificate") in refusal.message
+    assert client.conversation.closing
+    assert desk.sessions == {}
+    assert desk.take_events() == [Refused(CLIENT, Problem(refusal.code, refusal.message, refusal.hint))]
+
+
+def test_a_client_with_a_key_at_a_server_without_one() -> None:
+    (refusal,) = say(talk(make_desk()), replace(HELLO, nonce="1" * 32))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "no-key"
+
+
+def test_two_lines_at_a_time_are_refused_under_seal() -> None:
+    client = Paired(paired_desk())
+    refusal = client.send(client.proof * 2)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "order"
 
 
 @pytest.mark.parametrize("text", ["x" * control.MAX_PART, "xy", ""], ids=["full parts", "crumbs", "nothing"])

@@ -7,14 +7,14 @@ from typing import Callable, Iterable
 
 import pytest
 
-from agent.judge.desk import ANSWERS_PER_PORT, CALLER_SECONDS, MAX_SESSIONS, Desk, Session
+from agent.judge.desk import ANSWERS_PER_PORT, CALLER_SECONDS, MAX_SESSIONS, MAX_UNPAIRED, Desk, Session
 from agent.model.address import Address, Family
 from agent.model.kernel import Counters, Kernel
 from agent.model.notice import Lost, Started
 from agent.model.observation import Reason
 from agent.model.plan import Need, Plan, Requirement, Transport
 from agent.model.ports import PortRange
-from agent.wire import http_proof, stun
+from agent.wire import control, http_proof, stun
 from agent.wire.control import MAX_ROWS, About, Ask
 from agent.wire.http_proof import Token
 from agent.wire.packet import PSH, SYN
@@ -41,8 +41,8 @@ def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> Desk:
     return Desk(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, Kernel()))
 
 
-def make_session(desk: Desk) -> Session:
-    session = desk.open(CLIENT, Family.IPV4)
+def make_session(desk: Desk, secret: str | None = None) -> Session:
+    session = desk.open(CLIENT, Family.IPV4, secret=secret)
     assert session
     return session
 
@@ -189,12 +189,48 @@ def test_a_client_learns_where_it_was_let_in_before() -> None:
 
 def test_sessions_are_few_and_of_their_own() -> None:
     desk = make_desk()
-    opened = [make_session(desk) for _ in range(MAX_SESSIONS)]
+    opened = [make_session(desk, secret=f"{number:064x}") for number in range(MAX_SESSIONS)]
     assert len({session.id for session in opened} | {session.key.decode() for session in opened}) == 2 * MAX_SESSIONS
-    assert desk.open(CLIENT, Family.IPV4) is None
+    assert desk.open(CLIENT, Family.IPV4, secret="f" * 64) is None
+    assert desk.crowded(CLIENT, paired=True) == f"{MAX_SESSIONS} checks are running already"
     desk.close(opened[0])
     assert desk.probe(probe(opened[0]), SOURCE, UDP, 50000) is None
     assert desk.open(CLIENT, Family.IPV4)
+
+
+NETWORKS = [
+    ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+    ("2001:db8::1", "2001:db8::ffff:0:0:1", "2001:db8:0:1::1"),
+]
+
+
+@pytest.mark.parametrize(("stranger", "same_network", "other_network"), NETWORKS)
+def test_an_address_without_a_key_has_few_sessions_and_others_have_room(
+    stranger: str, same_network: str, other_network: str
+) -> None:
+    desk = make_desk()
+    first, same, another = map(ipaddress.ip_address, (stranger, same_network, other_network))
+    opened = [desk.open(first, Family.IPV4) for _ in range(MAX_UNPAIRED)]
+    assert all(opened)
+    assert desk.open(same, Family.IPV4) is None
+    assert "without a pairing key" in desk.crowded(same, paired=False)
+    assert desk.open(same, Family.IPV4, secret="0" * 64)
+    assert desk.open(another, Family.IPV4)
+    assert opened[0]
+    desk.close(opened[0])
+    assert desk.open(same, Family.IPV4)
+
+
+def test_only_a_paired_client_is_told_who_holds_ports() -> None:
+    desk = make_desk()
+    names = dict.fromkeys(range(50000, 50000 + 2 * control.MAX_OWNERS, 2), "n" * (control.MAX_TEXT + 1))
+    desk.owners = {TCP: {80: "haproxy (pid 812)"}, UDP: names}
+    stranger, friend = make_session(desk), make_session(desk, secret="0" * 64)
+    assert told(desk, stranger, About.OWNERS, TCP) == told(desk, stranger, About.OWNERS, UDP) == {}
+    assert told(desk, friend, About.OWNERS, TCP) == {"80": "haproxy (pid 812)"}
+    owners = told(desk, friend, About.OWNERS, UDP)
+    assert set(owners.values()) == {"n" * control.MAX_TEXT}
+    assert len(owners) == control.MAX_OWNERS
 
 
 def test_what_happened_is_told_once() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agent.errors import UsageError, UserError
 from agent.model.address import Family
-from agent.model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken
+from agent.model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
 from agent.model.observation import UNTESTED_REASONS, Reason
 from agent.model.plan import Transport
 from agent.model.ports import PortRange
@@ -67,6 +67,12 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (replace(LISTENING, control=7881), "  python3 pnmcheck.pyz client HOST"),
         (replace(LISTENING, listening=()), "  udp  none"),
         (replace(LISTENING, tls=False), "  control on 443/tcp, not encrypted, since there is no openssl program here"),
+        (replace(LISTENING, key="7k2m-q0xz"), "  python3 pnmcheck.pyz client HOST --key 7k2m-q0xz"),
+        (replace(LISTENING, key="x'y; z"), """  python3 pnmcheck.pyz client HOST --key 'x'"'"'y; z'"""),
+        (replace(LISTENING, key="x", control=8443), "  python3 pnmcheck.pyz client HOST --control 8443 --key x"),
+        (replace(LISTENING, key="x"), "  control on 443/tcp, inside TLS, only for clients with the pairing key"),
+        (replace(LISTENING, key="x", key_known=True), "  python3 pnmcheck.pyz client HOST"),
+        (replace(LISTENING, key="x", key_known=True), "Set PNMCHECK_KEY there to the same key first."),
         (replace(LISTENING, seconds=7200.0), "This ends after 2 hours, or with ctrl-C."),
         (replace(LISTENING, seconds=60.0), "This ends after 1 minute, or with ctrl-C."),
         (replace(LISTENING, seconds=90.0), "This ends after 90 seconds, or with ctrl-C."),
@@ -78,6 +84,7 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (Refused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
          "192.0.2.1 was turned away: 64 checks run. What to do: wait a minute."),
         (Lost(CLIENT), "192.0.2.1 went before its check was finished."),
+        (Withheld(12), "12 more such lines were left out: too many came at a time."),
         (Stopped("time is over"), "Stopped: time is over."),
     ],
 )  # fmt: skip
@@ -112,6 +119,8 @@ def test_a_report_has_a_room_of_its_own() -> None:
                 ],
                 "capture": True,
                 "tls": True,
+                "paired": False,
+                "key": None,
             },
         ),
         (Started(CLIENT), {"event": "session", "client": "192.0.2.1"}),
@@ -120,11 +129,22 @@ def test_a_report_has_a_room_of_its_own() -> None:
          {"event": "refused", "client": "192.0.2.1",
           "error": {"code": "crowded", "message": "64 checks run", "hint": "wait"}}),
         (Lost(CLIENT), {"event": "lost", "client": "192.0.2.1"}),
+        (Withheld(12), {"event": "withheld", "count": 12}),
         (Stopped("time is over"), {"event": "stopped", "why": "time is over"}),
     ],
 )  # fmt: skip
 def test_a_notice_for_programs(notice: Notice, event: dict[str, object]) -> None:
     assert json.loads(json.dumps(notices.to_json(notice))) == event
+
+
+@pytest.mark.parametrize(
+    ("key", "known", "shown"), [("7k2m-q0xz", False, "7k2m-q0xz"), ("7k2m-q0xz", True, None), (None, False, None)]
+)
+def test_a_program_is_told_the_key_but_for_one_from_the_environment(
+    key: str | None, known: bool, shown: str | None
+) -> None:
+    event = notices.to_json(replace(LISTENING, key=key, key_known=known))
+    assert (event["paired"], event["key"]) == (key is not None, shown)
 
 
 @pytest.mark.parametrize(

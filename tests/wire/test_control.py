@@ -17,12 +17,15 @@ from agent.wire.control import (
     MAX_PART,
     MAX_REPORT,
     MAX_ROWS,
+    MAX_TEXT,
     About,
     Ask,
     AskKernel,
     Bye,
+    Challenge,
     Hello,
     Message,
+    Proof,
     Received,
     Refusal,
     ReportPart,
@@ -34,8 +37,14 @@ from tests.model.values import ADDRESSES, ANY, COUNTS, PORTS, disjoint_runs, pla
 
 SESSION, SECRET = "0123456789abcdef", "0123456789abcdef" * 4
 HEX = st.text("0123456789abcdef", min_size=16, max_size=16)
+FINGERPRINTS = st.just("") | HEX.map(lambda text: text * 4)
 PLAN = Plan("mine", (Requirement(Transport.UDP, PortRange(50000, 60000), "media", Need.REQUIRED),))
+HELLO = Hello(control.PROTOCOL, "0.1.0", Family.IPV4, SESSION * 2)
 WELCOME = Welcome(control.PROTOCOL, "0.1.0", SESSION, SECRET, PLAN, True, True, "192.0.2.1", True, 7600)
+
+
+def twice(text: str) -> str:
+    return text * 2
 
 
 @st.composite
@@ -45,9 +54,11 @@ def pages(draw: st.DrawFn) -> Rows:
 
 
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Hello, st.just(control.PROTOCOL), texts(), st.sampled_from(Family)),
-    st.builds(Welcome, st.just(control.PROTOCOL), texts(), HEX, HEX.map(lambda text: text * 4), plans(),
-              st.booleans(), st.booleans(), ADDRESSES.map(str), st.booleans(), COUNTS),
+    st.builds(Hello, st.just(control.PROTOCOL), texts(), st.sampled_from(Family), st.none() | HEX.map(twice)),
+    st.builds(Challenge, HEX.map(twice)),
+    st.builds(Proof, FINGERPRINTS),
+    st.builds(Welcome, st.just(control.PROTOCOL), texts(), HEX, st.none() | HEX.map(lambda text: text * 4), plans(),
+              st.booleans(), st.booleans(), ADDRESSES.map(str), st.booleans(), COUNTS, FINGERPRINTS),
     st.builds(Refusal, texts(), texts(500), texts(500)),
     st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
     pages(),
@@ -133,9 +144,9 @@ def test_a_report_goes_in_parts_and_comes_whole() -> None:
         b'{"type":"report","text":"","last":1}',
         b'{"type":"hello","protocol":1.0,"program":"x","family":"ipv4"}',
         b'{"type":"hello","protocol":true,"program":"x","family":"ipv4"}',
-        b'{"type":"hello","protocol":1,"program":5,"family":"ipv4"}',
-        b'{"type":"hello","protocol":1,"program":"x","family":"ipx"}',
-        b'{"type":"hello","protocol":1,"program":"x","family":["ipv4"]}',
+        b'{"type":"hello","protocol":2,"program":5,"family":"ipv4"}',
+        b'{"type":"hello","protocol":2,"program":"x","family":"ipx"}',
+        b'{"type":"hello","protocol":2,"program":"x","family":["ipv4"]}',
     ],
 )
 def test_a_line_that_is_no_message(line: bytes) -> None:
@@ -178,6 +189,15 @@ REQUIREMENTS = "plan", "requirements"
         (WELCOME, set_to("session", SESSION.upper())),
         (WELCOME, set_to("session", SESSION + "\n")),
         (WELCOME, set_to("secret", SECRET[:-1])),
+        (WELCOME, set_to("secret", 5)),
+        (WELCOME, set_to("certificate", SECRET[:-1])),
+        (WELCOME, set_to("certificate", None)),
+        (HELLO, set_to("nonce", SECRET[:-1])),
+        (HELLO, set_to("nonce", "")),
+        (HELLO, lambda value: value.pop("nonce")),
+        (Challenge(SESSION * 2), set_to("nonce", None)),
+        (Challenge(SESSION * 2), set_to("nonce", SESSION)),
+        (Proof(SECRET), set_to("certificate", SECRET.upper())),
         (WELCOME, set_to("tls", None)),
         (WELCOME, set_to("flows", -1)),
         (WELCOME, set_to("flows", MOST + 1)),
@@ -201,7 +221,7 @@ REQUIREMENTS = "plan", "requirements"
         (Rows((), None), set_to("rows", [[5, 1, 1]])),
         (Rows((), None), set_to("rows", [[1, 1, -1]])),
         (Rows((), None), set_to("rows", [[1, 1, 1.5]])),
-        (Rows((), None), set_to("rows", [[1, 1, "x" * 21]])),
+        (Rows((), None), set_to("rows", [[1, 1, "x" * (MAX_TEXT + 1)]])),
         (Rows((), None), set_to("rows", [[1, 1]])),
         (Rows((), None), set_to("rows", [[port, port, 1] for port in range(1, MAX_ROWS + 2)])),
         (Rows((), None), set_to("next", 5)),
@@ -225,13 +245,13 @@ def test_a_key_that_is_not_known_is_no_error() -> None:
 
 
 def test_another_protocol_is_told_whatever_else_it_says() -> None:
-    hello = control.decode(b'{"type":"hello","protocol":2,"program":"7.0"}')
-    assert hello == Hello(2, "7.0", Family.IPV4)
-    refusal = control.decode(b'{"type":"welcome","protocol":2,"program":"7.0"}')
+    hello = control.decode(b'{"type":"hello","protocol":7,"program":"7.0"}')
+    assert hello == Hello(7, "7.0", Family.IPV4)
+    refusal = control.decode(b'{"type":"welcome","protocol":7,"program":"7.0"}')
     assert isinstance(refusal, Refusal)
     assert refusal.code == "version"
-    assert "server speaks protocol 2 (pnmcheck 7.0)" in refusal.message
-    assert "client speaks protocol 1" in refusal.message
+    assert "server speaks protocol 7 (pnmcheck 7.0)" in refusal.message
+    assert "client speaks protocol 2" in refusal.message
     assert "same pnmcheck.pyz" in refusal.hint
 
 
