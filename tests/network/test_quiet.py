@@ -1,0 +1,43 @@
+"""What strangers make the server say: not more than somebody could read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from agent.server import NOTICES, NOTICES_A_SECOND
+from tests.lab import Lab, Server, check, program, server, until, wrong
+
+PLAN, PORTS = ("--udp", "50000-50009"), "tcp 80,443,7881 udp 50000-50009"
+# Each is turned away with a sentence at the server.
+TURNED_AWAY = 1000
+STRANGERS = """
+import socket, sys
+print("ready", flush=True)
+for _ in range(int(sys.argv[2])):
+    with socket.create_connection((sys.argv[1], 80)) as one:
+        one.sendall(b'{"type":"hello","protocol":99,"program":"x"}\\n')
+        one.recv(1000)
+print("done", flush=True)
+"""
+
+
+def test_a_thousand_that_are_turned_away_fill_no_terminal(net: Lab, archive: Path) -> None:
+    with server(net.server, archive, *PLAN) as running:
+        with program(net.client, STRANGERS, net.server.ipv4, str(TURNED_AWAY)) as strangers:
+            assert strangers.stdout
+            assert strangers.stdout.readline() == "done\n"
+        until(lambda: told(running) + withheld(running) == TURNED_AWAY, 10, "all of them, told or counted")
+        print(f"{told(running)} of {TURNED_AWAY} refusals told, {len(json.dumps(running.events)):,} characters")
+        assert NOTICES <= told(running) + len(running.of("withheld")) <= NOTICES + 20 * NOTICES_A_SECOND
+        seen = check(net.client, archive, net.server.ipv4)
+        assert wrong(seen.report, plan=PORTS) == []
+        running.wait_for("report")
+
+
+def told(running: Server) -> int:
+    return len(running.of("refused"))
+
+
+def withheld(running: Server) -> int:
+    return sum(one["count"] for one in running.of("withheld"))
