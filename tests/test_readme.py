@@ -30,6 +30,7 @@ SCP = "scp dist/pnmcheck.pyz root@SERVER:"
 CURL = "curl -O https://YOUR-WEB-SPACE/pnmcheck.pyz"
 COPY, PASTE = "base64 dist/pnmcheck.pyz", "base64 -d > pnmcheck.pyz"
 SERVER = "sudo python3 pnmcheck.pyz server"
+KEYED = f"{SERVER} --key"
 CLIENT, EXAMPLE = "python3 pnmcheck.pyz client SERVER", "python3 pnmcheck.pyz client meet.example.com"
 PLANS = {
     "server --with sip": f"{lab.PLAN} tcp 5060-5061 udp 5060-5061,10000-20000",
@@ -38,7 +39,7 @@ PLANS = {
 # What each comes to where all is open: its exit status, and how its report begins.
 CHECKS = {"client SERVER --rate 2000": (0, "PASS"), "client SERVER --sample 300": (3, "INCONCLUSIVE")}
 BUILD, BENCHMARK = "python3 build.py", "python3 -m tests.bench"
-RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD, BENCHMARK)
+RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, KEYED, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD, BENCHMARK)
 
 SSHD = """
 ListenAddress {address}
@@ -251,6 +252,15 @@ def test_server_and_client(net: lab.Lab, copied: Path, env: dict[str, str]) -> N
     assert (status, begun + rest) == (lab.INTERRUPTED, done.stdout)
     assert f"{net.client.ipv4} checks now" in stderr
     assert "Traceback" not in stderr
+
+
+def test_server_and_client_with_a_key(net: lab.Lab, copied: Path, env: dict[str, str]) -> None:
+    with running(net.server, "ctrl-C", shlex.split(KEYED), cwd=copied, env=env) as server:
+        (shown,) = re.findall(r"^ +(python3 .*)", server.told, re.MULTILINE)
+        done = net.client.run(typed(shown.replace("HOST", net.server.ipv4)), cwd=copied, env=env)
+        server.press_ctrl_c()
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
+    assert ", paired;" in done.stdout
 
 
 def masked(report: str) -> str:
