@@ -40,7 +40,7 @@ with socket.create_server(("", 443)) as listener:
         threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
 """
 
-HELLO = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4"}\n'
+HELLO = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\n'
 ASK = """
 import socket, sys
 with socket.create_connection((sys.argv[1], 443), 10) as opened:
