@@ -37,11 +37,17 @@ _NO_KEY = control.Refusal(
 _WRONG_KEY = control.Refusal("wrong-key", "that is not this server's pairing key", "copy the key that the server shows")
 
 
+_ANOTHER_PATH = "trust nothing on that path; check by another one"
+_CHANGED = control.Refusal(
+    control.INTERCEPTED, "somebody between the client and this server changes what it says", _ANOTHER_PATH
+)
+
+
 def _intercepted(seen: str, mine: str) -> control.Refusal:
     """Somebody on the way ends the client's TLS and begins his own."""
     both = (f"the certificate {one[:16]}..." if one else "no certificate" for one in (seen, mine))
     what = "somebody between the client and this server opens their connection: the client saw {}, this server has {}"
-    return control.Refusal(control.INTERCEPTED, what.format(*both), "trust nothing on that path; check by another one")
+    return control.Refusal(control.INTERCEPTED, what.format(*both), _ANOTHER_PATH)
 
 
 class Conversation:
@@ -138,6 +144,8 @@ class Conversation:
             try:
                 line = self._seals.open(line)
             except DecodeError:
+                if self._seals.opened:
+                    return self._refuse(_CHANGED)
                 self._seals = None  # the other side could not open what this one seals
                 return self._refuse(_WRONG_KEY)
         return self._answer(control.decode(line))
@@ -171,7 +179,7 @@ class Conversation:
         if hello.nonce is None:
             return self._refuse(_KEY_NEEDED)
         challenge = control.Challenge(self._desk.draw(pairing.NONCE_BYTES).hex())
-        self._hello, self._keys = hello, pairing.derive(key, hello.nonce, challenge.nonce)
+        self._hello, self._keys = hello, control.session_keys(key, hello, challenge)
         return challenge
 
     def _check(self, proof: control.Proof, hello: control.Hello, keys: pairing.Keys) -> control.Message:

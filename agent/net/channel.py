@@ -72,8 +72,8 @@ class Channel:
         nonce = os.urandom(pairing.NONCE_BYTES).hex() if key else None
         hello = control.Hello(control.PROTOCOL, greeting.program, greeting.family, nonce)
         answer = self._exchange(hello, HELLO_SECONDS)
-        if key and nonce and isinstance(answer, control.Challenge):
-            keys = pairing.derive(key, nonce, answer.nonce)
+        if key and isinstance(answer, control.Challenge):
+            keys = control.session_keys(key, hello, answer)
             answer, secret = self._prove(keys), keys.secret
         if isinstance(answer, control.Refusal):
             raise UserError(answer.code, "The server turned this check away", answer.message, answer.hint)

@@ -20,7 +20,7 @@ from ..model.kernel import MOST, Counters, Kernel
 from ..model.plan import Need, Plan, Requirement, Transport
 from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
 from . import DecodeError
-from .pairing import NONCE_BYTES
+from .pairing import NONCE_BYTES, Keys, derive
 
 PROTOCOL = 2
 
@@ -177,6 +177,11 @@ def decode(line: bytes) -> Message:
         return decoder(value)
     except FieldError as error:
         raise DecodeError(str(error)) from None
+
+
+def session_keys(key: str, hello: Hello, challenge: Challenge) -> Keys:
+    """The keys that both sides make of a pairing key and the two lines that they said in the clear."""
+    return derive(key, encode(hello), encode(challenge))
 
 
 def report_parts(text: str) -> list[ReportPart]:

@@ -1,8 +1,8 @@
 """Pairing: a key that both sides have and never send, what they prove it by, and the lines that it seals.
 
-The client says hello with a nonce, the server answers with its own (the challenge). From both and the key each side
-makes three keys by HKDF (RFC 5869): one for each role's lines, and the session's secret. From then on each line of the
-control channel stands behind its HMAC: the first of them, the client's proof, names the certificate that it saw.
+The client says hello with a nonce, the server answers with its own (the challenge). From both lines and the key each
+side makes three keys by HKDF (RFC 5869): one for each role's lines, and the session's secret. From then on each line of
+the control channel stands behind its HMAC: the first of them, the client's proof, names the certificate that it saw.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ class Keys:
     secret: str
 
 
-def derive(key: str, client_nonce: str, server_nonce: str) -> Keys:
-    """The keys of one session; the nonces are of 32 hex digits."""
-    shared = extract(bytes.fromhex(client_nonce + server_nonce), key.encode("utf-8", "surrogatepass"))
+def derive(key: str, hello: bytes, challenge: bytes) -> Keys:
+    """The keys of one session, by all that was said in the clear: who changes a word of it changes them too."""
+    shared = extract(hello + challenge, key.encode("utf-8", "surrogatepass"))
     client, server, secret = (expand(shared, b"pnmcheck " + role) for role in (b"client", b"server", b"session"))
     return Keys(client, server, secret.hex())
 

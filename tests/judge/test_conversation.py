@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 from hypothesis import given
@@ -186,16 +186,21 @@ KEY, CERTIFICATE = "of twenty characters or more", b"a certificate"
 
 
 class Paired:
-    """A client's end of a conversation that has a key; `seen` is the certificate that it saw."""
+    """A client's end of a conversation that has a key.
 
-    def __init__(self, desk: Desk, key: str = KEY, seen: bytes = CERTIFICATE) -> None:
+    `seen` is the certificate that it saw, `heard` the hello that reached the server.
+    """
+
+    def __init__(
+        self, desk: Desk, key: str = KEY, seen: bytes = CERTIFICATE, heard: Callable[[Hello], Hello] = lambda one: one
+    ) -> None:
         self.conversation = talk(desk)
         self.conversation.certificate = CERTIFICATE
-        nonce = "1" * 32
-        (challenge,) = say(self.conversation, replace(HELLO, nonce=nonce))
+        hello = replace(HELLO, nonce="1" * 32)
+        (challenge,) = say(self.conversation, heard(hello))
         assert isinstance(challenge, Challenge)
         self.challenge = challenge
-        self.keys = pairing.derive(key, nonce, challenge.nonce)
+        self.keys = control.session_keys(key, hello, challenge)
         self.seals = pairing.Seals(self.keys.client, self.keys.server)
         self.proof = self.seals.seal(control.encode(Proof(pairing.fingerprint(seen))))
 
@@ -270,9 +275,19 @@ def test_a_line_put_into_a_paired_channel_ends_it() -> None:
     desk = paired_desk()
     client = Paired(desk)
     client.send(client.proof)
-    (refusal,) = answers(client.conversation.receive(lines(AskKernel()), 1.0))
+    refusal = client.send(lines(AskKernel()))  # under seal: the client can open it
     assert isinstance(refusal, Refusal)
+    assert (refusal.code, "changes what it says" in refusal.message) == (control.INTERCEPTED, True)
     assert client.conversation.closing
+
+
+@pytest.mark.parametrize("change", [{"family": Family.IPV6}, {"nonce": "2" * 32}, {"program": "0.1.1"}])
+def test_a_hello_that_was_changed_on_the_way_proves_nothing(change: dict[str, Any]) -> None:
+    desk = paired_desk()
+    client = Paired(desk, heard=lambda hello: replace(hello, **change))
+    (refusal,) = answers(client.conversation.receive(client.proof, 1.0))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, desk.sessions) == ("wrong-key", {})
 
 
 @pytest.mark.parametrize("seen", [b"another's certificate", b""])

@@ -97,10 +97,11 @@ def test_hkdf_as_its_rfc_has_it() -> None:
 
 def test_everything_that_goes_into_the_keys_changes_all_of_them() -> None:
     inputs = [
-        (KEY, "1" * 32, "2" * 32),
-        (KEY, "2" * 32, "1" * 32),
-        (KEY, "1" * 32, "3" * 32),
-        ("x" * 20, "1" * 32, "2" * 32),
+        (KEY, b"hello\n", b"challenge\n"),
+        (KEY, b"challenge\n", b"hello\n"),
+        (KEY, b"hello\n", b"challenges\n"),
+        (KEY, b"hellos\n", b"challenge\n"),
+        ("x" * 20, b"hello\n", b"challenge\n"),
     ]
     made = [pairing.derive(*one) for one in inputs]
     assert len({part for keys in made for part in (keys.client, keys.server, keys.secret.encode())}) == 3 * len(made)
