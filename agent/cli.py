@@ -165,14 +165,15 @@ def _key(argument: str | None) -> str | None:
     """The pairing key that was given, on the command line or else by the environment; None for none."""
     from .wire import DecodeError, pairing
 
-    text = argument or os.environ.get(_KEY_VARIABLE)
-    if not text:
+    # An empty argument is no key, as of a shell's variable with a typing error: who gives one means to be paired.
+    text = (os.environ.get(_KEY_VARIABLE) or None) if argument is None else argument
+    if text is None:
         return None
     try:
         return pairing.read_key(text)
     except DecodeError as error:  # without the key itself: terminals and logs keep what they are shown
         what, hint = (
-            "--key" if argument else _KEY_VARIABLE,
+            _KEY_VARIABLE if argument is None else "--key",
             "copy it whole as the server shows it, or choose a longer one",
         )
         raise UsageError(f"{what} is no pairing key", str(error), hint) from None
@@ -193,7 +194,7 @@ def _server(arguments: argparse.Namespace) -> int:
     plan = build_plan(arguments.plan, arguments.addons, own["tcp"], own["udp"])
     if not arguments.control and not plan.of(Transport.TCP):
         raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
-    key = _key(arguments.key)
+    key = _key(arguments.key or None)
     made = None if key or arguments.key is None else _make_key()
     options = Options(
         plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
