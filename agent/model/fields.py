@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 from typing import Any, Callable, TypeVar
 
 Value = TypeVar("Value")
@@ -16,19 +17,38 @@ class FieldError(ValueError):
 
 
 MAX_DIGITS = 20
+# A report nests six deep: report, addresses, address, findings, finding, evidence. Later versions may add some.
+MAX_DEPTH = 16
+
+_BESIDE_BRACKETS = re.compile(r'"[^"]*"?|[^][{}"]+')
+_INNERMOST = re.compile(r"\[\]|\{\}")
 
 
 def parse(text: str | bytes) -> Fields:
     """Read one JSON object; FieldError for anything else, whatever is wrong with it."""
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")  # json would guess at other encodings
+        _refuse_deep(text)
         return Fields(json.loads(text, parse_int=_parse_int, parse_constant=_refuse, object_pairs_hook=_unique))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise FieldError(f"not a JSON object: {error}") from None
 
 
+def _refuse_deep(text: str) -> None:
+    # json recurses, and how deep it may depends on Python and its caller: so the depth is known before. What is quoted
+    # does not count, once no quote in it is escaped; and pairs of brackets are taken away from within.
+    brackets = _BESIDE_BRACKETS.sub("", text.replace(r"\\", "").replace(r"\"", ""))
+    for _ in range(MAX_DEPTH):
+        brackets, found = _INNERMOST.subn("", brackets)
+        if not found:
+            break
+    if brackets:
+        raise FieldError(f"nested deeper than {MAX_DEPTH}, or a bracket without its other")
+
+
 def _parse_int(digits: str) -> int:
-    # int() takes time that grows with the square of the digits; no field needs more than 64 bits.
+    # int() takes time that grows with the square of the digits; no field needs more than 64 bits. float() has no such
+    # weakness, and what is too large for it is infinite, which no field may be.
     if len(digits) > MAX_DIGITS:
         raise FieldError("a number too long")
     return int(digits)
