@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Iterator, Sequence
@@ -38,8 +39,8 @@ PLANS = {
 }
 # What each comes to where all is open: its exit status, and how its report begins.
 CHECKS = {"client SERVER --rate 2000": (0, "PASS"), "client SERVER --sample 300": (3, "INCONCLUSIVE")}
-BUILD, BENCHMARK = "python3 build.py", "python3 -m tests.bench"
-RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, KEYED, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD, BENCHMARK)
+BUILD, BENCHMARK, FUZZ = "python3 build.py", "python3 -m tests.bench", "python3 -m tests.fuzz"
+RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, KEYED, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD, BENCHMARK, FUZZ)
 
 SSHD = """
 ListenAddress {address}
@@ -319,3 +320,10 @@ def test_benchmark(env: dict[str, str]) -> None:
     done = run_here(few, build.ROOT, env=env)
     assert done.returncode == 0, done.stderr
     assert re.search(r"^\| \*\*pnmcheck\*\* \| [\d.]+ s, 0 wrong, \d+ packets \|$", done.stdout, re.MULTILINE)
+
+
+def test_fuzz(env: dict[str, str]) -> None:
+    here = {**env, "PATH": f"{os.path.dirname(sys.executable)}:{env['PATH']}"}
+    done = run_here(f"{FUZZ} --inputs 300 stun icmp", build.ROOT, env=here)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| \*\*all\*\* \| \d+ \| .* \| 0 \|$", done.stdout, re.MULTILINE)

@@ -12,7 +12,10 @@ MAX_NAME = 15  # IFNAMSIZ without its end
 
 def parse_links(text: str) -> Iterator[str]:
     """The interfaces that have an XDP program, by `ip -j link show`; ValueError where it is no such list."""
-    links = json.loads(text)
+    try:
+        links = json.loads(text)
+    except RecursionError:
+        raise ValueError("too deep") from None
     if not isinstance(links, list):
         raise ValueError("no list of interfaces")
     for link in links:
@@ -25,7 +28,7 @@ def read_xdp() -> tuple[str, ...]:
     told = ask("ip", "-j", "link", "show")
     try:
         names = tuple(parse_links(told.text)) if told.text else ()
-    except (ValueError, RecursionError):  # an `ip` without JSON: nothing is known of XDP, as of other hidden things
+    except ValueError:  # an `ip` without JSON: nothing is known of XDP, as of other hidden things
         names = ()
     return tuple(f"An XDP program at {name[:MAX_NAME]} sees packets first: what it drops looks as if it had never come."
                  for name in names)  # fmt: skip

@@ -1,0 +1,311 @@
+"""The one table of what is tried with any bytes: each decoder, and what has to hold of what it gives."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass, replace
+from typing import Callable, Iterable, Iterator
+
+from agent.host import UnreadableRules, fail2ban, firewalld, interfaces, iptables, kernel, nftables, ufw, xdp
+from agent.judge.conversation import Conversation
+from agent.judge.desk import Desk
+from agent.judge.operator import for_operator
+from agent.judge.rules import Flow, decide
+from agent.model import fields
+from agent.model import report as reports
+from agent.model.address import Family
+from agent.model.fields import FieldError
+from agent.model.firewall import Host
+from agent.model.notice import Notice, Reported
+from agent.model.plan import Transport, build_plan
+from agent.model.ports import PortRange
+from agent.model.report import Report
+from agent.show import notices, text
+from agent.show.style import Style
+from agent.wire import DecodeError, control, first_bytes, framing, http_proof, icmp, packet, shown, stranger, stun, x509
+
+from . import seeds
+from .seeds import KEY, PORT, SESSION, TRANSACTION
+
+LINE = framing.MAX_LINE
+LISTING = 1024 * 1024  # of a tool's output, which may be longer; time and memory grow with it evenly
+
+
+@dataclass(frozen=True)
+class Target:
+    """A decoder, the one exception that it may raise, sound inputs, and the longest that its caller hands it.
+
+    `share` is how many of a long run's inputs it gets: few where much has to be done for each.
+    """
+
+    read: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+    most: int
+    raises: type[Exception] | tuple[()] = ()
+    share: int = 100
+
+
+def attempt(target: Target, data: bytes) -> None:
+    """Read any bytes; whatever is raised is a fault."""
+    try:
+        target.read(data)
+    except target.raises:
+        pass
+
+
+def probe_at_first_sight(data: bytes) -> stun.Request | None:
+    try:
+        return stun.read_probe(data, {SESSION: KEY}.get)
+    except DecodeError:
+        return None
+
+
+def probe_on_reading(data: bytes) -> stun.Request | None:
+    try:
+        message = stun.decode(data)
+        request = stun.read_request(message)
+    except DecodeError:
+        return None
+    return request if request.username == SESSION and stun.verified(message, KEY) else None
+
+
+def is_answer_on_reading(data: bytes) -> bool:
+    try:
+        message = stun.decode(data)
+    except DecodeError:
+        return False
+    is_answer = message.kind == stun.Kind.SUCCESS and message.transaction == TRANSACTION
+    return is_answer and stun.verified(message, KEY)
+
+
+def agrees(data: bytes) -> bool:
+    """Whether a message is taken at first sight for what it is taken for on reading all of it."""
+    same_probe = probe_at_first_sight(data) == probe_on_reading(data)
+    return same_probe and stun.proves(data, TRANSACTION, KEY) == is_answer_on_reading(data)
+
+
+def _stun(data: bytes) -> None:
+    assert agrees(data)
+    message = stun.decode(data)
+    for read in (stun.read_request, stun.mapped_address):
+        try:
+            read(message)
+        except DecodeError:
+            pass
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    """A stream in pieces as long as its first byte says, or in lines."""
+    size, stream = (data[0], data[1:]) if data else (1, b"")
+    if size:
+        yield from (stream[at : at + size] for at in range(0, len(stream), size))
+    else:
+        yield from filter(None, stream.replace(b"\n", b"\n\0").split(b"\0"))
+
+
+def _cut(make: Callable[[], framing.Frames | framing.Lines]) -> Callable[[bytes], None]:
+    def read(data: bytes) -> None:
+        """In whatever pieces it comes, it is cut into the same."""
+        cutter = make()
+        found = [one for piece in _pieces(data) for one in cutter.feed(piece)]
+        assert found == make().feed(b"".join(_pieces(data)))
+
+    return read
+
+
+def _http_answer(data: bytes) -> None:
+    http_proof.answer_proves(data, seeds.PROOF)
+    http_proof.answer_is_ours(data, seeds.PROOF)
+    http_proof.may_prove(data, seeds.PROOF)
+
+
+def _first_bytes(data: bytes) -> None:
+    first_bytes.answers_tls(data)
+    first_bytes.tell(data or b"\0")
+
+
+def _rows(data: bytes) -> None:
+    rows = control.decode(b'{"type":"rows","rows":' + data + b"}")
+    assert not isinstance(rows, control.Rows) or len(rows.rows) <= control.MAX_ROWS
+
+
+def _icmp(data: bytes) -> None:
+    version, kind, code = (*data, 0, 0, 0)[:3]
+    icmp.refusal(version, kind, code)
+    icmp.is_expired(version, kind, code)
+
+
+def _packet(data: bytes) -> None:
+    desk, _ = _begun()
+    for leaves in (True, False):
+        desk.seen(data, leaves, "eth0")
+    packet.decode(data)
+
+
+def _stranger(data: bytes) -> None:
+    """A certificate of so many bytes as the first says, and an answer."""
+    size = data[0] if data else 0
+    certificate, answer = data[1 : 1 + size], data[1 + size :]
+    for ours in (True, False):
+        _is_plain(stranger.recognise(answer, "meet.example.com", certificate, ours).shown, stranger.MAX_SHOWN)
+
+
+def _shown(data: bytes) -> None:
+    _is_plain(shown.shown(data), shown.MOST)
+    _is_plain(shown.stranger(data, b""), shown.MOST)
+
+
+def _is_plain(line: str, most: int) -> None:
+    assert line.isascii()
+    assert line.isprintable() or not line
+    assert len(line) <= most
+
+
+def _names(data: bytes) -> None:
+    names = x509.names(data)
+    for name in (names.subject, names.issuer):
+        _is_plain(name, shown.MOST)
+
+
+PLAN = build_plan("plugnmeet")
+CLIENT = ipaddress.ip_address("192.0.2.1")
+STYLES = (Style(unicode=True), Style(width=40))
+
+
+def _is_safe(words: str) -> None:
+    """Nothing that a terminal obeys."""
+    assert all(char.isprintable() or char == "\n" for char in words)
+
+
+def _report(data: bytes) -> None:
+    _show(reports.from_json(data.decode("utf-8", "surrogateescape")))
+
+
+def _show(report: Report) -> None:
+    """As the server's terminal and its JSON have it."""
+    told = for_operator(report, Host(), PLAN)
+    for style in STYLES:
+        _is_safe(text.render(told, style))
+    reports.from_json(reports.dumps(report))
+    json.dumps(reports.to_json(told), allow_nan=False)
+
+
+def _tell(notice: Notice) -> None:
+    json.dumps(notices.to_json(notice), allow_nan=False)
+    for style in STYLES:
+        _is_safe(notices.to_text(notice, style))
+    if isinstance(notice, Reported):
+        _show(notice.report)
+
+
+def _begun() -> tuple[Desk, Conversation]:
+    desk = Desk(PLAN, "0.1.0", True, True, bytes, catch_up=lambda: None)
+    return desk, Conversation(desk, (CLIENT, 40000), PORT, 0.0)
+
+
+def converse(data: bytes) -> None:
+    """One connection to the server: what it is told, and what the server tells of it."""
+    desk, conversation = _begun()
+    for piece in _pieces(data):
+        if conversation.closing:
+            break
+        sent = conversation.receive(piece, 1.0)
+        assert len(sent) <= max(LINE, len(piece))
+        if sent[:1] == b"{":
+            control.decode(sent[:-1])
+    conversation.closed()
+    for notice in desk.take_events():
+        _tell(notice)
+    assert not desk.sessions
+
+
+def _flow(family: Family) -> Flow:
+    return Flow(Transport.UDP, family, (PortRange(443, 443), PortRange(50000, 60000)), CLIENT, None, "eth0")
+
+
+FLOWS = (_flow(Family.IPV4), replace(_flow(Family.IPV6), client=None))
+
+
+def _nft(listing: str) -> None:
+    rules = nftables.read(listing)
+    for flow in FLOWS:
+        decide(rules, flow)
+
+
+def _iptables(listing: str) -> None:
+    for flow in FLOWS:
+        decide(iptables.read(listing, flow.family), flow)
+
+
+def _ufw(listing: str) -> None:
+    ufw.rules_ipv6(ufw.parse_status(listing) or (), listing)
+
+
+def _firewalld(listing: str) -> None:
+    firewalld.parse_active(listing)
+    firewalld.zone_of((firewalld.parse_zone("public", listing),), CLIENT, "eth0")
+
+
+def _fail2ban(listing: str) -> None:
+    fail2ban.parse_jails(listing)
+    list(fail2ban.parse_bans("sshd", listing, CLIENT))
+
+
+def _kernel(listing: str) -> None:
+    numbers = (kernel.free_flows(listing, listing), kernel.conntrack_drops(listing),
+               kernel.receive_errors(listing, listing))  # fmt: skip
+    assert all(number is None or number >= 0 for number in numbers)
+
+
+def _interfaces(listing: str) -> None:
+    for address in (*interfaces.parse_fib_trie(listing), *interfaces.parse_if_inet6(listing)):
+        ipaddress.ip_address(address)
+
+
+def _xdp(listing: str) -> None:
+    list(xdp.parse_links(listing))
+
+
+def _tool(
+    read: Callable[[str], object], sound: Iterable[str], raises: type[Exception] | tuple[()] = (), share: int = 100
+) -> Target:
+    """A reader of what a tool prints, which is decoded as `host.tools` does."""
+    seeded = tuple(map(str.encode, sound))
+    return Target(lambda data: read(data.decode("utf-8", "replace")), seeded, LISTING, raises, share)
+
+
+TARGETS: dict[str, Target] = {
+    "stun": Target(_stun, (seeds.PROBE, seeds.LARGE_PROBE, *seeds.ANSWERS), stun.MAX_BYTES + 1, DecodeError),
+    "frames": Target(
+        _cut(lambda: framing.Frames(stun.MAX_BYTES)), (b"\x20" + framing.frame(seeds.PROBE) * 2,), LINE, DecodeError
+    ),
+    "lines": Target(_cut(framing.Lines), (b"\x40" + b"\n".join(seeds.LINES),), LINE, DecodeError),
+    "json": Target(fields.parse, (*seeds.LINES, seeds.REPORT_TEXT.encode()), control.MAX_REPORT, FieldError),
+    "control": Target(control.decode, seeds.LINES, LINE, DecodeError),
+    "sightings": Target(
+        _rows, tuple(control.encode(rows)[:-2].partition(b'"rows":')[2] for rows in seeds.ROWS), LINE, DecodeError
+    ),
+    "report": Target(_report, (seeds.REPORT_TEXT.encode(),), control.MAX_REPORT, FieldError),
+    "http request": Target(http_proof.decode_request, (seeds.HTTP,), LINE, DecodeError),
+    "http answer": Target(_http_answer, seeds.HTTP_ANSWERS, http_proof.MAX_ANSWER),
+    "first bytes": Target(_first_bytes, (seeds.PROBE, seeds.HTTP, seeds.TLS_HELLO), LINE, DecodeError),
+    "packet": Target(_packet, seeds.PACKETS, LINE, DecodeError, share=6),
+    "icmp": Target(_icmp, (b"\4\3\3", b"\6\1\4"), 64),
+    "x509": Target(_names, seeds.CERTIFICATES, x509.MAX_CERTIFICATE + 1, DecodeError),
+    "stranger": Target(
+        _stranger,
+        (*(b"\0" + one for one in seeds.STRANGERS), *(b"\xff" + one for one in seeds.CERTIFICATES)),
+        http_proof.MAX_ANSWER,
+    ),
+    "shown": Target(_shown, (*seeds.STRANGERS, seeds.PROBE), http_proof.MAX_ANSWER),
+    "conversation": Target(converse, seeds.CONVERSATIONS, LINE, share=6),
+    "nft": _tool(_nft, seeds.NFT, UnreadableRules, share=2),
+    "iptables": _tool(_iptables, seeds.IPTABLES, UnreadableRules, share=1),
+    "ufw": _tool(_ufw, seeds.UFW, ValueError),
+    "firewalld": _tool(_firewalld, seeds.FIREWALLD),
+    "fail2ban": _tool(_fail2ban, seeds.FAIL2BAN),
+    "kernel": _tool(_kernel, seeds.KERNEL),
+    "interfaces": _tool(_interfaces, seeds.INTERFACES),
+    "xdp": _tool(_xdp, seeds.XDP, ValueError),
+}
