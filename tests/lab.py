@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -175,14 +176,43 @@ class Host:
         """Wait until the rules with a `counter` have seen so many packets."""
         until(lambda: self.counted() >= packets, timeout, f"{packets} packets at the rules of {self.name}")
 
+    def also(self, *addresses: str) -> None:
+        """Give it more IPv4 addresses on its cable."""
+        for address in addresses:
+            _ip("-n", self.name, "address", "add", f"{address}/24", "dev", INTERFACE)
+
     def sysctl(self, name: str, value: int) -> None:
         """Set one of the kernel's values, which this host has of its own."""
         self.must("tee", f"/proc/sys/{name.replace('.', '/')}", input=str(value))
+
+    def pids(self) -> list[int]:
+        """The programs that run here."""
+        listed = subprocess.run(["ip", "netns", "pids", self.name], capture_output=True, encoding="utf-8", check=False)
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def usage(self) -> Usage:
+        """What all programs that run here take together."""
+        processes = [Path("/proc", str(pid)) for pid in self.pids()]
+        status = [(one / "status").read_text(encoding="ascii") for one in processes]
+        memory = sum(int(text.split("VmRSS:")[1].split()[0]) for text in status)
+        return Usage(memory, sum(len(os.listdir(one / "fd")) for one in processes))
+
+    def snmp(self, name: str) -> int:
+        """One of the kernel's counters of UDP over IPv4 (proc_net(5)): `InDatagrams`, `RcvbufErrors`."""
+        names, numbers = re.findall("^Udp: (.*)$", self.must("cat", "/proc/net/snmp"), re.MULTILINE)
+        return int(dict(zip(names.split(), numbers.split()))[name])
 
     def knows(self, names: Mapping[str, Sequence[str]]) -> None:
         """What names there are for programs that start here from now on."""
         lines = [f"{address} {name}\n" for name, addresses in names.items() for address in addresses]
         (_settings(self.name) / "hosts").write_text("".join(["127.0.0.1 localhost\n", *lines]), encoding="ascii")
+
+
+class Usage(NamedTuple):
+    """Resident memory in KiB, and open descriptors."""
+
+    memory: int
+    descriptors: int
 
 
 def _settings(name: str) -> Path:
@@ -320,10 +350,9 @@ def _ip(*arguments: str) -> None:
 
 
 def _remove(host: Host) -> None:
-    left = subprocess.run(["ip", "netns", "pids", host.name], capture_output=True, encoding="utf-8", check=False)
-    for pid in left.stdout.split():
+    for pid in host.pids():
         with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), signal.SIGKILL)
+            os.kill(pid, signal.SIGKILL)
     subprocess.run(["ip", "netns", "delete", host.name], capture_output=True, check=False)
     shutil.rmtree(_settings(host.name), ignore_errors=True)
 

@@ -1,0 +1,58 @@
+"""Sessions that a program of a few lines holds, which speaks the control channel itself; and what their probes are."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from typing import Any, Iterator, Sequence
+
+from agent.wire import stun
+from tests.lab import Host
+
+HELLO = '{"type":"hello","protocol":1,"program":"0.1.0","family":"ipv4"}\n'
+
+# A session from each of these addresses, whose welcomes it writes; then it ends those whose numbers it is told.
+_HOLDER = """
+import socket, sys
+held = []
+for source in sys.argv[3:]:
+    opened = socket.create_connection((sys.argv[1], 443), 10, (source, 0))
+    opened.sendall(sys.argv[2].encode())
+    held.append(opened)
+    print(opened.makefile().readline(), end="", flush=True)
+for number in sys.stdin:
+    held[int(number)].close()
+"""
+
+
+class Held:
+    """Sessions that are held; what the server told each of them first."""
+
+    def __init__(self, process: subprocess.Popen[str], number: int) -> None:
+        assert process.stdin
+        assert process.stdout
+        self._orders = process.stdin
+        self.told: list[dict[str, Any]] = [json.loads(process.stdout.readline()) for _ in range(number)]
+
+    def end(self, number: int) -> None:
+        """Close the control channel of one."""
+        print(number, file=self._orders, flush=True)
+
+    def probe(self, number: int, port: int) -> bytes:
+        """A probe of one of them, as its client would send it."""
+        session, secret = self.told[number]["session"], self.told[number]["secret"]
+        request = stun.Request(session, b"%12d" % port, port)
+        return stun.encode_request(request, secret.encode())
+
+
+@contextlib.contextmanager
+def held(host: Host, target: str, sources: Sequence[str]) -> Iterator[Held]:
+    """Begin a session from each of the host's addresses, in their order, and hold them."""
+    argv = [sys.executable, "-c", _HOLDER, target, HELLO, *sources]
+    with host.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            yield Held(process, len(sources))
+        finally:
+            process.kill()
