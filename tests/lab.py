@@ -323,6 +323,35 @@ def chain() -> Iterator[Chain]:
             _remove(one)
 
 
+class Crowd(NamedTuple):
+    """Many clients and a server, each with a cable to the same switch."""
+
+    clients: Sequence[Host]
+    server: Host
+
+
+@contextlib.contextmanager
+def crowd(number: int) -> Iterator[Crowd]:
+    """A network of so many clients, 200 at most."""
+    need("ip", "nft")
+    name = f"pnmcheck-{os.getpid()}-{next(_numbers)}"
+    clients = [Host(f"{name}-{i}", f"198.51.100.{i}", f"2001:db8:1::{i:x}") for i in range(10, 10 + number)]
+    made, switch = Crowd(clients, Host(f"{name}-server", *SERVER)), Host(f"{name}-switch", "", "")
+    hosts = [*clients, made.server]
+    try:
+        with _making:
+            for one in (*hosts, switch):
+                _add(one)
+        _ip("-n", switch.name, "link", "add", "bridge", "up", "type", "bridge")
+        for i, one in enumerate(hosts):
+            _join((one, INTERFACE, (one.ipv4, one.ipv6)), (switch, f"port{i}", None))
+            _ip("-n", switch.name, "link", "set", f"port{i}", "master", "bridge")
+        yield made
+    finally:
+        for one in (*hosts, switch):
+            _remove(one)
+
+
 def _add(host: Host) -> None:
     _ip("netns", "add", host.name)
     _settings(host.name).mkdir(parents=True)
@@ -332,15 +361,17 @@ def _add(host: Host) -> None:
     _ip("-n", host.name, "link", "set", "lo", "up")
 
 
-def _join(*ends: tuple[Host, str, tuple[str, str]]) -> None:
-    """A cable between two interfaces."""
+def _join(*ends: tuple[Host, str, tuple[str, str] | None]) -> None:
+    """A cable between two interfaces, each with its addresses, if any."""
     here, there = (("name", interface, "netns", host.name) for host, interface, _ in ends)
     _ip("link", "add", *here, "type", "veth", "peer", *there)
-    for host, interface, (ipv4, ipv6) in ends:
-        # No duplicate address detection: an address would be of no use for a second or two.
-        host.sysctl(f"net.ipv6.conf.{interface}.accept_dad", 0)
-        _ip("-n", host.name, "address", "add", f"{ipv4}/24", "dev", interface)
-        _ip("-n", host.name, "address", "add", f"{ipv6}/64", "dev", interface, "nodad")
+    for host, interface, addresses in ends:
+        if addresses:
+            ipv4, ipv6 = addresses
+            # No duplicate address detection: an address would be of no use for a second or two.
+            host.sysctl(f"net.ipv6.conf.{interface}.accept_dad", 0)
+            _ip("-n", host.name, "address", "add", f"{ipv4}/24", "dev", interface)
+            _ip("-n", host.name, "address", "add", f"{ipv6}/64", "dev", interface, "nodad")
         _ip("-n", host.name, "link", "set", interface, "up")
 
 
