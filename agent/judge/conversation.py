@@ -197,7 +197,7 @@ class Conversation:
         self._session = session
         return control.Welcome(
             control.PROTOCOL, desk.program, session.id, None if secret else session.key.decode(), desk.plan, desk.tls,
-            desk.everywhere, str(session.client), desk.capture, session.kernel.free_flows,
+            desk.everywhere, str(session.client), desk.capture, session.flows,
             pairing.fingerprint(self.certificate),
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ from ..wire import DecodeError, control, http_proof, packet, stun
 from ..wire.control import About
 from ..wire.packet import SYN
 from ..wire.stun import Request
+from .flows import Shares
 from .watch import Watch
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
@@ -53,6 +54,7 @@ class Session:
     report_size: int = 0
     finished: bool = False
     kernel: Kernel = field(default_factory=Kernel)  # when it began
+    flows: int | None = None  # the most that it was told of those that connection tracking has free
     watch: Watch = field(default_factory=Watch)
     paired: bool = False
     unsent: Counter[int] = field(default_factory=Counter)  # UDP answers that the kernel would not send, by their port
@@ -108,7 +110,9 @@ class Desk:
         self._recent: dict[bytes, _Recent] = {}
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._callers: dict[tuple[Address, Address], _Caller] = {}
-        self._ports = sum(1 for transport in Transport for _ in plan.ports(transport))
+        self._shares = Shares()
+        self._udp_ports = sum(1 for _ in plan.ports(Transport.UDP))
+        self._ports = self._udp_ports + sum(1 for _ in plan.ports(Transport.TCP))
 
     def take_events(self) -> list[Notice]:
         """What happened since the last call."""
@@ -125,7 +129,9 @@ class Desk:
             self.draw(8).hex(), (secret or self.draw(32).hex()).encode(), client, family,
             ANSWERS_PER_PORT * self._ports, let_in=let_in, kernel=self._read_kernel(), paired=secret is not None,
         )  # fmt: skip
+        promised = sum(map(self._flows_to_come, self.sessions.values()))
         self.sessions[session.id] = session
+        session.flows = self._shares.first(session.kernel.free_flows, len(self.sessions), promised)
         self.events.append(Started(client))
         return session
 
@@ -138,6 +144,10 @@ class Desk:
         if not paired and unpaired >= MAX_UNPAIRED:
             return f"{MAX_UNPAIRED} checks without a pairing key are running already from that address"
         return ""
+
+    def _flows_to_come(self, session: Session) -> int:
+        """How many flows a session is going to make, one for each port, before it asks whether there is room."""
+        return max(0, min((session.flows or 0) // 2, self._udp_ports) - len(session.sightings[Transport.UDP]))
 
     def close(self, session: Session) -> None:
         """The session's control channel is gone, and the session with it."""
@@ -314,13 +324,16 @@ class Desk:
         return {port: owner[: control.MAX_TEXT] for port, owner in named}
 
     def kernel(self, session: Session) -> Kernel:
-        """What the kernel has room for now, and dropped since the session began, all clients': it counts none apart.
+        """What the kernel has room for now, the session's share, and what it dropped since that began, all clients'.
 
         Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide whether
         its silence is a firewall's. Only the difference is told, since what the host dropped before is its own affair.
         """
         now = self._read_kernel()
-        return Kernel(now.free_flows, now.counters.since(session.kernel.counters))
+        flows = self._shares.later(now.free_flows, len(self.sessions), session.flows)
+        if flows is not None:
+            session.flows = max(flows, session.flows or 0)
+        return Kernel(flows, now.counters.since(session.kernel.counters))
 
 
 def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, int | str]]:

@@ -51,10 +51,43 @@ class FlowRoom:
         return math.ceil(more / self.most) * self.seconds - begun
 
 
+class Shares:
+    """What a server tells its sessions of the entries that its own connection tracking has free.
+
+    A session makes half as many flows as the most that it was told. All of them together make half as many as were
+    free: the rest is for whoever else uses the server. Where these have no room for all, each gets the same.
+    """
+
+    def __init__(self) -> None:
+        self._most_free = 0
+
+    def first(self, free: int | None, sessions: int, promised: int) -> int | None:
+        """What a new one is told, with which there are so many; the others may still make the `promised` flows."""
+        if free is None:
+            return None
+        if sessions == 1:
+            self._most_free = 0
+        # One flow is enough to go on and ask again; with none it would give up.
+        return min(free, max(2, 2 * self._share(free - promised, sessions) + 1))
+
+    def later(self, free: int | None, sessions: int, told: int | None) -> int | None:
+        """What is told to one of so many that asks again, and was told so many at most before."""
+        if free is None or told is None:
+            return None
+        share = self._share(free, sessions)
+        return max(0, share + max(share, told - told // 2))
+
+    def _share(self, free: int, sessions: int) -> int:
+        """How many flows one may make now; less than none where others took what is kept for them."""
+        self._most_free = max(free, self._most_free)
+        return (free - (self._most_free + 1) // 2) // sessions
+
+
 class Rooms:
     """The tables that a check's flows are kept in, as far as they are known.
 
-    `free` are the entries that the server's own connection tracking has free, None where it has none.
+    `free` are the entries that the server's own connection tracking has free, None where it has none; of several
+    clients', this one's share.
     """
 
     def __init__(self, free: int | None) -> None:
@@ -85,7 +118,9 @@ class Rooms:
     def learn(self, free: int, now: float) -> None:
         """The server has so many entries free now: a probe that a firewall stopped has taken none."""
         if self._free is not None:
-            self._rooms[0].correct(max(0, self._free - free), now)
+            self._free = max(self._free, free)  # it was told of less while there were more clients
+            self._rooms[0].most = self._free // 2
+            self._rooms[0].correct(self._free - free, now)
 
     def left(self, wanted: int, now: float) -> int:
         """How many of the wanted flows may be made now."""

@@ -104,7 +104,7 @@ class Welcome:
     everywhere: bool  # it listens on every address of its machine
     client: str  # the address that the server sees this client come from
     capture: bool  # it watches its network interfaces
-    flows: int | None  # new flows that its own connection tracking has room for, None where nothing limits them
+    flows: int | None  # this one's share of what its own connection tracking has room for, None where nothing limits it
     certificate: str = ""  # the fingerprint of the one that it showed on this connection; empty without TLS
 
 

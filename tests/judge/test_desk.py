@@ -249,7 +249,25 @@ def test_each_session_has_the_kernel_of_its_own_beginning() -> None:
     first, second = make_session(desk), make_session(desk)
     assert (first.kernel.free_flows, second.kernel.free_flows) == (7600, 3)
     assert desk.kernel(first) == Kernel(None, Counters(2, None))
-    assert desk.kernel(second) == Kernel(9, Counters(None, 2))  # one of them began anew
+    assert desk.kernel(second).counters == Counters(None, 2)  # one of them began anew
+
+
+def test_each_session_is_told_of_its_share_of_the_flows() -> None:
+    plan = Plan("small", (Requirement(UDP, PortRange(50000, 50099), "media", Need.REQUIRED),))
+    desk = make_desk(plan, kernel=[Kernel(1000)] * 8)
+    first = make_session(desk)
+    second = make_session(desk)
+    assert (first.flows, second.flows) == (1000, (1000 - 500 - 100) // 2 * 2 + 1)
+    # Each may make half of the most that it was told, less what it has made: a half of 500 now.
+    assert desk.kernel(first).free_flows == 750
+    assert desk.kernel(second).free_flows == second.flows == 500
+    for port in range(50000, 50100):
+        desk.probe(probe(first, port), SOURCE, UDP, port)
+    third = make_session(desk)
+    assert third.flows == (1000 - 500 - 100) // 3 * 2 + 1  # the second one's flows are still to come
+    desk.close(second)
+    desk.close(third)
+    assert (desk.kernel(first).free_flows, first.flows) == (1000, 1000)
 
 
 def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
