@@ -256,7 +256,7 @@ class _AddressCheck:
         for transport in Transport:
             self._server.sightings[transport] = self._counts(About.SIGHTINGS, transport)
             self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
-        if self._anything_shut(sweep):
+        if self._anything_shut(sweep) or self._channel.confirmed:
             self._ask_how_far()
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
@@ -293,6 +293,7 @@ class _AddressCheck:
         return seen
 
     def _ask_how_far_udp(self, seen: ServerSide) -> None:
+        seen.withheld = self._counts(About.WITHHELD, Transport.UDP)
         seen.overrun = self._counts(About.OVERRUN, Transport.UDP)
         seen.left = self._counts(About.LEFT, Transport.UDP)
         if self._channel.welcome.capture:

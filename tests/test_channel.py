@@ -31,7 +31,7 @@ WELCOME = control.Welcome(
     flows=None,
 )
 KERNEL = Kernel(1234)
-PONG = control.encode(KERNEL)
+PONG = control.encode(control.Pong(KERNEL))
 ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
 
 

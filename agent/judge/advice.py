@@ -111,6 +111,8 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
     finding = group.first
     if finding.reason is Reason.ABORTED and finding.shown:
         return "Mend that, or check from another computer."
+    if finding.reason is Reason.NO_CONTROL and finding.shown:
+        return "Check from another network."
     if finding.reason is Reason.RATE_LIMIT and finding.transport is Transport.TCP:
         return _TCP_LIMIT
     if finding.reason:

@@ -161,7 +161,8 @@ class Conversation:
         if isinstance(message, control.Ask):
             return self._desk.rows(session, message)
         if isinstance(message, control.AskKernel):
-            return self._desk.kernel(session)
+            session.sources.confirm(message.mine, message.nonces)
+            return control.Pong(self._desk.kernel(session), session.sources.unconfirmed)
         if isinstance(message, control.ReportPart):
             return self._take(session, message)
         if isinstance(message, control.Bye):

@@ -18,7 +18,9 @@ from ..wire.control import About
 from ..wire.packet import SYN
 from ..wire.stun import Request
 from .flows import Shares
+from .sources import Sources
 from .watch import Watch
+from .window import Window
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
 MAX_SESSIONS = 64
@@ -27,8 +29,8 @@ MAX_SESSIONS = 64
 MAX_UNPAIRED = 16
 # Tries of one port in one session: four at least, more under loss; past that somebody uses us as a mirror.
 ANSWERS_PER_PORT = 64
-# Probes that were seen at the interface or at the socket, and not yet at the other: one packet's two sightings come
-# within a turn or two of the server's loop.
+# Probes that were verified at the interface or at the socket, and not yet seen at the other: one packet's two sightings
+# come within a turn or two of the server's loop.
 MAX_RECENT = 4096
 # Addresses whose connections are kept in mind, and for how many seconds: many limits let somebody in again after half a
 # minute or a minute in which he did not come (ufw's, iptables' `recent`).
@@ -58,14 +60,15 @@ class Session:
     watch: Watch = field(default_factory=Watch)
     paired: bool = False
     unsent: Counter[int] = field(default_factory=Counter)  # UDP answers that the kernel would not send, by their port
+    withheld: Counter[int] = field(default_factory=Counter)  # UDP probes that were sighted and not to be answered
+    sources: Sources = field(default_factory=Sources)
+    at_interface: Window = field(default_factory=Window)  # UDP probes by their numbers
+    at_socket: Window = field(default_factory=Window)
 
-
-@dataclass
-class _Recent:
-    """A probe that was verified, and whether it was seen at the interface."""
-
-    request: Request
-    at_interface: bool = False
+    def spend_answer(self) -> bool:
+        """Whether there is one more answer to give; then it is given."""
+        self.answers_left -= 1
+        return self.answers_left >= 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ class Desk:
         self.sessions: dict[str, Session] = {}
         self.draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
         self._read_overrun = read_overrun
-        self._recent: dict[bytes, _Recent] = {}
+        self._recent: dict[bytes, Request] = {}
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._callers: dict[tuple[Address, Address], _Caller] = {}
         self._shares = Shares()
@@ -226,44 +229,61 @@ class Desk:
             if session and self.plan.has(Transport.UDP, seen.source_port):
                 session.watch.left[seen.source_port] += 1
             return
-        recent = self._read_probe(seen.payload)
-        prober = self.sessions.get(recent.request.username) if recent else None
-        if prober:  # the last of several interfaces is the one that the firewall sees
-            prober.watch.arrival = Arrival(interface, seen.destination)
+        request, prober = self._read_probe(seen.payload)
+        if not request or not prober:
+            return
+        # The last of several interfaces is the one that the firewall sees.
+        prober.watch.arrival = Arrival(interface, seen.destination)
         # A packet is seen again at a VLAN's or a bridge's interface; it is one probe all the same.
-        if recent and prober and not recent.at_interface and self.plan.has(Transport.UDP, recent.request.port):
-            recent.at_interface = True
-            prober.watch.at_interface[Transport.UDP][recent.request.port] += 1
+        fresh = prober.at_interface.take(stun.number_of(request.transaction))
+        if fresh and self.plan.has(Transport.UDP, request.port):
+            prober.watch.at_interface[Transport.UDP][request.port] += 1
 
     def probe(self, data: bytes, source: tuple[Address, int], transport: Transport, port: int) -> bytes | None:
         """The answer to a STUN probe that came in at `port`; None for anything that deserves silence."""
-        recent = self._read_probe(data)
-        session = self.sessions.get(recent.request.username) if recent else None
-        if recent is None or session is None:
+        request, session = self._read_probe(data)
+        if not request or not session:
             return None
-        request = recent.request
-        if transport is Transport.UDP:
-            self._endpoints[source[0].packed, source[1]] = session.id
-            if len(self._endpoints) > MAX_ENDPOINTS:
-                del self._endpoints[next(iter(self._endpoints))]
+        udp = transport is Transport.UDP
+        if udp and not session.at_socket.take(stun.number_of(request.transaction)):
+            return None  # one that came before: the network doubled it, or somebody sends what he overheard
         if not self._sighted(session, transport, request.port, port):
             return None
-        answer = stun.encode_answer(request.transaction, *source, session.key, request.padding)
-        return answer if len(answer) <= len(data) else None
+        # A connection proves whose address it is; of a datagram anybody may have written the source.
+        nonce = self._nonce_for(session, source[0]) if udp else ""
+        if nonce is not None and session.spend_answer():
+            answer = stun.encode_answer(request.transaction, *source, session.key, request.padding, nonce)
+            if len(answer) <= len(data):
+                self._remember(session, source)
+                return answer
+        session.withheld[port] += udp
+        return None
 
-    def _read_probe(self, data: bytes) -> _Recent | None:
-        """A probe of a live session, verified once for its two sightings; None for anything else."""
-        found = self._recent.get(data)
-        if found is None:
+    def _nonce_for(self, session: Session, source: Address) -> str | None:
+        if source == session.client:
+            return ""
+        session.sources.note(source, self.draw)
+        return session.sources.nonce_for(source)
+
+    def _remember(self, session: Session, source: tuple[Address, int]) -> None:
+        self._endpoints[source[0].packed, source[1]] = session.id
+        if len(self._endpoints) > MAX_ENDPOINTS:
+            del self._endpoints[next(iter(self._endpoints))]
+
+    def _read_probe(self, data: bytes) -> tuple[Request, Session] | tuple[None, None]:
+        """A probe of a live session, verified once for its two sightings, and the session; else nothing."""
+        request = self._recent.get(data)
+        if request is None:
             try:
-                found = _Recent(stun.read_probe(data, self._key_of))
+                request = stun.read_probe(data, self._key_of)
             except DecodeError:
-                return None
+                return None, None
             if self.capture:
-                self._recent[data] = found
+                self._recent[data] = request
                 if len(self._recent) > MAX_RECENT:
                     del self._recent[next(iter(self._recent))]
-        return found
+        session = self.sessions.get(request.username)
+        return (request, session) if session else (None, None)
 
     def _key_of(self, session_id: str) -> bytes | None:
         session = self.sessions.get(session_id)
@@ -276,18 +296,17 @@ class Desk:
             return None
         if not self._sighted(session, Transport.TCP, token.port, port):
             return None
-        return http_proof.proof(token, certificate, session.key)
+        return http_proof.proof(token, certificate, session.key) if session.spend_answer() else None
 
     def _sighted(self, session: Session, transport: Transport, meant: int, port: int) -> bool:
-        """Record a probe meant for one port that came in at another or the same; whether to answer it."""
+        """Record a probe meant for one port that came in at another or the same; whether it came as it was meant."""
         if not self.plan.has(transport, meant):
             return False
         session.sightings[transport][meant] += 1
         if meant != port:
             session.redirected[transport][meant] = port
             return False
-        session.answers_left -= 1
-        return session.answers_left >= 0
+        return True
 
     def rows(self, session: Session, ask: control.Ask) -> control.Rows:
         """One page of what a client may know of its own session."""
@@ -298,6 +317,7 @@ class Desk:
             About.SIGHTINGS: session.sightings[ask.transport],
             About.AT_INTERFACE: session.watch.at_interface[ask.transport],
             About.OVERRUN: self._read_overrun() if (ask.about, ask.transport) == (About.OVERRUN, Transport.UDP) else {},
+            About.WITHHELD: session.withheld if ask.transport is Transport.UDP else {},
             About.LEFT: self._left(session) if ask.transport is Transport.UDP else {},
             About.PLACES: session.watch.places(self.plan.ports(ask.transport))
             if ask.transport is Transport.TCP
@@ -316,7 +336,9 @@ class Desk:
 
     def _left(self, session: Session) -> Mapping[int, int]:
         """The UDP answers that left, by port: what the interface showed, else what the kernel took to send."""
-        return session.watch.left if self.capture else session.sightings[Transport.UDP] - session.unsent
+        if self.capture:
+            return session.watch.left
+        return session.sightings[Transport.UDP] - session.withheld - session.unsent
 
     def _owners(self, transport: Transport) -> dict[int, str]:
         """Who holds the busy ports, of as many as fit into a line."""

@@ -27,6 +27,7 @@ class ServerSide:
     owners: dict[Transport, dict[int, str]] = field(default_factory=lambda: {one: {} for one in Transport})
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     at_interface: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
+    withheld: PerPort | None = None  # UDP probes that were sighted, and not to be answered
     overrun: PerPort | None = None  # UDP packets that found a port's receive buffer full
     left: PerPort | None = None  # UDP answers that left the server
     places: Mapping[int, Where] | None = None  # how far the packets to TCP ports came
@@ -37,7 +38,11 @@ class ServerSide:
 
     def udp_since(self, before: ServerSide) -> ServerSide:
         """What it saw of UDP after it had told `before`."""
-        after = ServerSide(overrun=_since(self.overrun, before.overrun), left=_since(self.left, before.left))
+        after = ServerSide(
+            withheld=_since(self.withheld, before.withheld),
+            overrun=_since(self.overrun, before.overrun),
+            left=_since(self.left, before.left),
+        )
         for table, now, then in ((after.sightings, self.sightings, before.sightings),
                                  (after.at_interface, self.at_interface, before.at_interface)):  # fmt: skip
             table[Transport.UDP] = _since(now[Transport.UDP], then[Transport.UDP])
@@ -137,7 +142,7 @@ class _Udp:
         self._unsendable, self._left_out = unsendable, left_out
         self._refusals, self._strangers = refusals, strangers
         self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
-        self._left, self._overrun = server.left, server.overrun
+        self._left, self._overrun, self._withheld = server.left, server.overrun, server.withheld
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
         self._owners = server.owners[Transport.UDP]
 
@@ -157,6 +162,7 @@ class _Udp:
             answered=answered,
             at_interface=_count(self._at_interface, port),
             at_socket=_count(self._sightings, port),
+            withheld=_count(self._withheld, port),
             overrun=_count(self._overrun, port),
             left=_count(self._left, port),
             redirected_to=self._redirected.get(port),
@@ -205,8 +211,9 @@ def measure_loss(sweep: Sweep | None, server: ServerSide) -> Loss:
     proven = [port for port, answers in sweep.answered.items() if answers]
     sent = sum(sweep.sent[port] for port in proven)
     arrived = sum(sightings.get(port, 0) for port in proven)
+    left = arrived - sum((server.withheld or {}).get(port, 0) for port in proven)
     answered = sum(sweep.answered[port] for port in proven)
-    return Loss(_share(sent - arrived, sent), _share(arrived - answered, arrived))
+    return Loss(_share(sent - arrived, sent), _share(left - answered, left))
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -123,6 +123,7 @@ class Sweep:
         self._known: list[tuple[int, int]] = []
         self._resumed_until = now - 1.0  # what is sent up to this is right behind an outage
         self._pings = Pings(rtt)
+        self._began = now
         self._answers_until = self._pause_until = self._last_call = now
         # Who sets a ceiling has the time that it takes.
         own_time = MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
@@ -242,14 +243,25 @@ class Sweep:
     def wants_ping(self, now: float) -> bool:
         """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
         # Where nothing passes a ping would wait for TCP to repeat it, longer and longer.
-        if self.done or self._outage:
+        if self.done or self._outage or now < self._began + pings.FIRST:
             return False
-        gap = pings.ROOM_GAP if self.waits_for_room(now) else pings.KEEP_ALIVE
-        return self._pings.is_due(now, gap if self.open else pings.GAP)
+        return self._pings.is_due(now, self._ping_gap(now))
+
+    def _ping_gap(self, now: float) -> float:
+        if not self.open:
+            return pings.GAP
+        if self.waits_for_room(now):
+            return pings.ROOM_GAP
+        # Behind some NATs a part of the probes comes from an address that is not answered before it is confirmed.
+        return pings.EARLY_GAP if now < self._passes[-1].began + pings.EARLY else pings.KEEP_ALIVE
 
     def pinged(self, now: float) -> None:
         """The control channel was asked something."""
         self._pings.send(now, self._passes[-1].pings)
+
+    def hurry_ping(self) -> None:
+        """There is something to confirm over the control channel, without which probes are not answered."""
+        self._pings.hurry()
 
     def ponged(self, now: float, free_flows: int | None = None) -> None:
         """The control channel answered, and told how many flows the server's connection tracking has free."""

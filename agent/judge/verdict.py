@@ -20,6 +20,7 @@ from .place import place, places
 SYNS = 2
 
 ONLY_SMALL = "a small packet was answered, and no large one that followed it"
+NOT_CONFIRMED = "the probes came from an address that the control channel did not confirm"
 NO_TLS = "without openssl the server speaks no TLS, and other traffic did not pass"
 
 Observations = Mapping[Transport, Mapping[int, Observation]]
@@ -94,6 +95,8 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return _classify_tcp(seen, conditions)
     if seen.transport is Transport.UDP and foreign:
         return Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
+    if seen.withheld and seen.withheld >= (seen.at_socket or 0):
+        return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL, shown=NOT_CONFIRMED)
     # Tries are a second apart: a router's passing trouble may meet one of them, and loss the others.
     if seen.reply is Reply.UNREACHABLE and (conditions.conclusive or (seen.errors or 0) > 1):
         return Cause(State.REJECTED, place(seen, bool(conditions.counters.capture_drops)), seen.by, icmp=seen.icmp)

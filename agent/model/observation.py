@@ -89,6 +89,7 @@ class Observation:
     answered: int | None = None  # probes whose proof came back
     at_interface: int | None = None  # probes that the server saw at its network interface
     at_socket: int | None = None  # probes that the server read from the port's socket
+    withheld: int | None = None  # UDP: probes of those that were not to be answered, as nobody confirmed their source
     overrun: int | None = None  # UDP packets, anybody's, that found the receive buffer of the port's socket full
     left: int | None = None  # answers that the server saw leave by its network interface
     place: Where | None = None  # TCP: how far the client's packets came, as the server's interface showed it

@@ -66,6 +66,8 @@ class Channel:
         self.lost = False
         self._pongs_due = 0
         self._pong: Kernel | None = None
+        self.named: tuple[str, ...] = ()  # where the server saw our UDP probes come from, to be confirmed
+        self.confirmed: set[str] = set()
         self._answers: deque[bytes] = deque()
         self._seals: pairing.Seals | None = None
         key, secret = greeting.key, None
@@ -131,21 +133,23 @@ class Channel:
     def kernel(self) -> Kernel:
         """What the server's own kernel has room for, and dropped since the session began; ControlLost."""
         answer = self.ask(control.AskKernel())
-        if not isinstance(answer, Kernel):
+        if not isinstance(answer, control.Pong):
             self.lost = True
             raise ControlLost
-        return answer
+        return answer.kernel
 
     def fileno(self) -> int:
         """For select: it becomes readable when the server goes."""
         return self._socket.fileno()
 
-    def ping(self) -> None:
-        """Ask something small; `look` tells when its answer is there."""
+    def ping(self, nonces: Sequence[str] = ()) -> None:
+        """Ask something small, and confirm what was named and `nonces`; `look` tells when its answer is there."""
         try:
             self._socket.settimeout(OVERDUE)
-            self._say(control.AskKernel())
+            self._say(control.AskKernel(self.named, tuple(nonces)))
             self._pongs_due += 1
+            self.confirmed.update(self.named)
+            self.named = ()
         except OSError:
             self.lost = True
 
@@ -233,9 +237,12 @@ class Channel:
             if self._pongs_due:
                 self._pongs_due -= 1
                 pong = control.decode(line)
-                if not isinstance(pong, Kernel):
+                if not isinstance(pong, control.Pong):
                     raise DecodeError("an answer to another question")
-                self._pong = pong
+                self._pong = pong.kernel
+                # Only new ones, and not for ever: a server that makes some up would have us ping without a pause.
+                if len(self.confirmed) < control.MAX_ELSEWHERE:
+                    self.named = tuple(one for one in pong.elsewhere if one not in self.confirmed)
             elif len(self._answers) < MAX_UNASKED:
                 self._answers.append(line)
             else:

@@ -162,7 +162,7 @@ def _ask_http(
 
 
 def _ask_stun(opened: _Counted, port: int, session: Session) -> _Answer:
-    transaction = os.urandom(stun.TRANSACTION_BYTES)
+    transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
     probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
     opened.sendall(framing.frame(probe))
 

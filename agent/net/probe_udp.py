@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import selectors
@@ -18,6 +19,7 @@ from ..model.address import parse_address
 from ..model.observation import Refusal
 from ..model.ports import runs
 from ..wire import stun
+from ..wire.control import MAX_ELSEWHERE
 from ..wire.shown import stranger
 from . import connected, icmp
 from .channel import Channel
@@ -51,6 +53,8 @@ class Prober:
         self._sockets: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
         self._padding = 0
+        self._nonces: dict[str, bool] = {}  # which came with answers, and whether they were handed back
+        self._numbers = itertools.count(1)  # of all that is sent in the session
         self._answer: Callable[[int, float], None] = sweep.answer  # told the number of a probe whose proof came
         self._under_way: dict[bytes, tuple[Probe, Callable[[int, float], None]]] = {}
         self._flows: dict[int, socket.socket] = {}  # by port, from which source port the first proof of it came
@@ -69,16 +73,15 @@ class Prober:
             probes = self._sweep.due(now)
             if self._sweep.done:
                 break
-            drawn = os.urandom(stun.TRANSACTION_BYTES * len(probes))
-            for number, probe in enumerate(probes):
-                self._send(probe, drawn[number * stun.TRANSACTION_BYTES :][: stun.TRANSACTION_BYTES])
+            for probe in probes:
+                self._send(probe, self._transaction())
             if now - told > TICK:
                 told = now
                 tell(self._sweep)
             wait = 0.0 if probes else self._sweep.wake(now) - now
             if self._sweep.wants_ping(now):
                 self._sweep.pinged(now)
-                channel.ping()
+                channel.ping(self._take_nonces())
             channel.lost |= self._sweep.is_alone(now)
             self._read(wait)
         self._selector.unregister(channel)
@@ -101,7 +104,7 @@ class Prober:
             asked = list(silent)
             for start in range(0, len(asked), batch):
                 for port in asked[start : start + batch]:
-                    self._send(Probe(port, port, NEW_FLOW), os.urandom(stun.TRANSACTION_BYTES))
+                    self._send(Probe(port, port, NEW_FLOW), self._transaction())
                 ends = time.perf_counter() + (gap if start + batch < len(asked) else max(gap, timeout))
                 while silent and time.perf_counter() < ends:
                     self._read(ends - time.perf_counter())
@@ -121,6 +124,8 @@ class Prober:
                 pong = key.data.look()
                 if pong:
                     self._sweep.ponged(time.perf_counter(), pong.free_flows)
+                if key.data.named:
+                    self._sweep.hurry_ping()
 
     def ask_who_refuses(self) -> None:
         """Once the sweep is done: of a few silent ports, whether an ICMP error comes back when they are asked again.
@@ -133,7 +138,7 @@ class Prober:
             silent = [port for run in runs(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
         asked = [port for port in to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
-        probes = {port: self._encode(os.urandom(stun.TRANSACTION_BYTES), port) for port in asked}
+        probes = {port: self._encode(self._transaction(), port) for port in asked}
         self.refusals.update(connected.refused(self._target, probes))
 
     def close(self) -> None:
@@ -150,6 +155,9 @@ class Prober:
             opened.sendto(data, to)
         except OSError as error:
             self._send_otherwise(opened, data, to, error)
+
+    def _transaction(self) -> bytes:
+        return stun.make_transaction(next(self._numbers), os.urandom(stun.DRAWN_BYTES))
 
     def _socket_of(self, probe: Probe) -> socket.socket:
         flow = self._flows.get(probe.port)
@@ -232,9 +240,21 @@ class Prober:
             probe, answer = asked
             if port == probe.port:
                 self._flows.setdefault(port, opened)
+                self._note_nonce(stun.nonce_of(data))
                 answer(probe.number, time.perf_counter())
         elif port not in self.strangers and self._sweep.sent.get(port):
             self.strangers[port] = stranger(data, self._encode(transaction, port) if asked else b"")
+
+    def _note_nonce(self, nonce: str) -> None:
+        if nonce and nonce not in self._nonces and len(self._nonces) < MAX_ELSEWHERE:
+            self._nonces[nonce] = False
+            self._sweep.hurry_ping()
+
+    def _take_nonces(self) -> list[str]:
+        """Those that are to be handed back: each once."""
+        taken = [nonce for nonce, handed_back in self._nonces.items() if not handed_back]
+        self._nonces.update(dict.fromkeys(taken, True))
+        return taken
 
     def _is_target(self, address: str) -> bool:
         return address == self._target.text or parse_address(address) == self._address
@@ -260,7 +280,7 @@ class Prober:
         The kernel has found the source port, one of 28,000 and drawn by chance; the destination has to be a port that
         was tried. A router may quote nothing behind the UDP header (RFC 792): that much has to do then, as it does
         for TCP (RFC 5927, section 4), for an error only names who refused a port that is silent anyway. Where more is
-        quoted it has to be a probe's beginning, with 96 bits that nobody guesses where it is whole.
+        quoted it has to be a probe's beginning, with 64 bits that nobody guesses where it is whole.
         """
         host, port = error.to
         if not self._is_target(host) or not self._sweep.sent.get(port):

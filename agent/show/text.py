@@ -200,6 +200,8 @@ def _marked(state: State, text: str, style: Style) -> list[str]:
 def _cause(finding: Finding) -> str:
     if finding.reason is Reason.ABORTED and finding.shown:
         return f"The check could not get there: {finding.shown}."
+    if finding.reason is Reason.NO_CONTROL and finding.shown:
+        return f"The server did not answer: {finding.shown}."
     if finding.reason:
         cause = _limit(finding) or _REASONS[finding.reason]
         return f"{finding.owner} holds it on the server." if finding.owner else f"{cause[0].upper()}{cause[1:]}."

@@ -33,10 +33,15 @@ MAX_PART = 24 * 1024
 # A finding takes about 380 bytes: enough for every other port of 10,001 blocked, little enough to keep for a stranger.
 MAX_REPORT = 4 * 1024 * 1024
 
+# Addresses that one client's UDP probes come from: a carrier's NAT may take any of its pool's for each flow, if it does
+# not do as RFC 4787, section 4.1, asks; more than that are hardly one client's.
+MAX_ELSEWHERE = 64
+
 _SESSION = re.compile(r"[0-9a-f]{16}")
 _SECRET = re.compile(r"[0-9a-f]{64}")
-_NONCE = re.compile(rf"[0-9a-f]{{{2 * NONCE_BYTES}}}")
+_CHANCE = re.compile(rf"[0-9a-f]{{{2 * NONCE_BYTES}}}")
 _FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
+_NONCE = re.compile(r"[0-9a-f]{12}")
 _MAX_COUNT = 10**9
 # The code of the refusal where somebody on the way opens the connection.
 INTERCEPTED = "man-in-the-middle"
@@ -54,6 +59,7 @@ class About(str, enum.Enum):
     SIGHTINGS = "sightings"  # probes that were read from the port's socket
     AT_INTERFACE = "at-interface"  # probes that were seen at the server's network interface; of TCP, SYNs
     OVERRUN = "overrun"  # UDP packets, anybody's, that found the port's receive buffer full
+    WITHHELD = "withheld"  # UDP probes that were sighted, and not answered since nobody confirmed where they came from
     LEFT = "left"  # UDP answers that left the server
     PLACES = "places"  # how far the packets to a TCP port came, in the words of Where
     CONNECTIONS = "connections"  # TCP connections from the client's address
@@ -136,7 +142,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class AskKernel:
-    """Asks what the server's own kernel has room for, and what it dropped since the session began; Kernel answers."""
+    """Asks what the server's own kernel has room for, and what it dropped since the session began; a Pong answers.
+
+    `mine` are addresses that an earlier Pong named, and that this client confirms: its UDP probes may come from there.
+    `nonces` are those that came with answers to such probes.
+    """
+
+    mine: tuple[str, ...] = ()
+    nonces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The server's kernel, and the addresses that the client's UDP probes came from and that it has yet to confirm."""
+
+    kernel: Kernel
+    elsewhere: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +178,7 @@ class Bye:
     """The client goes."""
 
 
-Message = Union[Hello, Challenge, Proof, Welcome, Refusal, Ask, Rows, AskKernel, Kernel, ReportPart, Received, Bye]
+Message = Union[Hello, Challenge, Proof, Welcome, Refusal, Ask, Rows, AskKernel, Pong, ReportPart, Received, Bye]
 
 
 def encode(message: Message) -> bytes:
@@ -202,7 +223,7 @@ def _decode_hello(value: Fields) -> Hello:
     # Only the first two are for ever: the rest is this protocol's, and a peer of another one has to be told.
     protocol, program = value.integer("protocol", 0, _MAX_COUNT), value.text("program")
     family = value.choice("family", Family) if protocol == PROTOCOL else Family.IPV4
-    nonce = value.optional("nonce", lambda key: _matching(_NONCE, value.text(key))) if protocol == PROTOCOL else None
+    nonce = value.optional("nonce", lambda key: _matching(_CHANCE, value.text(key))) if protocol == PROTOCOL else None
     return Hello(protocol, program, family, nonce)
 
 
@@ -246,6 +267,10 @@ def _address(text: str) -> str:
         return str(parse_address(text))
     except ValueError:
         raise FieldError("not an IP address") from None
+
+
+def _addresses(value: Fields, key: str) -> tuple[str, ...]:
+    return value.list(key, lambda item: _address(fields.text(item, MAX_ADDRESS)), MAX_ELSEWHERE)
 
 
 def _decode_requirement(row: object) -> Requirement:
@@ -298,19 +323,23 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 
 _NAMES: dict[type, str] = {
     Hello: "hello", Challenge: "challenge", Proof: "proof", Welcome: "welcome", Refusal: "refusal",
-    Ask: "ask", Rows: "rows", AskKernel: "ask-kernel", Kernel: "kernel",
+    Ask: "ask", Rows: "rows", AskKernel: "ask-kernel", Pong: "kernel",
     ReportPart: "report", Received: "received", Bye: "bye",
 }  # fmt: skip
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Welcome: _encode_welcome,
     Rows: _encode_rows,
-    Kernel: lambda kernel: {"free_flows": kernel.free_flows, **vars(kernel.counters)},
+    Pong: lambda pong: {
+        "free_flows": pong.kernel.free_flows,
+        **vars(pong.kernel.counters),
+        "elsewhere": pong.elsewhere,
+    },
 }
 
 _DECODERS: dict[str, Callable[[Fields], Message]] = {
     _NAMES[Hello]: _decode_hello,
-    _NAMES[Challenge]: lambda value: Challenge(_matching(_NONCE, value.text("nonce"))),
+    _NAMES[Challenge]: lambda value: Challenge(_matching(_CHANCE, value.text("nonce"))),
     _NAMES[Proof]: lambda value: Proof(_matching(_FINGERPRINT, value.text("certificate"))),
     _NAMES[Welcome]: _decode_welcome,
     _NAMES[Refusal]: lambda value: Refusal(value.text("code"), value.text("message", 500), value.text("hint", 500)),
@@ -318,9 +347,13 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
         value.choice("about", About), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
     ),
     _NAMES[Rows]: _decode_rows,
-    _NAMES[AskKernel]: lambda value: AskKernel(),
-    _NAMES[Kernel]: lambda value: Kernel(
-        _count(value, "free_flows"), Counters(*(_count(value, name) for name in vars(Counters())))
+    _NAMES[AskKernel]: lambda value: AskKernel(
+        _addresses(value, "mine"),
+        value.list("nonces", lambda item: _matching(_NONCE, fields.text(item, 12)), MAX_ELSEWHERE),
+    ),
+    _NAMES[Pong]: lambda value: Pong(
+        Kernel(_count(value, "free_flows"), Counters(*(_count(value, name) for name in vars(Counters())))),
+        _addresses(value, "elsewhere"),
     ),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),

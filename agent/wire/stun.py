@@ -7,6 +7,7 @@ import functools
 import hashlib
 import hmac
 import ipaddress
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from . import DecodeError
 MAGIC_COOKIE = 0x2112A442
 HEADER = struct.Struct("!HHI12s")
 TRANSACTION_BYTES = 12
+DRAWN_BYTES = 8  # of a transaction, beside a probe's number
 # What fits a datagram that no path has to fragment (RFC 8489, section 6.1, IPv6's minimal MTU less its headers).
 MAX_BYTES = 1232
 
@@ -35,6 +37,7 @@ class Attribute(enum.IntEnum):
 
     USERNAME = 0x0006
     MESSAGE_INTEGRITY = 0x0008
+    NONCE = 0x0015
     XOR_MAPPED_ADDRESS = 0x0020
     PRIORITY = 0x0024
     PADDING = 0x0026
@@ -52,6 +55,10 @@ _INTEGRITY_HEAD = _ATTRIBUTE.pack(Attribute.MESSAGE_INTEGRITY, _DIGEST_BYTES)
 _FINGERPRINT_HEAD = _ATTRIBUTE.pack(Attribute.FINGERPRINT, 4)
 _INTEGRITY_BYTES = len(_INTEGRITY_HEAD) + _DIGEST_BYTES
 _SEAL_BYTES = _INTEGRITY_BYTES + len(_FINGERPRINT_HEAD) + 4
+# A nonce has twice as many hex digits: with it an answer to IPv6, too, is just as long as its probe.
+NONCE_BYTES = 6
+_NONCE_HEAD = _ATTRIBUTE.pack(Attribute.NONCE, 2 * NONCE_BYTES)
+_NONCE = re.compile(re.escape(_NONCE_HEAD) + rb"([0-9a-f]{12})")
 _MAPPED_HEADS = {size: _ATTRIBUTE.pack(Attribute.XOR_MAPPED_ADDRESS, size) for size in (8, 20)}
 # The attributes of a probe, each behind its head: a session's id, which has 16 hex digits, a port, a tie-breaker.
 _PROBE = struct.Struct("!4s16s4sI4s8s")
@@ -90,6 +97,20 @@ class Request(NamedTuple):
     transaction: bytes
     port: int
     padding: int = 0
+
+
+def make_transaction(number: int, drawn: bytes) -> bytes:
+    """The transaction of a session's probe of that number, below 2**32, with DRAWN_BYTES of chance.
+
+    UDP probes count from 1, so that none is answered twice. To who does not know that it looks random, as RFC 8489,
+    section 5, has it. A probe by TCP needs no number: 0.
+    """
+    return (number ^ int.from_bytes(drawn[:4], "big")).to_bytes(4, "big") + drawn
+
+
+def number_of(transaction: bytes) -> int:
+    """Which of its session's UDP probes that is."""
+    return int.from_bytes(transaction[:4], "big") ^ int.from_bytes(transaction[4:8], "big")
 
 
 def decode(data: bytes) -> Message:
@@ -182,14 +203,26 @@ def read_request(message: Message) -> Request:
         raise DecodeError("not a probe's username") from None
 
 
-def encode_answer(transaction: bytes, address: Address, port: int, key: bytes, padding: int = 0) -> bytes:
-    """The answer to a probe that came from `address` and `port`; never longer than the probe with as much padding."""
+def encode_answer(
+    transaction: bytes, address: Address, port: int, key: bytes, padding: int = 0, nonce: str = ""
+) -> bytes:
+    """The answer to a probe that came from `address` and `port`; never longer than the probe with as much padding.
+
+    A `nonce`, where there is one, shows who hands it back to have got the answer.
+    """
     mapped = _xor(struct.pack("!BBH", 0, 1 if address.version == 4 else 2, port) + address.packed, transaction)
-    return _encode_answer(transaction, mapped, key, padding)
+    more = _padding(padding) + (_NONCE_HEAD + nonce.encode() if nonce else b"")
+    return _encode_answer(transaction, mapped, key, more)
 
 
-def _encode_answer(transaction: bytes, mapped: bytes, key: bytes, padding: int = 0) -> bytes:
-    return encode(Kind.SUCCESS, transaction, _MAPPED_HEADS[len(mapped)] + mapped + _padding(padding), key)
+def _encode_answer(transaction: bytes, mapped: bytes, key: bytes, more: bytes = b"") -> bytes:
+    return encode(Kind.SUCCESS, transaction, _MAPPED_HEADS[len(mapped)] + mapped + more, key)
+
+
+def nonce_of(answer: bytes) -> str:
+    """The nonce of an answer that proved right; "" where it has none."""
+    found = _NONCE.fullmatch(answer[-_SEAL_BYTES - len(_NONCE_HEAD) - 2 * NONCE_BYTES : -_SEAL_BYTES])
+    return found[1].decode() if found else ""
 
 
 def proves(data: bytes, transaction: bytes, key: bytes) -> bool:

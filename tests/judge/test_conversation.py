@@ -27,6 +27,7 @@ from agent.wire.control import (
     Bye,
     Challenge,
     Hello,
+    Pong,
     Proof,
     Received,
     Refusal,
@@ -34,7 +35,7 @@ from agent.wire.control import (
     Rows,
     Welcome,
 )
-from tests.judge.test_desk import CLIENT, PLAN, TRANSACTION, make_desk, make_session, probe
+from tests.judge.test_desk import CLIENT, PLAN, STRANGER, TRANSACTION, make_desk, make_session, probe
 from tests.model.values import ANY
 
 HELLO = Hello(control.PROTOCOL, "0.1.0", Family.IPV4)
@@ -99,7 +100,11 @@ def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
     desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)
     rows = answers(receive(conversation, lines(Ask(About.SIGHTINGS, Transport.UDP, 1))))
     assert rows == [Rows(((PortRange(50000, 50000), 1),), None)]
-    assert answers(receive(conversation, lines(AskKernel()))) == [Kernel(0, Counters(4, 0))]
+    desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
+    pong = Pong(Kernel(0, Counters(4, 0)), (str(STRANGER),))
+    assert answers(receive(conversation, lines(AskKernel()))) == [pong]
+    assert answers(receive(conversation, lines(AskKernel(pong.elsewhere)))) == [Pong(Kernel())]
+    assert desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
     for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_PART + 50)):
         assert answers(receive(conversation, lines(part))) == [Received()]
         assert not conversation.closing
@@ -139,7 +144,7 @@ def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
         ([], Bye(), "order"),
         ([HELLO], HELLO, "order"),
         ([HELLO], Received(), "order"),
-        ([HELLO], Kernel(), "order"),
+        ([HELLO], Pong(Kernel()), "order"),
         ([HELLO], ReportPart("no report", last=True), "report"),
         ([HELLO], ReportPart(reports.dumps(REPORT).replace("/1", "/2"), last=True), "report"),
     ],
@@ -229,7 +234,7 @@ def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
     assert isinstance(welcome, Welcome)
     assert (welcome.session, welcome.secret) == (session.id, None)
     assert welcome.certificate == pairing.fingerprint(CERTIFICATE)
-    assert client.say(AskKernel()) == Kernel()
+    assert client.say(AskKernel()) == Pong(Kernel())
     assert client.say(ReportPart(reports.dumps(REPORT), last=True)) == Received()
     assert client.say(Bye()) == Bye()
     assert client.conversation.closing
@@ -393,9 +398,8 @@ def test_framed_stun_is_answered_frame_by_frame(receive: Callable[[Conversation,
     desk = make_desk()
     session = make_session(desk)
     conversation = talk(desk, 80)
-    sent = receive(
-        conversation, framing.frame(probe(session, 80)) + framing.frame(b"") + framing.frame(probe(session, 80))
-    )
+    request = framing.frame(probe(session, 80, number=1))  # the same again: a connection proves who sent it
+    sent = receive(conversation, request + framing.frame(b"") + request)
     packets = framing.Frames(stun.MAX_BYTES).feed(sent)
     assert [stun.proves(packet, TRANSACTION, session.key) for packet in packets] == [True, True]
     assert not conversation.closing

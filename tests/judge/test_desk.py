@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import random
 import struct
 from typing import Callable, Iterable
@@ -31,7 +32,7 @@ PLAN = Plan(
         Requirement(UDP, PortRange(50000, 60000), "media", Need.REQUIRED),
     ),
 )
-TRANSACTION = bytes(range(12))
+TRANSACTION = stun.make_transaction(1, bytes(range(8)))
 THERE_PORT = 40001
 
 
@@ -47,25 +48,79 @@ def make_session(desk: Desk, secret: str | None = None) -> Session:
     return session
 
 
-def probe(session: Session, port: int = 50000, key: bytes | None = None) -> bytes:
-    return stun.encode_request(stun.Request(session.id, TRANSACTION, port), key or session.key)
+_numbers = itertools.count(2)
+
+
+def probe(session: Session, port: int = 50000, key: bytes | None = None, number: int | None = None) -> bytes:
+    """A probe of that number, or of one that no other has."""
+    transaction = stun.make_transaction(next(_numbers) if number is None else number, bytes(range(8)))
+    return stun.encode_request(stun.Request(session.id, transaction, port), key or session.key)
 
 
 @pytest.mark.parametrize(("transport", "port"), [(UDP, 50000), (UDP, 60000), (TCP, 80)])
-@pytest.mark.parametrize("client", [CLIENT, STRANGER])
-def test_a_probe_is_answered_with_a_proof_and_seen(
-    transport: Transport, port: int, client: ipaddress.IPv4Address
-) -> None:
+def test_a_probe_is_answered_with_a_proof_and_seen(transport: Transport, port: int) -> None:
     desk = make_desk()
     session = make_session(desk)
-    request = probe(session, port)
     for count in (1, 2):
-        answer = desk.probe(request, (client, 40000), transport, port)  # a NAT may give it another address
+        request = probe(session, port)
+        answer = desk.probe(request, SOURCE, transport, port)
         assert answer
-        assert stun.proves(answer, TRANSACTION, session.key)
-        assert stun.mapped_address(stun.decode(answer)) == (client, 40000)
+        assert proves(answer, request, session)
+        assert stun.mapped_address(stun.decode(answer)) == SOURCE
         assert len(answer) <= len(request)
         assert session.sightings[transport] == {port: count}
+        assert told(desk, session, About.WITHHELD, transport) == {}
+
+
+def proves(answer: bytes, request: bytes, session: Session) -> bool:
+    return stun.proves(answer, stun.decode(request).transaction, session.key)
+
+
+def test_a_probe_is_answered_once_and_seen_once_whoever_sends_it_again() -> None:
+    desk = watched()
+    session, request = make_session(desk), b""
+    for number in (9, 8):  # they may overtake each other
+        request = probe(session, number=number)
+        assert desk.probe(request, SOURCE, UDP, 50000)
+    without_fingerprint = request[:2] + (len(request) - 28).to_bytes(2, "big") + request[4:-8]
+    for data in (request, without_fingerprint, probe(session, number=9), probe(session, number=0)):
+        for source in (SOURCE, (STRANGER, 40000)):
+            for port in (50000, 50001):
+                assert desk.probe(data, source, UDP, port) is None
+                desk.seen(seen_udp(data, port), leaves=False, interface="eth0")
+    assert told(desk, session, About.SIGHTINGS) == {"50000": 2}
+    assert told(desk, session, About.AT_INTERFACE) == {"50000": 2}
+    assert told(desk, session, About.REDIRECTED) == told(desk, session, About.WITHHELD) == {}
+    assert session.sources.unconfirmed == ()
+    assert desk.probe(probe(session, number=10), SOURCE, UDP, 50000)
+
+
+def test_another_source_is_answered_once_it_is_confirmed_and_at_length_once_it_got_an_answer() -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    source = (STRANGER, 40000)  # of the other family, even
+    assert desk.probe(probe(session), source, UDP, 50000) is None
+    assert told(desk, session, About.SIGHTINGS) == told(desk, session, About.WITHHELD) == {"50000": 1}
+    assert told(desk, session, About.LEFT) == {}
+    assert told(desk, session, About.WITHHELD, TCP) == {}
+    session.sources.confirm(session.sources.unconfirmed, [])
+    nonces = set()
+    for padding in (0, stun.PADDING):
+        transaction = stun.make_transaction(next(_numbers), bytes(8))
+        request = stun.encode_request(stun.Request(session.id, transaction, 50000, padding), session.key)
+        answer = desk.probe(request, source, UDP, 50000)
+        assert answer
+        assert proves(answer, request, session)
+        assert stun.mapped_address(stun.decode(answer)) == source
+        assert len(answer) <= len(request)
+        nonces.add(stun.nonce_of(answer))
+    assert len(nonces - {""}) == 1
+    session.sources.confirm([], nonces)
+    answer = desk.probe(probe(session), source, UDP, 50000)
+    assert answer
+    assert stun.nonce_of(answer) == ""
+    assert told(desk, session, About.WITHHELD) == {"50000": 1}
+    assert told(desk, session, About.LEFT) == {"50000": 3}
 
 
 def test_a_large_probe_has_a_large_answer() -> None:
@@ -78,11 +133,12 @@ def test_a_large_probe_has_a_large_answer() -> None:
     assert stun.PADDING < len(answer) <= len(request)
 
 
-def shortest(session: Session) -> bytes:
+def shortest(session: Session, number: int) -> bytes:
     """A probe with nothing in it but what it has to have."""
     attributes = stun.encode_attribute(stun.Attribute.USERNAME, session.id.encode())
     attributes += stun.encode_attribute(stun.Attribute.PRIORITY, (50000).to_bytes(4, "big"))
-    data = stun.encode(stun.Kind.REQUEST, TRANSACTION, attributes, session.key)[:-8]  # the fingerprint
+    transaction = stun.make_transaction(number, bytes(8))
+    data = stun.encode(stun.Kind.REQUEST, transaction, attributes, session.key)[:-8]  # the fingerprint
     return data[:2] + (len(data) - stun.HEADER.size).to_bytes(2, "big") + data[4:]
 
 
@@ -112,9 +168,11 @@ def test_silence_for_strangers(fault: str) -> None:
 
 def test_an_answer_longer_than_its_probe_is_not_sent() -> None:
     desk = make_desk()
-    request = shortest(make_session(desk))
-    assert desk.probe(request, (STRANGER, 1), UDP, 50000) is None  # IPv6 addresses are longer
-    assert desk.probe(request, SOURCE, UDP, 50000)
+    session, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
+    assert other
+    assert desk.probe(shortest(other, 1), (STRANGER, 1), UDP, 50000) is None  # IPv6 addresses are longer
+    assert told(desk, other, About.WITHHELD) == {"50000": 1}
+    assert desk.probe(shortest(session, 1), SOURCE, UDP, 50000)
 
 
 def test_a_port_forwarded_to_another_is_seen_and_not_answered() -> None:
@@ -128,13 +186,17 @@ def test_a_port_forwarded_to_another_is_seen_and_not_answered() -> None:
 
 
 def test_a_session_has_a_budget_of_answers() -> None:
-    plan = Plan("small", (Requirement(UDP, PortRange(7, 8), "media", Need.REQUIRED),))
+    ranges = ((UDP, PortRange(7, 7)), (TCP, PortRange(80, 80)))
+    plan = Plan("small", tuple(Requirement(*one, "media", Need.REQUIRED) for one in ranges))
     desk = make_desk(plan)
     session, other = make_session(desk), make_session(desk)
     answers = [desk.probe(probe(session, 7), SOURCE, UDP, 7) for _ in range(2 * ANSWERS_PER_PORT + 5)]
     assert sum(map(bool, answers)) == 2 * ANSWERS_PER_PORT
     assert not any(answers[-5:])
     assert session.sightings[UDP][7] == len(answers)
+    assert told(desk, session, About.WITHHELD) == {"7": 5}
+    token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
+    assert desk.token(token, 80, b"DER") is None
     assert desk.probe(probe(other, 7), SOURCE, UDP, 7)
 
 
@@ -353,13 +415,14 @@ def told(desk: Desk, session: Session, about: About, transport: Transport = UDP)
 def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> None:
     desk = watched()
     session = make_session(desk)
-    for data in (seen_udp(probe(session)), seen_udp(probe(session)), seen_udp(probe(session, 50007), 50007)):
+    first = probe(session)
+    for data in (seen_udp(first), seen_udp(first), seen_udp(probe(session, 50007), 50007)):
         desk.seen(
             data, leaves=False, interface="eth0"
         )  # the second is the same packet, at another of the host's interfaces
     assert told(desk, session, About.AT_INTERFACE) == {"50000": 1, "50007": 1}
     assert told(desk, session, About.SIGHTINGS) == {}
-    assert desk.probe(probe(session), SOURCE, UDP, 50000)
+    assert desk.probe(first, SOURCE, UDP, 50000)
     assert told(desk, session, About.SIGHTINGS) == {"50000": 1}
 
 
@@ -381,6 +444,8 @@ def test_answers_are_seen_to_leave() -> None:
     session = make_session(desk)
     answer = ipv4(udp(b"answer", THERE_PORT, 50000))
     source = (ipaddress.ip_address("198.51.100.1"), THERE_PORT)
+    session.sources.note(source[0], bytes)
+    session.sources.confirm([str(source[0])], [])
     desk.seen(answer, leaves=True, interface="eth0")  # nobody of ours
     assert desk.probe(probe(session), source, UDP, 50000)
     desk.seen(answer, leaves=True, interface="eth0")

@@ -11,7 +11,7 @@ import pytest
 
 from agent.judge.loss import MAX_CHANCE, upper_bound
 from agent.judge.pace import CATCH_UP, FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
-from agent.judge.pings import GAP, KEEP_ALIVE, LOST, OVERDUE
+from agent.judge.pings import EARLY, EARLY_GAP, FIRST, GAP, KEEP_ALIVE, LOST, OVERDUE
 from agent.judge.sweep import (
     BATCH,
     BLIND_TRIES,
@@ -382,12 +382,45 @@ def test_while_no_port_answers_pings_go_one_after_the_other() -> None:
 
 
 def test_while_ports_answer_a_ping_a_minute_keeps_the_channel_alive() -> None:
-    pings = run(ALL, Network(rate=40.0)).pings
-    times = [0.0, *(at for at in pings if at > 1.0)]
+    course = run(ALL, Network(rate=40.0))
+    late = course.of_pass(2)[0].at
+    times = [0.0, *(at for at in course.pings if 1.0 < at < late)]
     gaps = [later - earlier for earlier, later in zip(times, times[1:])]
     assert len(gaps) >= 2
     assert all(KEEP_ALIVE <= gap <= KEEP_ALIVE + HEARTBEAT + 0.2 for gap in gaps)
-    assert len(pings) - len(gaps) <= 2  # until the first port answered
+    assert len([at for at in course.pings if at <= 1.0]) <= 2  # until the first port answered
+
+
+def test_the_first_ping_is_early_and_comes_behind_some_probes() -> None:
+    for network in (Network(), BLIND):
+        course = run(PORTS, network)
+        assert FIRST <= course.pings[0] < 2 * FIRST
+        assert len([one for one in course.of_pass(1) if one.at < course.pings[0]]) > 5
+
+
+def test_each_pass_begins_with_pings_that_ask_where_its_probes_came_from() -> None:
+    course = run(PORTS, Network(blocked=HOLE))
+    assert course.sweep.tries > 2
+    for tries in range(1, course.sweep.tries + 1):
+        began = course.of_pass(tries)[0].at
+        early = [at for at in course.pings if began <= at < began + EARLY]
+        assert early[0] < began + 2 * FIRST
+        assert len(early) <= EARLY / EARLY_GAP
+
+
+def test_a_ping_that_confirms_something_goes_at_once() -> None:
+    sweep = Sweep(PORTS, random.Random(1), 0.02, 0.0)
+    sweep.due(0.0)
+    sweep.answer(0, 0.01)
+    assert sweep.wants_ping(0.02)
+    sweep.pinged(0.02)
+    sweep.hurry_ping()
+    assert not sweep.wants_ping(0.03)  # that one is under way
+    sweep.ponged(0.03)
+    assert sweep.wants_ping(0.03)
+    sweep.pinged(0.03)
+    sweep.ponged(0.04)
+    assert not sweep.wants_ping(0.05)
 
 
 def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:

@@ -14,6 +14,7 @@ from agent.model.plan import ADDONS, Need, Plan, Requirement, Transport, build_p
 from agent.model.ports import HIGHEST, MAX_ITEMS, PortRange
 from agent.wire import DecodeError, control
 from agent.wire.control import (
+    MAX_ELSEWHERE,
     MAX_PART,
     MAX_REPORT,
     MAX_ROWS,
@@ -25,6 +26,7 @@ from agent.wire.control import (
     Challenge,
     Hello,
     Message,
+    Pong,
     Proof,
     Received,
     Refusal,
@@ -53,6 +55,7 @@ def pages(draw: st.DrawFn) -> Rows:
     return Rows(tuple((run, draw(value)) for run in draw(disjoint_runs())), None)
 
 
+ELSEWHERE = st.lists(ADDRESSES.map(str), max_size=MAX_ELSEWHERE).map(tuple)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.just(control.PROTOCOL), texts(), st.sampled_from(Family), st.none() | HEX.map(twice)),
     st.builds(Challenge, HEX.map(twice)),
@@ -62,8 +65,8 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Refusal, texts(), texts(500), texts(500)),
     st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
     pages(),
-    st.just(AskKernel()),
-    st.builds(Kernel, COUNTS, st.builds(Counters, COUNTS, COUNTS)),
+    st.builds(AskKernel, ELSEWHERE, st.lists(HEX.map(lambda text: text[:12])).map(tuple)),
+    st.builds(Pong, st.builds(Kernel, COUNTS, st.builds(Counters, COUNTS, COUNTS)), ELSEWHERE),
     st.builds(ReportPart, texts(), st.booleans()),
     st.just(Received()),
     st.just(Bye()),
@@ -225,11 +228,11 @@ REQUIREMENTS = "plan", "requirements"
         (Rows((), None), set_to("rows", [[1, 1]])),
         (Rows((), None), set_to("rows", [[port, port, 1] for port in range(1, MAX_ROWS + 2)])),
         (Rows((), None), set_to("next", 5)),
-        (Kernel(0), set_to("free_flows", -1)),
-        (Kernel(), set_to("conntrack_drops", -1)),
-        (Kernel(), set_to("conntrack_drops", MOST + 1)),
-        (Kernel(), set_to("receive_errors", 1.0)),
-        (Kernel(), lambda value: value.pop("receive_errors")),
+        (Pong(Kernel(0)), set_to("free_flows", -1)),
+        (Pong(Kernel()), set_to("conntrack_drops", -1)),
+        (Pong(Kernel()), set_to("conntrack_drops", MOST + 1)),
+        (Pong(Kernel()), set_to("receive_errors", 1.0)),
+        (Pong(Kernel()), lambda value: value.pop("receive_errors")),
         (full_page(1), set_to("next", 60000)),
         (full_page(1), set_to("next", HIGHEST + 1)),
     ],
