@@ -30,6 +30,10 @@ def serve(opened):
             if "NEXT" in text:
                 time.sleep(0.02)
             text = text.replace("NEXT", str(number + 1))
+            if text.startswith("DRIP"):
+                while True:
+                    opened.sendall(text[4:].encode())
+                    time.sleep(0.1)
             opened.sendall(text.encode("utf-8", "surrogateescape"))
             while text and not text.endswith("\\n"):
                 opened.sendall(text.encode() * 1000)
@@ -118,6 +122,15 @@ SCENARIOS = (
     Scenario("an empty line", text("\n")),
     Scenario("an endless line", text("x")),
     Scenario("an endless line of JSON", text('{"type":"')),
+    Scenario("a line that comes in drops for ever", text("DRIP{"), "no-server"),
+    Scenario("UTF-16", lambda true: ["\0".join(line(true))]),
+    Scenario("a number beyond all", replaced(PROTOCOL, '"protocol": 1e999')),
+    Scenario("port zero", planned(row(0, 0))),
+    Scenario("control characters in a program's name",
+             welcome(protocol=99, program=f"9{ESCAPE}"), "version", "99", harmful=True),
+    Scenario("two answers to one question", lambda true: [line(true) * 2], None),
+    Scenario("a hundred answers before their questions", lambda true: [line(true) * 100]),
+    Scenario("closes after the welcome", lambda true: [line(true), None], None),
     Scenario("bytes that are no UTF-8", text('{"type":"\udcff\udcfe"}\n')),
     Scenario("deep lists", text("[" * 60000 + "\n")),
     Scenario("deep objects", text('{"type":' * 8000 + "\n")),
@@ -166,6 +179,18 @@ class Outcome:
 
     check: Check
     words: str
+    memory: int  # MiB, at most
+
+
+# Runs a command; the most memory that it took, in KiB, is the last word on stderr.
+MEASURED = """
+import resource, subprocess, sys
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(status)
+"""
+# An honest check of the built-in plan takes 40; whoever lies gets no more than twice that.
+MOST_MEMORY = 80
 
 
 @pytest.fixture(scope="module")
@@ -184,12 +209,13 @@ def outcome(
     def run(scenario: Scenario) -> Outcome:
         script = json.dumps(scenario.script(copy.deepcopy(true_welcome)))
         with lab() as net, program(net.server, LIAR, script):
-            seen = check(net.client, archive, net.server.ipv4)
+            seen = check(net.client, archive, net.server.ipv4, prefix=(sys.executable, "-c", MEASURED))
+            memory = int(seen.stderr.split()[-1]) // 1024
             if not scenario.harmful:
-                return Outcome(seen, "")
+                return Outcome(seen, "", memory)
             words = net.client.run([sys.executable, archive, "client", net.server.ipv4])
             assert words.returncode == seen.status
-            return Outcome(seen, words.stdout + words.stderr)
+            return Outcome(seen, words.stdout + words.stderr, memory)
 
     with side_by_side(request, run) as results:
         yield results
@@ -199,11 +225,13 @@ def outcome(
 def test_lie(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
     seen, words = outcome(scenario).check, outcome(scenario).words
     assert seen.report["elapsed_s"] < 30
+    assert outcome(scenario).memory < MOST_MEMORY
     assert "Traceback" not in words
     harmful = [char for char in words + seen.stderr if not (char.isprintable() or char == "\n")]
     assert harmful == []
     states = {one["state"] for address in seen.report["addresses"] for one in address["findings"]}
     assert "open" not in states
+    assert "internal" not in (seen.report["error"] or {}).get("code", "")
     if scenario.code is None:
         assert seen.status in (1, 3)
         return
