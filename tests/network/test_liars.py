@@ -189,7 +189,7 @@ status = subprocess.call(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(status)
 """
-# An honest check of the built-in plan takes 40; whoever lies gets no more than twice that.
+# Room for the program itself, a line and a page of rows, each several times over.
 MOST_MEMORY = 80
 
 
