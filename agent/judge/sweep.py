@@ -61,7 +61,8 @@ class _Sent(NamedTuple):
     round: int
     canary: int | None = None  # its number in the tally of its pass
     tries: int = 0  # the pass, counted from 1
-    group: int | None = None  # of an outage's flows; then `known` tells which kind
+    outage: Outage | None = None  # that this tries the path in, by one of its groups; `known` tells which kind of flow
+    group: int = 0
     known: bool = False
 
 
@@ -219,9 +220,8 @@ class Sweep:
         self.answered[probe.port] += 1
         self.rtts.append(now - probe.at)
         self._heard_at = now
-        if probe.group is not None:
-            if self._outage:
-                self._outage.answer(probe.group, probe.known, now)
+        if probe.outage:
+            probe.outage.answer(probe.group, probe.known, now)  # which may be past: of a later one it tells nothing
             return
         self._lately.append(probe)
         canary = probe.canary is not None
@@ -466,8 +466,8 @@ class Sweep:
         self._passes[-1].socket = socket if not known else self._passes[-1].socket
         self._pause_until = now + (self._pace.widest_gap if self._trials else max(self.timeout, outage.pause))
         self._rooms.take(not known, now)
-        group = len(outage.groups) - 1
-        return [self._record(_Sent(port, socket, now, self._pace.round, group=group, known=known))]
+        sent = _Sent(port, socket, now, self._pace.round, None, 0, outage, len(outage.groups) - 1, known)
+        return [self._record(sent)]
 
     def _end_outage(self, outage: Outage, now: float) -> None:
         self._outage, self._pause_until = None, now

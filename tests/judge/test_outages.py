@@ -360,6 +360,11 @@ def test_where_it_came_to_no_end_one_fall_is_enough() -> None:
         falls(sweep, known)
 
 
+@pytest.mark.parametrize("network", [Network(late=0.3, guard=500, ban=2.0), Network(late=0.6, rate=300.0)])
+def test_an_answer_to_an_outage_that_is_past_says_nothing_of_the_next(network: Network) -> None:
+    assert run(PORTS, network).silent() == set()
+
+
 def test_what_an_outage_showed_is_named_before_a_pace() -> None:
     course = run(ALL, Network(table=3000, rate=1000.0))
     assert is_right(course)
