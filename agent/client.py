@@ -238,6 +238,7 @@ class _AddressCheck:
             prober.ask_who_refuses()
             self._finish_tcp(self._sweep)
             self._ask_server(self._sweep)
+            prober.catch_up()
             self._follow_up(prober, self._sweep)
         finally:
             prober.close()
@@ -282,6 +283,7 @@ class _AddressCheck:
         if second.open:  # the server may be gone
             self._followed = Followed(second, ServerSide(), silent)
         seen = self._seen_of_udp().udp_since(before)
+        prober.catch_up()
         if second.open or not prober.follow_up(drawn, sweep.timeout, rate, large=False) >= set(drawn):
             self._followed = Followed(second, seen, silent)  # else nothing comes through any more, large or small
 
@@ -430,6 +432,8 @@ class _AddressCheck:
         if errors:
             yield (f"The server did not read {_count(errors, 'UDP packet')} in time and lost them during the check: "
                    "check again while it is less busy.")  # fmt: skip
+        if self._server.counters.listen_drops:
+            yield "The server had no room for some TCP connections during the check: check again while it is less busy."
 
 
 def _is_address(host: str) -> bool:

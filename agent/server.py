@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -77,6 +78,9 @@ class Server:
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
             self._catch_up if self._capture else None, self._overrun, options.key,
         )  # fmt: skip
+        if self._capture:
+            with contextlib.suppress(OSError):  # then it goes on seeing what it saw
+                self._capture.narrow(self._desk.tag)
         self._loop = Loop(self._desk, self._tls, self._capture)
         self._untaken: tuple[Untaken, ...] = ()
         self._tried = 0.0

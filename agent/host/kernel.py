@@ -15,7 +15,7 @@ MAX_TEXT = 2 * 1024 * 1024
 
 _MAXIMUM, _COUNT = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("max", "count"))
 _STATISTICS = ("/proc/net/stat/nf_conntrack", "/proc/net/stat/ip_conntrack")  # an older name
-_SNMP, _SNMP6 = "/proc/net/snmp", "/proc/net/snmp6"
+_SNMP, _SNMP6, _NETSTAT = "/proc/net/snmp", "/proc/net/snmp6", "/proc/net/netstat"
 
 _DECIMAL = re.compile(r"[0-9]{1,20}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
@@ -24,7 +24,8 @@ _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 def read_kernel() -> Kernel:
     """What the kernel tells now."""
     drops = next((found for found in map(conntrack_drops, map(_read, _STATISTICS)) if found is not None), None)
-    counters = Counters(drops, receive_errors(_read(_SNMP), _read(_SNMP6)))
+    errors, refused = receive_errors(_read(_SNMP), _read(_SNMP6)), listen_drops(_read(_NETSTAT))
+    counters = Counters(drops, errors, listen_drops=refused)
     return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
 
 
@@ -59,22 +60,34 @@ def conntrack_drops(text: str) -> int | None:
 
 
 def receive_errors(snmp: str, snmp6: str) -> int | None:
-    """The UDP packets that found a full receive buffer, IPv4 and IPv6; a host may well have only one of them."""
-    found = [number for number in (_in_snmp(snmp), _in_snmp6(snmp6)) if number is not None]
-    return sum(found) if found else None
+    """The UDP packets for which there was no room, IPv4 and IPv6; a host may well have only one of them.
+
+    `RcvbufErrors` found a full receive buffer; `MemErrors`, which Linux has from 5.11 on, all sockets' memory used up.
+    What a filter of a socket's drops is in neither.
+    """
+    full, short = (
+        [number for number in (_in_table(snmp, "Udp:", name), _in_list(snmp6, f"Udp6{name}")) if number is not None]
+        for name in ("RcvbufErrors", "MemErrors")
+    )
+    return sum(full) + sum(short) if full else None
 
 
-def _in_snmp(text: str) -> int | None:
+def listen_drops(text: str) -> int | None:
+    """The packets that would have opened a TCP connection, and found no room in a port's queue, by either IP."""
+    return _in_table(text, "TcpExt:", "ListenDrops")
+
+
+def _in_table(text: str, protocol: str, name: str) -> int | None:
     """A protocol's first line has the names, its second the numbers."""
-    lines = [line.split() for line in text.splitlines() if line.startswith("Udp:")]
-    if len(lines) != 2 or len(lines[0]) != len(lines[1]) or "RcvbufErrors" not in lines[0]:
+    lines = [line.split() for line in text.splitlines() if line.startswith(protocol)]
+    if len(lines) != 2 or len(lines[0]) != len(lines[1]) or name not in lines[0]:
         return None
-    return _decimal(lines[1][lines[0].index("RcvbufErrors")])
+    return _decimal(lines[1][lines[0].index(name)])
 
 
-def _in_snmp6(text: str) -> int | None:
+def _in_list(text: str, name: str) -> int | None:
     """A line has one name and its number."""
-    lines = [line.split() for line in text.splitlines() if line.startswith("Udp6RcvbufErrors")]
+    lines = [line.split() for line in text.splitlines() if line.startswith(name)]
     return _decimal(lines[0][1]) if len(lines) == 1 and len(lines[0]) == 2 else None
 
 

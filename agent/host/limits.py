@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-# What is kept free for connections, log files and the interpreter itself.
-RESERVED = 256
 # Where select() is all there is, it takes so many sockets (FD_SETSIZE as CPython for Windows is built).
 SELECT_SOCKETS = 512
+# TCP connections of the server: fifty clients have six each at most, and some room for strangers; where select() is all
+# there is, as much as leaves half of its sockets for ports.
+CONNECTIONS = 200 if sys.platform == "win32" else 512
+# What is kept free: for those, log files and the interpreter itself.
+RESERVED = CONNECTIONS + 56
 
 if sys.platform != "win32":
     import resource

@@ -18,6 +18,10 @@ from .desk import Desk, Session
 HELLO_SECONDS = 10.0
 # The longest silence within a check is its sweep, three minutes at most; and a laptop may sleep for one.
 IDLE_SECONDS = 300.0
+# A session's at most: a host of four addresses takes a quarter of an hour where every sweep takes its full time.
+SESSION_SECONDS = 1800.0
+# The line that says hello: it has a hundred bytes, and a later version's may have more.
+MAX_HELLO = 2048
 
 _OWN_CLIENT = "use pnmcheck's own client"
 _NO_HELLO = control.Refusal("order", "the client asked before it said hello", _OWN_CLIENT)
@@ -61,12 +65,12 @@ class Conversation:
         self._speech: Speech | None = None
         self._request = b""
         self._frames = framing.Frames(stun.MAX_BYTES)
-        self._lines = framing.Lines()
+        self._lines = framing.Lines(MAX_HELLO)
         self._session: Session | None = None
         self._hello: control.Hello | None = None  # which was challenged
         self._keys: pairing.Keys | None = None
         self._seals: pairing.Seals | None = None
-        self.deadline = now + HELLO_SECONDS
+        self.deadline, self._ends = now + HELLO_SECONDS, now + SESSION_SECONDS
         self.closing = False
 
     @property
@@ -136,7 +140,7 @@ class Conversation:
             self._seals = pairing.Seals(self._keys.server, self._keys.client)
         answer = control.encode(self._refuse(_IMPATIENT) if len(lines) > 1 else self._answer_line(lines[0]))
         if self._session:
-            self.deadline = now + IDLE_SECONDS
+            self.deadline = min(now + IDLE_SECONDS, self._ends)
         return self._seals.seal(answer) if self._seals else answer
 
     def _answer_line(self, line: bytes) -> control.Message:
@@ -195,7 +199,7 @@ class Conversation:
         if session is None:
             why = desk.crowded(client, paired=secret is not None)
             return self._refuse(control.Refusal("crowded", why, "try again in a minute"))
-        self._session = session
+        self._session, self._lines.most = session, framing.MAX_LINE
         return control.Welcome(
             control.PROTOCOL, desk.program, session.id, None if secret else session.key.decode(), desk.plan, desk.tls,
             desk.everywhere, str(session.client), desk.capture, session.flows,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Callable, Iterable, Iterator, Mapping
 
 from ..model.address import Address, Family, network_of
-from ..model.kernel import Kernel
+from ..model.kernel import Counters, Kernel
 from ..model.notice import Arrival, Lost, Notice, Started
 from ..model.observation import Reason
 from ..model.plan import Plan, Transport
@@ -64,6 +64,8 @@ class Session:
     sources: Sources = field(default_factory=Sources)
     at_interface: Window = field(default_factory=Window)  # UDP probes by their numbers
     at_socket: Window = field(default_factory=Window)
+    overrun: Mapping[int, int] = field(default_factory=dict)  # when it began, as the desk's `read_overrun` told
+    gave_way: int = 0  # TCP connections from its address that had to give way to others
 
     def spend_answer(self) -> bool:
         """Whether there is one more answer to give; then it is given."""
@@ -85,7 +87,7 @@ Untested = Mapping[Transport, Mapping[int, Reason]]
 class Desk:
     """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
-    `read_overrun` tells of each UDP port how many packets its socket had no room for, where it had none for some.
+    `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
     `catch_up` has all that the interface saw so far passed to `seen`; None where it is not watched. `untested` and
     `owners`, of busy ports, may be replaced while sessions run. `key` is the pairing key, None where there is none.
     """
@@ -111,6 +113,8 @@ class Desk:
         self.draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
         self._read_overrun = read_overrun
         self._recent: dict[bytes, Request] = {}
+        # With it the kernel tells probes from junk: whoever has no session guesses one of 4,294,967,296.
+        self.tag = draw(stun.TAG_DIGITS // 2).hex()
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._callers: dict[tuple[Address, Address], _Caller] = {}
         self._shares = Shares()
@@ -129,14 +133,19 @@ class Desk:
         if self.crowded(client, secret is not None):
             return None
         session = Session(
-            self.draw(8).hex(), (secret or self.draw(32).hex()).encode(), client, family,
+            self._new_id(), (secret or self.draw(32).hex()).encode(), client, family,
             ANSWERS_PER_PORT * self._ports, let_in=let_in, kernel=self._read_kernel(), paired=secret is not None,
+            overrun=self._read_overrun(),
         )  # fmt: skip
         promised = sum(map(self._flows_to_come, self.sessions.values()))
         self.sessions[session.id] = session
         session.flows = self._shares.first(session.kernel.free_flows, len(self.sessions), promised)
         self.events.append(Started(client))
         return session
+
+    def _new_id(self) -> str:
+        drawn = (self.tag + self.draw(stun.TAG_DIGITS // 2).hex() for _ in itertools.count())
+        return next(one for one in drawn if one not in self.sessions)
 
     def crowded(self, client: Address, paired: bool) -> str:
         """Why there is no room for another session of this client; empty where there is."""
@@ -189,6 +198,11 @@ class Desk:
         """Something was written to a TCP connection."""
         for session in self._of(client[0]):
             session.watch.said(port, client[1])
+
+    def gave_way(self, client: Address) -> None:
+        """A connection from there had to give way to others."""
+        for session in self._of(client):
+            session.gave_way += 1
 
     def unsent(self, client: tuple[Address, int], port: int) -> None:
         """The kernel would not send a UDP answer: a rule of this host's own stops it."""
@@ -316,7 +330,9 @@ class Desk:
         tables: dict[About, Mapping[int, int] | Mapping[int, str]] = {
             About.SIGHTINGS: session.sightings[ask.transport],
             About.AT_INTERFACE: session.watch.at_interface[ask.transport],
-            About.OVERRUN: self._read_overrun() if (ask.about, ask.transport) == (About.OVERRUN, Transport.UDP) else {},
+            About.OVERRUN: self._overrun(session)
+            if (ask.about, ask.transport) == (About.OVERRUN, Transport.UDP)
+            else {},
             About.WITHHELD: session.withheld if ask.transport is Transport.UDP else {},
             About.LEFT: self._left(session) if ask.transport is Transport.UDP else {},
             About.PLACES: session.watch.places(self.plan.ports(ask.transport))
@@ -333,6 +349,15 @@ class Desk:
         page = list(itertools.islice(_runs(ascending), control.MAX_ROWS + 1))
         following = page[control.MAX_ROWS][0].first if len(page) > control.MAX_ROWS else None
         return control.Rows(tuple(page[: control.MAX_ROWS]), following)
+
+    def _overrun(self, session: Session) -> Mapping[int, int]:
+        """The UDP packets that sockets did not take since the session began, by port.
+
+        A socket's count has what its filter dropped, too; where no receive buffer was full at all, that was all of it.
+        """
+        if self._counters(session, self._read_kernel()).receive_errors == 0:
+            return {}
+        return Counter(self._read_overrun()) - Counter(session.overrun)
 
     def _left(self, session: Session) -> Mapping[int, int]:
         """The UDP answers that left, by port: what the interface showed, else what the kernel took to send."""
@@ -355,7 +380,13 @@ class Desk:
         flows = self._shares.later(now.free_flows, len(self.sessions), session.flows)
         if flows is not None:
             session.flows = max(flows, session.flows or 0)
-        return Kernel(flows, now.counters.since(session.kernel.counters))
+        return Kernel(flows, self._counters(session, now))
+
+    def _counters(self, session: Session, now: Kernel) -> Counters:
+        counters = now.counters.since(session.kernel.counters)
+        if session.gave_way:
+            counters = replace(counters, listen_drops=(counters.listen_drops or 0) + session.gave_way)
+        return counters
 
 
 def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, int | str]]:

@@ -135,6 +135,8 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
     if seen.plain and seen.connections:
         # The path takes connections; what stopped there may well let TLS pass, which is what users will send.
         return Cause(State.UNKNOWN, reason=Reason.ABORTED, shown=NO_TLS)
+    if _is_crowded_out(seen, conditions):
+        return Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT)
     if _is_limited(seen, conditions) and not silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT)
     if seen.reply in (Reply.REFUSED, Reply.UNREACHABLE):
@@ -149,6 +151,16 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
     if silent_by_chance(seen, conditions.loss):
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
     return Cause(State.FILTERED, _tcp_place(seen, conditions))
+
+
+def _is_crowded_out(seen: Observation, conditions: Conditions) -> bool:
+    """Whether a TCP port that proved nothing may be open, and a flood of connections left the server no room there.
+
+    Its kernel drops what opens a connection, or the packet after, which leaves it mute; or it resets it, as the server
+    does that gives one up. Neither sends ICMP errors, nor what never came to its interface.
+    """
+    came = seen.at_interface != 0 or bool(conditions.counters.capture_drops)
+    return came and bool(conditions.counters.listen_drops) and seen.reply in (Reply.NOTHING, Reply.MUTE, Reply.REFUSED)
 
 
 def _is_taken(seen: Observation, conditions: Conditions) -> bool:
@@ -249,9 +261,8 @@ def _refuse_alike(seen: Sequence[Observation], causes: list[Cause], stretch: Seq
 
 
 def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, conditions: Conditions) -> Finding:
-    # They may explain silence, and only of UDP; beside anything else they would be noise.
-    silent = row.transport is Transport.UDP and cause.state in (State.FILTERED, State.UNKNOWN)
-    counters = conditions.counters if silent else Counters()
+    # They may explain silence; beside anything else they would be noise.
+    counters = _of(row.transport, conditions.counters) if cause.state in (State.FILTERED, State.UNKNOWN) else Counters()
     evidence = Evidence(
         _total(seen.sent for seen in members),
         _total(seen.at_interface for seen in members),
@@ -264,6 +275,12 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, con
     )
     ports = PortRange(members[0].port, members[-1].port)
     return Finding(row.transport, ports, row.need, row.purpose, **vars(cause), evidence=evidence)
+
+
+def _of(transport: Transport, counters: Counters) -> Counters:
+    """Those of one transport."""
+    of_tcp = Counters(listen_drops=counters.listen_drops)
+    return of_tcp if transport is Transport.TCP else replace(counters, listen_drops=None)
 
 
 def _measured(seen: Observation, cause: Cause, conditions: Conditions) -> dict[str, Any]:

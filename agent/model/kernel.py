@@ -13,8 +13,10 @@ class Counters:
     """Packets that the kernel dropped: since it started, or from one moment to another."""
 
     conntrack_drops: int | None = None  # by connection tracking, which had no room for their flows
-    receive_errors: int | None = None  # UDP, at sockets whose receive buffers were full
+    receive_errors: int | None = None  # UDP, at sockets whose receive buffers were full, or where memory was short
     capture_drops: int | None = None  # that the watch of the network interfaces missed: they went on their way
+    listen_drops: int | None = None  # that would have opened TCP connections for which a port had no room; and
+    # connections from the client's address that the server itself gave up for others
 
     def since(self, earlier: Counters) -> Counters:
         """What was dropped meanwhile."""
@@ -22,6 +24,7 @@ class Counters:
             _difference(self.conntrack_drops, earlier.conntrack_drops),
             _difference(self.receive_errors, earlier.receive_errors),
             _difference(self.capture_drops, earlier.capture_drops),
+            _difference(self.listen_drops, earlier.listen_drops),
         )
 
 

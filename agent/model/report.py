@@ -75,6 +75,7 @@ class Evidence:
     errors: int | None = None  # ICMP errors that came back
     hops: int | None = None  # how many hops away the last router is that still answers on the way to these ports
     last_hop: str | None = None  # that router's address: what stops the packets stands there or behind it
+    listen_drops: int | None = None  # TCP connections for which the server had no room during the check
 
 
 @dataclass(frozen=True)
@@ -485,6 +486,7 @@ def _finding_from_json(value: object) -> Finding:
             count("errors"),
             count("hops"),
             evidence.optional("last_hop", lambda key: _address(evidence.text(key, MAX_ADDRESS))),
+            count("listen_drops"),
         ),
     )
 

@@ -10,13 +10,14 @@ from typing import Iterator
 from ..model.plan import Plan, Transport
 from ..model.ports import runs
 from ..wire import bpf
+from . import filters
 
 # A sweep at its fastest for half a second, as long as the server's loop may sleep: about 800 bytes a packet.
 RECEIVE_BUFFER = 16 * 1024 * 1024
 
 # linux/if_ether.h, asm-generic/socket.h, linux/if_packet.h; the socket module has no names for them.
 _ETH_P_ALL = 0x0003
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
+_SO_RCVBUFFORCE = 33
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _STATISTICS = struct.Struct("=II")  # struct tpacket_stats: packets, drops; reading sets them to 0
 
@@ -27,22 +28,19 @@ class Capture:
     def __init__(self, plan: Plan) -> None:
         # Of all interfaces. What comes before the filter is in force is told apart as well, only more slowly.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
+        self._ports = {transport: runs(plan.ports(transport)) for transport in Transport}
         self._drops = 0
         try:
-            self._attach(bpf.program({transport: runs(plan.ports(transport)) for transport in Transport}))
+            filters.attach(self._socket, bpf.program(self._ports))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setblocking(False)
         except OSError:
             self._socket.close()
             raise
 
-    def _attach(self, program: bytes) -> None:
-        import ctypes  # some Pythons are built without
-
-        steps = ctypes.create_string_buffer(program, len(program))
-        # struct sock_fprog: how many instructions, and where they stand; the kernel copies them.
-        head = struct.pack("@HP", len(program) // bpf.INSTRUCTION_BYTES, ctypes.addressof(steps))
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+    def narrow(self, tag: str) -> None:
+        """Of UDP let in only what is for the server of this tag, so that junk fills no buffer here; OSError."""
+        filters.attach(self._socket, bpf.program(self._ports, tag))
 
     def fileno(self) -> int:
         """For a selector."""

@@ -13,9 +13,12 @@ from ..errors import UserError
 from ..model.address import Address, Family, family_of
 from ..model.observation import Reason
 from ..model.plan import Transport
-from . import addresses
+from ..wire import bpf
+from . import addresses, filters
 
-BACKLOG = 128  # connections that wait to be accepted; a flood of half-open ones is the kernel's to weather
+# Connections that wait to be accepted: as many as Linux takes (net.core.somaxconn; elsewhere it is cut to what the
+# system takes), so that a burst of stalled ones keeps no client out. Half-open ones are the kernel's to weather.
+BACKLOG = 4096
 
 # linux/in.h; the socket module names it from Python 3.14 on. The other two it names everywhere on Linux.
 _IP_PKTINFO = 8
@@ -140,12 +143,23 @@ def _open(transport: Transport, port: int, families: tuple[Family, ...], bind: A
     return opened
 
 
+def keep_out_junk(opened: socket.socket, tag: str) -> bool:
+    """Have the kernel drop what does not begin as a probe to the server of this tag; whether it does."""
+    if not _HAS_PKTINFO:
+        return False
+    try:
+        filters.attach(opened, bpf.probes(tag))
+    except (OSError, ImportError):  # some kernels and Pythons are built without, or memory for options is used up
+        return False
+    return True
+
+
 # asm-generic/socket.h and linux/sock_diag.h: an array of numbers of 32 bits, of which the ninth are packets dropped.
 _SO_MEMINFO, _MEMORY, _DROPS = 55, struct.Struct("=9I"), 8
 
 
 def overrun(opened: socket.socket) -> int:
-    """How many packets a UDP socket had no room for; 0 where the system does not tell."""
+    """How many packets a UDP socket had no room for, or its filter dropped; 0 where the system does not tell."""
     if not _HAS_PKTINFO:
         return 0
     try:

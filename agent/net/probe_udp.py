@@ -115,6 +115,10 @@ class Prober:
         self._padding, self._answer, self._sweep = stun.PADDING, sweep.answer, sweep
         self.run(channel, tell)
 
+    def catch_up(self) -> None:
+        """Take in what a busy server answered late: behind its word on what it saw, all of that is here."""
+        self._read(0.0)
+
     def _read(self, seconds: float) -> None:
         """Take in what comes; the first of it in so many seconds, or in a tick, or nothing."""
         for key, _ in self._selector.select(min(max(seconds, 0.0), TICK)):

@@ -6,18 +6,32 @@ import errno
 import selectors
 import socket
 import time
-from typing import Callable
+from collections import Counter
+from typing import Any, Callable, Collection, Iterable
 
+from ..host.limits import CONNECTIONS
 from ..judge.conversation import Conversation
 from ..judge.desk import Desk
+from ..model.address import Address
 from ..model.plan import Transport
 from ..wire import DecodeError, first_bytes, stun
 from . import addresses, listen, tls
 from .capture import Capture
 from .listen import Listener
 
-# A check has a few connections at a time; past this the oldest strangers give way.
-MAX_CONNECTIONS = 200
+# Of one client's address: fifty clients behind one have half as many at a time.
+MAX_STRANGERS = CONNECTIONS // 2
+# What a stranger may send until its session begins: a TLS client hello of up to 4 KiB, and a request of as much.
+MAX_STRANGE_BYTES = 16 * 1024
+# Connections taken from one port a turn, so that the others get theirs too.
+ACCEPTED_A_TURN = 32
+# Datagrams of strangers that a UDP port reads before the kernel is asked to keep them out, which takes 8 KiB of its
+# memory: a scanner leaves one or two.
+MAX_JUNK = 8
+# Datagrams read from such a port at once, then: more than any receive buffer of a usual size holds.
+MAX_WAITING = 1000
+# Turns in which all UDP ports are read before a client is told what came: where junk is kept out, one is enough.
+TURNS_BEFORE_ANSWER = 16
 # How long the loop sleeps at most: deadlines are whole seconds, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.5
 CHUNK = 65536
@@ -28,11 +42,14 @@ CAPTURED_A_TURN, MAX_CAPTURED = 256, 30_000
 class Peer:
     """One TCP connection of the server."""
 
-    def __init__(self, opened: socket.socket, conversation: Conversation, secure: tls.ServerTls | None) -> None:
-        self.socket, self.conversation = opened, conversation
+    def __init__(
+        self, opened: socket.socket, conversation: Conversation, client: Address, secure: tls.ServerTls | None
+    ) -> None:
+        self.socket, self.conversation, self.client = opened, conversation, client
         self._secure = secure
         self._layer: tls.ServerLayer | None = None
         self._heard = self._said = self._ended = False
+        self._strange_bytes = 0
         self.unsent = b""
 
     @property
@@ -43,7 +60,8 @@ class Peer:
     def read(self, now: float) -> None:
         """Take what came in; ConnectionError where the peer is gone."""
         data = self.socket.recv(CHUNK)
-        if not data:
+        self._strange_bytes += 0 if self.conversation.has_session else len(data)
+        if not data or self._strange_bytes > MAX_STRANGE_BYTES:
             raise ConnectionResetError
         if not self._heard:
             self._heard = True
@@ -76,6 +94,36 @@ def _is_tls(data: bytes) -> bool:
         return False
 
 
+class Strangers:
+    """The connections without a session, the oldest first, by whose they are: of IPv6 the /64, which one host has."""
+
+    def __init__(self) -> None:
+        self._of: dict[bytes, dict[Peer, None]] = {}
+
+    def add(self, peer: Peer) -> None:
+        """One more."""
+        self._of.setdefault(_owner(peer), {})[peer] = None
+
+    def discard(self, peer: Peer) -> None:
+        """One less, if it is there."""
+        own = self._of.get(_owner(peer), {})
+        own.pop(peer, None)
+        if not own:
+            self._of.pop(_owner(peer), None)
+
+    def of(self, peer: Peer) -> Collection[Peer]:
+        """Those of the same owner."""
+        return self._of.get(_owner(peer), {})
+
+    def most(self) -> Collection[Peer]:
+        """Those of the owner who has most: who floods gives way to himself."""
+        return max(self._of.values(), key=len, default=())
+
+
+def _owner(peer: Peer) -> bytes:
+    return peer.client.packed if peer.client.version == 4 else peer.client.packed[:8]
+
+
 class Loop:
     """Every socket of one server."""
 
@@ -83,6 +131,8 @@ class Loop:
         self._desk, self._secure, self._capture = desk, secure, capture
         self._selector = selectors.DefaultSelector()
         self._peers: dict[Peer, None] = {}
+        self._strangers = Strangers()
+        self._junk: Counter[socket.socket] = Counter()
         self._listeners: list[Listener] = []
         if capture:
             self._selector.register(capture, selectors.EVENT_READ, (self._watch, None))
@@ -130,43 +180,71 @@ class Loop:
             for data, leaves, interface in self._capture.read(most):
                 self._desk.seen(data, leaves, interface)
 
-    def _answer(self, listener: Listener) -> None:
-        # One datagram a turn: a probe comes alone, and a socket that has more is ready again.
+    def _read_waiting(self) -> None:
+        """Answer what waits at the UDP ports: junk may have kept this from it."""
+        for _ in range(TURNS_BEFORE_ANSWER):
+            waiting = [key.data[1] for key, _ in self._selector.select(0) if key.data[0] == self._answer]
+            if not waiting:
+                break
+            for listener in waiting:
+                self._answer(listener)
+
+    def _keep_out(self, listener: Listener) -> None:
+        self._junk[listener.socket] += 1
+        if self._junk[listener.socket] == MAX_JUNK and listen.keep_out_junk(listener.socket, self._desk.tag):
+            for _ in range(MAX_WAITING):
+                if not self._answer(listener):
+                    break
+
+    def _answer(self, listener: Listener) -> bool:
+        """Read one datagram, and answer a probe; whether there was one."""
+        # One a turn: a probe comes alone, and a socket that has more is ready again.
         try:
             data, source, ancillary = listen.receive(listener.socket, stun.MAX_BYTES + 1)
         except OSError:  # an ICMP error of an answer that is past
-            return
+            return False
+        if not stun.is_tagged(data, self._desk.tag):
+            self._keep_out(listener)
+            return True
         answer = self._desk.probe(data, addresses.endpoint(source), Transport.UDP, listener.port)
         if answer:
             try:
                 listen.answer(listener.socket, answer, source, ancillary)
             except OSError:  # the way back is closed here
                 self._desk.unsent(addresses.endpoint(source), listener.port)
+        return True
 
     def _accept(self, listener: Listener) -> None:
-        try:
-            opened, source = listener.socket.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                self._make_room()
-            return
-        if len(self._peers) >= MAX_CONNECTIONS and not self._make_room():
-            opened.close()
-            return
+        for _ in range(ACCEPTED_A_TURN):
+            try:
+                opened, source = listener.socket.accept()
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._give_up(self._strangers.most())
+                return
+            self._take(opened, source, listener)
+
+    def _take(self, opened: socket.socket, source: Any, listener: Listener) -> None:
         opened.setblocking(False)
         client, here, now = addresses.endpoint(source), addresses.endpoint(opened.getsockname()), time.monotonic()
         let_in = self._desk.connected(client, here, now)
         conversation = Conversation(self._desk, client, listener.port, now, let_in)
-        peer = Peer(opened, conversation, self._secure)
+        peer = Peer(opened, conversation, client[0], self._secure)
         self._peers[peer] = None
         self._selector.register(opened, selectors.EVENT_READ, (self._serve, peer))
+        self._strangers.add(peer)
+        own = self._strangers.of(peer)
+        if len(own) > MAX_STRANGERS:
+            self._give_up(own)
+        elif len(self._peers) > CONNECTIONS:
+            self._give_up(self._strangers.most())
 
-    def _make_room(self) -> bool:
-        """Drop the oldest connection that is no session's."""
-        stranger = next((peer for peer in self._peers if not peer.conversation.has_session), None)
-        if stranger:
-            self._drop(stranger)
-        return stranger is not None
+    def _give_up(self, strangers: Iterable[Peer]) -> None:
+        """Drop the oldest of these, if any."""
+        oldest = next(iter(strangers), None)
+        if oldest:
+            self._desk.gave_way(oldest.client)
+            self._drop(oldest)
 
     def _serve(self, peer: Peer) -> None:
         if peer not in self._peers:  # dropped earlier in this turn
@@ -175,7 +253,7 @@ class Loop:
             if peer.unsent:
                 peer.write()
             else:
-                peer.read(time.monotonic())
+                self._read(peer)
                 if peer.unsent:
                     peer.write()
         except BlockingIOError:
@@ -190,8 +268,18 @@ class Loop:
         wanted = selectors.EVENT_WRITE if peer.unsent else selectors.EVENT_READ
         self._selector.modify(peer.socket, wanted, (self._serve, peer))
 
+    def _read(self, peer: Peer) -> None:
+        if peer.conversation.has_session:
+            self._read_waiting()  # it may ask what came
+            peer.read(time.monotonic())
+        else:
+            peer.read(time.monotonic())
+            if peer.conversation.has_session:
+                self._strangers.discard(peer)
+
     def _drop(self, peer: Peer) -> None:
         del self._peers[peer]
+        self._strangers.discard(peer)
         self._selector.unregister(peer.socket)
         try:
             peer.socket.shutdown(socket.SHUT_WR)

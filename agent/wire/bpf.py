@@ -1,4 +1,4 @@
-"""The filter that the kernel runs on every packet of an interface, as a program of the classic BPF.
+"""The filters that the kernel runs on every packet of an interface, or of a socket, as programs of the classic BPF.
 
 Linux' Documentation/networking/filter.rst has the instructions; the offsets beyond the packet are in linux/filter.h.
 """
@@ -11,13 +11,13 @@ from typing import Mapping, NamedTuple, Sequence
 from ..model.plan import Transport
 from ..model.ports import PortRange
 from .packet import AUTHENTICATION, EXTENSIONS, FRAGMENT, NOT_WHOLE, PSH, RST, SYN, TCP, UDP
-from .stun import MAGIC_COOKIE
+from .stun import HEADER, MAGIC_COOKIE, TAG_DIGITS, Attribute, Kind
 
 # linux/if_packet.h: the packet is for this host, or leaves it.
 HOST, OUTGOING = 0, 4
 
 _PACKET_TYPE = 0xFFFFF000 + 4  # SKF_AD_OFF + SKF_AD_PKTTYPE
-_LD_H, _LD_B = 0x28, 0x30  # into A, from an offset
+_LD_W, _LD_H, _LD_B = 0x20, 0x28, 0x30  # into A, from an offset
 _LD_W_X, _LD_H_X, _LD_B_X = 0x40, 0x48, 0x50  # from X and an offset
 # Into A from the scratch memory, and back; into X a number, or the length of an IPv4 header.
 _LD_MEM, _ST, _LDX, _LDX_HEADER = 0x60, 0x02, 0x01, 0xB1
@@ -27,6 +27,7 @@ _RET = 0x06
 
 # As much of a packet as is read: a probe over IPv6, or the headers of TCP with all that may stand before them.
 SNAP = 1500
+_STUN = 8  # where it begins behind a UDP header
 _INSTRUCTION = struct.Struct("=HBBI")
 INSTRUCTION_BYTES = _INSTRUCTION.size
 
@@ -40,12 +41,33 @@ class _Step(NamedTuple):
     no: str = ""
 
 
-def program(ports: Mapping[Transport, Sequence[PortRange]]) -> bytes:
+def probes(tag: str) -> bytes:
+    """Lets pass what `stun.is_tagged` tells of, for a UDP socket: there a packet begins with its UDP header."""
+    return _assemble([
+        _Step(_LD_H, _STUN), _Step(_JEQ, Kind.REQUEST, "", "no"),
+        _Step(_LD_W, _STUN + 4), _Step(_JEQ, MAGIC_COOKIE, "", "no"),
+        *_tagged(tag, _LD_W, _STUN),
+        _Step(_RET, SNAP),
+        "no",
+        _Step(_RET, 0),
+    ])  # fmt: skip
+
+
+def _tagged(tag: str, load: int, stun: int) -> list[_Step | str]:
+    """Goes on where the message at this offset begins with the USERNAME of a session of the tag."""
+    username = struct.pack("!HH", Attribute.USERNAME, 2 * TAG_DIGITS) + tag.encode()
+    words = (int.from_bytes(username[at : at + 4], "big") for at in range(0, len(username), 4))
+    return [step for at, word in enumerate(words)
+            for step in (_Step(load, stun + HEADER.size + 4 * at), _Step(_JEQ, word, "", "no"))]  # fmt: skip
+
+
+def program(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "") -> bytes:
     """Lets pass what may concern these ports, in packets that begin with their IP header; in the kernel's own format.
 
-    To them: STUN over UDP; of TCP, what opens a connection or brings data. From them: STUN over UDP; of TCP, what
-    accepts, refuses or brings data. No fragments; IPv6 packets with extension headers all, since a program without
-    loops cannot look behind them. The kernel takes 4,096 instructions; a range needs three.
+    To them: STUN over UDP, with a tag that of its server's sessions alone; of TCP, what opens a connection or brings
+    data. From them: STUN over UDP; of TCP, what accepts, refuses or brings data. No fragments; IPv6 packets with
+    extension headers all, since a program without loops cannot look behind them. The kernel takes 4,096 instructions;
+    a range needs three.
     """
     steps: list[_Step | str] = [
         _Step(_LD_B, _PACKET_TYPE), _Step(_ST),
@@ -57,10 +79,11 @@ def program(ports: Mapping[Transport, Sequence[PortRange]]) -> bytes:
         _Step(_LDX, 40), _Step(_LD_B, 6), _Step(_JEQ, TCP, "tcp"), _Step(_JEQ, UDP, "udp"),
         *(_Step(_JEQ, kind, "yes") for kind in (*EXTENSIONS, FRAGMENT, AUTHENTICATION)), _Step(_JA, 0, "no"),
         "udp",
-        _Step(_LD_W_X, 12), _Step(_JEQ, MAGIC_COOKIE, "", "no"),
+        _Step(_LD_W_X, _STUN + 4), _Step(_JEQ, MAGIC_COOKIE, "", "no"),
         _Step(_LD_MEM), _Step(_JEQ, HOST, "udp in"), _Step(_JEQ, OUTGOING, "", "no"),
         _Step(_LD_H_X, 0), _Step(_JA, 0, "udp ports"),
         "udp in",
+        *(_tagged(tag, _LD_W_X, _STUN) if tag else []),
         _Step(_LD_H_X, 2), _Step(_JA, 0, "udp ports"),
         "tcp",
         _Step(_LD_MEM), _Step(_JEQ, HOST, "tcp in"), _Step(_JEQ, OUTGOING, "", "no"),

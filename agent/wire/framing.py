@@ -40,14 +40,15 @@ class Frames:
 
 
 class Lines:
-    """Cuts lines out of a stream that comes in any pieces."""
+    """Cuts lines of up to `most` bytes, which may be changed, out of a stream that comes in any pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_LINE) -> None:
+        self.most = most
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are whole now, without their ends; DecodeError where one is longer than MAX_LINE."""
+        """The lines that are whole now, without their ends; DecodeError where one is longer than `most`."""
         *whole, self._buffer = (self._buffer + data).split(b"\n")
-        if any(len(line) > MAX_LINE for line in (*whole, self._buffer)):
+        if any(len(line) > self.most for line in (*whole, self._buffer)):
             raise DecodeError("a line too long")
         return whole

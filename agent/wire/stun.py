@@ -68,6 +68,9 @@ _CONTROLLING_HEAD = _ATTRIBUTE.pack(Attribute.ICE_CONTROLLING, 8)
 _PROBE_BYTES = HEADER.size + _PROBE.size + _SEAL_BYTES
 # What makes a probe as large as the largest packets of a call: DTLS and media have 1,228 to 1,260 bytes with IPv4.
 PADDING = MAX_BYTES - _PROBE_BYTES - _ATTRIBUTE.size
+# With which the id of a session begins: the digits are the server's own, the same for all of its sessions.
+TAG_DIGITS = 8
+_COOKIE, _TAGGED = MAGIC_COOKIE.to_bytes(4, "big"), slice(HEADER.size, HEADER.size + len(_USERNAME_HEAD) + TAG_DIGITS)
 PROBE_START = _START.pack(Kind.REQUEST, _PROBE_BYTES - HEADER.size, MAGIC_COOKIE)  # with which every probe begins
 
 _FAMILY_BITS = {1: 32, 2: 128}
@@ -173,6 +176,12 @@ def encode_request(request: Request, key: bytes) -> bytes:
 
 def _padding(size: int) -> bytes:
     return encode_attribute(Attribute.PADDING, bytes(size)) if size else b""
+
+
+def is_tagged(data: bytes, tag: str) -> bool:
+    """Whether the bytes begin as a probe to the server of that tag does: cheap to tell, and no proof of anything."""
+    head = data[:2] == b"\0\1" and data[4:8] == _COOKIE
+    return head and data[_TAGGED] == _USERNAME_HEAD + tag.encode()
 
 
 def read_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:

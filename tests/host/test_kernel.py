@@ -36,6 +36,12 @@ SNMP = (
     "UdpLite: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors InCsumErrors IgnoredMulti MemErrors\n"
     "UdpLite: 0 0 0 0 99 0 0 0 0\n"
 )
+NETSTAT = (
+    "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPHPHits\n"
+    "TcpExt: 0 4 9 2549\n"
+    "IpExt: InNoRoutes InTruncatedPkts\n"
+    "IpExt: 0 0\n"
+)
 SNMP6 = (
     "Ip6InReceives                   \t96\n"
     "Udp6OutDatagrams                \t42\n"
@@ -107,10 +113,26 @@ def test_what_connection_tracking_dropped(text: str, drops: int | None) -> None:
         ("", SNMP6.replace("\t3", "\t3 4"), None),
         ("", SNMP6.replace("\t3", "\tmany"), None),
         ("", SNMP6 * 2, None),
+        (SNMP.replace(" 0 0 0 0\nUdpLite: In", " 0 0 0 5\nUdpLite: In"), "Udp6MemErrors 7\n" + SNMP6, 27),
+        (SNMP.replace(" IgnoredMulti MemErrors", "").replace("48 12 0 0 0 0", "48 12 0 0"), "", 12),  # before 5.11
     ],
 )
 def test_what_found_a_full_receive_buffer(snmp: str, snmp6: str, errors: int | None) -> None:
     assert kernel.receive_errors(snmp, snmp6) == errors
+
+
+@pytest.mark.parametrize(
+    ("text", "drops"),
+    [
+        (NETSTAT, 9),
+        (NETSTAT.replace(" 9 ", " -9 "), None),
+        (NETSTAT.replace(" 9 ", " "), None),
+        (NETSTAT.replace("ListenDrops", "Drops"), None),
+        ("", None),
+    ],
+)
+def test_what_found_no_room_in_a_ports_queue(text: str, drops: int | None) -> None:
+    assert kernel.listen_drops(text) == drops
 
 
 WORDS = st.sampled_from(["drop", "insert_failed", "Udp:", "Udp6RcvbufErrors", "RcvbufErrors", "0", "ff", "12", "-1"])
@@ -120,7 +142,12 @@ TEXTS = st.text() | st.lists(st.lists(WORDS | st.text(max_size=4), max_size=4).m
 @ANY
 @given(TEXTS, TEXTS)
 def test_any_text_is_a_number_or_none(one: str, other: str) -> None:
-    for found in (kernel.free_flows(one, other), kernel.conntrack_drops(one), kernel.receive_errors(one, other)):
+    for found in (
+        kernel.free_flows(one, other),
+        kernel.conntrack_drops(one),
+        kernel.receive_errors(one, other),
+        kernel.listen_drops(one),
+    ):
         assert found is None or found >= 0
 
 
@@ -133,14 +160,15 @@ def test_files_that_are_not_there_not_text_or_no_files(monkeypatch: pytest.Monke
     monkeypatch.setattr(kernel, "_STATISTICS", (str(missing), str(noise)))
     monkeypatch.setattr(kernel, "_SNMP", str(missing))
     monkeypatch.setattr(kernel, "_SNMP6", str(noise))
+    monkeypatch.setattr(kernel, "_NETSTAT", str(folder))
     assert kernel.read_kernel() == Kernel()
 
 
 def test_the_files_of_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    texts = {"_MAXIMUM": "7680\n", "_COUNT": "80\n", "_SNMP": SNMP, "_SNMP6": SNMP6}
+    texts = {"_MAXIMUM": "7680\n", "_COUNT": "80\n", "_SNMP": SNMP, "_SNMP6": SNMP6, "_NETSTAT": NETSTAT}
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="ascii")
         monkeypatch.setattr(kernel, name, str(tmp_path / name))
     (tmp_path / "ip_conntrack").write_text(STATISTICS, encoding="ascii")
     monkeypatch.setattr(kernel, "_STATISTICS", (str(tmp_path / "nf_conntrack"), str(tmp_path / "ip_conntrack")))
-    assert kernel.read_kernel() == Kernel(7600, Counters(256, 15))
+    assert kernel.read_kernel() == Kernel(7600, Counters(256, 15, listen_drops=9))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.judge.conversation import HELLO_SECONDS, IDLE_SECONDS, Conversation
+from agent.judge.conversation import HELLO_SECONDS, IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS, Conversation
 from agent.judge.desk import MAX_SESSIONS, MAX_UNPAIRED, Desk
 from agent.model import report as reports
 from agent.model.address import Family
@@ -124,6 +124,23 @@ def test_a_session_ends_with_its_connection() -> None:
     assert desk.take_events() == [Lost(CLIENT)]
     talk(desk).closed()
     assert desk.take_events() == []
+
+
+def test_a_stranger_says_little_and_a_session_ends() -> None:
+    conversation = talk(make_desk())
+    hello = lines(HELLO)
+    padded = hello.replace(b'"0.1.0"', b'"0.1.0"' + b" " * (MAX_HELLO + 1 - len(hello)))
+    assert conversation.receive(padded[:-1], 1.0) == b""
+    assert not conversation.closing
+    conversation.receive(b"\n", 1.0)
+    assert conversation.has_session
+    conversation.receive(b" " * (framing.MAX_LINE - 100), SESSION_SECONDS - 5.0)
+    assert not conversation.closing
+    conversation.receive(lines(AskKernel()), SESSION_SECONDS - 5.0)
+    assert conversation.deadline == SESSION_SECONDS
+    long = talk(make_desk())
+    assert long.receive(b"{" * (MAX_HELLO + 1), 1.0) == b""
+    assert long.closing
 
 
 def test_a_client_gets_longer_with_every_line_that_it_says() -> None:

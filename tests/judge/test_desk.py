@@ -338,6 +338,43 @@ def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
     assert (session.kernel.free_flows, desk.kernel(session)) == (None, Kernel())
 
 
+def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
+    drawn = iter([b"\1\2\3\4", bytes(4), bytes(32), b"\0\0\0\1", bytes(32), bytes(4)])
+    desk = Desk(PLAN, "0.1.0", True, True, lambda _: next(drawn))
+    assert [make_session(desk).id, make_session(desk).id] == ["0102030400000000", "0102030400000001"]
+    assert stun.is_tagged(probe(desk.sessions["0102030400000001"]), desk.tag)
+    assert desk.open(CLIENT, Family.IPV4) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        (5, []),  # no buffer was full: filters dropped all of it
+        (6, [("50001", 3), ("50003", 1)]),
+        (None, [("50001", 3), ("50003", 1)]),
+    ],
+)
+def test_what_sockets_did_not_take_is_told_of_the_session_alone(
+    errors: int | None, told: list[tuple[str, int]]
+) -> None:
+    kernels = iter([Kernel(counters=Counters(receive_errors=5)), Kernel(counters=Counters(receive_errors=errors))])
+    counts = iter([{50001: 2, 50002: 9}, {50001: 5, 50002: 9, 50003: 1}])
+    draw = random.Random(1).randbytes
+    desk = Desk(PLAN, "0.1.0", True, True, draw, lambda: next(kernels), read_overrun=lambda: next(counts))
+    rows = desk.rows(make_session(desk), Ask(About.OVERRUN, UDP, 1)).rows
+    assert [(str(ports), count) for ports, count in rows] == told
+
+
+def test_a_connection_that_gave_way_is_told_to_the_sessions_of_its_address() -> None:
+    desk = make_desk(kernel=[Kernel(counters=Counters(listen_drops=2))] * 3)
+    session = make_session(desk)
+    desk.gave_way(STRANGER)
+    assert desk.kernel(session).counters.listen_drops == 0
+    desk.gave_way(CLIENT)
+    assert desk.kernel(session).counters.listen_drops == 1
+    assert desk.kernel(session).counters.listen_drops == 1  # of no kernel
+
+
 def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:
     """What a client is told after a redirected probe, two that came in, and a connect."""
     desk = make_desk()

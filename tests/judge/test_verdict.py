@@ -368,6 +368,39 @@ def test_ports_are_in_doubt_where_large_packets_could_not_tell() -> None:
     ]  # fmt: skip
 
 
+CROWDED = replace(SURE, counters=Counters(listen_drops=1))
+
+
+@pytest.mark.parametrize(
+    ("tried", "conditions", "state"),
+    [
+        *((Observation(TCP, 80, 4, reply, at_interface=came), CROWDED, State.UNKNOWN)
+          for reply in (Reply.NOTHING, Reply.MUTE, Reply.REFUSED) for came in (None, 1)),
+        (Observation(TCP, 80, 4, Reply.PROOF), CROWDED, State.OPEN),
+        (Observation(TCP, 80, 4, Reply.FOREIGN), CROWDED, State.INTERCEPTED),
+        (Observation(TCP, 80, 4, Reply.UNREACHABLE), CROWDED, State.REJECTED),
+        (Observation(TCP, 80, 4, Reply.NOTHING, at_interface=0), CROWDED, State.FILTERED),  # it never came there
+        (Observation(TCP, 80, 4, Reply.NOTHING, at_interface=0),
+         replace(SURE, counters=Counters(listen_drops=1, capture_drops=1)), State.UNKNOWN),
+        (Observation(TCP, 80, 4, Reply.NOTHING), replace(SURE, counters=Counters(listen_drops=0)), State.FILTERED),
+    ],
+)  # fmt: skip
+def test_a_tcp_port_that_a_flood_may_have_kept_from_answering(
+    tried: Observation, conditions: Conditions, state: State
+) -> None:
+    cause = classify(tried, conditions)
+    assert (cause.state, cause.reason) == (state, Reason.RATE_LIMIT if state is State.UNKNOWN else None)
+
+
+def test_connections_that_found_no_room_are_evidence_where_tcp_is_silent() -> None:
+    observations = observed(PLAN, p1=SILENT)
+    observations[TCP][80] = Observation(TCP, 80, 4, Reply.NOTHING)
+    findings = judge(PLAN, observations, Conditions(counters=Counters(0, 0, 0, 7)))
+    drops = {told(one): (one.evidence.listen_drops, one.evidence.capture_drops) for one in findings}
+    assert drops["tcp 80 unknown"] == (7, None)
+    assert drops["udp 1 filtered"] == (None, 0)
+
+
 def test_where_nothing_is_silent_there_is_no_chance() -> None:
     assert all(one.evidence.chance is None for one in judge(PLAN, observed(PLAN), Conditions(chance=MAX_CHANCE)))
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.model.plan import Transport
 from agent.model.ports import MAX_ITEMS, PortRange
-from agent.wire import DecodeError, bpf
+from agent.wire import DecodeError, bpf, stun
 from agent.wire.packet import ACK, AUTHENTICATION, FRAGMENT, PSH, RST, SYN, TCP, decode
 from agent.wire.stun import MAGIC_COOKIE
 from tests.model.values import ANY
@@ -34,7 +34,7 @@ def run(program: bytes, packet: bytes, kind: int) -> int:
     while True:
         code, yes, no, k = steps[at]
         at += 1
-        if code in (0x28, 0x30, 0x40, 0x48, 0x50):
+        if code in (0x20, 0x28, 0x30, 0x40, 0x48, 0x50):
             if k >= 0xFFFFF000:
                 a = kind
                 continue
@@ -118,6 +118,34 @@ def test_it_agrees_with_what_is_read(port: int, source: int, kind: int, flags: i
     wanted = over_udp or flags & (SYN | PSH | (RST if kind == OUTGOING else 0))
     passes = wanted and any(ours in run for run in PORTS[seen.transport])
     assert (run(PROGRAM, packet, kind) > 0) == bool(passes)
+
+
+TAG = "deadbeef"
+PROBE = stun.encode_request(stun.Request(f"{TAG}01234567", bytes(12), 50000), b"key")
+LARGE = stun.encode_request(stun.Request(f"{TAG}89abcdef", bytes(12), 50000, stun.PADDING), b"other")
+OTHERS = stun.encode_request(stun.Request("deadbeee01234567", bytes(12), 50000), b"key")
+TAGGED = bpf.program(PORTS, TAG)
+
+
+@pytest.mark.parametrize(("data", "passes"), [(PROBE, True), (LARGE, True), (OTHERS, False), (STUN, False)])
+def test_with_a_tag_only_its_own_servers_probes_come_in(data: bytes, passes: bool) -> None:
+    for packet in (ipv4(udp(data)), ipv4(udp(data), options=bytes(40)), ipv6(udp(data))):
+        assert run(TAGGED, packet, HOST) == (bpf.SNAP if passes else 0)
+    assert run(TAGGED, ipv4(udp(data, port=9, source=50000)), OUTGOING) == bpf.SNAP
+    assert run(TAGGED, ipv4(tcp(SYN), TCP), HOST) == bpf.SNAP
+
+
+@ANY
+@given(
+    st.sampled_from([PROBE, LARGE, OTHERS, STUN, b"", bytes(2000)]), st.integers(0, 50), st.binary(max_size=3),
+    st.integers(0, 200),
+)  # fmt: skip
+def test_a_sockets_filter_lets_pass_what_is_tagged(data: bytes, at: int, put: bytes, cut: int) -> None:
+    changed = (data[:at] + put + data[at + len(put) :])[: len(data) - cut]
+    for one in (data, changed):
+        passes = run(bpf.probes(TAG), udp(one), HOST)
+        assert passes >= len(one) + 8 if stun.is_tagged(one, TAG) else passes == 0, one
+    assert [stun.is_tagged(one, TAG) for one in (PROBE, LARGE, OTHERS)] == [True, True, False]
 
 
 @ANY
