@@ -141,6 +141,7 @@ def flooded(net: Lab, archive: Path, command: Sequence[str | Path]) -> None:
               f"{before[1]} -> {after[1]} files; {seen.address['notes']}")  # fmt: skip
     blocked = {f"udp {HOLE}": "filtered or unknown rate-limit"}
     assert wrong(seen.report, blocked, plan=SMALL, rest="open or unknown rate-limit") == []
+    assert summary["udp"]["open"] > 500  # and not merely nothing wrong
     assert after[0] - before[0] < MORE_MEMORY
     assert after[1] - before[1] < MORE_FILES
 

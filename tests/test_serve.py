@@ -1,0 +1,131 @@
+"""The server's loop on loopback: what strangers get of it, and for how long."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import select
+import socket
+import sys
+import threading
+from typing import Iterator
+
+import pytest
+
+from agent.judge import conversation
+from agent.judge.desk import Desk
+from agent.model.address import Family
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
+from agent.net import listen, serve
+from agent.net.listen import Opener
+from agent.wire import framing, stun
+
+HERE = ipaddress.ip_address("127.0.0.1")
+SOON = 10.0  # seconds that a busy machine may take for what takes none
+
+
+class Serving:
+    """A loop that serves one TCP port and one UDP port of this machine's."""
+
+    def __init__(self) -> None:
+        opener = Opener(None, 10)
+        held = [opener.open(transport, 0, [Family.IPV4])[0][0] for transport in Transport]
+        self.tcp, self.udp = (one.socket.getsockname()[1] for one in held)
+        rows = [Requirement(transport, PortRange(port, port), "it", Need.REQUIRED)
+                for transport, port in zip(Transport, (self.tcp, self.udp))]  # fmt: skip
+        self.desk = Desk(Plan("mine", tuple(rows)), "0", False, True, random.Random(1).randbytes)
+        self.loop = serve.Loop(self.desk, None, None)
+        for one in held:
+            self.loop.add(listen.Listener(one.transport, one.socket.getsockname()[1], one.socket, one.families))
+        self.connected: list[socket.socket] = []
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.loop.run, args=[lambda: not self.over.is_set()])
+
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        self.connected.append(socket.create_connection((str(HERE), self.tcp), SOON, (source, 0)))
+        return self.connected[-1]
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    made = Serving()
+    made.thread.start()
+    yield made
+    made.over.set()
+    made.thread.join()
+    made.loop.close()
+    for one in made.connected:
+        one.close()
+
+
+def is_closed(opened: socket.socket, seconds: float = SOON) -> bool:
+    """Whether the other side closes, having said nothing."""
+    if not select.select([opened], [], [], seconds)[0]:
+        return False
+    try:
+        return opened.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+HALVES = [b"", b"{", b'{"type":"hello"', b"G", b"GET / HTTP/1.1\r\n", b"\0", b"\0\x14", b"\0\x14" + bytes(9)]
+
+
+def test_half_a_request_is_shut_however_it_drips(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "HELLO_SECONDS", 0.3)
+    opened = [serving.connect() for _ in HALVES]
+    for one, half in zip(opened, HALVES):
+        one.sendall(half[:1])
+    for one, half in zip(opened, HALVES):
+        one.sendall(half[1:])
+    assert all(map(is_closed, opened))
+
+
+@pytest.mark.parametrize(
+    "said", [b"\xff", b"{\n", b'{"type":"hello","protocol":NaN}\n', b"{" * (conversation.MAX_HELLO + 1), b"\7\xff"]
+)
+def test_nonsense_is_shut_at_once_and_gets_nothing(serving: Serving, said: bytes) -> None:
+    with serving.connect() as opened:
+        opened.sendall(said)
+        assert is_closed(opened, conversation.HELLO_SECONDS / 2)
+
+
+def test_a_stranger_sends_only_so_much(serving: Serving) -> None:
+    junk = framing.frame(bytes(1000))
+    with serving.connect() as opened:
+        opened.sendall((junk * 100)[: serve.MAX_STRANGE_BYTES])
+        assert not is_closed(opened, 0.3)
+        opened.sendall(b"x")
+        assert is_closed(opened, conversation.HELLO_SECONDS / 2)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="it has no other address of loopback")
+def test_who_has_most_connections_gives_way(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "CONNECTIONS", 6)
+    other = serving.connect("127.0.0.2")
+    flood = [serving.connect() for _ in range(9)]
+    assert [is_closed(one, SOON if number < 4 else 0) for number, one in enumerate(flood)] == [True] * 4 + [False] * 5
+    assert not is_closed(other, 0)
+
+
+def test_one_address_has_only_so_many_connections(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "MAX_STRANGERS", 3)
+    opened = [serving.connect() for _ in range(4)]
+    assert [is_closed(one, SOON if one is opened[0] else 0) for one in opened] == [True, False, False, False]
+
+
+def test_a_port_with_junk_goes_on_answering_probes(serving: Serving) -> None:
+    session = serving.desk.open(HERE, Family.IPV4)
+    assert session
+    probe = stun.encode_request(stun.Request(session.id, bytes(12), serving.udp), session.key)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(SOON)
+        client.connect((str(HERE), serving.udp))
+        for _ in range(2):
+            for _ in range(10 * serve.MAX_JUNK):
+                client.send(bytes(100))
+            client.send(probe)
+            assert stun.proves(client.recv(2000), bytes(12), session.key)
+    dropped = serving.loop.overrun().get(serving.udp, 0)
+    assert (dropped >= 10 * serve.MAX_JUNK) is (sys.platform == "linux")  # all of the second time
