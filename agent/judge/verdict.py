@@ -156,11 +156,12 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
 def _is_crowded_out(seen: Observation, conditions: Conditions) -> bool:
     """Whether a TCP port that proved nothing may be open, and a flood of connections left the server no room there.
 
-    Its kernel drops what opens a connection, or the packet after, which leaves it mute; or it resets it, as the server
-    does that gives one up. Neither sends ICMP errors, nor what never came to its interface.
+    Its kernel drops what opens a connection, or the packet after, which leaves it mute; or it resets one that stood, as
+    the server does that gives one up. A SYN is refused by neither.
     """
+    reset = seen.reply is Reply.REFUSED and seen.received is not None
     came = seen.at_interface != 0 or bool(conditions.counters.capture_drops)
-    return came and bool(conditions.counters.listen_drops) and seen.reply in (Reply.NOTHING, Reply.MUTE, Reply.REFUSED)
+    return came and bool(conditions.counters.listen_drops) and (reset or seen.reply in (Reply.NOTHING, Reply.MUTE))
 
 
 def _is_taken(seen: Observation, conditions: Conditions) -> bool:

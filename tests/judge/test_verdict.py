@@ -374,8 +374,9 @@ CROWDED = replace(SURE, counters=Counters(listen_drops=1))
 @pytest.mark.parametrize(
     ("tried", "conditions", "state"),
     [
-        *((Observation(TCP, 80, 4, reply, at_interface=came), CROWDED, State.UNKNOWN)
+        *((Observation(TCP, 80, 4, reply, at_interface=came, received=0), CROWDED, State.UNKNOWN)
           for reply in (Reply.NOTHING, Reply.MUTE, Reply.REFUSED) for came in (None, 1)),
+        (Observation(TCP, 80, 4, Reply.REFUSED), CROWDED, State.REJECTED),  # a SYN was: no queue does that
         (Observation(TCP, 80, 4, Reply.PROOF), CROWDED, State.OPEN),
         (Observation(TCP, 80, 4, Reply.FOREIGN), CROWDED, State.INTERCEPTED),
         (Observation(TCP, 80, 4, Reply.UNREACHABLE), CROWDED, State.REJECTED),
