@@ -186,8 +186,9 @@ def _make_key() -> str:
 
 
 def _server(arguments: argparse.Namespace) -> int:
+    from .model.notice import Reported
     from .server import Options, Server
-    from .show import notices
+    from .show import notices, text
 
     own = {name: None if text is None else parse_ports(text)
            for name, text in (("tcp", arguments.tcp), ("udp", arguments.udp))}  # fmt: skip
@@ -198,13 +199,11 @@ def _server(arguments: argparse.Namespace) -> int:
     made = None if key or arguments.key is None else _make_key()
     options = Options(
         plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
-        bool(key and not arguments.key),
+        bool(key and not arguments.key), give_up_root=True,
     )  # fmt: skip
 
+    # Whatever is imported later than here may not be found: nobody may not read what only root may.
     def tell(notice: Notice) -> None:
-        from .model.notice import Reported
-        from .show import text
-
         if arguments.json:
             _print_json(notices.to_json(notice))
         elif isinstance(notice, Reported):

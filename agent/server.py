@@ -13,12 +13,11 @@ from typing import Callable, Mapping
 from . import __version__
 from .errors import Exit, UserError
 from .host.certificate import make_certificate
-from .host.firewall import read_rules
 from .host.interfaces import read_interfaces
-from .host.kernel import read_kernel
-from .host.managers import read_managers
+from .host.kernel import open_statistics, read_kernel
+from .host.managers import as_for
+from .host.privileges import give_up_root, has_root
 from .host.provider import read_provider
-from .host.xdp import read_xdp
 from .judge.deciding import decisions
 from .judge.desk import Desk
 from .judge.operator import for_operator
@@ -32,6 +31,7 @@ from .model.plan import HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, Finding, Report
 from .net import addresses, tls
 from .net.capture import open_capture
+from .net.hands import Gone, Hands, start_helper
 from .net.holdings import Holdings
 from .net.serve import Loop
 
@@ -52,6 +52,7 @@ class Options:
     """What the server is to do; `seconds` is how long it runs at most.
 
     `key` is the pairing key, which the client has already where it is `key_known`.
+    `give_up_root` is for a process that does nothing else, and has one thread: all of it becomes nobody's.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class Options:
     seconds: float = 3600.0
     key: str | None = None
     key_known: bool = False
+    give_up_root: bool = False
 
 
 Tell = Callable[[Notice], None]
@@ -71,9 +73,13 @@ class Server:
 
     def __init__(self, options: Options, tell: Tell) -> None:
         self._options, self._tell = options, tell
+        self._hands, self._gives_up, self._root = Hands(options.plan, options.control, options.bind), False, ""
+        if options.give_up_root and has_root():
+            self._start_helper()
         pem = make_certificate()
         self._tls = tls.server_tls(pem) if pem else None
         self._capture, self._blind = open_capture(options.plan)
+        self._statistics = open_statistics()
         self._desk = Desk(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
             self._catch_up if self._capture else None, self._overrun, options.key,
@@ -95,7 +101,11 @@ class Server:
         """Serve until the time is over, or the first check where that was asked; the status of the last check."""
         try:
             self._ends = time.monotonic() + self._options.seconds
-            self._holdings = Holdings(self._options.plan, self._options.control, self._options.bind, self._loop.add)
+            self._holdings = Holdings(
+                self._options.plan, self._options.control, self._options.bind, self._loop.add, self._hands
+            )
+            if self._gives_up:  # from here on the network is listened to
+                self._root = give_up_root()
             self._announce()
             self._loop.run(self._go_on)
             self._tell(Stopped("check finished" if self._farewell < self._ends else "time is over"))
@@ -105,6 +115,16 @@ class Server:
             return Exit.INTERRUPTED
         finally:
             self._loop.close()
+            self._hands.close()
+            for one in self._statistics:
+                one.close()
+
+    def _start_helper(self) -> None:
+        """Let another process keep root, before there is any socket that it would have too."""
+        try:
+            self._hands, self._gives_up = start_helper(self._hands, MAX_LOOKING), True
+        except OSError as error:
+            self._root = f"root: no other process can be started to keep them, the system says {error.strerror}"
 
     def _catch_up(self) -> None:
         self._loop.catch_up()
@@ -113,7 +133,7 @@ class Server:
         return self._loop.overrun()
 
     def _read_kernel(self) -> Kernel:
-        kernel = read_kernel()
+        kernel = read_kernel(self._statistics)
         if self._capture is None:
             return kernel
         return replace(kernel, counters=replace(kernel.counters, capture_drops=self._capture.drops))
@@ -143,7 +163,7 @@ class Server:
         own = [bind] if bind and not bind.is_unspecified else outgoing
         self._tell(Listening(
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
-            self._options.seconds, self._blind, self._options.key, self._options.key_known,
+            self._options.seconds, self._blind, self._options.key, self._options.key_known, self._root,
         ))  # fmt: skip
 
     def _control_port(self) -> int:
@@ -192,8 +212,12 @@ class Server:
             self._explain(event, Host(addresses=read_interfaces()))
             return
         thread = threading.Thread(target=self._explain, args=(event,), daemon=True)
-        self._looking.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # unlike root, nobody may have only so many
+            self._explain(event, Host(addresses=read_interfaces()))
+        else:
+            self._looking.append(thread)
 
     def _explain(self, event: Reported, host: Host | None = None) -> None:
         report = self._with_owners(event.report)
@@ -205,15 +229,19 @@ class Server:
         self._looked.put(replace(event, report=report))
 
     def _read_host(self, event: Reported) -> Host:
-        ruleset, unread = read_rules()
-        managers, more = read_managers(event.client, event.arrival.interface if event.arrival else None)
-        decided = decisions(event.report, ruleset, self._options.plan, event.client, event.arrival)
+        try:
+            rules, unread, read, xdp = self._hands.read()
+        except Gone as gone:
+            unread = (f"What blocks ports here could not be read: {gone}.",)
+            return Host(provider=read_provider(), addresses=read_interfaces(), unread=unread)
+        managers, more = as_for(event.client, event.arrival.interface if event.arrival else None, read)
+        decided = decisions(event.report, rules, self._options.plan, event.client, event.arrival)
         return Host(
             decided,
             managers,
             read_provider(),
             read_interfaces(),
-            (*map(_not_read, unread), *more, *map(_ahead, ruleset.ahead), *read_xdp()),
+            (*map(_not_read, unread), *more, *map(_ahead, rules.ahead), *xdp),
         )
 
     def _with_owners(self, report: Report) -> Report:

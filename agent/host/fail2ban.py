@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Iterator
+from typing import Iterable, Iterator
 
 from ..model.address import Address
 from ..model.firewall import Ban
@@ -33,15 +33,20 @@ def _field(text: str, name: str) -> str:
     return next((line.partition(":")[2] for line in text.splitlines() if f"{name}:" in line), "")
 
 
-def read_bans(client: Address) -> tuple[tuple[Ban, ...], str]:
-    """The bans of one address, and why they could not be read, if so."""
+def bans_of(client: Address, jails: Iterable[tuple[str, str]]) -> tuple[Ban, ...]:
+    """The bans of one address, by what `status` says of each jail."""
+    return tuple(ban for jail, text in jails for ban in parse_bans(jail, text, client))
+
+
+def read_jails() -> tuple[tuple[tuple[str, str], ...], str]:
+    """The jails, each with what `status` says of it, and why one could not be read, if so."""
     told = ask("fail2ban-client", "status")
     if told.text is None:
         return (), "" if told.missing or "Is fail2ban running?" in told.trouble else told.trouble
-    found: list[Ban] = []
+    found: list[tuple[str, str]] = []
     for jail in parse_jails(told.text)[:MAX_JAILS]:
         status = ask("fail2ban-client", "status", jail)
         if status.text is None:
             return tuple(found), status.trouble
-        found += parse_bans(jail, status.text, client)
+        found.append((jail, status.text))
     return tuple(found), ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Sequence
 
 from ..model.address import Address
 from .tools import ask
@@ -27,6 +26,15 @@ class Zone:
     def has_source(self, client: Address) -> bool:
         """Whether the address is one of its sources, as far as they are networks, not MAC addresses or sets."""
         return any(client in network for network in map(_network, self.sources) if network)
+
+
+@dataclass(frozen=True)
+class Zones:
+    """The zones in force, and the default one, which rules what no other has; why that could not be read, if so."""
+
+    zones: tuple[Zone, ...] = ()
+    default: str | None = None
+    no_default: str = ""
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -52,26 +60,27 @@ def parse_zone(name: str, text: str) -> Zone:
     return Zone(name, tuple(fields.get("interfaces", ())), tuple(fields.get("sources", ())))
 
 
-def zone_of(zones: Sequence[Zone], client: Address | None, interface: str | None) -> str | None:
-    """The name of the zone that rules a client's packets, by its address or else by the interface; None for none."""
-    by_source = (one.name for one in zones if client and one.has_source(client))
-    by_interface = (one.name for one in zones if interface in one.interfaces)
-    return next(by_source, None) or next(by_interface, None)
+def zone_of(found: Zones, client: Address, interface: str | None) -> tuple[str | None, str]:
+    """The name of the zone that rules a client's packets: by its address, else the interface, else the default one.
+
+    None where none is known, and why not, if that could not be read.
+    """
+    by_source = (one.name for one in found.zones if one.has_source(client))
+    by_interface = (one.name for one in found.zones if interface in one.interfaces)
+    name = next(by_source, None) or next(by_interface, None)
+    return (name, "") if name else (found.default, found.no_default)
 
 
-def read_firewalld(client: Address | None, interface: str | None) -> tuple[str | None, str]:
-    """The zone that rules a client's packets, None where it does not run; and why it could not be read, if so."""
+def read_firewalld() -> tuple[Zones, str]:
+    """The zones, none where it does not run; and why they could not be read, if so."""
     told = ask("firewall-cmd", "--get-active-zones")
     if told.text is None:
-        return None, "" if told.missing or any(words in told.trouble for words in _NOT_THERE) else told.trouble
+        return Zones(), "" if told.missing or any(words in told.trouble for words in _NOT_THERE) else told.trouble
     zones: list[Zone] = []
     for name in parse_active(told.text)[:MAX_ZONES]:
         listed = ask("firewall-cmd", "--list-all", f"--zone={name}")
         if listed.text is None:
-            return None, listed.trouble
+            return Zones(), listed.trouble
         zones.append(parse_zone(name, listed.text))
-    found = zone_of(zones, client, interface)
-    if found is None:  # it rules every interface that no other zone has
-        default = ask("firewall-cmd", "--get-default-zone")
-        return (default.text or "").strip() or None, default.trouble
-    return found, ""
+    default = ask("firewall-cmd", "--get-default-zone")
+    return Zones(tuple(zones), (default.text or "").strip() or None, default.trouble), ""

@@ -6,9 +6,10 @@ All of it is of the network namespace of whoever reads. Elsewhere than on Linux 
 from __future__ import annotations
 
 import re
+from typing import Sequence
 
 from ..model.kernel import MOST, Counters, Kernel
-from .files import read_text
+from .files import Kept, read_text
 
 # The longest of these files has a row of 160 bytes for each CPU, of which Linux takes 8,192 at most.
 MAX_TEXT = 2 * 1024 * 1024
@@ -21,9 +22,15 @@ _DECIMAL = re.compile(r"[0-9]{1,20}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
-def read_kernel() -> Kernel:
+def open_statistics() -> tuple[Kept, ...]:
+    """What connection tracking dropped, which many a Linux lets nobody but root open (mode 0440)."""
+    return tuple(map(Kept, _STATISTICS))
+
+
+def read_kernel(statistics: Sequence[Kept]) -> Kernel:
     """What the kernel tells now."""
-    drops = next((found for found in map(conntrack_drops, map(_read, _STATISTICS)) if found is not None), None)
+    texts = (one.read(MAX_TEXT) for one in statistics)
+    drops = next((found for found in map(conntrack_drops, texts) if found is not None), None)
     errors, refused = receive_errors(_read(_SNMP), _read(_SNMP6)), listen_drops(_read(_NETSTAT))
     counters = Counters(drops, errors, listen_drops=refused)
     return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from ..model.address import Address
-from ..model.firewall import Managers
-from .fail2ban import read_bans
-from .firewalld import read_firewalld
+from ..model.firewall import Managers, Ufw
+from .fail2ban import bans_of, read_jails
+from .firewalld import Zones, read_firewalld, zone_of
 from .ufw import read_ufw
 
 # What each saves IPv4 and IPv6 by, relative to the root: the plugin of Debian's iptables-persistent, and the file of
@@ -23,14 +24,31 @@ def saves(root: str = "/") -> tuple[str, ...]:
     return next((commands for path, commands in _SAVES if os.path.exists(os.path.join(root, path))), ())
 
 
-def read_managers(client: Address | None, interface: str | None) -> tuple[Managers, tuple[str, ...]]:
-    """The managers that are in force, as they treat a client whose packets come by an interface, if that is known.
+@dataclass(frozen=True)
+class Read:
+    """What the managers tell, whoever the client is; `troubles` are why something could not be read, by manager."""
+
+    ufw: Ufw | None
+    zones: Zones
+    jails: tuple[tuple[str, str], ...]  # of fail2ban, each with what it says of it
+    saves: tuple[str, ...]
+    troubles: tuple[tuple[str, str], ...]
+
+
+def read_managers() -> Read:
+    """Ask them all."""
+    ufw, no_ufw = read_ufw()
+    zones, no_zones = read_firewalld()
+    jails, no_jails = read_jails()
+    return Read(ufw, zones, jails, saves(), (("ufw", no_ufw), ("firewalld", no_zones), ("fail2ban", no_jails)))
+
+
+def as_for(client: Address, interface: str | None, read: Read) -> tuple[Managers, tuple[str, ...]]:
+    """The managers in force, as they treat a client whose packets come by an interface, if that is known.
 
     And sentences about what could not be read.
     """
-    ufw, no_ufw = read_ufw()
-    zone, no_zone = read_firewalld(client, interface)
-    bans, no_bans = read_bans(client) if client else ((), "")
-    unread = (("ufw", no_ufw), ("firewalld", no_zone), ("fail2ban", no_bans))
+    zone, no_zone = zone_of(read.zones, client, interface)
+    unread = (*read.troubles, ("firewalld", no_zone))
     sentences = tuple(f"What {name} does could not be read: {trouble}." for name, trouble in unread if trouble)
-    return Managers(ufw, zone, bans, saves()), sentences
+    return Managers(read.ufw, zone, bans_of(client, read.jails), read.saves), sentences

@@ -26,6 +26,10 @@ MAX_ERROR = 400  # its first line is shown
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
+_starting = threading.Lock()
+_running: set[subprocess.Popen[bytes]] = set()
+
+
 @dataclass(frozen=True)
 class Told:
     """What a tool printed; where that is None, `trouble` says why, and `missing` that there is no such tool."""
@@ -42,14 +46,17 @@ def ask(tool: str, *arguments: str) -> Told:
         return Told(None, f"there is no {tool} here", missing=True)
     environment = {**os.environ, "PATH": _PATH, "LC_ALL": "C", "LANGUAGE": ""}
     try:
-        process = subprocess.Popen(
-            [path, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
+        with _starting:
+            process = subprocess.Popen(
+                [path, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+            _running.add(process)
     except (OSError, ValueError) as error:  # a ValueError is an argument that cannot be one
         return Told(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
     with process:
         text, errors, waited = _listen(process)
+    _running.discard(process)
     if waited is not None:
         return Told(None, f"{tool} did not answer in {waited:.0f} s")
     if len(text) > MAX_OUTPUT:
@@ -59,6 +66,13 @@ def ask(tool: str, *arguments: str) -> Told:
         first = "".join(char if char.isprintable() else "?" for char in first)
         return Told(None, f"{tool} failed: {first or f'status {process.returncode}'}")
     return Told(text.decode("utf-8", "replace"))
+
+
+def end_all() -> None:
+    """End the tools that run, and let no other one start: for a process that ends at once."""
+    _starting.acquire()
+    for process in tuple(_running):
+        _kill(process)
 
 
 def _listen(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, float | None]:

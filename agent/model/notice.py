@@ -36,6 +36,7 @@ class Listening:
     blind: str  # why the network interfaces are not watched, and what to do; empty where they are
     key: str | None = None  # the pairing key; None where none is set
     key_known: bool = False  # the client has it already, from its environment, so that it need not be shown
+    root: str = ""  # why what reads from the network is still root; empty where it is not
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,26 @@ from collections import defaultdict
 from typing import Callable, Iterable, Mapping, Sequence
 
 from ..host import limits
-from ..host.owners import port_owners
 from ..model.address import Address, Family
 from ..model.notice import Untaken
 from ..model.observation import Reason
 from ..model.plan import Plan, Transport
 from ..model.ports import PortRange, runs
+from .hands import Hands
 from .listen import Gap, Listener, Opener
 
 
 class Holdings:
     """The sockets of a plan, and of `control` where the plan does not have it; `add` is given each one.
 
-    Raises UserError where `bind` is not an address of this machine.
+    This process opens them; later `hands` try those that were busy. Raises UserError where `bind` is not an address
+    of this machine.
     """
 
-    def __init__(self, plan: Plan, control: int | None, bind: Address | None, add: Callable[[Listener], None]) -> None:
-        self._plan, self._add = plan, add
+    def __init__(
+        self, plan: Plan, control: int | None, bind: Address | None, add: Callable[[Listener], None], hands: Hands
+    ) -> None:
+        self._plan, self._add, self._hands = plan, add, hands
         # TCP first: where descriptors run out, the control channel has one.
         wanted = [(transport, port) for transport in Transport for port in plan.ports(transport)]
         if control and not plan.has(Transport.TCP, control):
@@ -32,6 +35,7 @@ class Holdings:
         self._taken: set[tuple[Transport, int]] = set()
         self._gaps: list[Gap] = []
         self._take(dict.fromkeys(wanted, self.families))
+        self._opener.by = hands.open
 
     def _take(self, wanted: Mapping[tuple[Transport, int], Sequence[Family]]) -> None:
         for (transport, port), families in wanted.items():
@@ -82,7 +86,7 @@ class Holdings:
         families: dict[tuple[Transport, int], list[Gap]] = defaultdict(list)
         for gap in self._gaps:
             families[gap.transport, gap.port].append(gap)
-        owners = {transport: port_owners(transport, self._busy(transport)) for transport in Transport}
+        owners = {transport: self._hands.owners(transport, self._busy(transport)) for transport in Transport}
         alike: dict[tuple[Transport, Reason, str | None, Family | None], list[int]] = defaultdict(list)
         for (transport, port), gaps in families.items():
             family = gaps[0].family if len(gaps) < len(self.families) else None

@@ -7,7 +7,7 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass
-from typing import Any, Iterable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 from ..errors import UserError
 from ..model.address import Address, Family, family_of
@@ -60,13 +60,14 @@ class Gap:
 
 
 class Opener:
-    """Opens ports for every address of this machine, or for `bind` alone; at most `room` sockets.
+    """Opens ports for every address of this machine, or for `bind` alone; at most `room` sockets, `by` this process.
 
     Raises UserError where `bind` is not an address of this machine.
     """
 
     def __init__(self, bind: Address | None, room: int) -> None:
         self._bind, self._room = bind, room
+        self.by: Callable[[Transport, int, tuple[Family, ...]], socket.socket] = self._here
         self.families = (family_of(bind),) if bind else _own_families()
         if bind and not _is_own(bind):
             raise UserError("bind", f"Cannot listen on {bind}", "this machine does not have that address",
@@ -93,12 +94,15 @@ class Opener:
         if self._room <= 0:
             return Reason.LIMIT
         try:
-            opened = _open(transport, port, families, self._bind)
+            opened = self.by(transport, port, families)
         except OSError as error:
             # Whatever else the system says, it is the system that refuses.
             return _REASONS.get(error.errno or 0, Reason.DENIED)
         self._room -= 1
         return Listener(transport, port, opened, families)
+
+    def _here(self, transport: Transport, port: int, families: tuple[Family, ...]) -> socket.socket:
+        return open_port(transport, port, families, self._bind)
 
 
 def _own_families() -> tuple[Family, ...]:
@@ -118,7 +122,8 @@ def _can_bind(family: Family, address: str) -> bool:
         return False
 
 
-def _open(transport: Transport, port: int, families: tuple[Family, ...], bind: Address | None) -> socket.socket:
+def open_port(transport: Transport, port: int, families: tuple[Family, ...], bind: Address | None) -> socket.socket:
+    """A socket that listens on a port; OSError where it cannot be had."""
     family = Family.IPV6 if Family.IPV6 in families else Family.IPV4
     kind = socket.SOCK_STREAM if transport is Transport.TCP else socket.SOCK_DGRAM
     opened = socket.socket(addresses.FAMILIES[family], kind)

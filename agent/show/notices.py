@@ -37,6 +37,7 @@ def to_json(notice: Notice) -> dict[str, Any]:
             "tls": notice.tls,
             "paired": notice.key is not None,
             "key": None if notice.key_known else notice.key,
+            "root": bool(notice.root),
         }  # fmt: skip
     if isinstance(notice, Started):
         return {"event": "session", "client": str(notice.client)}
@@ -92,6 +93,9 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
     yield from style.wrap(f"control on {notice.control}/tcp, {channel}{paired}", 2)
     if notice.blind:
         text = f"the network interface is not watched, so what stops a blocked port stays unknown: {notice.blind}"
+        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
+    if notice.root:
+        text = f"what reads from the network keeps all rights of {notice.root}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
     yield ""
     yield "Now, on a computer outside the firewall (on Windows with py for python3):"

@@ -244,7 +244,7 @@ def _ufw(listing: str) -> None:
 
 def _firewalld(listing: str) -> None:
     firewalld.parse_active(listing)
-    firewalld.zone_of((firewalld.parse_zone("public", listing),), CLIENT, "eth0")
+    firewalld.zone_of(firewalld.Zones((firewalld.parse_zone("public", listing),)), CLIENT, "eth0")
 
 
 def _fail2ban(listing: str) -> None:

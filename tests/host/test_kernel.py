@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,11 @@ def test_any_text_is_a_number_or_none(one: str, other: str) -> None:
         assert found is None or found >= 0
 
 
+def read() -> Kernel:
+    with contextlib.ExitStack() as stack:
+        return kernel.read_kernel([stack.enter_context(contextlib.closing(one)) for one in kernel.open_statistics()])
+
+
 def test_files_that_are_not_there_not_text_or_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     noise, folder, missing = tmp_path / "noise", tmp_path / "folder", tmp_path / "missing"
     noise.write_bytes(bytes(range(256)) * 10)
@@ -161,7 +167,7 @@ def test_files_that_are_not_there_not_text_or_no_files(monkeypatch: pytest.Monke
     monkeypatch.setattr(kernel, "_SNMP", str(missing))
     monkeypatch.setattr(kernel, "_SNMP6", str(noise))
     monkeypatch.setattr(kernel, "_NETSTAT", str(folder))
-    assert kernel.read_kernel() == Kernel()
+    assert read() == Kernel()
 
 
 def test_the_files_of_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -169,6 +175,19 @@ def test_the_files_of_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     for name, text in texts.items():
         (tmp_path / name).write_text(text, encoding="ascii")
         monkeypatch.setattr(kernel, name, str(tmp_path / name))
-    (tmp_path / "ip_conntrack").write_text(STATISTICS, encoding="ascii")
+    statistics = tmp_path / "ip_conntrack"
+    statistics.write_text(STATISTICS, encoding="ascii")
     monkeypatch.setattr(kernel, "_STATISTICS", (str(tmp_path / "nf_conntrack"), str(tmp_path / "ip_conntrack")))
-    assert kernel.read_kernel() == Kernel(7600, Counters(256, 15, listen_drops=9))
+    assert read() == Kernel(7600, Counters(256, 15, listen_drops=9))
+
+
+def test_what_was_open_is_read_anew_by_who_may_not_open_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    statistics = tmp_path / "nf_conntrack"
+    statistics.write_text(STATISTICS, encoding="ascii")
+    monkeypatch.setattr(kernel, "_STATISTICS", (str(statistics),))
+    with contextlib.closing(kernel.open_statistics()[0]) as kept:
+        assert kernel.read_kernel([kept]).counters.conntrack_drops == 256
+        with statistics.open("r+", encoding="ascii") as file:
+            file.write(STATISTICS.replace("000000e1", "000000e2"))
+        statistics.unlink()
+        assert kernel.read_kernel([kept]).counters.conntrack_drops == 257

@@ -9,7 +9,7 @@ from typing import Mapping
 import pytest
 
 from agent.host import fail2ban, firewalld, managers, ufw
-from agent.host.firewalld import Zone
+from agent.host.firewalld import Zone, Zones
 from agent.host.tools import Told
 from agent.model.firewall import Ban, Managers, Ufw
 
@@ -111,14 +111,17 @@ def test_a_zone_of_firewalld() -> None:
         ("198.51.100.7", "eth0", "trusted"),  # a source comes before an interface
         ("203.0.113.2", "eth0", "public"),
         ("2001:db8::1", "eth0", "public"),
-        (None, "eth0", "public"),
-        ("203.0.113.2", "eth9", None),
-        ("203.0.113.2", None, None),
+        ("203.0.113.2", "eth9", "home"),
+        ("203.0.113.2", None, "home"),
     ],
 )
-def test_the_zone_of_a_client(client: str | None, interface: str | None, zone: str | None) -> None:
-    zones = [Zone("public", ("eth0",), ("00:11:22:33:44:55", "ipset:friends")), TRUSTED]
-    assert firewalld.zone_of(zones, ipaddress.ip_address(client) if client else None, interface) == zone
+def test_the_zone_of_a_client(client: str, interface: str | None, zone: str) -> None:
+    zones = Zone("public", ("eth0",), ("00:11:22:33:44:55", "ipset:friends")), TRUSTED
+    found = Zones(zones, "home", "it hung")
+    assert firewalld.zone_of(found, ipaddress.ip_address(client), interface) == (
+        zone,
+        "it hung" if zone == "home" else "",
+    )
 
 
 def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,12 +131,18 @@ def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         **{f"firewall-cmd --list-all --zone={one}": golden(f"firewalld-{one}") for one in ("dmz", "public", "trusted")},
     }
     answer(monkeypatch, answers)
-    assert firewalld.read_firewalld(CLIENT, "eth1") == ("dmz", "")
-    assert firewalld.read_firewalld(CLIENT, "eth9") == ("home", "")
+    found, trouble = firewalld.read_firewalld()
+    assert ([one.name for one in found.zones], found.default, found.no_default) == (
+        ["dmz", "public", "trusted"],
+        "home",
+        "",
+    )
+    assert trouble == ""
+    assert firewalld.zone_of(found, CLIENT, "eth1") == ("dmz", "")
     answer(monkeypatch, {**answers, "firewall-cmd --list-all --zone=dmz": HANGS})
-    assert firewalld.read_firewalld(CLIENT, "eth1") == (None, HANGS.trouble)
+    assert firewalld.read_firewalld() == (Zones(), HANGS.trouble)
     answer(monkeypatch, {**answers, "firewall-cmd --get-default-zone": HANGS})
-    assert firewalld.read_firewalld(CLIENT, None) == (None, HANGS.trouble)
+    assert firewalld.read_firewalld() == (Zones(found.zones, None, HANGS.trouble), "")
 
 
 def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +150,8 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = {f"firewall-cmd --list-all --zone={one}": f"{one}\n" for one in names[: firewalld.MAX_ZONES]}
     others = {"firewall-cmd --get-active-zones": "\n".join(names), "firewall-cmd --get-default-zone": "z0\n"}
     answer(monkeypatch, {**listed, **others})
-    assert firewalld.read_firewalld(CLIENT, "eth0") == ("z0", "")
+    found, _ = firewalld.read_firewalld()
+    assert (len(found.zones), found.default) == (firewalld.MAX_ZONES, "z0")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,7 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_firewalld_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"firewall-cmd --get-active-zones": told})
-    assert firewalld.read_firewalld(CLIENT, "eth0") == (None, trouble)
+    assert firewalld.read_firewalld() == (Zones(), trouble)
 
 
 def test_the_bans_of_one_address_alone() -> None:
@@ -180,13 +190,15 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "fail2ban-client status sshd": golden("fail2ban-sshd"),
     }
     answer(monkeypatch, answers)
-    assert fail2ban.read_bans(CLIENT) == ((Ban("portscan", "203.0.113.2"), Ban("sshd", "203.0.113.2")), "")
+    jails, trouble = fail2ban.read_jails()
+    assert trouble == ""
+    assert fail2ban.bans_of(CLIENT, jails) == (Ban("portscan", "203.0.113.2"), Ban("sshd", "203.0.113.2"))
     answer(monkeypatch, {**answers, "fail2ban-client status sshd": HANGS})
-    assert fail2ban.read_bans(CLIENT) == ((Ban("portscan", "203.0.113.2"),), HANGS.trouble)
+    assert fail2ban.read_jails() == (jails[:1], HANGS.trouble)
     many = ", ".join(f"j{number}" for number in range(100))
     empty = {f"fail2ban-client status j{number}": "" for number in range(fail2ban.MAX_JAILS)}
     answer(monkeypatch, {"fail2ban-client status": f"`- Jail list:\t{many}\n", **empty})
-    assert fail2ban.read_bans(CLIENT) == ((), "")
+    assert len(fail2ban.read_jails()[0]) == fail2ban.MAX_JAILS
 
 
 @pytest.mark.parametrize(
@@ -199,7 +211,7 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_fail2ban_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"fail2ban-client status": told})
-    assert fail2ban.read_bans(CLIENT) == ((), trouble)
+    assert fail2ban.read_jails() == ((), trouble)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +233,7 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(managers, "saves", lambda: ())
     answer(monkeypatch, {"ufw status numbered": golden("ufw-rules"), "fail2ban-client status": HANGS,
                          "firewall-cmd --get-active-zones": HANGS})  # fmt: skip
-    found, unread = managers.read_managers(CLIENT, "eth0")
+    found, unread = managers.as_for(CLIENT, "eth0", managers.read_managers())
     assert found.ufw is not None
     assert (found.zone, found.bans) == (None, ())
     assert unread == (
@@ -229,4 +241,7 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
         "What fail2ban does could not be read: it did not answer in 5 s.",
     )
     answer(monkeypatch, {"fail2ban-client status": HANGS})
-    assert managers.read_managers(None, None) == (Managers(), ())
+    assert managers.as_for(CLIENT, None, managers.read_managers()) == (Managers(), unread[1:])
+    zones = Zones((), None, HANGS.trouble)
+    read = managers.Read(None, zones, (("sshd", golden("fail2ban-sshd")),), (), ())
+    assert managers.as_for(CLIENT, "eth0", read) == (Managers(bans=(Ban("sshd", "203.0.113.2"),)), unread[:1])

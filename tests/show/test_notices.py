@@ -54,6 +54,10 @@ This ends after 1 hour, or with ctrl-C.
 """
 
 
+def test_programs_read_whether_root_is_kept() -> None:
+    assert notices.to_json(replace(LISTENING, root="root: only on Linux"))["root"] is True
+
+
 def test_what_an_operator_reads_when_a_client_may_start() -> None:
     assert notices.to_text(LISTENING, Style()) == LISTENING_TEXT
 
@@ -80,6 +84,8 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
          "  not 1-9/udp on IPv4, limit: too many open files; as root: ulimit -n 65536,"),
         (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, None, None),)),
          "  not 1-9/udp, busy: by a program that only root may see"),
+        (replace(LISTENING, root="root: only on Linux can they be given up"),
+         "  what reads from the network keeps all rights of root: only on Linux can they"),
         (Started(CLIENT), "192.0.2.1 checks now."),
         (Refused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
          "192.0.2.1 was turned away: 64 checks run. What to do: wait a minute."),
@@ -121,6 +127,7 @@ def test_a_report_has_a_room_of_its_own() -> None:
                 "tls": True,
                 "paired": False,
                 "key": None,
+                "root": False,
             },
         ),
         (Started(CLIENT), {"event": "session", "client": "192.0.2.1"}),

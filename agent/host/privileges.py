@@ -1,0 +1,94 @@
+"""Root given up for good, and looked up whether it is (credentials(7), capabilities(7), prctl(2))."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable
+
+from .files import read_text
+
+_NAME, _NUMBER = (
+    "nobody",
+    65534,
+)  # the number is what Linux itself calls nobody (Documentation/admin-guide/sysctl/fs.rst)
+_STATUS = "/proc/self/status"
+MAX_STATUS = 64 * 1024  # a page or two; a process may have thousands of groups
+
+# linux/prctl.h
+_SET_DUMPABLE, _SET_NO_NEW_PRIVS = 4, 38
+
+if sys.platform == "win32":
+
+    def has_root() -> bool:
+        """Whether this runs as administrator."""
+        import ctypes
+
+        return bool(ctypes.windll.shell32.IsUserAnAdmin())
+
+    def give_up_root() -> str:
+        """Why that is not possible."""
+        return "an administrator: only on Linux can they be given up"
+else:
+    import pwd
+    import resource
+
+    def has_root() -> bool:
+        """Whether this runs as root."""
+        return os.geteuid() == 0
+
+    def give_up_root() -> str:
+        """Become nobody; where that is not so, whose rights are kept and why, else empty.
+
+        To be called by root while there is one thread: the kernel keeps some of it for each.
+        """
+        if sys.platform != "linux":
+            return "root: only on Linux can they be given up"
+        uid, gid = _nobody()
+        prctl = _prctl()
+        try:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        except OSError as error:
+            return f"root: the system does not let this become {_NAME}, it says {error.strerror}"
+        # The last one comes after the change of uid, which sets it anew. It keeps others of nobody's away too.
+        alone = prctl(_SET_NO_NEW_PRIVS, 1)
+        prctl(_SET_DUMPABLE, 0)
+        amiss = still_root(read_text(_STATUS, MAX_STATUS), uid, gid, alone)
+        return f"root, for all that the system tells: {amiss}" if amiss else ""
+
+    def _nobody() -> tuple[int, int]:
+        try:
+            entry = pwd.getpwnam(_NAME)
+        except KeyError:
+            return _NUMBER, _NUMBER
+        return entry.pw_uid, entry.pw_gid
+
+    def _prctl() -> Callable[[int, int], bool]:
+        """prctl(2), which says whether it did it; it never does where Python has no ctypes, or that no C library."""
+        try:
+            import ctypes
+
+            function = ctypes.CDLL(None).prctl
+        except (ImportError, OSError, AttributeError):
+            return lambda option, value: False
+        rest = [ctypes.c_ulong(0)] * 3
+        return lambda option, value: function(option, ctypes.c_ulong(value), *rest) == 0
+
+
+def still_root(status: str, uid: int, gid: int, alone: bool) -> str:
+    """What a process has that it must not have as nobody, by /proc/PID/status (proc_pid_status(5)); empty for nothing.
+
+    `alone`: it must not get any rights by starting a program either.
+    """
+    lines = (line.partition(":") for line in status.splitlines())
+    have = {name: rest.split() for name, _, rest in lines}
+    want = {"Uid": [str(uid)] * 4, "Gid": [str(gid)] * 4, "Groups": [], "CapPrm": ["0" * 16], "CapEff": ["0" * 16]}
+    if alone:
+        want["NoNewPrivs"] = ["1"]
+    if uid == 0:
+        return f"uid 0, which {_NAME} has here"
+    found = (f"{name} {' '.join(have.get(name, ['unknown']))}" for name in want if have.get(name) != want[name])
+    return ", ".join(found)
