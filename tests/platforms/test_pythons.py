@@ -13,16 +13,18 @@ from tests.pythons import SUPPORTED, need
 
 # The oldest against the newest and so on: each version is once a server and once a client.
 PAIRS = tuple(zip(SUPPORTED, reversed(SUPPORTED)))
+KEY = "b2cd-j6as-k7d1-mpmt-vcdn-q6yw-3h57"
 HOLE = "50000,53000-53999,57007,60000"  # lone ports and the plan's edges too
 
 
 @pytest.mark.parametrize(("serving", "checking"), PAIRS)
 def test_every_port_is_judged_right(archive: Path, net: lab.Lab, serving: str, checking: str) -> None:
-    with lab.server(net.server, archive, python=need(serving)):
+    with lab.server(net.server, archive, "--key", KEY, python=need(serving)):
         net.server.rules("input", f"udp dport {{ {HOLE} }} drop")
-        done = lab.check(net.client, archive, net.server.ipv4, python=need(checking))
+        done = lab.check(net.client, archive, net.server.ipv4, "--key", KEY, python=need(checking))
     assert lab.wrong(done.report, {f"udp {HOLE}": "filtered"}) == []
     assert (done.status, done.report["verdict"], done.stderr) == (1, "fail", "")
+    assert done.address["control"] == {"port": 443, "tls": True, "paired": True}
 
 
 @pytest.mark.parametrize("version", SUPPORTED)

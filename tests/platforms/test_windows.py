@@ -104,6 +104,20 @@ def test_what_is_blocked_does_not_disturb_the_rest(windows: Windows) -> None:
     assert net.client.counted() > ENOUGH
 
 
+def test_a_key_from_the_command_line_and_from_the_environment(windows: Windows) -> None:
+    net, key = windows.net, "b2cd-j6as-k7d1-mpmt-vcdn-q6yw-3h57"
+    with lab.server(net.server, windows.archive, "--udp", "50000-50009", "--key", key):
+        found = [
+            windows.check(net.server.ipv4, "--key", key.upper().replace("-", " ")),
+            windows._replace(env={**windows.env, "PNMCHECK_KEY": key}).check(net.server.ipv4),
+            windows.check(net.server.ipv4),
+        ]
+    for done in found[:2]:
+        assert lab.wrong(done.report, plan="tcp 80,443,7881 udp 50000-50009") == []
+        assert (done.status, done.address["control"]) == (0, {"port": 443, "tls": True, "paired": True})
+    assert (found[2].status, found[2].report["error"]["code"]) == (3, "key-needed")
+
+
 def test_server_killed_in_the_middle(windows: Windows) -> None:
     net = windows.net
     net.server.rules("input", "udp dport 50000-60000 counter")
