@@ -376,9 +376,9 @@ class _AddressCheck:
             chance_of_large=self._followed.sweep.chance if self._followed else None,
             unsure_of_large=self._followed.unsure if self._followed else None,
             loss=sweep.loss if sweep else 0.0,
-            limit=sweep.limit if sweep else None,
+            limit=sweep.limit if sweep and not self._channel.moved else None,
             closed=tuple(filter(judging.is_stopped, [*self._tcp.later.values(), *unplanned])),
-            shut_out=self._shut_out or fell_silent(sweep, server),
+            shut_out=not self._channel.moved and (self._shut_out or fell_silent(sweep, server)),
             counters=server.counters,
             address=self._target.text,
         )

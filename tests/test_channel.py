@@ -47,7 +47,11 @@ class Server:
 
     def heard(self) -> int:
         """How many questions came."""
-        return len(self._lines.feed(self._end.recv(65536)))
+        return len(self.read())
+
+    def read(self) -> list[control.Message]:
+        """The questions that came."""
+        return [control.decode(line) for line in self._lines.feed(self._end.recv(65536))]
 
     def go(self) -> None:
         self._end.close()
@@ -76,6 +80,28 @@ def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
     assert channel.look() == KERNEL
     assert channel.look() is None
     assert not channel.lost
+
+
+def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    one, other = "192.0.2.7", "2001:db8::7"
+    for named, mine in (((one,), ()), ((one, other), (one,)), ((), (other,)), ((), ())):
+        channel.ping(["0123456789ab"])
+        assert server.read() == [control.AskKernel(mine, ("0123456789ab",))]
+        server.say(control.encode(control.Pong(KERNEL, named)))
+        assert channel.look() == KERNEL
+    assert channel.confirmed == {one, other}
+
+
+def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    named = [f"192.0.2.{number}" for number in range(2 * control.MAX_ELSEWHERE)]
+    for address in named:
+        channel.ping()
+        server.say(control.encode(control.Pong(KERNEL, (address,))))
+        channel.look()
+    assert channel.confirmed == set(named[: control.MAX_ELSEWHERE])
+    assert channel.named == ()
 
 
 def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[Channel, Server]) -> None:
@@ -141,6 +167,15 @@ def test_pings_are_no_round_trips_of_the_channel(ends: tuple[Channel, Server]) -
     server.say(PONG)
     channel.look()
     assert len(channel.rtts) == 1  # the hello's
+
+
+def test_a_channel_whose_address_is_gone_is_lost(ends: tuple[Channel, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, _ = ends
+    channel.look_for_address()
+    assert (channel.lost, channel.moved) == (False, False)
+    monkeypatch.setattr(socket.socket, "getsockname", lambda _: ("192.0.2.1", 40000))  # nobody's
+    channel.look_for_address()
+    assert (channel.lost, channel.moved) == (True, True)
 
 
 def test_a_server_that_goes_is_noticed(ends: tuple[Channel, Server]) -> None:

@@ -66,6 +66,29 @@ def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None
     assert [len(one) for one in sources] == [1, 2]
 
 
+def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_back_once() -> None:
+    target = Target(socket.AF_INET, ("127.0.0.1", 0))
+    with bound() as server:
+        port = server.getsockname()[1]
+        prober = Prober(Sweep([port], random.Random(1), 0.02, 0.0), target, "0" * 16, b"key")
+        numbers = []
+        assert prober.follow_up([port], 0.01, RATE)
+        assert prober.follow_up([port], 0.01, RATE, large=False)
+        for _ in range(2 * TRIES):
+            numbers.append(stun.number_of(server.recvfrom(2000)[0][8:20]))
+        assert numbers == list(range(1, 2 * TRIES + 1))
+        for nonce, taken in (("", []), ("0123456789ab", ["0123456789ab"]), ("0123456789ab", []), ("", [])):
+            transaction = prober._transaction()
+            prober._send(Probe(0, port, 0), transaction)
+            _, source = server.recvfrom(2000)
+            answer = stun.encode_answer(transaction, parse_address("127.0.0.1"), source[1], b"key", nonce=nonce)
+            server.sendto(answer, source)
+            select.select([prober._sockets[0]], [], [], 5)
+            prober._drain(prober._sockets[0])
+            assert prober._take_nonces() == taken
+        prober.close()
+
+
 def bound() -> socket.socket:
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     opened.bind(("127.0.0.1", 0))

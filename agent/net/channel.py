@@ -63,7 +63,7 @@ class Channel:
         self._lines = framing.Lines()
         self._received = b""  # the beginning, to show whose it is
         self.rtts: list[float] = []
-        self.lost = False
+        self.lost = self.moved = False
         self._pongs_due = 0
         self._pong: Kernel | None = None
         self.named: tuple[str, ...] = ()  # where the server saw our UDP probes come from, to be confirmed
@@ -171,6 +171,15 @@ class Channel:
             self._socket.setblocking(True)
         pong, self._pong = self._pong, None
         return pong
+
+    def look_for_address(self) -> None:
+        """It is lost, and `moved` tells why, where this computer does not have its address any more."""
+        try:
+            host, _, *more = self._socket.getsockname()
+            with socket.socket(self._socket.family, socket.SOCK_DGRAM) as probe:
+                probe.bind((host, 0, *more))
+        except OSError:
+            self.lost = self.moved = True
 
     def close(self, finished: bool) -> None:
         """Give it up; after a finished check, with a goodbye."""

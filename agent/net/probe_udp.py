@@ -78,6 +78,8 @@ class Prober:
             if now - told > TICK:
                 told = now
                 tell(self._sweep)
+                if self._sweep.is_shut_out:  # what comes from another address is not answered, and that is no guard
+                    channel.look_for_address()
             wait = 0.0 if probes else self._sweep.wake(now) - now
             if self._sweep.wants_ping(now):
                 self._sweep.pinged(now)

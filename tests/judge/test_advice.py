@@ -5,6 +5,7 @@ from typing import Any, Callable
 import pytest
 
 from agent.judge.advice import advise
+from agent.judge.verdict import NOT_CONFIRMED
 from agent.model.observation import UNTESTED_REASONS, Interceptor, Reason, Where
 from agent.model.plan import MEDIA, Need, Transport
 from agent.model.ports import PortRange
@@ -58,6 +59,7 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
          ("fail2ban", "let this computer pass", "`client HOST --sample 100 --rate 10`")),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.SCAN_BLOCK), ("let this computer pass",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.NO_CONTROL), ("start it again and repeat",)),
+        (finding("443/udp", State.UNKNOWN, reason=Reason.NO_CONTROL, shown=NOT_CONFIRMED), ("another network",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED), ("Run it again",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED, shown="not permitted"), ("from another computer",)),
         (media("50000-60000", State.FILTERED),

@@ -72,18 +72,25 @@ def test_both_sides_of_each_port_are_joined() -> None:
     }
 
 
+def test_what_was_not_to_be_answered_was_not_lost() -> None:
+    server = ServerSide(sightings={TCP: None, UDP: {1: 4, 2: 2}}, withheld={1: 2, 3: 9})
+    assert measure_loss(swept({1: 4, 2: 2}, {1: 1, 2: 1}), server) == Loss(0.0, 0.5)
+
+
 def test_what_answers_no_large_packet_is_taken_back() -> None:
     first, second = swept({1: 1, 2: 1, 3: 1, 4: 3}, {1: 1, 2: 1, 3: 1}), swept({1: 1, 2: 5, 3: 5}, {1: 1})
     second.done = True
     before = ServerSide(sightings={UDP: {1: 1, 2: 1, 3: 1}}, at_interface={UDP: {1: 1, 2: 1, 3: 1}}, left={2: 1})
     after = ServerSide(sightings={UDP: {1: 2, 2: 4, 3: 1}}, at_interface={UDP: {1: 2, 2: 4, 3: 1}}, left={2: 4})
     before.overrun, after.overrun = {1: 1, 2: 1}, {1: 1, 2: 6}
+    before.withheld, after.withheld = {2: 1}, {2: 3}
     followed = Followed(second, after.udp_since(before))
     seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerSide(), followed=followed)[UDP]
     assert seen == {
         1: Observation(UDP, 1, 1, Reply.PROOF, answered=1),
         2: Observation(
-            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, overrun=5, left=3, only_small=True
+            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, withheld=2, overrun=5, left=3,
+            only_small=True,
         ),
         3: Observation(UDP, 3, unsendable="not permitted", only_small=True),
         4: Observation(UDP, 4, 3, Reply.NOTHING, answered=0),

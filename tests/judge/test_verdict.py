@@ -579,3 +579,19 @@ def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
 def test_what_a_flood_at_the_port_explains_is_not_taken_for_a_firewall(silent: Observation, state: State) -> None:
     cause = classify(silent, SURE)
     assert (cause.state, cause.reason) == (state, Reason.RATE_LIMIT if state is State.UNKNOWN else None)
+
+
+@pytest.mark.parametrize(
+    ("silent", "state"),
+    [
+        (replace(SILENT, withheld=4, at_socket=4), State.UNKNOWN),
+        (replace(SILENT, withheld=4, at_socket=4, reply=Reply.UNREACHABLE, errors=4), State.UNKNOWN),
+        (replace(SILENT, withheld=4), State.UNKNOWN),  # what it was asked first came a moment later
+        (replace(SILENT, withheld=1, at_socket=4), State.FILTERED),  # the others were answered
+        (replace(SILENT, withheld=0, at_socket=4), State.FILTERED),
+        (replace(SILENT, withheld=0, at_socket=0), State.FILTERED),
+    ],
+)
+def test_what_was_not_to_be_answered_is_not_taken_for_a_firewall(silent: Observation, state: State) -> None:
+    cause = classify(silent, SURE)
+    assert (cause.state, cause.reason) == (state, Reason.NO_CONTROL if state is State.UNKNOWN else None)

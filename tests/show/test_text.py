@@ -193,6 +193,10 @@ def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
             but(HTTP, State.UNKNOWN, reason=Reason.ABORTED, shown="Operation not permitted"),
             ["    The check could not get there: Operation not permitted. Mend that, or check"],
         ),
+        (
+            but(TURN, State.UNKNOWN, reason=Reason.NO_CONTROL, shown="nobody confirmed it"),
+            ["    The server did not answer: nobody confirmed it. Check from another network."],
+        ),
     ],
 )
 def test_a_finding_says_what_and_why(findings: tuple[Finding, ...], lines: list[str]) -> None:

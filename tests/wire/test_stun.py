@@ -158,6 +158,9 @@ def test_the_largest_probe_is_as_large_as_no_path_has_to_fragment() -> None:
     assert len(stun.encode_request(Request(SESSION, TRANSACTION, 1, stun.PADDING), KEY)) == stun.MAX_BYTES
 
 
+NONCE = "0123456789ab"
+
+
 @ANY
 @given(ADDRESSES, st.integers(0, 65535), st.binary(min_size=12, max_size=12))
 def test_an_answer_round_trips_and_is_no_longer_than_its_probe(address: Address, port: int, transaction: bytes) -> None:
@@ -165,7 +168,27 @@ def test_an_answer_round_trips_and_is_no_longer_than_its_probe(address: Address,
         answer = stun.encode_answer(transaction, address, port, KEY, padding)
         assert stun.mapped_address(stun.decode(answer)) == (address, port)
         assert stun.proves(answer, transaction, KEY)
-        assert padding < len(answer) <= len(stun.encode_request(Request(SESSION, transaction, 1, padding), KEY))
+        assert stun.nonce_of(answer) == ""
+        request = stun.encode_request(Request(SESSION, transaction, 1, padding), KEY)
+        assert padding < len(answer) <= len(request)
+        with_nonce = stun.encode_answer(transaction, address, port, KEY, padding, NONCE)
+        assert stun.proves(with_nonce, transaction, KEY)
+        assert stun.nonce_of(with_nonce) == NONCE
+        assert len(with_nonce) <= len(request)
+
+
+@ANY
+@given(st.integers(0, 2**32 - 1), st.binary(min_size=8, max_size=8))
+def test_a_transaction_tells_its_number_and_looks_like_chance(number: int, drawn: bytes) -> None:
+    transaction = stun.make_transaction(number, drawn)
+    assert (len(transaction), transaction[4:]) == (stun.TRANSACTION_BYTES, drawn)
+    assert stun.number_of(transaction) == number
+    assert (transaction[:4] == number.to_bytes(4, "big")) == (drawn[:4] == bytes(4))
+
+
+@pytest.mark.parametrize("nonce", ["0123456789aB", "0123456789a\n", "\x1b[31mred!!!!"])
+def test_a_nonce_that_is_none_of_ours_is_not_handed_on(nonce: str) -> None:
+    assert stun.nonce_of(stun.encode_answer(TRANSACTION, ADDRESS, 1, KEY, nonce=nonce)) == ""
 
 
 ADDRESS = ipaddress.ip_address("192.0.2.1")
