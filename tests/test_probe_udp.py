@@ -78,7 +78,7 @@ def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_
             numbers.append(stun.number_of(server.recvfrom(2000)[0][8:20]))
         assert numbers == list(range(1, 2 * TRIES + 1))
         for nonce, taken in (("", []), ("0123456789ab", ["0123456789ab"]), ("0123456789ab", []), ("", [])):
-            transaction = prober._transaction()
+            (transaction,) = prober._transactions(1)
             prober._send(Probe(0, port, 0), transaction)
             _, source = server.recvfrom(2000)
             answer = stun.encode_answer(transaction, parse_address("127.0.0.1"), source[1], b"key", nonce=nonce)

@@ -73,8 +73,8 @@ class Prober:
             probes = self._sweep.due(now)
             if self._sweep.done:
                 break
-            for probe in probes:
-                self._send(probe, self._transaction())
+            for probe, transaction in zip(probes, self._transactions(len(probes))):
+                self._send(probe, transaction)
             if now - told > TICK:
                 told = now
                 tell(self._sweep)
@@ -105,8 +105,9 @@ class Prober:
         for _ in range(TRIES):
             asked = list(silent)
             for start in range(0, len(asked), batch):
-                for port in asked[start : start + batch]:
-                    self._send(Probe(port, port, NEW_FLOW), self._transaction())
+                now = asked[start : start + batch]
+                for port, transaction in zip(now, self._transactions(len(now))):
+                    self._send(Probe(port, port, NEW_FLOW), transaction)
                 ends = time.perf_counter() + (gap if start + batch < len(asked) else max(gap, timeout))
                 while silent and time.perf_counter() < ends:
                     self._read(ends - time.perf_counter())
@@ -144,7 +145,7 @@ class Prober:
             silent = [port for run in runs(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
         asked = [port for port in to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
-        probes = {port: self._encode(self._transaction(), port) for port in asked}
+        probes = {port: self._encode(one, port) for port, one in zip(asked, self._transactions(len(asked)))}
         self.refusals.update(connected.refused(self._target, probes))
 
     def close(self) -> None:
@@ -162,8 +163,10 @@ class Prober:
         except OSError as error:
             self._send_otherwise(opened, data, to, error)
 
-    def _transaction(self) -> bytes:
-        return stun.make_transaction(next(self._numbers), os.urandom(stun.DRAWN_BYTES))
+    def _transactions(self, count: int) -> list[bytes]:
+        size = stun.DRAWN_BYTES
+        drawn = os.urandom(size * count)
+        return [stun.make_transaction(next(self._numbers), drawn[at : at + size]) for at in range(0, len(drawn), size)]
 
     def _socket_of(self, probe: Probe) -> socket.socket:
         flow = self._flows.get(probe.port)
