@@ -324,10 +324,11 @@ def chain() -> Iterator[Chain]:
 
 
 class Crowd(NamedTuple):
-    """Many clients and a server, each with a cable to the same switch."""
+    """Many clients and a server, each with a cable to the same switch: its rules are of the family `bridge`."""
 
     clients: Sequence[Host]
     server: Host
+    switch: Host
 
 
 @contextlib.contextmanager
@@ -336,8 +337,8 @@ def crowd(number: int) -> Iterator[Crowd]:
     need("ip", "nft")
     name = f"pnmcheck-{os.getpid()}-{next(_numbers)}"
     clients = [Host(f"{name}-{i}", f"198.51.100.{i}", f"2001:db8:1::{i:x}") for i in range(10, 10 + number)]
-    made, switch = Crowd(clients, Host(f"{name}-server", *SERVER)), Host(f"{name}-switch", "", "")
-    hosts = [*clients, made.server]
+    made = Crowd(clients, Host(f"{name}-server", *SERVER), Host(f"{name}-switch", "", ""))
+    hosts, switch = [*clients, made.server], made.switch
     try:
         with _making:
             for one in (*hosts, switch):
