@@ -11,7 +11,7 @@ from typing import Any, Iterator, Sequence
 from agent.wire import stun
 from tests.lab import Host
 
-HELLO = '{"type":"hello","protocol":1,"program":"0.1.0","family":"ipv4"}\n'
+HELLO = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\n'
 
 # A session from each of these addresses, whose welcomes it writes; then it ends those whose numbers it is told.
 _HOLDER = """
@@ -40,10 +40,10 @@ class Held:
         """Close the control channel of one."""
         print(number, file=self._orders, flush=True)
 
-    def probe(self, number: int, port: int) -> bytes:
-        """A probe of one of them, as its client would send it."""
+    def probe(self, number: int, port: int, of: int | None = None) -> bytes:
+        """A probe of one of them, as its client would send it; the one `of` that number, else of the port's."""
         session, secret = self.told[number]["session"], self.told[number]["secret"]
-        request = stun.Request(session, b"%12d" % port, port)
+        request = stun.Request(session, stun.make_transaction(of or port, b"8 random"), port)
         return stun.encode_request(request, secret.encode())
 
 

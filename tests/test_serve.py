@@ -118,14 +118,14 @@ def test_one_address_has_only_so_many_connections(serving: Serving, monkeypatch:
 def test_a_port_with_junk_goes_on_answering_probes(serving: Serving) -> None:
     session = serving.desk.open(HERE, Family.IPV4)
     assert session
-    probe = stun.encode_request(stun.Request(session.id, bytes(12), serving.udp), session.key)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SOON)
         client.connect((str(HERE), serving.udp))
-        for _ in range(2):
+        for number in (1, 2):
             for _ in range(10 * serve.MAX_JUNK):
                 client.send(bytes(100))
-            client.send(probe)
-            assert stun.proves(client.recv(2000), bytes(12), session.key)
+            transaction = stun.make_transaction(number, b"8 random")
+            client.send(stun.encode_request(stun.Request(session.id, transaction, serving.udp), session.key))
+            assert stun.proves(client.recv(2000), transaction, session.key)
     dropped = serving.loop.overrun().get(serving.udp, 0)
     assert (dropped >= 10 * serve.MAX_JUNK) is (sys.platform == "linux")  # all of the second time

@@ -97,7 +97,7 @@ def ask(**question):
     control.sendall(json.dumps(question).encode() + b"\\n")
     return json.loads(lines.readline())
 
-welcome = ask(type="hello", protocol=1, program="x", family="ipv4")
+welcome = ask(type="hello", protocol=2, program="x", family="ipv4", nonce=None)
 print("ready", flush=True)
 for line in sys.stdin:
     words = line.split()

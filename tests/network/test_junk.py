@@ -244,7 +244,7 @@ def test_a_million_datagrams(net: Lab, archive: Path, sender: Path) -> None:
         assert after.descriptors <= before.descriptors
         assert after.memory == pytest.approx(before.memory, rel=0.1)
         # What is counted is what is sent: the session's own probe is answered, from its own address.
-        probe = sessions.probe(LIVE, 50000)
+        probe = sessions.probe(LIVE, 50000, of=PORTS[-1] + 1)
         answer = bytes.fromhex(net.client.must(sys.executable, "-c", ASK, target, "50000", probe.hex()))
         assert stun.proves(answer, probe[8:20], sessions.told[LIVE]["secret"].encode())
         assert net.server.counted() == 1

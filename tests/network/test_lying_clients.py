@@ -61,14 +61,15 @@ SCRIPTS = {
     "an endless line": ["{" + "x" * 10_000_000],
     "deep nesting": ['{"type":' * 8000 + "\n"],
     "what a server says": [HELLO, line({"type": "received"})],
-    "escape sequences in a hello": [HELLO.replace("0.1.0", "\\u001b[2J\\u202e").replace(":1,", ":99,")],
+    "escape sequences in a hello": [HELLO.replace("0.1.0", "\\u001b[2J\\u202e").replace(":2,", ":99,")],
     "a report with escape sequences": [HELLO, *parts(EVIL)],
     "another after a report": [HELLO, *parts(EVIL), *parts(EVIL)],
     "a report in crumbs": [HELLO, line({"type": "report", "text": "{", "last": False})],
     "a report beyond full size": [HELLO, *parts('"' * control.MAX_REPORT)[:-1], *parts("x" * control.MAX_PART * 2)],
     "a report of full size that is none": [HELLO, *parts('"' + "\\\"" * (control.MAX_REPORT // 2 - 1) + '"')],
 }  # fmt: skip
-SHUT = {"a question before hello", "two questions at a time", "hello twice", "what a server says", "a report in crumbs",
+SHUT = {"a question before hello", "another after a report",
+        "two questions at a time", "hello twice", "what a server says", "a report in crumbs",
         "escape sequences in a hello", "a report beyond full size", "a report of full size that is none"}  # fmt: skip
 
 
