@@ -157,9 +157,11 @@ class Loop:
         """Serve as long as `go_on`, which is asked after every turn, says so."""
         swept = time.monotonic()
         while go_on():
-            for key, _ in self._selector.select(TICK):
+            ready = self._selector.select(TICK)
+            for key, _ in ready:
                 handle, about = key.data
                 handle(about)
+            self._watch(None, 2 * len(ready))  # what came and what left: so its buffer fills no faster than theirs
             now = time.monotonic()
             if now - swept > TICK:
                 swept = now
@@ -188,6 +190,7 @@ class Loop:
                 break
             for listener in waiting:
                 self._answer(listener)
+            self._watch(None, 2 * len(waiting))
 
     def _keep_out(self, listener: Listener) -> None:
         self._junk[listener.socket] += 1
