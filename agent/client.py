@@ -177,7 +177,7 @@ class _Check:
         for channel in self._channels:
             try:
                 for part in parts:
-                    channel.ask(part)
+                    channel.ask(part, control.Received)
                 return
             except ControlLost:
                 continue
@@ -420,6 +420,9 @@ class _AddressCheck:
         elif is_internal(dialled):
             yield ("This is an address of a private network: users outside cannot reach it, and a firewall before its "
                    "public address was not passed. Check that from outside too.")  # fmt: skip
+        refused = self._channel.refused
+        if refused:
+            yield f"The server ended this check: {refused.message}. What to do: {refused.hint}."
         if self._through != self._target:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
         if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+from dataclasses import replace
 from typing import Iterator
 
 import pytest
 
+from agent.errors import UserError
 from agent.host.certificate import make_certificate
 from agent.model.address import Family
 from agent.model.kernel import Kernel
@@ -16,7 +18,7 @@ from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
 from agent.net.channel import MAX_UNASKED, Channel, ControlLost, Greeting
 from agent.net.tls import client_context, server_tls
-from agent.wire import control, framing
+from agent.wire import control, framing, pairing
 
 WELCOME = control.Welcome(
     control.PROTOCOL,
@@ -215,3 +217,49 @@ def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
                 channel.rows(control.About.SIGHTINGS, Transport.UDP)
             assert channel.lost
         server.join()
+
+
+@pytest.mark.parametrize("by_ping", [True, False])
+def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[Channel, Server], by_ping: bool) -> None:
+    channel, server = ends
+    refusal = control.Refusal("order", "no more of that", "use another client")
+    server.say(control.encode(refusal))
+    if by_ping:
+        channel.ping()
+        assert channel.look() is None
+    else:
+        with pytest.raises(ControlLost):
+            channel.kernel()
+    assert (channel.refused, channel.lost) == (refusal, True)
+    with pytest.raises(ControlLost):
+        channel.rows(control.About.SIGHTINGS, Transport.UDP)
+
+
+@pytest.mark.parametrize(("certificate", "error"), [("", None), ("0" * 64, control.INTERCEPTED)])
+def test_a_paired_welcome_names_the_certificate_that_was_seen(certificate: str, error: str | None) -> None:
+    key = "of twenty characters or more"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+
+    def serve() -> None:
+        with there.makefile("rb") as lines:
+            hello, challenge = control.decode(lines.readline()[:-1]), control.Challenge("2" * 32)
+            assert isinstance(hello, control.Hello)
+            there.sendall(control.encode(challenge))
+            keys = control.session_keys(key, hello, challenge)
+            seals = pairing.Seals(keys.server, keys.client)
+            assert control.decode(seals.open(lines.readline()[:-1])) == control.Proof("")
+        welcome = replace(WELCOME, secret=None, certificate=certificate)
+        there.sendall(seals.seal(control.encode(welcome)))
+
+    with here, there:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        if error:
+            with pytest.raises(UserError) as raised:
+                Channel(here, 443, Greeting("0.1.0", Family.IPV4, key))
+            assert raised.value.code == error
+        else:
+            assert Channel(here, 443, Greeting("0.1.0", Family.IPV4, key)).paired
+        thread.join()

@@ -1,4 +1,4 @@
-"""Asks the system's own tools what they know. They are only ever asked to list, never to change anything."""
+"""Asks the system's own tools what they know. They list, and openssl makes a certificate; none changes anything."""
 
 from __future__ import annotations
 

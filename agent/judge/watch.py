@@ -11,8 +11,9 @@ from ..model.observation import Where
 from ..model.plan import Transport
 from ..wire.packet import RST, SYN, Packet
 
-# Connections of one check that are kept in mind: a hundred for each TCP port that a large plan has.
-MAX_FLOWS = 10_000
+# Connections of one check that are kept in mind: some hundreds for each TCP port of a usual plan. They take 200 bytes
+# each, and every session of an address counts all of that address'.
+MAX_FLOWS = 2_000
 # Times that a segment comes while nobody takes it: a client waits four seconds and sends it again after 0.2 s, then
 # ever later (RFC 6298), on a path of 300 ms after one; twice is what a lost acknowledgement makes of it.
 IN_VAIN = 3

@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Sequence, TypeVar
 
 from ..errors import UserError
 from ..judge.pings import OVERDUE
@@ -34,6 +34,9 @@ CHUNK = 65536
 READS = 4
 # Answers kept that came unasked: one may come before its question is sent, where the server means to fool us.
 MAX_UNASKED = 8
+
+
+Answer = TypeVar("Answer", bound=control.Message)
 
 
 class ControlLost(Exception):
@@ -64,6 +67,7 @@ class Channel:
         self._received = b""  # the beginning, to show whose it is
         self.rtts: list[float] = []
         self.lost = self.moved = False
+        self.refused: control.Refusal | None = None  # why the server did not go on
         self._pongs_due = 0
         self._pong: Kernel | None = None
         self.named: tuple[str, ...] = ()  # where the server saw our UDP probes come from, to be confirmed
@@ -97,31 +101,33 @@ class Channel:
         seen = pairing.fingerprint(self._certificate())
         self._seals = pairing.Seals(keys.client, keys.server)
         answer = self._exchange(control.Proof(seen), HELLO_SECONDS)
-        if self.paired and isinstance(answer, control.Refusal) and answer.code == control.INTERCEPTED:
+        refused = isinstance(answer, control.Refusal) and answer.code == control.INTERCEPTED
+        another = isinstance(answer, control.Welcome) and answer.certificate != seen
+        if self.paired and (refused or another):
             why = f"he shows a certificate of his own: {self._names()}" if seen else "he took its TLS off"
-            raise UserError(answer.code, "Somebody between this computer and the server opens the connection", why,
-                            "trust nothing that passes there; check by another network")  # fmt: skip
+            what = "Somebody between this computer and the server opens the connection"
+            raise UserError(control.INTERCEPTED, what, why, "trust nothing that passes there; check by another network")
         return answer
 
-    def ask(self, message: control.Message) -> control.Message:
-        """One question and its answer; ControlLost where none comes."""
-        if self.lost:
-            raise ControlLost
-        try:
-            return self._exchange(message, OVERDUE)
-        except (OSError, _Foreign):
+    def ask(self, message: control.Message, wanted: type[Answer]) -> Answer:
+        """One question and its answer, of the type that it has; ControlLost where it does not come."""
+        answer = None
+        if not self.lost:
+            with contextlib.suppress(OSError, _Foreign):
+                answer = self._exchange(message, OVERDUE)
+        if isinstance(answer, control.Refusal):
+            self.refused = answer
+        if not isinstance(answer, wanted):
             self.lost = True
-            raise ControlLost from None
+            raise ControlLost
+        return answer
 
     def rows(self, about: control.About, transport: Transport) -> dict[int, int | str]:
         """Everything that the server knows about one matter, port by port; ControlLost."""
         found: dict[int, int | str] = {}
         start: int | None = 1
         while start is not None:
-            page = self.ask(control.Ask(about, transport, start))
-            if not isinstance(page, control.Rows):
-                self.lost = True
-                raise ControlLost
+            page = self.ask(control.Ask(about, transport, start), control.Rows)
             for ports, value in page.rows:
                 found.update(dict.fromkeys(ports, value))
             if page.next is not None and page.next <= start:
@@ -132,11 +138,7 @@ class Channel:
 
     def kernel(self) -> Kernel:
         """What the server's own kernel has room for, and dropped since the session began; ControlLost."""
-        answer = self.ask(control.AskKernel())
-        if not isinstance(answer, control.Pong):
-            self.lost = True
-            raise ControlLost
-        return answer.kernel
+        return self.ask(control.AskKernel(), control.Pong).kernel
 
     def fileno(self) -> int:
         """For select: it becomes readable when the server goes."""
@@ -247,6 +249,7 @@ class Channel:
                 self._pongs_due -= 1
                 pong = control.decode(line)
                 if not isinstance(pong, control.Pong):
+                    self.refused = pong if isinstance(pong, control.Refusal) else None
                     raise DecodeError("an answer to another question")
                 self._pong = pong.kernel
                 # Only new ones, and not for ever: a server that makes some up would have us ping without a pause.

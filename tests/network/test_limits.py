@@ -12,7 +12,7 @@ from typing import Iterator
 
 import pytest
 
-from agent.host.certificate import OPENSSL_SECONDS
+from agent.host.tools import TOOL_SECONDS
 from tests.lab import Lab, check, need, server, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")
@@ -82,7 +82,7 @@ def test_openssl(net: Lab, archive: Path, tmp_path: Path, openssl: str | None) -
         program.chmod(0o755)
     begun = time.monotonic()
     with server(net.server, archive, *UDP, "--key", KEY, env={"PATH": str(tmp_path)}) as running:
-        assert time.monotonic() - begun < OPENSSL_SECONDS + START_SECONDS
+        assert time.monotonic() - begun < TOOL_SECONDS + START_SECONDS
         assert running.listening["tls"] is False
         seen = check(net.client, archive, net.server.ipv4, "--key", KEY)
         assert wrong(seen.report, plan=FEW) == []
