@@ -16,7 +16,7 @@ from .host.certificate import make_certificate
 from .host.interfaces import read_interfaces
 from .host.kernel import open_statistics, read_kernel
 from .host.managers import as_for
-from .host.privileges import give_up_root, has_root
+from .host.privileges import give_up_root, has_root, why_kept
 from .host.provider import read_provider
 from .judge.deciding import decisions
 from .judge.desk import Desk
@@ -75,7 +75,9 @@ class Server:
         self._options, self._tell = options, tell
         self._hands, self._gives_up, self._root = Hands(options.plan, options.control, options.bind), False, ""
         if options.give_up_root and has_root():
-            self._start_helper()
+            self._root = why_kept()
+            if not self._root:
+                self._start_helper()
         pem = make_certificate()
         self._tls = tls.server_tls(pem) if pem else None
         self._capture, self._blind = open_capture(options.plan)

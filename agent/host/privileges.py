@@ -8,10 +8,8 @@ from typing import Callable
 
 from .files import read_text
 
-_NAME, _NUMBER = (
-    "nobody",
-    65534,
-)  # the number is what Linux itself calls nobody (Documentation/admin-guide/sysctl/fs.rst)
+# The number is what Linux itself calls nobody (Documentation/admin-guide/sysctl/fs.rst).
+_NAME, _NUMBER = "nobody", 65534
 _STATUS = "/proc/self/status"
 MAX_STATUS = 64 * 1024  # a page or two; a process may have thousands of groups
 
@@ -27,8 +25,8 @@ if sys.platform == "win32":
         return bool(ctypes.windll.shell32.IsUserAnAdmin())
 
     def give_up_root() -> str:
-        """Why that is not possible."""
-        return "an administrator: only on Linux can they be given up"
+        """Nobody asks for it, since it is not possible."""
+        return why_kept()
 else:
     import pwd
     import resource
@@ -42,8 +40,6 @@ else:
 
         To be called by root while there is one thread: the kernel keeps some of it for each.
         """
-        if sys.platform != "linux":
-            return "root: only on Linux can they be given up"
         uid, gid = _nobody()
         prctl = _prctl()
         try:
@@ -76,6 +72,11 @@ else:
             return lambda option, value: False
         rest = [ctypes.c_ulong(0)] * 3
         return lambda option, value: function(option, ctypes.c_ulong(value), *rest) == 0
+
+
+def why_kept() -> str:
+    """Whose rights are kept and why, where root cannot be given up on this system at all; else empty."""
+    return "" if sys.platform == "linux" else "root or an administrator: only on Linux can they be given up"
 
 
 def still_root(status: str, uid: int, gid: int, alone: bool) -> str:

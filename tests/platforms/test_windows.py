@@ -72,6 +72,13 @@ def test_selftest(windows: Windows) -> None:
     assert (json.loads(stdout)["verdict"], stderr) == ("pass", "")
 
 
+def test_a_server_says_whose_rights_it_keeps(windows: Windows) -> None:
+    stdout, _ = windows.text(3, "server", "--json", "--tcp", "8443", "--udp", "50000-50009", "--for", "1s")
+    listening, stopped = map(json.loads, stdout.splitlines())
+    assert (listening["event"], stopped) == ("listening", {"event": "stopped", "why": "time is over"})
+    assert not [run for run in listening["untested"] if run["reason"] == "busy"]
+
+
 def test_all_open_on_both_addresses_of_a_name(windows: Windows) -> None:
     server = windows.net.server
     windows.net.client.knows({"meet.example": [server.ipv4, server.ipv6]})
