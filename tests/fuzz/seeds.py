@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from dataclasses import replace
 
 from agent.model import report as reports
 from agent.model.address import Family
 from agent.model.kernel import Counters, Kernel
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
-from agent.wire import control, framing, http_proof, stun
+from agent.wire import control, framing, http_proof, pairing, stun
 from tests.host.goldens import FOLDER, golden
 from tests.host.test_interfaces import FIB_TRIE, IF_INET6
 from tests.host.test_xdp import LINKS
@@ -76,6 +77,29 @@ def _conversations() -> tuple[bytes, ...]:
 
 
 CONVERSATIONS = _conversations()
+
+PAIRING_KEY = pairing.make_key(bytes(range(pairing.KEY_BYTES)))
+PAIRING_KEYS = (PAIRING_KEY.encode(), b"correct horse battery staple")
+
+
+def _paired() -> tuple[bytes, ...]:
+    """What a client with the key says to a server whose chance is all zeros, and what one without says."""
+    hello, challenge = replace(HELLO, nonce="1" * 32), control.Challenge("0" * 32)
+    keys = control.session_keys(PAIRING_KEY, hello, challenge)
+    seals = pairing.Seals(keys.client, keys.server)
+    whole: tuple[control.Message, ...] = (
+        control.Proof(""),
+        control.AskKernel(),
+        *control.report_parts(REPORT_TEXT),
+        control.Bye(),
+    )
+    sealed = b"".join(seals.seal(control.encode(message)) for message in whole)
+    streams = (control.encode(hello) + sealed, control.encode(hello) * 2, control.encode(HELLO))
+    return tuple(how + stream for how in (b"\0", b"\x40") for stream in streams)
+
+
+PAIRED_CONVERSATIONS = _paired()
+SEALED = pairing.Seals(KEY, KEY).seal(LINES[0] + b"\n")[:-1]
 
 PACKETS = (
     ipv4(udp(PROBE, PORT)),

@@ -23,7 +23,20 @@ from agent.model.ports import PortRange
 from agent.model.report import Report
 from agent.show import notices, text
 from agent.show.style import Style
-from agent.wire import DecodeError, control, first_bytes, framing, http_proof, icmp, packet, shown, stranger, stun, x509
+from agent.wire import (
+    DecodeError,
+    control,
+    first_bytes,
+    framing,
+    http_proof,
+    icmp,
+    packet,
+    pairing,
+    shown,
+    stranger,
+    stun,
+    x509,
+)
 
 from . import seeds
 from .seeds import KEY, PORT, SESSION, TRANSACTION
@@ -204,9 +217,10 @@ def _begun() -> tuple[Desk, Conversation]:
     return desk, Conversation(desk, (CLIENT, 40000), PORT, 0.0)
 
 
-def converse(data: bytes) -> None:
+def converse(data: bytes, key: str | None = None) -> None:
     """One connection to the server: what it is told, and what the server tells of it."""
     desk, conversation = _begun()
+    desk.key = key
     for piece in _pieces(data):
         if conversation.closing:
             break
@@ -218,6 +232,21 @@ def converse(data: bytes) -> None:
     for notice in desk.take_events():
         _tell(notice)
     assert not desk.sessions
+
+
+def _paired(data: bytes) -> None:
+    converse(data, seeds.PAIRING_KEY)
+
+
+def _pairing_key(data: bytes) -> None:
+    key = pairing.read_key(data.decode("utf-8", "replace"))
+    assert pairing.read_key(key) == key
+    assert key.isprintable()
+
+
+def _sealed(data: bytes) -> None:
+    line = pairing.Seals(KEY, KEY).open(data)
+    assert pairing.Seals(KEY, KEY).seal(line) == data
 
 
 def _flow(family: Family) -> Flow:
@@ -300,6 +329,9 @@ TARGETS: dict[str, Target] = {
     ),
     "shown": Target(_shown, (*seeds.STRANGERS, seeds.PROBE), http_proof.MAX_ANSWER),
     "conversation": Target(converse, seeds.CONVERSATIONS, LINE, share=6),
+    "paired conversation": Target(_paired, seeds.PAIRED_CONVERSATIONS, LINE, share=6),
+    "pairing key": Target(_pairing_key, seeds.PAIRING_KEYS, 4 * pairing.MOST_CHARACTERS, DecodeError),
+    "sealed line": Target(_sealed, (seeds.SEALED,), LINE, DecodeError),
     "nft": _tool(_nft, seeds.NFT, UnreadableRules, share=2),
     "iptables": _tool(_iptables, seeds.IPTABLES, UnreadableRules, share=1),
     "ufw": _tool(_ufw, seeds.UFW, ValueError),
