@@ -101,3 +101,15 @@ def test_the_servers_time_is_over(net: Lab, archive: Path) -> None:
     with server(net.server, archive, "--for", "1s") as running:
         assert running.wait(10) == 3
         assert running.events[1:] == [{"event": "stopped", "why": "time is over"}]
+
+
+def test_nothing_is_left_behind_and_the_certificates_key_lies_nowhere(net: Lab, archive: Path, tmp_path: Path) -> None:
+    places = {name: str(tmp_path) for name in ("TMPDIR", "HOME")}
+    with server(net.server, archive, *UDP, "--key", "--once", env=places) as running:
+        assert running.listening["tls"] is True
+        assert list(tmp_path.iterdir()) == []
+        checking = start_check(net.client, archive, net.server.ipv4, "--key", running.listening["key"])
+        assert wrong(checking.finish().report, plan=FEW) == []
+        assert running.wait(10) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert net.server.must("ss", "-Hlntu").splitlines() == []
