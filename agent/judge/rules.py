@@ -154,7 +154,7 @@ class _Runs:
 
     def add(self, spans: list[tuple[int, int]]) -> None:
         """Put back what was taken."""
-        self.spans = sorted(self.spans + spans) if self.spans else spans
+        self.spans = sorted(self.spans + spans)
 
     def _overlap(self, first: int, last: int) -> tuple[int, int]:
         low = bisect_left(self.spans, (first, 0))

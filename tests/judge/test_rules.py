@@ -380,3 +380,14 @@ def test_what_is_sure_is_so_in_every_world(chains: tuple[Chain, ...], blocked: b
             assert possible == {decider(here[0])}
         if not here:
             assert possible <= {""}
+
+
+def test_ports_that_come_back_from_a_chain_out_of_their_order_are_found_again() -> None:
+    chains = (
+        chain(
+            "0", (Match(), Does.JUMP, "2"), (Match(ports=((1, 1),)), Does.DROP, ""), base=Base(Hook.INPUT, drops=False)
+        ),
+        chain("2", (Match(ports=((2, 2),)), Does.RETURN, ""), (Match(), Does.RETURN, "")),
+    )
+    (found,) = decide(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)))
+    assert (found.text, found.ports) == ("0 2", (PortRange(1, 1),))
