@@ -398,7 +398,7 @@ class _AddressCheck:
             measure_loss(sweep, server),
             findings,
             advise(findings, hole),
-            tuple(self._notes()),
+            tuple(self._notes(findings)),
             client=client,
         )
 
@@ -413,7 +413,7 @@ class _AddressCheck:
             self.aborted = True
         return hop_judging.with_hops(findings, hops)
 
-    def _notes(self) -> Iterable[str]:
+    def _notes(self, findings: tuple[Finding, ...]) -> Iterable[str]:
         dialled = parse_address(self._target.text)
         if parse_address(self._channel.local) == dialled:
             yield "This is the server's own computer: no packet passed a firewall outside. Check from elsewhere too."
@@ -435,6 +435,9 @@ class _AddressCheck:
         if errors:
             yield (f"The server did not read {_count(errors, 'UDP packet')} in time and lost them during the check: "
                    "check again while it is less busy.")  # fmt: skip
+        unsure = any(one.transport is Transport.TCP and one.reason is Reason.RATE_LIMIT for one in findings)
+        if unsure and self._server.counters.slow_turns:
+            yield "The server was too busy to serve its TCP ports in time: check again while it is less busy."
         if self._server.counters.listen_drops:
             yield "The server had no room for some TCP connections during the check: check again while it is less busy."
 

@@ -84,7 +84,7 @@ class Server:
         self._statistics = open_statistics()
         self._desk = Desk(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
-            self._catch_up if self._capture else None, self._overrun, options.key,
+            self._catch_up, self._overrun, options.key, self._capture is not None,
         )  # fmt: skip
         if self._capture:
             with contextlib.suppress(OSError):  # then it goes on seeing what it saw
@@ -135,10 +135,9 @@ class Server:
         return self._loop.overrun()
 
     def _read_kernel(self) -> Kernel:
-        kernel = read_kernel(self._statistics)
-        if self._capture is None:
-            return kernel
-        return replace(kernel, counters=replace(kernel.counters, capture_drops=self._capture.drops))
+        kernel, drops = read_kernel(self._statistics), self._capture.drops if self._capture else None
+        counters = replace(kernel.counters, capture_drops=drops, slow_turns=self._loop.slow_turns)
+        return replace(kernel, counters=counters)
 
     def stop(self) -> None:
         """End within a turn of the loop; for whoever runs this in a thread."""

@@ -88,8 +88,8 @@ class Desk:
     """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
     `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
-    `catch_up` has all that the interface saw so far passed to `seen`; None where it is not watched. `untested` and
-    `owners`, of busy ports, may be replaced while sessions run. `key` is the pairing key, None where there is none.
+    `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
+    `untested` and `owners`, of busy ports, may be replaced while sessions run. `key` is the pairing key, if any.
     """
 
     def __init__(
@@ -100,9 +100,10 @@ class Desk:
         everywhere: bool,
         draw: Callable[[int], bytes],
         read_kernel: Callable[[], Kernel] = Kernel,
-        catch_up: Callable[[], None] | None = None,
+        catch_up: Callable[[], None] = lambda: None,
         read_overrun: Callable[[], Mapping[int, int]] = dict,
         key: str | None = None,
+        watched: bool = False,
     ) -> None:
         self.plan, self.program, self.key = plan, program, key
         self.tls, self.everywhere = tls, everywhere
@@ -111,7 +112,7 @@ class Desk:
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
         self.draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
-        self._read_overrun = read_overrun
+        self._read_overrun, self.capture = read_overrun, watched
         self._recent: dict[bytes, Request] = {}
         # With it the kernel tells probes from junk: whoever has no session guesses one of 4,294,967,296.
         self.tag = draw(stun.TAG_DIGITS // 2).hex()
@@ -166,11 +167,6 @@ class Desk:
         del self.sessions[session.id]
         if not session.finished:
             self.events.append(Lost(session.client))
-
-    @property
-    def capture(self) -> bool:
-        """Whether the network interfaces are watched."""
-        return self._catch_up is not None
 
     def connected(self, client: tuple[Address, int], here: tuple[Address, int], now: float) -> frozenset[int]:
         """Somebody connected to a TCP port, a sighting for the sessions from that address: to which ports of late.
@@ -324,8 +320,7 @@ class Desk:
 
     def rows(self, session: Session, ask: control.Ask) -> control.Rows:
         """One page of what a client may know of its own session."""
-        if self._catch_up:
-            self._catch_up()
+        self._catch_up()
         untested = self.untested.get(session.family, {}).get(ask.transport, {})
         tables: dict[About, Mapping[int, int] | Mapping[int, str]] = {
             About.SIGHTINGS: session.sightings[ask.transport],

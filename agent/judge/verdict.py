@@ -154,14 +154,17 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
 
 
 def _is_crowded_out(seen: Observation, conditions: Conditions) -> bool:
-    """Whether a TCP port that proved nothing may be open, and a flood of connections left the server no room there.
+    """Whether a TCP port that proved nothing may be open, and the server had no room or no time for it.
 
-    Its kernel drops what opens a connection, or the packet after, which leaves it mute; or it resets one that stood, as
-    the server does that gives one up. A SYN is refused by neither.
+    In a flood of connections its kernel drops what opens one, or the packet after, which leaves it mute; or it resets
+    one that stood, as the server does that gives one up. A SYN is refused by neither. A server that comes late to its
+    ports leaves mute what its kernel took.
     """
-    reset = seen.reply is Reply.REFUSED and seen.received is not None
-    came = seen.at_interface != 0 or bool(conditions.counters.capture_drops)
-    return came and bool(conditions.counters.listen_drops) and (reset or seen.reply in (Reply.NOTHING, Reply.MUTE))
+    counters = conditions.counters
+    cut = seen.reply is Reply.MUTE or (seen.reply is Reply.REFUSED and seen.received is not None)
+    dropped = bool(counters.listen_drops) and (cut or seen.reply is Reply.NOTHING)
+    came = seen.at_interface != 0 or bool(counters.capture_drops)
+    return came and (dropped or (bool(counters.slow_turns) and cut))
 
 
 def _is_taken(seen: Observation, conditions: Conditions) -> bool:
@@ -280,8 +283,8 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, con
 
 def _of(transport: Transport, counters: Counters) -> Counters:
     """Those of one transport."""
-    of_tcp = Counters(listen_drops=counters.listen_drops)
-    return of_tcp if transport is Transport.TCP else replace(counters, listen_drops=None)
+    of_tcp = Counters(listen_drops=counters.listen_drops, slow_turns=counters.slow_turns)
+    return of_tcp if transport is Transport.TCP else replace(counters, listen_drops=None, slow_turns=None)
 
 
 def _measured(seen: Observation, cause: Cause, conditions: Conditions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ class Counters:
     capture_drops: int | None = None  # that the watch of the network interfaces missed: they went on their way
     listen_drops: int | None = None  # that would have opened TCP connections for which a port had no room; and
     # connections from the client's address that the server itself gave up for others
+    slow_turns: int | None = None  # of the server's loop over its ports, which took so long that answers came late
 
     def since(self, earlier: Counters) -> Counters:
         """What was dropped meanwhile."""
@@ -25,6 +26,7 @@ class Counters:
             _difference(self.receive_errors, earlier.receive_errors),
             _difference(self.capture_drops, earlier.capture_drops),
             _difference(self.listen_drops, earlier.listen_drops),
+            _difference(self.slow_turns, earlier.slow_turns),
         )
 
 

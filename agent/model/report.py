@@ -76,6 +76,7 @@ class Evidence:
     hops: int | None = None  # how many hops away the last router is that still answers on the way to these ports
     last_hop: str | None = None  # that router's address: what stops the packets stands there or behind it
     listen_drops: int | None = None  # TCP connections for which the server had no room during the check
+    slow_turns: int | None = None  # how often the server's program came late to its ports during the check
 
 
 @dataclass(frozen=True)
@@ -487,6 +488,7 @@ def _finding_from_json(value: object) -> Finding:
             count("hops"),
             evidence.optional("last_hop", lambda key: _address(evidence.text(key, MAX_ADDRESS))),
             count("listen_drops"),
+            count("slow_turns"),
         ),
     )
 

@@ -34,6 +34,8 @@ MAX_WAITING = 1000
 TURNS_BEFORE_ANSWER = 16
 # How long the loop sleeps at most: deadlines are whole seconds, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.5
+# Beyond that a turn is slow: an answer by TCP takes two or three turns, for which a client waits four seconds.
+SLOW_SECONDS = 0.25
 CHUNK = 65536
 # Packets of the capture a turn, so that the sockets get theirs too; and at most as many as its buffer holds.
 CAPTURED_A_TURN, MAX_CAPTURED = 256, 30_000
@@ -133,6 +135,8 @@ class Loop:
         self._peers: dict[Peer, None] = {}
         self._strangers = Strangers()
         self._junk: Counter[socket.socket] = Counter()
+        self.slow_turns = 0
+        self._caught_up = False
         self._listeners: list[Listener] = []
         if capture:
             self._selector.register(capture, selectors.EVENT_READ, (self._watch, None))
@@ -155,8 +159,11 @@ class Loop:
 
     def run(self, go_on: Callable[[], bool]) -> None:
         """Serve as long as `go_on`, which is asked after every turn, says so."""
-        swept = time.monotonic()
+        swept = came_round = time.monotonic()
         while go_on():
+            now = time.monotonic()
+            self.slow_turns += now - came_round > TICK + SLOW_SECONDS
+            came_round, self._caught_up = now, False
             ready = self._selector.select(TICK)
             for key, _ in ready:
                 handle, about = key.data
@@ -174,7 +181,10 @@ class Loop:
         return {port: count for port, count in counts if count}
 
     def catch_up(self) -> None:
-        """Let the desk see all that the interface saw so far."""
+        """Let the desk see all that came so far, at the UDP ports and at the interfaces."""
+        if not self._caught_up:
+            self._caught_up = True
+            self._read_waiting()
         self._watch(None, MAX_CAPTURED)
 
     def _watch(self, _: object, most: int = CAPTURED_A_TURN) -> None:
@@ -183,7 +193,7 @@ class Loop:
                 self._desk.seen(data, leaves, interface)
 
     def _read_waiting(self) -> None:
-        """Answer what waits at the UDP ports: junk may have kept this from it."""
+        """Answer what waits at the UDP ports: junk may have kept this from it. Once a turn, or nobody else had his."""
         for _ in range(TURNS_BEFORE_ANSWER):
             waiting = [key.data[1] for key, _ in self._selector.select(0) if key.data[0] == self._answer]
             if not waiting:
@@ -272,13 +282,9 @@ class Loop:
         self._selector.modify(peer.socket, wanted, (self._serve, peer))
 
     def _read(self, peer: Peer) -> None:
+        peer.read(time.monotonic())
         if peer.conversation.has_session:
-            self._read_waiting()  # it may ask what came
-            peer.read(time.monotonic())
-        else:
-            peer.read(time.monotonic())
-            if peer.conversation.has_session:
-                self._strangers.discard(peer)
+            self._strangers.discard(peer)
 
     def _drop(self, peer: Peer) -> None:
         del self._peers[peer]

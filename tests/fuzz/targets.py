@@ -213,7 +213,7 @@ def _tell(notice: Notice) -> None:
 
 
 def _begun() -> tuple[Desk, Conversation]:
-    desk = Desk(PLAN, "0.1.0", True, True, bytes, catch_up=lambda: None)
+    desk = Desk(PLAN, "0.1.0", True, True, bytes, watched=True)
     return desk, Conversation(desk, (CLIENT, 40000), PORT, 0.0)
 
 

@@ -437,7 +437,7 @@ def test_a_run_is_not_cut_by_a_page() -> None:
 
 def watched() -> Desk:
     """A desk that watches its interfaces; nothing waits there."""
-    return Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=lambda: None)
+    return Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, watched=True)
 
 
 def seen_udp(data: bytes, port: int = 50000) -> bytes:
@@ -540,7 +540,7 @@ def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
         while waiting:
             desk.seen(waiting.pop(), leaves=False, interface="eth0")
 
-    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up)
+    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up, watched=True)
     session = make_session(desk)
     waiting.append(seen_udp(probe(session)))
     assert desk.capture

@@ -369,6 +369,7 @@ def test_ports_are_in_doubt_where_large_packets_could_not_tell() -> None:
 
 
 CROWDED = replace(SURE, counters=Counters(listen_drops=1))
+LATE = replace(SURE, counters=Counters(slow_turns=1))
 
 
 @pytest.mark.parametrize(
@@ -384,6 +385,11 @@ CROWDED = replace(SURE, counters=Counters(listen_drops=1))
         (Observation(TCP, 80, 4, Reply.NOTHING, at_interface=0),
          replace(SURE, counters=Counters(listen_drops=1, capture_drops=1)), State.UNKNOWN),
         (Observation(TCP, 80, 4, Reply.NOTHING), replace(SURE, counters=Counters(listen_drops=0)), State.FILTERED),
+        *((Observation(TCP, 80, 4, reply, at_interface=came, received=0), LATE, State.UNKNOWN)
+          for reply in (Reply.MUTE, Reply.REFUSED) for came in (None, 1)),
+        (Observation(TCP, 80, 4, Reply.NOTHING), LATE, State.FILTERED),  # its kernel answers a SYN, however busy it is
+        (Observation(TCP, 80, 4, Reply.REFUSED), LATE, State.REJECTED),
+        (Observation(TCP, 80, 4, Reply.MUTE), replace(SURE, counters=Counters(slow_turns=0)), State.FILTERED),
     ],
 )  # fmt: skip
 def test_a_tcp_port_that_a_flood_may_have_kept_from_answering(
@@ -396,10 +402,11 @@ def test_a_tcp_port_that_a_flood_may_have_kept_from_answering(
 def test_connections_that_found_no_room_are_evidence_where_tcp_is_silent() -> None:
     observations = observed(PLAN, p1=SILENT)
     observations[TCP][80] = Observation(TCP, 80, 4, Reply.NOTHING)
-    findings = judge(PLAN, observations, Conditions(counters=Counters(0, 0, 0, 7)))
-    drops = {told(one): (one.evidence.listen_drops, one.evidence.capture_drops) for one in findings}
-    assert drops["tcp 80 unknown"] == (7, None)
-    assert drops["udp 1 filtered"] == (None, 0)
+    findings = judge(PLAN, observations, Conditions(counters=Counters(0, 0, 0, 7, 2)))
+    drops = {told(one): (one.evidence.listen_drops, one.evidence.slow_turns, one.evidence.capture_drops)
+             for one in findings}  # fmt: skip
+    assert drops["tcp 80 unknown"] == (7, 2, None)
+    assert drops["udp 1 filtered"] == (None, None, 0)
 
 
 def test_where_nothing_is_silent_there_is_no_chance() -> None:

@@ -20,4 +20,5 @@ from agent.model.kernel import MOST, Counters
 def test_what_was_dropped_meanwhile(earlier: int | None, now: int | None, difference: int | None) -> None:
     assert Counters(now, 3).since(Counters(earlier, 1)) == Counters(difference, 2)
     assert Counters(listen_drops=now).since(Counters(listen_drops=earlier)) == Counters(listen_drops=difference)
+    assert Counters(slow_turns=now).since(Counters(slow_turns=earlier)) == Counters(slow_turns=difference)
     assert Counters(3, now).since(Counters(1, earlier)) == Counters(2, difference)

@@ -57,7 +57,7 @@ TOP = "schema version started elapsed_s host plan verdict addresses error dns"
 ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error client server"
 FINDING = "transport first last need purpose state where by reason owner shown icmp interceptor evidence"
 EVIDENCE = "sent at_interface at_socket answered chance conntrack_drops receive_errors rate flows seconds"
-EVIDENCE += " left capture_drops errors hops last_hop listen_drops"
+EVIDENCE += " left capture_drops errors hops last_hop listen_drops slow_turns"
 
 
 def test_the_json_of_a_report_has_the_keys_of_its_schema() -> None:
@@ -85,7 +85,7 @@ def test_the_json_of_a_report_has_its_values() -> None:
         "evidence": {
             "sent": 4000, "at_interface": 0, "at_socket": 0, "answered": 0, "chance": 1e-12, "conntrack_drops": 7,
             "receive_errors": 0, "rate": 98.5, "flows": 2048, "seconds": 2.5, "left": 0, "capture_drops": 1,
-            "errors": 2, "hops": 3, "last_hop": "203.0.113.1", "listen_drops": 4,
+            "errors": 2, "hops": 3, "last_hop": "203.0.113.1", "listen_drops": 4, "slow_turns": 5,
         },
     }  # fmt: skip
     failed = replace(REPORT, error=Problem("no-server", "No server found", "start it"))

@@ -102,8 +102,9 @@ def test_a_server_whose_connection_tracking_was_full(net: Lab, archive: Path, dr
     with server(net.server, archive, "--udp", "50000-50009"):
         begin = line(welcome(net))
     rows = line({"type": "rows", "rows": [], "next": None})
-    counted = {"conntrack_drops": drops, "receive_errors": 0, "capture_drops": 0, "listen_drops": 0}
-    end = line({"type": "kernel", "free_flows": None, **counted})
+    counted = {"conntrack_drops": drops, "receive_errors": 0, "capture_drops": 0, "listen_drops": 0,
+               "slow_turns": 0}  # fmt: skip
+    end = line({"type": "kernel", "free_flows": None, "elsewhere": [], **counted})
     answers = {"hello": begin, "ask": rows, "ask-kernel": end, "report": line({"type": "received"})}
     net.server.rules("input", "meta l4proto udp drop")  # nobody listens there: it would be refused
     with program(net.server, ANSWERER, json.dumps(answers)):

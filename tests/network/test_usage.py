@@ -35,7 +35,8 @@ SERVER_LINES = (
     ("--for 25h", "--for 25h"),
     ("--for -1", "-1"),
     ("--for 1.5h", "--for 1.5h"),
-    ("--key", "--key"),
+    ("--key x", "it has 1 characters"),
+    ("--key 7k2m-q0xz-7k2m-q0xz-7k2m-q0xz-7k2m", "--key is no pairing key"),
     ("--stop-services", "--stop-services"),
     ("extra", "extra"),
 )
