@@ -427,8 +427,9 @@ class _AddressCheck:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
         if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):
             yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
-        yield from _met(self._sweep)
         drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
+        if not errors:  # what the server lost itself looks like a limit on the way
+            yield from _met(self._sweep)
         if drops:
             yield (f"The server's connection tracking was full and dropped {_count(drops, 'packet')} during the check: "
                    "raise net.netfilter.nf_conntrack_max.")  # fmt: skip

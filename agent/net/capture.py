@@ -12,8 +12,8 @@ from ..model.ports import runs
 from ..wire import bpf
 from . import filters
 
-# A sweep at its fastest for half a second, as long as the server's loop may sleep: about 800 bytes a packet.
-RECEIVE_BUFFER = 16 * 1024 * 1024
+# Two sweeps at their fastest for half a second, as long as the server's loop may sleep: about 800 bytes a packet.
+RECEIVE_BUFFER = 32 * 1024 * 1024
 
 # linux/if_ether.h, asm-generic/socket.h, linux/if_packet.h; the socket module has no names for them.
 _ETH_P_ALL = 0x0003

@@ -42,12 +42,12 @@ LONG = (
 @pytest.mark.parametrize("name", TARGETS)
 def test_long_inputs_take_no_long_and_little_memory(name: str) -> None:
     target = TARGETS[name]
-    most = min(target.most, 64 * 1024)
+    most = min(target.most, 128 * 1024)
     for unit in (*LONG, *target.seeds[:3]):
         data = unit * (most // len(unit))
         begun = time.process_time()
         attempt(target, data)
-        assert time.process_time() - begun < 5, f"{unit[:20]!r}: a third of a second, on a machine that is idle"
+        assert time.process_time() - begun < 10, f"{unit[:20]!r}: half a second, on a machine that is idle"
         tracemalloc.start()
         attempt(target, data[:65536])
         peak = tracemalloc.get_traced_memory()[1]

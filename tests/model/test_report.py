@@ -40,7 +40,7 @@ HOLE = finding(
     53999,
     State.FILTERED,
     where=Where.BEFORE_SERVER,
-    evidence=Evidence(4000, 0, 0, 0, 1e-12, 7, 0, 98.5, 2048, 2.5, 0, 1, 2, 3, "203.0.113.1", 4),
+    evidence=Evidence(4000, 0, 0, 0, 1e-12, 7, 0, 98.5, 2048, 2.5, 0, 1, 2, 3, "203.0.113.1", 4, 5),
 )
 REPORT = Report(
     "0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "plugnmeet", Verdict.FAIL,

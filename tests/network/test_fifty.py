@@ -11,7 +11,7 @@ from tests.lab import Check, Crowd, check, crowd, server, start_check, wrong
 from tests.sessions import held
 
 CLIENTS = 50
-FEW, UDP = "tcp 80,443,7881 udp 443,50000-50499", ("--udp", "443,50000-50499")
+FEW, UDP = "tcp 80,443,7881 udp 443,50000-50219", ("--udp", "443,50000-50219")
 # Addresses that hold sessions: one address gets only some of all.
 HOLDERS = 8
 
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
 def block(net: Crowd, number: int) -> dict[str, str]:
     """Shut a hole of UDP ports for one client alone, somewhere, and for some a TCP port; what has to be found."""
-    client, first = net.clients[number], 50000 + 9 * number
+    client, first = net.clients[number], 50000 + 4 * number
     last = first + number % 7
     hole, its, found = f"udp dport {first}-{last}", f"ip saddr {client.ipv4}", {}
     kind, ports = number % 5, f"udp {first}-{last}"
