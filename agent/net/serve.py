@@ -36,6 +36,8 @@ TURNS_BEFORE_ANSWER = 16
 TICK = 0.5
 # Beyond that a turn is slow: an answer by TCP takes two or three turns, for which a client waits four seconds.
 SLOW_SECONDS = 0.25
+# Of a turn for the UDP ports: where thousands wait, connections, which carry the control channels, do not wait for all.
+UDP_SECONDS = 0.1
 CHUNK = 65536
 # Packets of the capture a turn, so that the sockets get theirs too; and at most as many as its buffer holds.
 CAPTURED_A_TURN, MAX_CAPTURED = 256, 30_000
@@ -135,6 +137,7 @@ class Loop:
         self._peers: dict[Peer, None] = {}
         self._strangers = Strangers()
         self._junk: Counter[socket.socket] = Counter()
+        self._waiting: dict[Listener, None] = {}  # UDP ports that can be read, in the order in which they are
         self.slow_turns = 0
         self._caught_up = False
         self._listeners: list[Listener] = []
@@ -143,7 +146,7 @@ class Loop:
 
     def add(self, listener: Listener) -> None:
         """Serve one more port."""
-        handle = self._accept if listener.transport is Transport.TCP else self._answer
+        handle: Callable[[Listener], None] = self._accept if listener.transport is Transport.TCP else self._wait
         self._selector.register(listener.socket, selectors.EVENT_READ, (handle, listener))
         self._listeners.append(listener)
 
@@ -164,11 +167,10 @@ class Loop:
             now = time.monotonic()
             self.slow_turns += now - came_round > TICK + SLOW_SECONDS
             came_round, self._caught_up = now, False
-            ready = self._selector.select(TICK)
-            for key, _ in ready:
+            for key, _ in self._selector.select(0 if self._waiting else TICK):
                 handle, about = key.data
                 handle(about)
-            self._watch(None, 2 * len(ready))  # what came and what left: so its buffer fills no faster than theirs
+            self._answer_waiting(UDP_SECONDS)
             now = time.monotonic()
             if now - swept > TICK:
                 swept = now
@@ -194,13 +196,30 @@ class Loop:
 
     def _read_waiting(self) -> None:
         """Answer what waits at the UDP ports: junk may have kept this from it. Once a turn, or nobody else had his."""
+        ends = time.monotonic() + UDP_SECONDS
         for _ in range(TURNS_BEFORE_ANSWER):
-            waiting = [key.data[1] for key, _ in self._selector.select(0) if key.data[0] == self._answer]
-            if not waiting:
+            for key, _ in self._selector.select(0):
+                if key.data[0] == self._wait:
+                    self._wait(key.data[1])
+            left = ends - time.monotonic()
+            if not self._waiting or left <= 0:
                 break
-            for listener in waiting:
-                self._answer(listener)
-            self._watch(None, 2 * len(waiting))
+            self._answer_waiting(left)
+
+    def _wait(self, listener: Listener) -> None:
+        """A UDP port has something to read, when its turn comes."""
+        self._waiting[listener] = None
+
+    def _answer_waiting(self, seconds: float) -> None:
+        """Answer one datagram of each port that waits, for so long at most: the others come first the next time."""
+        ends, number = time.monotonic() + seconds, len(self._waiting)
+        for listener in list(self._waiting):
+            del self._waiting[listener]
+            self._answer(listener)
+            if time.monotonic() > ends:
+                break
+        # What came and what left: so the watch's buffer fills no faster than the ports'.
+        self._watch(None, 2 * (number - len(self._waiting)))
 
     def _keep_out(self, listener: Listener) -> None:
         self._junk[listener.socket] += 1
