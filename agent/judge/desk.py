@@ -27,6 +27,9 @@ MAX_SESSIONS = 64
 # Of one address that is not paired (of IPv6 a whole /64, which one host may have): an office behind a NAT has no more
 # at a time, and a single stranger does not keep the others out.
 MAX_UNPAIRED = 16
+# What one core of a small server answers beside its watch of the interfaces: of more than a few sessions each gets its
+# share, since what waits for seconds at the ports looks lost. A few find their pace by themselves.
+PROBES_A_SECOND, FEW_SESSIONS = 10_000, 4
 # Tries of one port in one session: four at least, more under loss; past that somebody uses us as a mirror.
 ANSWERS_PER_PORT = 64
 # Probes that were verified at the interface or at the socket, and not yet seen at the other: one packet's two sightings
@@ -375,7 +378,8 @@ class Desk:
         flows = self._shares.later(now.free_flows, len(self.sessions), session.flows)
         if flows is not None:
             session.flows = max(flows, session.flows or 0)
-        return Kernel(flows, self._counters(session, now))
+        rate = PROBES_A_SECOND // len(self.sessions) if len(self.sessions) > FEW_SESSIONS else None
+        return Kernel(flows, self._counters(session, now), rate)
 
     def _counters(self, session: Session, now: Kernel) -> Counters:
         counters = now.counters.since(session.kernel.counters)

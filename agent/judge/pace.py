@@ -62,6 +62,7 @@ class Pace:
     def __init__(self, now: float, rtt: float, wait: float, patience: float, ceiling: float | None = None) -> None:
         self._round_seconds, self._wait, self._patience = max(ROUND_SECONDS, rtt), wait, patience
         self._ceiling = ceiling or TOP_RATE
+        self.share = math.inf  # probes a second that the server has for this client, beside others
         self._growth, self._beneath = FASTER, CAREFUL
         self._ports, self._canaries = Expected(), Expected(COMMON_SHARE, COMMON_WEIGHT)
         self._by_ports = True
@@ -104,7 +105,7 @@ class Pace:
 
     @property
     def _top(self) -> float:
-        return min(TOP_RATE if self._heard else SILENT_RATE, self._ceiling)
+        return min(TOP_RATE if self._heard else SILENT_RATE, self._ceiling, self.share)
 
     @property
     def _floor(self) -> float:
@@ -115,13 +116,13 @@ class Pace:
         current = self._rounds[-1]
         # What a busy computer held up is not sent in one burst.
         current.started += max(0.0, now - self.next_at() - CATCH_UP)
-        due = math.floor((now - current.started) * current.rate) + 1
+        due = math.floor((now - current.started) * min(current.rate, self.share)) + 1
         return max(0, min(due, current.size) - current.sent)
 
     def next_at(self) -> float:
         """When the next probe of this round may be sent."""
         current = self._rounds[-1]
-        return current.started + current.sent / current.rate
+        return current.started + current.sent / min(current.rate, self.share)
 
     def send(self, now: float, canary: bool = False, port: bool = False) -> None:
         """One probe of this round is sent: to a canary, or to a port that stands for all, or to another."""

@@ -253,7 +253,9 @@ class Sweep:
         if self.waits_for_room(now):
             return pings.ROOM_GAP
         # Behind some NATs a part of the probes comes from an address that is not answered before it is confirmed.
-        return pings.EARLY_GAP if now < self._passes[-1].began + pings.EARLY else pings.KEEP_ALIVE
+        if now < self._passes[-1].began + pings.EARLY:
+            return pings.EARLY_GAP
+        return pings.KEEP_ALIVE if self._pace.share == math.inf else pings.ROOM_GAP
 
     def pinged(self, now: float) -> None:
         """The control channel was asked something."""
@@ -263,9 +265,13 @@ class Sweep:
         """There is something to confirm over the control channel, without which probes are not answered."""
         self._pings.hurry()
 
-    def ponged(self, now: float, free_flows: int | None = None) -> None:
-        """The control channel answered, and told how many flows the server's connection tracking has free."""
+    def ponged(self, now: float, free_flows: int | None = None, rate: float | None = None) -> None:
+        """The control channel answered, and told how many flows the server's connection tracking has free.
+
+        And how many probes a second the server has time for, where it shares that among clients.
+        """
         self._pings.answer(now)
+        self._pace.share = rate or math.inf
         if free_flows is not None and self._probes and now > self._probes[-1].at + self.timeout:
             self._rooms.learn(free_flows, now)  # what was sent has come there, or never will
 

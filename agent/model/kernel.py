@@ -43,3 +43,4 @@ class Kernel:
 
     free_flows: int | None = None  # entries that connection tracking has room for; None where nothing limits them
     counters: Counters = Counters()
+    rate: int | None = None  # probes a second that the server answers of each of many clients; None where there are few

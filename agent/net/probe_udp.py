@@ -130,7 +130,7 @@ class Prober:
             else:
                 pong = key.data.look()
                 if pong:
-                    self._sweep.ponged(time.perf_counter(), pong.free_flows)
+                    self._sweep.ponged(time.perf_counter(), pong.free_flows, pong.rate)
                 if key.data.named:
                     self._sweep.hurry_ping()
 

@@ -332,6 +332,7 @@ _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Rows: _encode_rows,
     Pong: lambda pong: {
         "free_flows": pong.kernel.free_flows,
+        "rate": pong.kernel.rate,
         **vars(pong.kernel.counters),
         "elsewhere": pong.elsewhere,
     },
@@ -352,7 +353,11 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
         value.list("nonces", lambda item: _matching(_NONCE, fields.text(item, 12)), MAX_ELSEWHERE),
     ),
     _NAMES[Pong]: lambda value: Pong(
-        Kernel(_count(value, "free_flows"), Counters(*(_count(value, name) for name in vars(Counters())))),
+        Kernel(
+            _count(value, "free_flows"),
+            Counters(*(_count(value, name) for name in vars(Counters()))),
+            value.optional("rate", lambda key: value.integer(key, 1, MOST)),
+        ),
         _addresses(value, "elsewhere"),
     ),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),

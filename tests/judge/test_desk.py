@@ -8,7 +8,16 @@ from typing import Callable, Iterable
 
 import pytest
 
-from agent.judge.desk import ANSWERS_PER_PORT, CALLER_SECONDS, MAX_SESSIONS, MAX_UNPAIRED, Desk, Session
+from agent.judge.desk import (
+    ANSWERS_PER_PORT,
+    CALLER_SECONDS,
+    FEW_SESSIONS,
+    MAX_SESSIONS,
+    MAX_UNPAIRED,
+    PROBES_A_SECOND,
+    Desk,
+    Session,
+)
 from agent.model.address import Address, Family
 from agent.model.kernel import Counters, Kernel
 from agent.model.notice import Lost, Started
@@ -545,3 +554,13 @@ def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
     waiting.append(seen_udp(probe(session)))
     assert desk.capture
     assert told(desk, session, About.AT_INTERFACE) == {"50000": 1}
+
+
+def test_of_many_sessions_each_is_told_its_share_of_the_servers_time() -> None:
+    desk = make_desk()
+    sessions = [make_session(desk) for _ in range(FEW_SESSIONS)]
+    assert desk.kernel(sessions[0]).rate is None
+    another = make_session(desk)
+    assert {desk.kernel(one).rate for one in (*sessions, another)} == {PROBES_A_SECOND // (FEW_SESSIONS + 1)}
+    desk.close(another)
+    assert desk.kernel(sessions[0]).rate is None

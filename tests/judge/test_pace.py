@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import pytest
@@ -520,3 +521,21 @@ def test_a_guards_rate_is_held_beneath_the_floor_too_but_never_stops(rate: float
     client = climbed(1)
     client.pace.hold(rate, client.now)
     assert client.pace.rate == held
+
+
+def test_a_share_of_the_server_is_kept_to_at_once_and_given_back() -> None:
+    pace = Pace(0.0, ROUND, WAIT, PATIENCE)
+    pace.send(0.0)
+    assert pace.next_at() == pytest.approx(1 / START_RATE)
+    pace.share = 200.0
+    assert pace.next_at() == pytest.approx(1 / 200)
+    assert [pace.allowance(now) for now in (0.004, 0.0051, 0.0101)] == [0, 1, 2]
+    pace.share = math.inf
+    assert pace.allowance(0.0101) == 10
+
+
+def test_the_pace_climbs_no_further_than_the_share() -> None:
+    client = Client()
+    client.pace.share = 2 * START_RATE
+    client.play(*[1.0] * 6)
+    assert client.pace.rate == 2 * START_RATE

@@ -104,7 +104,7 @@ def test_a_server_whose_connection_tracking_was_full(net: Lab, archive: Path, dr
     rows = line({"type": "rows", "rows": [], "next": None})
     counted = {"conntrack_drops": drops, "receive_errors": 0, "capture_drops": 0, "listen_drops": 0,
                "slow_turns": 0}  # fmt: skip
-    end = line({"type": "kernel", "free_flows": None, "elsewhere": [], **counted})
+    end = line({"type": "kernel", "free_flows": None, "rate": None, "elsewhere": [], **counted})
     answers = {"hello": begin, "ask": rows, "ask-kernel": end, "report": line({"type": "received"})}
     net.server.rules("input", "meta l4proto udp drop")  # nobody listens there: it would be refused
     with program(net.server, ANSWERER, json.dumps(answers)):
