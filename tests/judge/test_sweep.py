@@ -11,7 +11,7 @@ import pytest
 
 from agent.judge.loss import MAX_CHANCE, upper_bound
 from agent.judge.pace import CATCH_UP, FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
-from agent.judge.pings import EARLY, EARLY_GAP, FIRST, GAP, KEEP_ALIVE, LOST, OVERDUE
+from agent.judge.pings import EARLY, EARLY_GAP, FIRST, GAP, KEEP_ALIVE, LOST, OVERDUE, ROOM_GAP
 from agent.judge.sweep import (
     BATCH,
     BLIND_TRIES,
@@ -421,6 +421,19 @@ def test_a_ping_that_confirms_something_goes_at_once() -> None:
     sweep.pinged(0.03)
     sweep.ponged(0.04)
     assert not sweep.wants_ping(0.05)
+
+
+def test_who_shares_the_server_asks_for_his_share_every_second() -> None:
+    for share, asks in ((None, False), (200.0, True)):
+        sweep = Sweep(ALL, random.Random(1), 0.02, 0.0)
+        sweep.due(0.0)
+        sweep.answer(0, 0.01)
+        sweep.pinged(EARLY)
+        sweep.ponged(EARLY + 0.01, rate=share)
+        assert not sweep.wants_ping(EARLY + 0.01 + ROOM_GAP - 0.01)
+        assert sweep.wants_ping(EARLY + 0.01 + ROOM_GAP) is asks
+        sent = sum(len(sweep.due(1.0 + step / 100)) for step in range(200))
+        assert sent > 1000 if share is None else 390 <= sent <= 420
 
 
 def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:
