@@ -44,11 +44,12 @@ def read_key(text: str) -> str:
     """
     text = text.strip()
     digits = _BLANKS.sub("", text).lower().translate(_MISREAD)
-    if len(digits) == _KEY_DIGITS + _CHECK_DIGITS and not digits.strip(_DIGITS):
-        if _check(digits[:_KEY_DIGITS]) == digits[_KEY_DIGITS:]:
-            return _grouped(digits)
+    whole = len(digits) == _KEY_DIGITS + _CHECK_DIGITS and not digits.strip(_DIGITS)
+    if whole and _check(digits[:_KEY_DIGITS]) == digits[_KEY_DIGITS:]:
+        return _grouped(digits)
     sizes = sorted(map(len, _BLANKS.split(text)), key=lambda size: size != _GROUP)
-    if len(sizes) > 2 and set(sizes[:-1]) == {_GROUP} and sizes[-1] <= _GROUP + 1:
+    groups = len(sizes) > 2 and set(sizes[:-1]) == {_GROUP} and sizes[-1] <= _GROUP + 1
+    if groups or (whole and len(sizes) == 1):
         raise DecodeError(f"a digit of it is wrong, missing or too many: it has {len(digits)} of 28")
     if not text.isprintable():
         raise DecodeError("it has characters that nobody can see")

@@ -39,6 +39,9 @@ def test_a_wrong_digit_is_told(place: int) -> None:
     for digit in set(DIGITS + "u!") - {KEY[place]}:
         with pytest.raises(DecodeError, match="a digit of it is wrong"):
             read_key(KEY[:place] + digit + KEY[place + 1 :])
+    for digit in set(DIGITS) - {KEY[place]}:  # of the length and the digits of a made key, nobody's own has to be
+        with pytest.raises(DecodeError, match="28 of 28"):
+            read_key((KEY[:place] + digit + KEY[place + 1 :]).replace("-", ""))
 
 
 @given(DRAWN, st.integers(0, 26))
