@@ -11,8 +11,10 @@ import itertools
 from typing import Iterable, Iterator, Sequence, TypeVar
 
 from ..model.ports import runs
-from .loss import MAX_CHANCE
 
+# Of a hundred thousand stretches that one rule rejects so many are split in vain: a check has a handful of them, and
+# where silence is split off in vain its ports are called filtered, which is wrong.
+MAX_IN_VAIN = 1e-5
 # One port that tells may be one that a rule of its own names, or a router's passing trouble.
 LEAST_TOLD = 2
 # Where the system tells of an error only on a socket that is connected to the port, so many are tried, of so many runs.
@@ -46,11 +48,13 @@ def _alike(told: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int
         told, begin, end = pending.pop()
         if len(told) < LEAST_TOLD:
             continue
+        # Ends tell for other reasons than chance: those of the plan's ranges are tried first, those of a part cut it.
+        drawn = sum(begin < one < end - 1 for one in told)
         # From one mark to the next there is silence: from the beginning, between two ports, to the end.
         marks = [begin - 1, *told, end]
         gaps = [after - before - 1 for before, after in zip(marks, marks[1:])]
-        cuts = [number for number, gap in enumerate(gaps) if too_long(gap, end - begin, len(told))]
-        if not cuts and too_close(end - begin - gaps[0] - gaps[-1], end - begin, len(told)):
+        cuts = [number for number, gap in enumerate(gaps) if too_long(gap, end - begin, drawn)]
+        if not cuts and too_close(end - begin - gaps[0] - gaps[-1], end - begin, drawn):
             cuts = [0, len(told)]
         if not cuts:
             yield begin, end
@@ -66,15 +70,16 @@ def too_long(gap: int, ports: int, told: int) -> bool:
 
     Each of the `told` misses a given gap with the chance 1 - gap / ports, and there are told + 1 gaps.
     """
-    return (told + 1) * (1 - gap / ports) ** told <= MAX_CHANCE
+    return (told + 1) * (1 - gap / ports) ** told <= MAX_IN_VAIN
 
 
 def too_close(span: int, ports: int, told: int) -> bool:
     """Whether chance does not put all of the ports that told so close together: from the first to the last are `span`.
 
-    One of them is the first, and each of the others lies behind it in the span with the chance span / ports.
+    One of them is the first, and each of the others lies behind it in the span with the chance span / ports. No port
+    or one is never too close.
     """
-    return told * (span / ports) ** (told - 1) <= MAX_CHANCE
+    return max(told, 1) * (span / ports) ** max(told - 1, 0) <= MAX_IN_VAIN
 
 
 def to_ask(silent: Iterable[int]) -> list[int]:

@@ -43,14 +43,14 @@ def every(first: int, last: int, step: int) -> range:
         ("two told for a few", told(4, {NEAR: [0, 2]}), [(0, 3, NEAR)]),
         ("ten of a thousand told", told(1000, {NEAR: every(40, 940, 100)}), [(0, 999, NEAR)]),
         ("all told", told(300, {NEAR: range(300)}), [(0, 299, NEAR)]),
-        ("a long silence before", told(1000, {NEAR: every(600, 990, 30)}), [(600, 999, NEAR)]),
-        ("a long silence behind", told(1000, {NEAR: every(10, 400, 30)}), [(0, 400, NEAR)]),
+        ("a long silence before", told(1000, {NEAR: every(700, 990, 20)}), [(700, 999, NEAR)]),
+        ("a long silence behind", told(1000, {NEAR: every(10, 300, 20)}), [(0, 290, NEAR)]),
         ("a long silence within", told(1000, {NEAR: [*every(0, 290, 10), *every(700, 990, 10)]}),
          [(0, 290, NEAR), (700, 999, NEAR)]),
         ("one far from many", told(1000, {NEAR: [*every(0, 290, 10), 900]}), [(0, 290, NEAR), (900, 900, NEAR)]),
         ("silences of two sizes", told(1000, {NEAR: [*range(20), *range(40, 60), *range(500, 520)]}),
          [(0, 19, NEAR), (40, 59, NEAR), (500, 519, NEAR)]),
-        ("an island", told(1000, {NEAR: [500, 520, 540, 570, 590]}), [(500, 590, NEAR)]),
+        ("an island", told(1000, {NEAR: [500, 505, 510, 515, 530, 540]}), [(500, 540, NEAR)]),
         ("two neighbours, which chance may have drawn", told(1000, {NEAR: [500, 501]}), [(0, 999, NEAR)]),
         ("two refuse", told(300, {NEAR: every(5, 95, 10), FAR: every(206, 296, 10)}),
          [(0, 150, NEAR), (151, 299, FAR)]),
@@ -62,13 +62,15 @@ def test_who_refuses_a_stretch(what: str, stretch: list[str | None], expected: l
     assert spans(extend(stretch)) == expected
 
 
-def test_chance_hardly_ever_splits_what_one_refuses() -> None:
-    chance, split = random.Random(1), 0
-    for _ in range(2000):
-        ports = chance.choice((50, 300, 1000))
-        drawn = chance.sample(range(ports), chance.randint(2, 40))
-        split += spans(extend(told(ports, {NEAR: drawn}))) != [(0, ports - 1, NEAR)]
-    assert split <= 2000 * 3e-3
+@pytest.mark.parametrize("ends", [[], [0], [-1], [0, -1]])
+def test_chance_hardly_ever_splits_what_one_refuses(ends: list[int]) -> None:
+    """The ends of the plan's ranges are tried before all others, so they tell whatever chance draws."""
+    chance, split, draws = random.Random(1), 0, 20_000
+    for _ in range(draws):
+        ports = chance.choice((50, 200, 1000))
+        drawn = chance.sample(range(1, ports - 1), 6 - len(ends) if chance.random() < 0.7 else chance.randint(2, 40))
+        split += spans(extend(told(ports, {NEAR: [*drawn, *(end % ports for end in ends)]}))) != [(0, ports - 1, NEAR)]
+    assert split <= draws * 3e-5
 
 
 @pytest.mark.parametrize("many", [20, 50, 200])
@@ -79,19 +81,19 @@ def test_a_silent_half_is_not_joined_to_a_half_that_many_told_of(many: int) -> N
 
 
 def test_a_whole_transports_worth_of_silences_ends_in_time() -> None:
-    stretch = told(65535, {NEAR: [port for port in range(65535) if port % 80 < 40]})
+    stretch = told(65535, {NEAR: [port for port in range(65535) if port % 100 < 50]})
     assert len(spans(extend(stretch))) > 500
 
 
 def test_a_gap_is_too_long_from_where_chance_does_not_make_it() -> None:
     assert not too_long(0, 2, 2)
-    assert not too_long(67, 100, 8)
-    assert too_long(68, 100, 8)
+    assert not too_long(81, 100, 8)
+    assert too_long(82, 100, 8)
 
 
 def test_an_island_is_too_small_from_where_chance_does_not_make_it() -> None:
-    assert not too_close(12, 100, 5)
-    assert too_close(11, 100, 5)
+    assert not too_close(4, 100, 5)
+    assert too_close(3, 100, 5)
 
 
 @pytest.mark.parametrize(
