@@ -143,7 +143,7 @@ class Desk:
         )  # fmt: skip
         promised = sum(map(self._flows_to_come, self.sessions.values()))
         self.sessions[session.id] = session
-        session.flows = self._shares.first(session.kernel.free_flows, len(self.sessions), promised)
+        session.flows = self._shares.first(session.kernel.free_flows, self._parts(client), promised)
         self.events.append(Started(client))
         return session
 
@@ -160,6 +160,14 @@ class Desk:
         if not paired and unpaired >= MAX_UNPAIRED:
             return f"{MAX_UNPAIRED} checks without a pairing key are running already from that address"
         return ""
+
+    def _parts(self, client: Address) -> int:
+        """Of how many equal parts of what they share a session of this client's has one.
+
+        Each network has the same, however many sessions it holds, and that is cut among its sessions.
+        """
+        networks = Counter(network_of(one.client) for one in self.sessions.values())
+        return len(networks) * networks[network_of(client)]
 
     def _flows_to_come(self, session: Session) -> int:
         """How many flows a session is going to make, one for each port, before it asks whether there is room."""
@@ -374,11 +382,11 @@ class Desk:
         Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide whether
         its silence is a firewall's. Only the difference is told, since what the host dropped before is its own affair.
         """
-        now = self._read_kernel()
-        flows = self._shares.later(now.free_flows, len(self.sessions), session.flows)
+        now, parts = self._read_kernel(), self._parts(session.client)
+        flows = self._shares.later(now.free_flows, parts, session.flows)
         if flows is not None:
             session.flows = max(flows, session.flows or 0)
-        rate = PROBES_A_SECOND // len(self.sessions) if len(self.sessions) > FEW_SESSIONS else None
+        rate = PROBES_A_SECOND // parts if len(self.sessions) > FEW_SESSIONS else None
         return Kernel(flows, self._counters(session, now), rate)
 
     def _counters(self, session: Session, now: Kernel) -> Counters:

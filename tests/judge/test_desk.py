@@ -51,8 +51,8 @@ def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> Desk:
     return Desk(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, Kernel()))
 
 
-def make_session(desk: Desk, secret: str | None = None) -> Session:
-    session = desk.open(CLIENT, Family.IPV4, secret=secret)
+def make_session(desk: Desk, secret: str | None = None, client: Address = CLIENT) -> Session:
+    session = desk.open(client, Family.IPV4, secret=secret)
     assert session
     return session
 
@@ -564,3 +564,12 @@ def test_of_many_sessions_each_is_told_its_share_of_the_servers_time() -> None:
     assert {desk.kernel(one).rate for one in (*sessions, another)} == {PROBES_A_SECOND // (FEW_SESSIONS + 1)}
     desk.close(another)
     assert desk.kernel(sessions[0]).rate is None
+
+
+def test_who_holds_many_sessions_leaves_the_others_no_less() -> None:
+    desk = make_desk(kernel=[Kernel(64_000)] * 30)
+    mine = make_session(desk)
+    theirs = [make_session(desk, client=STRANGER) for _ in range(7)]
+    assert desk.kernel(mine).rate == PROBES_A_SECOND // 2
+    assert {desk.kernel(one).rate for one in theirs} == {PROBES_A_SECOND // 14}
+    assert desk.kernel(mine).free_flows == 16_000 + 32_000  # half of what all may make, and what it was told of alone
