@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
 from tests.lab import (
-    CLIENT,
     FAR_CLIENT,
-    INTERFACE,
     ROUTER_INSIDE,
     Check,
-    Lab,
+    Host,
     check,
+    crowd,
     lab,
     server,
     side_by_side,
@@ -83,14 +83,10 @@ def test_elsewhere(scenario: Scenario, outcome: Callable[[Scenario], tuple[Check
     assert seen.address["loss"] == {"to_server": 0.0, "to_client": 0.0}
 
 
-# A session of its own, and its probes from whatever address it is told: `PORT NUMBER SOURCE`, or `ping`, `confirm`,
-# with what the server names. It writes the kinds of what it gets.
-FORGER = f"""
+# A session. It writes its id and secret; then, for `ping`, and `confirm` with addresses, what the server names.
+HOLDER = """
 import json, socket, sys
-sys.path.insert(0, {str(ROOT)!r})
-from agent.wire import stun
-target = sys.argv[1]
-control = socket.create_connection((target, 443))
+control = socket.create_connection((sys.argv[1], 443))
 lines = control.makefile()
 
 def ask(**question):
@@ -98,73 +94,85 @@ def ask(**question):
     return json.loads(lines.readline())
 
 welcome = ask(type="hello", protocol=2, program="x", family="ipv4", nonce=None)
-print("ready", flush=True)
+print(json.dumps([welcome["session"], welcome["secret"]]), flush=True)
 for line in sys.stdin:
-    words = line.split()
-    if words[0] in ("ping", "confirm"):
-        answer = ask(type="ask-kernel", mine=words[1:], nonces=[])
-        print(json.dumps(answer["elsewhere"]), flush=True)
-        continue
-    port, number, source = int(words[0]), int(words[1]), words[2]
-    request = stun.Request(welcome["session"], stun.make_transaction(number, bytes(range(8))), port)
+    answer = ask(type="ask-kernel", mine=line.split()[1:], nonces=[])
+    print(json.dumps(answer["elsewhere"]), flush=True)
+"""
+# Probes of that session, with whatever source it is told: `PORT NUMBER SOURCE`.
+FORGER = f"""
+import json, socket, sys
+sys.path.insert(0, {str(ROOT)!r})
+from agent.wire import stun
+target, session, secret = sys.argv[1:]
+for line in sys.stdin:
+    port, number, source = line.split()
+    request = stun.Request(session, stun.make_transaction(int(number), bytes(range(8))), int(port))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
         udp.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT: an address that is not ours
         udp.bind((source, 40000))
-        udp.settimeout(0)
-        udp.sendto(stun.encode_request(request, welcome["secret"].encode()), (target, port))
+        udp.sendto(stun.encode_request(request, secret.encode()), (target, int(port)))
     print(json.dumps("sent"), flush=True)
 """
-VICTIM = "198.51.100.66"
 
 
-def test_a_probe_is_answered_to_nobody_elses_address(net: Lab, archive: Path) -> None:
-    """What leaves is counted, and nothing comes in any more once all has been asked over the control channel."""
-    net.server.rules("output", *(f"meta l4proto udp ip daddr {one} counter" for one in (CLIENT[0], VICTIM)))
-    net.server.must("ip", "neigh", "add", VICTIM, "lladdr", "02:00:00:00:00:66", "dev", INTERFACE)
+class Talk:
+    """A program in a host of the network that answers each line by one of JSON."""
 
-    def left() -> list[int]:
-        ruleset = json.loads(net.server.must("nft", "-j", "list", "ruleset"))["nftables"]
-        counters = [
-            one["counter"] for entry in ruleset for one in entry.get("rule", {}).get("expr", ()) if "counter" in one
-        ]
-        return [one["packets"] for one in counters]
+    def __init__(self, host: Host, code: str, *args: str) -> None:
+        self.process = host.popen([sys.executable, "-c", code, *args], stdin=-1, stdout=-1)
 
-    with server(net.server, archive, *UDP):
-        forger = net.client.popen([sys.executable, "-c", FORGER, net.server.ipv4], stdin=-1, stdout=-1)
-        with forger:
-            try:
-                assert forger.stdin
-                assert forger.stdout
-                forger.stdout.readline()
+    def read(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
 
-                def tell(line: str) -> object:
-                    assert forger.stdin
-                    assert forger.stdout
-                    forger.stdin.write(f"{line}\n")
-                    forger.stdin.flush()
-                    return json.loads(forger.stdout.readline())
+    def tell(self, line: str) -> Any:
+        assert self.process.stdin
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self.read()
 
-                def named() -> object:
-                    # Every turn the server reads one of each port, and two wait: by the third answer they are read.
-                    return [tell("ping") for _ in range(3)][-1]
+    def __enter__(self) -> Talk:
+        return self
 
-                for number in range(1, 101):
-                    tell(f"{50000 + number} {number} {CLIENT[0]}")
-                assert named() == []
-                assert left() == [100, 0]
-                for source in (VICTIM, CLIENT[0]):  # overheard, and sent again
-                    for number in range(1, 101):
-                        tell(f"{50000 + number} {number} {source}")
-                assert named() == []
-                assert left() == [100, 0]
-                for number in range(101, 201):  # a client's own, with a victim's address
-                    tell(f"{50000 + number} {number} {VICTIM}")
-                until(lambda: named() == [VICTIM], 10, "the victim's name")
-                tell(f"confirm {CLIENT[0]}")
-                assert left() == [100, 0]
-                tell(f"confirm {VICTIM}")
-                tell(f"50000 201 {VICTIM}")
-                until(lambda: left() == [100, 1], 10, "the answer")
-            finally:
-                forger.kill()
-        assert wrong(check(net.client, archive, net.server.ipv4).report, plan=FEW) == []
+    def __exit__(self, *_: object) -> None:
+        with self.process:
+            self.process.kill()
+
+
+def test_a_probe_is_answered_to_nobody_elses_address(archive: Path) -> None:
+    """Whoever forges sits in a third host. What comes to its victim, and to the client, is counted there."""
+    with contextlib.ExitStack() as stack:
+        (client, stranger, victim), host, _ = stack.enter_context(crowd(3))
+        for one in (client, victim):
+            one.rules("input", f"ip saddr {host.ipv4} meta l4proto udp counter")
+        stack.enter_context(server(host, archive, *UDP))
+        holder = stack.enter_context(Talk(client, HOLDER, host.ipv4))
+        forger = stack.enter_context(Talk(stranger, FORGER, host.ipv4, *holder.read()))
+
+        def named() -> object:
+            # Every turn the server reads one of each port, and two wait: by the third answer they are read.
+            return [holder.tell("ping") for _ in range(3)][-1]
+
+        def came() -> list[int]:
+            return [client.counted(), victim.counted()]
+
+        def forge(numbers: range, source: Host) -> None:
+            for number in numbers:
+                forger.tell(f"{50000 + number} {number} {source.ipv4}")
+
+        forge(range(1, 101), client)  # whoever knows a session's secret is taken for its client
+        assert named() == []
+        until(lambda: came() == [100, 0], 10, "the answers")
+        for source in (victim, client):  # overheard, and sent again
+            forge(range(1, 101), source)
+        assert named() == []
+        assert came() == [100, 0]
+        forge(range(101, 201), victim)
+        until(lambda: named() == [victim.ipv4], 10, "the victim's name")
+        holder.tell(f"confirm {client.ipv4}")
+        assert came() == [100, 0]
+        holder.tell(f"confirm {victim.ipv4}")
+        forger.tell(f"50000 201 {victim.ipv4}")
+        until(lambda: came() == [100, 1], 10, "the answer")
+        assert wrong(check(stranger, archive, host.ipv4).report, plan=FEW) == []
