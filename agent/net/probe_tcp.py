@@ -30,7 +30,7 @@ STRANGERS = 2
 REST_SECONDS = 0.5
 # TCP ports tried at a time: each has a thread that mostly waits.
 MAX_THREADS = 32
-# For all TCP ports together: 500 silent ones, more than anybody's plan has.
+# For which all TCP ports together are waited for: 500 silent ones, more than anybody's plan has.
 MAX_TCP_SECONDS = 90.0
 # Between two looks at those threads.
 JOIN_SECONDS = 0.005
@@ -221,13 +221,12 @@ class TcpProbes:
         self._queue: queue.Queue[int] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
-        self._ends = 0.0
+        self._left = MAX_TCP_SECONDS
         self.seen: dict[int, Observation] = {}
         self.later: dict[int, Observation] = {}  # what came of another try of a port that had proven open
 
     def start(self, ports: list[int]) -> None:
         """Try these ports; what comes of it stands in `seen`, added to what stood there; after proof in `later`."""
-        self._ends = time.perf_counter() + MAX_TCP_SECONDS
         for port in ports:
             self._queue.put(port)
         # Daemons: who interrupts the check does not wait for a silent port.
@@ -238,9 +237,11 @@ class TcpProbes:
 
     def join(self, seconds: float = MAX_TCP_SECONDS) -> None:
         """Wait until they are through, or the time for all of them is over, or so many seconds."""
-        ends = min(self._ends, time.perf_counter() + seconds)
-        while any(thread.is_alive() for thread in self._threads) and time.perf_counter() < ends:
+        began = now = time.perf_counter()
+        while any(thread.is_alive() for thread in self._threads) and now - began < min(self._left, seconds):
             time.sleep(JOIN_SECONDS)
+            now = time.perf_counter()
+        self._left -= now - began
 
     def lets_in(self) -> bool | None:
         """Whether a port that let us in does so again; None where none has."""

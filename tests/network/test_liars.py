@@ -11,10 +11,12 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
+from agent.model.kernel import Kernel
+from agent.wire import control
 from tests.lab import Check, check, lab, program, server, side_by_side
 
 # Whoever connects and says a line gets the next of these texts; the last one again and again. `null` closes, and NEXT
-# is the number of the text, which takes its time.
+# is the number of the text, which takes its time. Of two texts the second answers the question about the kernel.
 LIAR = """
 import json, socket, sys, threading, time
 script = json.loads(sys.argv[1])
@@ -22,9 +24,12 @@ script = json.loads(sys.argv[1])
 def serve(opened):
     with opened:
         for number in range(10**9):
-            if opened.recv(65536)[:1] in (b"", b"\\x16"):
+            question = opened.recv(65536)
+            if question[:1] in (b"", b"\\x16"):
                 return
             text = script[min(number, len(script) - 1)]
+            if isinstance(text, list):
+                text = text[b"ask-kernel" in question]
             if text is None:
                 return
             if "NEXT" in text:
@@ -64,6 +69,8 @@ class Scenario:
     code: str | None = "not-pnmcheck"  # None: the lie comes after the welcome, and the check has an outcome
     says: str = ""  # what of it the message has to hold
     harmful: bool = False  # on a terminal
+    most_seconds: float = 30
+    most_memory: int = 80  # MiB: room for the program itself, a line and a page of rows, each several times over
 
 
 def line(value: object) -> str:
@@ -88,6 +95,13 @@ def paged(page: str) -> Script:
     return lambda true: [line({**true, "plan": few}), page]
 
 
+def agreeing(true: dict[str, Any]) -> list[Any]:
+    """A plan of all ports, and whatever is asked later is answered as a server does that has seen nothing."""
+    plan = {"name": "all", "requirements": [row(1, 65535), row(1, 65535, "tcp")]}
+    rows = line({"type": "rows", "rows": [], "next": None})
+    return [line({**true, "plan": plan}), [rows, control.encode(control.Pong(Kernel())).decode()]]
+
+
 def refusal(code: str, message: str, hint: str) -> Script:
     return lambda true: [line({"type": "refusal", "code": code, "message": message, "hint": hint})]
 
@@ -109,6 +123,8 @@ PROTOCOL = '"protocol": 2'
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\r\x9b31m\u202e"
 
 SCENARIOS = (
+    # The TCP ports' 90 s, and a sweep of ports that refuse; of each port and probe something is kept in memory.
+    Scenario("all ports that there are", agreeing, None, most_seconds=180, most_memory=300),
     Scenario("a welcome of another protocol", welcome(protocol=99), "version", "99"),
     Scenario("a welcome of another protocol that says other things",
              text(line({"type": "welcome", "protocol": 99, "program": "9.9", "ports": "all"})), "version", "99"),
@@ -189,8 +205,6 @@ status = subprocess.call(sys.argv[1:])
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(status)
 """
-# Room for the program itself, a line and a page of rows, each several times over.
-MOST_MEMORY = 80
 
 
 @pytest.fixture(scope="module")
@@ -224,8 +238,8 @@ def outcome(
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.lie.replace(" ", "-"))
 def test_lie(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
     seen, words = outcome(scenario).check, outcome(scenario).words
-    assert seen.report["elapsed_s"] < 30
-    assert outcome(scenario).memory < MOST_MEMORY
+    assert seen.report["elapsed_s"] < scenario.most_seconds
+    assert outcome(scenario).memory < scenario.most_memory
     assert "Traceback" not in words
     harmful = [char for char in words + seen.stderr if not (char.isprintable() or char == "\n")]
     assert harmful == []
