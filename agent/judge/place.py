@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Sequence
+from typing import Iterable, Sequence
 
 from ..model.observation import Observation, Where
-from .loss import MAX_CHANCE
+from .loss import MAX_CHANCE, upper_bound
 
 
 def place(seen: Observation, missed: bool) -> Where:
@@ -34,6 +34,17 @@ def places(silent: Sequence[Observation], loss: float, missed: bool) -> list[Whe
         if where is Where.BEFORE_SERVER:
             _doubt(found, numbers, silent, loss)
     return found
+
+
+def loss_before(seen: Iterable[Observation]) -> float:
+    """The share of probes that the path loses on the way to the server at most, 0 < result <= 1.
+
+    By what the interface saw of the ports of which it saw any. A busy computer, which takes in answers too late, and
+    what is lost on the way back make a round trip's loss higher than this.
+    """
+    reached = [(one.sent or 0, one.at_interface) for one in seen if one.at_interface]
+    sent = sum(sent for sent, _ in reached)
+    return upper_bound(sent - sum(min(sent, came) for sent, came in reached), sent)
 
 
 def _doubt(found: list[Where], numbers: Sequence[int], silent: Sequence[Observation], loss: float) -> None:

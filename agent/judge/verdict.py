@@ -14,7 +14,7 @@ from ..model.report import BLOCKED, Evidence, Finding, State, Verdict
 from . import refusal
 from .limit import Limit
 from .loss import MAX_CHANCE
-from .place import place, places
+from .place import loss_before, place, places
 
 # What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
 SYNS = 2
@@ -237,6 +237,7 @@ def _honest(cause: Cause, conditions: Conditions) -> Cause:
 
 def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> list[Cause]:
     """Judge what neighbouring UDP ports that are stopped have in common by all of them together."""
+    loss = min(conditions.loss, loss_before(seen))
     # What a sample left out is no end of a stretch.
     tried = [number for number, cause in enumerate(causes) if cause.reason is not Reason.SAMPLED]
     for stopped, group in groupby(tried, lambda number: causes[number].state in (State.FILTERED, State.REJECTED)):
@@ -244,7 +245,7 @@ def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditi
         if not stopped:
             continue
         missed = bool(conditions.counters.capture_drops)
-        wheres = places([seen[number] for number in stretch], conditions.loss, missed)
+        wheres = places([seen[number] for number in stretch], loss, missed)
         for number, where in zip(stretch, wheres):
             causes[number] = replace(causes[number], where=where)
         for _, alike in groupby(stretch, lambda number: causes[number].where):

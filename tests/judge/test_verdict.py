@@ -574,6 +574,21 @@ def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
     assert (blocked[0].evidence.at_interface, blocked[0].evidence.left) == (4, 0)
 
 
+def test_answers_that_get_lost_do_not_hide_where_packets_are_stopped() -> None:
+    """Nor does a client that is too busy to take them in."""
+    plan = Plan("mine", (row(UDP, 1, 300),))
+    came, lost = (replace(SILENT, at_interface=count, left=0) for count in (4, 0))
+    answered = Observation(UDP, 0, 4, Reply.PROOF, answered=1, at_interface=4, at_socket=4)
+    for at_interface, expected in ((4, "udp 151-200 before-server"), (2, "udp 153-200 before-server")):
+        around = replace(answered, at_interface=at_interface)
+        others = {f"p{port}": around for port in (*range(1, 101), *range(201, 301))}
+        ports = {f"p{port}": came if port < 151 else lost for port in range(101, 201)}
+        findings = judge(plan, observed(plan, **others, **ports), Conditions(loss=0.5))
+        blocked = [f"udp {one.ports} {one.where.value}" for one in findings if one.where]
+        assert expected in blocked
+        assert blocked[0] == "udp 101-150 server-host"
+
+
 @pytest.mark.parametrize(
     ("silent", "state"),
     [
