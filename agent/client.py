@@ -331,7 +331,7 @@ class _AddressCheck:
         Where one does not, those that let this client in are tried again beside it: a limit stops them now.
         """
         self._tcp.join(TCP_ROUND_TRIPS * rtt + TCP_SECONDS)
-        seen, planned = dict(self._tcp.seen), self._to_probe(Transport.TCP)
+        seen, planned = self._tcp.seen, self._to_probe(Transport.TCP)
         if len(seen) < len(planned):
             let_in = {port for port, one in seen.items() if one.reply is Reply.PROOF}
             if self._through == self._target:
@@ -365,7 +365,7 @@ class _AddressCheck:
         self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left(now)))
 
     def _judge(self) -> AddressReport:
-        sweep, tcp, server = self._sweep, dict(self._tcp.seen), self._server
+        sweep, tcp, server = self._sweep, self._tcp.seen, self._server
         unplanned = [seen for port, seen in tcp.items() if not self._plan.has(Transport.TCP, port)]  # control's
         conditions = Conditions(
             # Without a channel of its own, an address at which nothing stirs may be out of this computer's reach.

@@ -138,3 +138,22 @@ def test_a_port_that_proved_open_stays_so_when_it_is_stopped_later() -> None:
     assert (again.reply, again.sent, again.answered) == (Reply.PROOF, 2, 2)
     assert (probes.seen[80].reply, probes.seen[80].sent, probes.seen[80].answered) == (Reply.PROOF, 5, 2)
     assert (probes.later[80].reply, probes.later[80].received) == (Reply.REFUSED, None)
+
+
+def test_a_port_that_is_still_tried_again_is_not_known_to_be_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the time of all TCP ports is over, a limit may have kept it silent before."""
+    monkeypatch.setattr(probe_tcp, "CONNECT_SECONDS", 0.2)
+    with contextlib.ExitStack() as stack:
+        # Linux drops what wants to connect while as many wait to be accepted, and one more.
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        here = Elsewhere(socket.AF_INET, ("127.0.0.1", 0), full.getsockname()[1])
+        stack.enter_context(socket.create_connection(full.getsockname()))
+        probes = TcpProbes(here, SESSION)
+        probes.start([80])
+        probes.join()
+        assert probes.seen[80].reply is Reply.NOTHING
+        monkeypatch.setattr(probe_tcp, "CONNECT_SECONDS", 5.0)
+        probes.start([80])
+        probes.join(0.05)
+        assert probes.seen == {}
+        probes.stop()

@@ -222,11 +222,19 @@ class TcpProbes:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._left = MAX_TCP_SECONDS
-        self.seen: dict[int, Observation] = {}
+        self._seen: dict[int, Observation] = {}
+        self._under_way: set[int] = set()
         self.later: dict[int, Observation] = {}  # what came of another try of a port that had proven open
+
+    @property
+    def seen(self) -> dict[int, Observation]:
+        """What came of each port; silence counts for nothing while the port is tried again, or waits for that."""
+        return {port: seen for port, seen in dict(self._seen).items()
+                if seen.reply is Reply.PROOF or port not in self._under_way}  # fmt: skip
 
     def start(self, ports: list[int]) -> None:
         """Try these ports; what comes of it stands in `seen`, added to what stood there; after proof in `later`."""
+        self._under_way.update(ports)
         for port in ports:
             self._queue.put(port)
         # Daemons: who interrupts the check does not wait for a silent port.
@@ -261,11 +269,12 @@ class TcpProbes:
             except queue.Empty:
                 return
             seen = probe(self._target, port, self._session, self._stopped.is_set)
-            before = self.seen.get(port)
+            before = self._seen.get(port)
             if before:
                 seen = replace(seen, sent=(seen.sent or 0) + (before.sent or 0))
             if before and before.reply is Reply.PROOF:
                 self.later[port] = seen
                 seen = replace(before, sent=seen.sent, answered=(before.answered or 0) + (seen.answered or 0))
             if not self._stopped.is_set():
-                self.seen[port] = seen
+                self._seen[port] = seen
+                self._under_way.discard(port)
