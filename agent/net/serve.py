@@ -12,7 +12,7 @@ from typing import Any, Callable, Collection, Iterable
 from ..host.limits import CONNECTIONS
 from ..judge.conversation import Conversation
 from ..judge.desk import Desk
-from ..model.address import Address
+from ..model.address import Address, network_of
 from ..model.plan import Transport
 from ..wire import DecodeError, first_bytes, stun
 from . import addresses, listen, tls
@@ -99,33 +99,29 @@ def _is_tls(data: bytes) -> bool:
 
 
 class Strangers:
-    """The connections without a session, the oldest first, by whose they are: of IPv6 the /64, which one host has."""
+    """The connections without a session, the oldest first, by the networks that they come from."""
 
     def __init__(self) -> None:
         self._of: dict[bytes, dict[Peer, None]] = {}
 
     def add(self, peer: Peer) -> None:
         """One more."""
-        self._of.setdefault(_owner(peer), {})[peer] = None
+        self._of.setdefault(network_of(peer.client), {})[peer] = None
 
     def discard(self, peer: Peer) -> None:
         """One less, if it is there."""
-        own = self._of.get(_owner(peer), {})
+        own = self._of.get(network_of(peer.client), {})
         own.pop(peer, None)
         if not own:
-            self._of.pop(_owner(peer), None)
+            self._of.pop(network_of(peer.client), None)
 
     def of(self, peer: Peer) -> Collection[Peer]:
-        """Those of the same owner."""
-        return self._of.get(_owner(peer), {})
+        """Those of the same network."""
+        return self._of.get(network_of(peer.client), {})
 
     def most(self) -> Collection[Peer]:
-        """Those of the owner who has most: who floods gives way to himself."""
+        """Those of the network that has most: who floods gives way to himself."""
         return max(self._of.values(), key=len, default=())
-
-
-def _owner(peer: Peer) -> bytes:
-    return peer.client.packed if peer.client.version == 4 else peer.client.packed[:8]
 
 
 class Loop:
