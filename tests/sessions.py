@@ -11,7 +11,7 @@ from typing import Any, Iterator, Sequence
 from agent.wire import stun
 from tests.lab import Host
 
-HELLO = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\n'
+HELLO = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
 
 # A session from each of these addresses, whose welcomes it writes; then it ends those whose numbers it is told.
 _HOLDER = """

@@ -92,7 +92,8 @@ class Desk:
 
     `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
     `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
-    `untested` and `owners`, of busy ports, may be replaced while sessions run. `key` is the pairing key, if any.
+    `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` (About) too. `key`
+    is the pairing key, if any.
     """
 
     def __init__(
@@ -112,6 +113,8 @@ class Desk:
         self.tls, self.everywhere = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
         self.owners: Mapping[Transport, Mapping[int, str]] = {}
+        self.served: Mapping[Transport, Mapping[int, str]] = {}
+        self.parts: Mapping[int, int] = {}
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
         self.draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
@@ -349,6 +352,8 @@ class Desk:
             About.REDIRECTED: session.redirected[ask.transport],
             About.UNTESTED: {port: reason.value for port, reason in untested.items()},
             About.OWNERS: self._owners(ask.transport) if session.paired else {},
+            About.SERVED: self.served.get(ask.transport, {}),
+            About.PARTS: self.parts if ask.transport is Transport.UDP else {},
         }
         about = tables[ask.about]
         ascending = ((port, about[port]) for port in sorted(about) if port >= ask.start)

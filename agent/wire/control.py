@@ -1,8 +1,8 @@
 """The control channel's messages: one JSON object a line; the client asks and the server answers each ask once.
 
-hello -> welcome; ask -> rows; ask-kernel -> kernel; report (in parts) -> received; bye. Whatever cannot
-be answered gets a refusal. Where both have a pairing key it is hello -> challenge, proof -> welcome, and from the proof
-on every line is sealed (`pairing`).
+hello -> welcome; ask -> rows; ask-kernel -> kernel; report (in parts) -> received; bye; and where services go on
+running on the server, take -> taken, ask-service -> service. Whatever cannot be answered gets a refusal. Where both
+have a pairing key it is hello -> challenge, proof -> welcome, and from the proof on every line is sealed (`pairing`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..model.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
 from . import DecodeError
 from .pairing import NONCE_BYTES, Keys, derive
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 # An operator's own list has at most MAX_ITEMS runs a transport, beside the add-ons.
 MAX_REQUIREMENTS = 2 * MAX_ITEMS + 100
@@ -42,9 +42,14 @@ _SECRET = re.compile(r"[0-9a-f]{64}")
 _CHANCE = re.compile(rf"[0-9a-f]{{{2 * NONCE_BYTES}}}")
 _FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
 _NONCE = re.compile(r"[0-9a-f]{12}")
+_MARK = re.compile(r"([0-9a-f]{2}){8,32}")  # a STUN transaction, a token, or the chance in a TLS hello
 _MAX_COUNT = 10**9
 # The code of the refusal where somebody on the way opens the connection.
 INTERCEPTED = "man-in-the-middle"
+# Two parts are enough to leave a service half of its ports; more would only take longer.
+MAX_PARTS = 2
+# Of what a service answers: more tells no more surely that it is the same.
+MAX_SHOWN = 512
 # A row's text: a word of this program's, or the name of a process that holds a port.
 MAX_TEXT = 100
 # Rows of such names at most, since each may take 600 bytes of JSON: more than this hold no server's ports.
@@ -65,6 +70,17 @@ class About(str, enum.Enum):
     CONNECTIONS = "connections"  # TCP connections from the client's address
     LET_IN = "let-in"  # TCP ports that took connections from there shortly before; the control channel's is one
     REDIRECTED = "redirected"  # probes that came in at another port: at which
+    SERVED = "served"  # ports that a service holds through which they can be tried: what it speaks, in a Served's word
+    PARTS = "parts"  # UDP ports that are not held all at a time: to which part each belongs
+
+
+class Served(str, enum.Enum):
+    """What a service that goes on running speaks at its port."""
+
+    HTTP = "http"
+    TLS = "tls"
+    FRAMED_STUN = "framed-stun"
+    TURN = "turn"
 
 
 @dataclass(frozen=True)
@@ -112,6 +128,7 @@ class Welcome:
     capture: bool  # it watches its network interfaces
     flows: int | None  # this one's share of what its own connection tracking has room for, None where nothing limits it
     certificate: str = ""  # the fingerprint of the one that it showed on this connection; empty without TLS
+    live: bool = False  # services go on running there: ask for what is SERVED, and for PARTS
 
 
 @dataclass(frozen=True)
@@ -161,6 +178,43 @@ class Pong:
 
 
 @dataclass(frozen=True)
+class Take:
+    """Asks the server to hold the UDP ports of one part, and give those of the others back."""
+
+    part: int
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The part is held, but for what is UNTESTED."""
+
+
+@dataclass(frozen=True)
+class AskService:
+    """Asks what passed the server's interface at a port that is SERVED, in the flow where the client's `mark` came.
+
+    `mark`, 16 to 64 hex digits of chance, are bytes that stood in what the client sent.
+    """
+
+    transport: Transport
+    port: int
+    mark: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """Whether the mark came; and how the service's first packet of data that left then begins, if one left.
+
+    `digest` is the SHA-256 of its first `size` bytes in hex digits; `closed` whether the service ended the connection.
+    """
+
+    arrived: bool
+    size: int = 0
+    digest: str = ""
+    closed: bool = False
+
+
+@dataclass(frozen=True)
 class ReportPart:
     """A piece of the report's JSON."""
 
@@ -178,7 +232,10 @@ class Bye:
     """The client goes."""
 
 
-Message = Union[Hello, Challenge, Proof, Welcome, Refusal, Ask, Rows, AskKernel, Pong, ReportPart, Received, Bye]
+Message = Union[
+    Hello, Challenge, Proof, Welcome, Refusal, Ask, Rows, AskKernel, Pong, Take, Taken, AskService, Service,
+    ReportPart, Received, Bye,
+]  # fmt: skip
 
 
 def encode(message: Message) -> bytes:
@@ -259,6 +316,7 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
         value.boolean("capture"),
         _count(value, "flows"),
         _matching(_FINGERPRINT, value.text("certificate")),
+        value.boolean("live"),
     )
 
 
@@ -324,6 +382,7 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 _NAMES: dict[type, str] = {
     Hello: "hello", Challenge: "challenge", Proof: "proof", Welcome: "welcome", Refusal: "refusal",
     Ask: "ask", Rows: "rows", AskKernel: "ask-kernel", Pong: "kernel",
+    Take: "take", Taken: "taken", AskService: "ask-service", Service: "service",
     ReportPart: "report", Received: "received", Bye: "bye",
 }  # fmt: skip
 
@@ -359,6 +418,19 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
             value.optional("rate", lambda key: value.integer(key, 1, MOST)),
         ),
         _addresses(value, "elsewhere"),
+    ),
+    _NAMES[Take]: lambda value: Take(value.integer("part", 0, MAX_PARTS - 1)),
+    _NAMES[Taken]: lambda value: Taken(),
+    _NAMES[AskService]: lambda value: AskService(
+        value.choice("transport", Transport),
+        value.integer("port", LOWEST, HIGHEST),
+        _matching(_MARK, value.text("mark")),
+    ),
+    _NAMES[Service]: lambda value: Service(
+        value.boolean("arrived"),
+        value.integer("size", 0, MAX_SHOWN),
+        _matching(_FINGERPRINT, value.text("digest")),
+        value.boolean("closed"),
     ),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),

@@ -49,7 +49,7 @@ with socket.create_server(("", 443)) as listener:
         threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
 """
 
-HELLO = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\n'
+HELLO = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
 ASK = """
 import socket, sys
 with socket.create_connection((sys.argv[1], 443), 10) as opened:
@@ -119,7 +119,7 @@ def replaced(old: str, new: str) -> Script:
     return change
 
 
-PROTOCOL = '"protocol": 2'
+PROTOCOL = '"protocol": 3'
 ESCAPE = "\x1b[2J\x1b]0;owned\x07\r\x9b31m\u202e"
 
 SCENARIOS = (

@@ -181,7 +181,7 @@ for port in (80, 443, 7881):
 
 
 def test_without_the_key_nothing_is_told_but_that_it_is_needed(net: Lab, archive: Path) -> None:
-    hello = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\n'
+    hello = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
     with hold(net.server, "udp 50005"), server(net.server, archive, *UDP, "--key"):
         told = net.client.must(sys.executable, "-c", SAY, net.server.ipv4, hello)
     assert set(told.splitlines()) == {
@@ -218,7 +218,7 @@ with socket.create_server(("", 443)) as listener:
 
 @pytest.fixture(scope="module")
 def true_welcome(network: Lab, archive: Path) -> str:
-    hello = '{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\n'
+    hello = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
     code = (
         SAY.replace("read()", "readline()").replace("(80, 443, 7881)", "(7881,)").replace("(True, False)", "(False,)")
     )
@@ -319,7 +319,7 @@ lines = opened.makefile()
 def ask(message):
     opened.sendall(message if isinstance(message, bytes) else control.encode(message))
     print(lines.readline(), end="")
-ask(b'{"type":"hello","protocol":2,"program":"0.1.0","family":"ipv4","nonce":null}\\n')
+ask(b'{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\\n')
 for about in control.About:
     for transport in Transport:
         for start in (1, 65535):
@@ -383,7 +383,7 @@ lines = opened.makefile("rb")
 def ask(message):
     opened.sendall(message if isinstance(message, bytes) else control.encode(message))
     return control.decode(lines.readline().rstrip())
-welcome = ask(b'{"type":"hello","protocol":2,"program":"","family":"ipv4","nonce":null,"plan":"all"}\\n')
+welcome = ask(b'{"type":"hello","protocol":3,"program":"","family":"ipv4","nonce":null,"plan":"all"}\\n')
 key = welcome.secret.encode()
 def probe(meant):
     return stun.encode_request(stun.Request(welcome.session, os.urandom(12), meant), key)

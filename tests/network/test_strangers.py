@@ -36,7 +36,7 @@ import collections, json, os, random, socket, struct, sys, time, zlib
 target, chance = sys.argv[1], random.Random(1)
 family = socket.AF_INET6 if ":" in target else socket.AF_INET
 control = socket.create_connection((target, 443))
-control.sendall(b'{"type":"hello","protocol":2,"program":"x","family":"ipv4","nonce":null}\\n')
+control.sendall(b'{"type":"hello","protocol":3,"program":"x","family":"ipv4","nonce":null}\\n')
 session = json.loads(control.makefile().readline())["session"].encode()
 
 def stun(*attributes):

@@ -16,12 +16,15 @@ from agent.wire import DecodeError, control
 from agent.wire.control import (
     MAX_ELSEWHERE,
     MAX_PART,
+    MAX_PARTS,
     MAX_REPORT,
     MAX_ROWS,
+    MAX_SHOWN,
     MAX_TEXT,
     About,
     Ask,
     AskKernel,
+    AskService,
     Bye,
     Challenge,
     Hello,
@@ -32,6 +35,9 @@ from agent.wire.control import (
     Refusal,
     ReportPart,
     Rows,
+    Service,
+    Take,
+    Taken,
     Welcome,
 )
 from agent.wire.framing import MAX_LINE
@@ -61,13 +67,17 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Challenge, HEX.map(twice)),
     st.builds(Proof, FINGERPRINTS),
     st.builds(Welcome, st.just(control.PROTOCOL), texts(), HEX, st.none() | HEX.map(lambda text: text * 4), plans(),
-              st.booleans(), st.booleans(), ADDRESSES.map(str), st.booleans(), COUNTS, FINGERPRINTS),
+              st.booleans(), st.booleans(), ADDRESSES.map(str), st.booleans(), COUNTS, FINGERPRINTS, st.booleans()),
     st.builds(Refusal, texts(), texts(500), texts(500)),
     st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
     pages(),
     st.builds(AskKernel, ELSEWHERE, st.lists(HEX.map(lambda text: text[:12])).map(tuple)),
     st.builds(Pong, st.builds(Kernel, COUNTS, st.builds(Counters, COUNTS, COUNTS), st.none() | st.integers(1, MOST)),
               ELSEWHERE),
+    st.builds(Take, st.integers(0, MAX_PARTS - 1)),
+    st.just(Taken()),
+    st.builds(AskService, st.sampled_from(Transport), PORTS, HEX | HEX.map(lambda text: text * 4)),
+    st.builds(Service, st.booleans(), st.integers(0, MAX_SHOWN), FINGERPRINTS, st.booleans()),
     st.builds(ReportPart, texts(), st.booleans()),
     st.just(Received()),
     st.just(Bye()),
@@ -148,9 +158,9 @@ def test_a_report_goes_in_parts_and_comes_whole() -> None:
         b'{"type":"report","text":"","last":1}',
         b'{"type":"hello","protocol":1.0,"program":"x","family":"ipv4"}',
         b'{"type":"hello","protocol":true,"program":"x","family":"ipv4"}',
-        b'{"type":"hello","protocol":2,"program":5,"family":"ipv4"}',
-        b'{"type":"hello","protocol":2,"program":"x","family":"ipx"}',
-        b'{"type":"hello","protocol":2,"program":"x","family":["ipv4"]}',
+        b'{"type":"hello","protocol":3,"program":5,"family":"ipv4"}',
+        b'{"type":"hello","protocol":3,"program":"x","family":"ipx"}',
+        b'{"type":"hello","protocol":3,"program":"x","family":["ipv4"]}',
     ],
 )
 def test_a_line_that_is_no_message(line: bytes) -> None:
@@ -237,6 +247,15 @@ REQUIREMENTS = "plan", "requirements"
         (Pong(Kernel()), lambda value: value.pop("receive_errors")),
         (Pong(Kernel()), set_to("elsewhere", ["192.0.2.1"] * (MAX_ELSEWHERE + 1))),
         (Pong(Kernel()), set_to("elsewhere", ["192.0.2.256"])),
+        (Take(0), set_to("part", MAX_PARTS)),
+        (Take(0), set_to("part", -1)),
+        (AskService(Transport.TCP, 80, SESSION), set_to("mark", SESSION[1:])),
+        (AskService(Transport.TCP, 80, SESSION), set_to("mark", SESSION * 5)),
+        (AskService(Transport.TCP, 80, SESSION), set_to("port", 0)),
+        (Service(True), set_to("size", MAX_SHOWN + 1)),
+        (Service(True), set_to("digest", SESSION)),
+        (Service(True), set_to("closed", 1)),
+        (WELCOME, lambda value: value.pop("live")),
         (Pong(Kernel()), lambda value: value.pop("elsewhere")),
         (AskKernel(), set_to("mine", ["meet.example"])),
         (AskKernel(), set_to("mine", [1])),
@@ -264,7 +283,7 @@ def test_another_protocol_is_told_whatever_else_it_says() -> None:
     assert isinstance(refusal, Refusal)
     assert refusal.code == "version"
     assert "server speaks protocol 7 (pnmcheck 7.0)" in refusal.message
-    assert "client speaks protocol 2" in refusal.message
+    assert "client speaks protocol 3" in refusal.message
     assert "same pnmcheck.pyz" in refusal.hint
 
 
