@@ -3,9 +3,10 @@
 
 One part is not ours to fix: replacements of zlib, such as zlib-ng, deflate the same text to other bytes.
 So --check judges by what the archive holds, and only mentions bytes that differ while that is the same.
-The code goes in as text, so that people can read what they are about to run as root; comments and docstrings, a
-quarter of it, stay in the repository. Many small files, each deflated alone, would take a quarter more than one text:
-what starts the program is in files of its own, all other code in agent/rooms.txt, from which agent/unpack.py serves it.
+The code goes in as text, so that people can read what they are about to run as root; comments, docstrings, functions'
+annotations and three of four blanks of indentation, a third of it, stay in the repository. Many small files, each
+deflated alone, would take a quarter more than one text: what starts the program is in files of its own, all other code
+in agent/rooms.txt, from which agent/unpack.py serves it.
 
     unzip -p dist/pnmcheck.pyz agent/rooms.txt | less
 """
@@ -69,12 +70,17 @@ class Entry(NamedTuple):
 def sources(root: Path) -> dict[str, bytes]:
     """What the archive must hold, sorted by name."""
     files = [p for p in (root / "agent").rglob("*") if p.suffix in SUFFIXES and p.is_file()]
-    found = {p.relative_to(root).as_posix(): bare(p.read_bytes()) if p.suffix == ".py" else p.read_bytes()
+    found = {p.relative_to(root).as_posix(): lean(p.read_bytes()) if p.suffix == ".py" else p.read_bytes()
              for p in files}  # fmt: skip
     found["__main__.py"] = MAIN
     if ROOMS in found:
         raise Refused(f"{ROOMS} is the archive's own, the source may have no file of that name")
     return dict(sorted(found.items()))
+
+
+def lean(source: bytes) -> bytes:
+    """The code alone, as short as it is still read."""
+    return shallow(unannotated(bare(source)))
 
 
 def bare(source: bytes) -> bytes:
@@ -96,11 +102,37 @@ def bare(source: bytes) -> bytes:
     return "".join(f"{line}\n" for row, line in enumerate(lines, 1) if row not in gone).encode("utf-8")
 
 
+def unannotated(source: bytes) -> bytes:
+    """Python code without the annotations of its functions, which only tools read."""
+    begins = [0]
+    for line in source.splitlines(keepends=True):
+        begins.append(begins[-1] + len(line))
+    cuts = []
+    for node in ast.walk(ast.parse(source)):
+        note: ast.expr | None = node.annotation if isinstance(node, ast.arg) else getattr(node, "returns", None)
+        if note:
+            start, end = begins[note.lineno - 1] + note.col_offset, note.end_lineno or note.lineno
+            mark = b":" if isinstance(node, ast.arg) else b" ->"
+            cuts.append((source.rindex(mark, 0, start), begins[end - 1] + (note.end_col_offset or 0)))
+    for start, end in sorted(cuts, reverse=True):
+        source = source[:start] + source[end:]
+    return source
+
+
+def shallow(source: bytes) -> bytes:
+    """Python code with a fourth of its indentation; what is within a text stays as it is."""
+    kept = {row for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Constant, ast.JoinedStr))
+            for row in range(node.lineno + 1, (node.end_lineno or 0) + 1)}  # fmt: skip
+    lines = (line if row in kept else b" " * ((len(line) - len(line.lstrip(b" ")) + 3) // 4) + line.lstrip(b" ")
+             for row, line in enumerate(source.splitlines(keepends=True), 1))  # fmt: skip
+    return b"".join(lines)
+
+
 def gather(files: dict[str, bytes]) -> dict[str, bytes]:
     """The archive's own files: the code that is not needed to start is one text."""
     code = {name: data for name, data in files.items() if name.endswith(".py") and name not in APART}
     for name, data in code.items():
-        # bare() leaves no comment, so this is a line within a text.
+        # lean() leaves no comment, so this is a line within a text.
         number = next((n for n, line in enumerate(data.split(b"\n"), 1) if line.startswith(b"#")), None)
         if number:
             raise Refused(f"{name}: line {number} without comments begins with #, which only headers in {ROOMS} may")

@@ -244,9 +244,13 @@ def test_every_way_in_passes_the_status_on(tree: Path) -> None:
 SOURCES = sorted((build.ROOT / "agent").rglob("*.py"))
 
 
-def without_docstrings(source: bytes) -> str:
+def meaning(source: bytes) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and len(node.body) > 1:
             if ast.get_docstring(node, clean=False) is not None:
                 del node.body[0]
@@ -254,11 +258,37 @@ def without_docstrings(source: bytes) -> str:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(build.ROOT).as_posix())
-def test_the_archive_has_the_code_without_comments_and_docstrings(path: Path) -> None:
+def test_the_archive_has_the_code_without_what_only_people_and_tools_read(path: Path) -> None:
     source = path.read_bytes()
-    bare = build.bare(source)
-    assert ast.dump(ast.parse(bare)) == without_docstrings(source)
-    assert not [one for one in tokenize.tokenize(io.BytesIO(bare).readline) if one.type == tokenize.COMMENT]
+    lean = build.lean(source)
+    assert ast.dump(ast.parse(lean)) == meaning(source)
+    assert not [one for one in tokenize.tokenize(io.BytesIO(lean).readline) if one.type == tokenize.COMMENT]
+    assert not [node for node in ast.walk(ast.parse(lean)) if getattr(node, "returns", None)]
+    assert len(lean) <= len(source)
+
+
+def test_a_text_keeps_its_blanks_and_colons() -> None:
+    source = b"""
+def one(first: int, *rest: dict[str, int], last: str = ": -> x") -> dict[str, int]:
+    if last:
+        return {
+            "a": '''
+    b: c -> d
+        ''',
+        }
+"""
+    assert (
+        build.lean(source)
+        == b"""
+def one(first, *rest, last = ": -> x"):
+ if last:
+  return {
+   "a": '''
+    b: c -> d
+        ''',
+  }
+"""
+    )
 
 
 def test_a_hash_in_a_text_is_no_comment_and_a_lone_docstring_stays() -> None:
