@@ -6,8 +6,8 @@ What importlib.abc has for it is left alone: it takes Python 3.12 30 ms to impor
 from __future__ import annotations
 
 import os
-import pkgutil
 import sys
+import zipfile
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_loader
 from typing import Sequence
@@ -17,10 +17,15 @@ _HEADER = b"\n#-- "  # before each file's name; build.py sees to it that no line
 
 
 def install() -> None:
-    """Let every later `import agent.…` find what the text has."""
-    data = pkgutil.get_data("agent", _TEXT)
-    assert data is not None  # zipimport says what it misses by an OSError
-    sys.meta_path.insert(0, Rooms(data, os.path.dirname(os.path.dirname(__file__))))
+    """Let every later `import agent.…` find what the text has. Python's own zipimport cannot read it."""
+    root = os.path.dirname(os.path.dirname(__file__))
+    try:
+        with zipfile.ZipFile(root) as archive:
+            text = archive.read(f"agent/{_TEXT}")
+    except RuntimeError:  # a Python that somebody built himself, without the library for it
+        sys.stderr.write("pnmcheck: this Python cannot read bzip2: start it with the system's own python3.\n")
+        sys.exit(3)
+    sys.meta_path.insert(0, Rooms(text, root))
 
 
 class Rooms:

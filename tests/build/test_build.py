@@ -127,7 +127,7 @@ def zipped(*files: tuple[str, bytes]) -> bytes:
         for name, data in files:
             info = zipfile.ZipInfo(name, build.DATE)
             info.create_system, info.external_attr = build.UNIX, build.MODE << 16
-            opened.writestr(info, data, zipfile.ZIP_DEFLATED)
+            opened.writestr(info, data, build.method(name))
     return out.getvalue()
 
 
@@ -265,6 +265,16 @@ def test_the_archive_has_the_code_without_what_only_people_and_tools_read(path: 
     assert not [one for one in tokenize.tokenize(io.BytesIO(lean).readline) if one.type == tokenize.COMMENT]
     assert not [node for node in ast.walk(ast.parse(lean)) if getattr(node, "returns", None)]
     assert len(lean) <= len(source)
+
+
+def test_a_python_without_bzip2_says_so(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "bz2.py").write_text("raise ImportError")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, archive, "--version"], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "pnmcheck: this Python cannot read bzip2: start it with the system's own python3.\n"
 
 
 def test_a_text_keeps_its_blanks_and_colons() -> None:
