@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
     client = commands.add_parser("client", help="run outside the firewall", description="Checks a server's ports.")
     client.set_defaults(command=_client)
-    client.add_argument("host", metavar="HOST", type=_host, help="the server's name or address")
+    client.add_argument("hosts", metavar="HOST", nargs="+", type=_host, help="the server's names or addresses")
     client.add_argument("--control", metavar="PORT", type=_port, help="the server's --control port")
     client.add_argument("--key", metavar="KEY", help="the server's pairing key; also by PNMCHECK_KEY")
     family = client.add_mutually_exclusive_group()
@@ -221,10 +221,12 @@ def _server(arguments: argparse.Namespace) -> int:
 
 def _client(arguments: argparse.Namespace) -> int:
     from .client import Options
+    from .model.report import MAX_HOSTS
 
-    options = Options(
-        arguments.host, arguments.control, arguments.family, arguments.rate, arguments.sample, _key(arguments.key)
-    )
+    hosts = tuple(dict.fromkeys(arguments.hosts))
+    if len(hosts) > MAX_HOSTS:
+        raise UsageError(f"{len(hosts)} HOSTs", f"one check takes {MAX_HOSTS} at most", "check the others after it")
+    options = Options(hosts, arguments.control, arguments.family, arguments.rate, arguments.sample, _key(arguments.key))
     return _check(options, arguments.json)
 
 
@@ -244,24 +246,24 @@ def _check(options: Any, as_json: bool) -> int:
     try:
         report, interrupted = check(options, live.show)
     except Exception as error:  # noqa: BLE001 - whoever asked for JSON gets some
-        report, interrupted = _failed(options.host, _internal(error)), False
+        report, interrupted = _failed(options.hosts, _internal(error)), False
     finally:
         live.clear()
     if report.error and not interrupted:
         _tell_error(UserError(report.error.code, report.error.message, "", report.error.hint))
     if as_json:
         _print(reports.dumps(report) + "\n")
-    elif report.error and len(report.addresses) < 2:
+    elif report.error and len(report.addresses) < 2 and not report.findings and not report.notes:
         _print(text.headline(report, _style(sys.stdout)) + "\n")
     else:
         _print(text.render(report, _style(sys.stdout)))
     return Exit.INTERRUPTED if interrupted else report.status
 
 
-def _failed(host: str, error: UserError) -> Report:
+def _failed(hosts: tuple[str, ...], error: UserError) -> Report:
     from .client import failed
 
-    return failed(host, error)
+    return failed(hosts, error)
 
 
 class _Live:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Iterable
 
 from . import __version__
 from .errors import UserError
-from .judge import follow_up
+from .judge import follow_up, names
 from .judge import hops as hop_judging
 from .judge import verdict as judging
 from .judge.advice import advise
@@ -22,7 +22,7 @@ from .model.address import Family, family_of, is_internal, parse_address
 from .model.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
 from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
 from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
-from .net.channel import Channel, ControlLost, Greeting, open_channel
+from .net.channel import Channel, ControlLost, Greeting, NotOurs, open_channel
 from .net.connect import Target
 from .net.probe_tcp import Session, TcpProbes
 from .net.probe_udp import Prober
@@ -45,11 +45,11 @@ NOBODY_THERE = ("no-server", "not-pnmcheck")
 class Options:
     """What to check, and how.
 
-    `rate` is how many UDP probes a second are sent at most, `sample` how many ports of each range of UDP ports are
-    drawn to stand for all, `key` the pairing key.
+    `hosts` are names and addresses of one server. `rate` is how many UDP probes a second are sent at most, `sample` how
+    many ports of each range of UDP ports are drawn to stand for all, `key` the pairing key.
     """
 
-    host: str
+    hosts: tuple[str, ...]
     control: int | None = None
     family: Family | None = None
     rate: float | None = None
@@ -71,7 +71,7 @@ Tell = Callable[[Progress], None]
 
 
 def check(options: Options, tell: Tell) -> tuple[Report, bool]:
-    """Check a host; the report, and whether the check was interrupted. No error but a programmer's leaves this."""
+    """Check a server; the report, and whether the check was interrupted. No error but a programmer's leaves this."""
     return _Check(options, tell).run()
 
 
@@ -80,9 +80,10 @@ def problem(error: UserError) -> Problem:
     return Problem(error.code, error.message, error.hint)
 
 
-def failed(host: str, error: UserError) -> Report:
+def failed(hosts: tuple[str, ...], error: UserError) -> Report:
     """The report of a check that could not run at all."""
-    return Report(__version__, _utc(time.time()), 0.0, host, "", Verdict.INCONCLUSIVE, error=problem(error))
+    begun = _utc(time.time())
+    return Report(__version__, begun, 0.0, hosts[0], "", Verdict.INCONCLUSIVE, error=problem(error), hosts=hosts)
 
 
 def _utc(seconds: float) -> str:
@@ -98,7 +99,10 @@ class _Check:
         self._started, self._begun = time.time(), time.perf_counter()
         self._plan, self._everywhere = "", False
         self._channels: list[Channel] = []
-        self._targets: list[Target] = []
+        self._targets: dict[Target, list[str]] = {}  # with the names and addresses that lead there
+        self._unresolved: list[UserError] = []
+        self._servers: dict[str, str] = {}
+        self._cdns: set[str] = set()
         self._checked: dict[Target, AddressReport] = {}
         self._aborted = False
 
@@ -122,14 +126,15 @@ class _Check:
 
     def _check_all(self) -> None:
         """Each address by its own control channel; then those that have none by another's."""
-        self._tell(Progress(f"looking up {self._options.host}"))
-        self._targets = resolve(self._options.host, self._options.family)
+        self._resolve()
         without: dict[Target, UserError] = {}
         for target in self._targets:
             try:
                 self._check(target, through=target)
             except UserError as error:
                 without[target] = error
+                if isinstance(error, NotOurs) and error.cdn:
+                    self._cdns.add(target.text)
             if self._aborted:
                 return
         # A server that listens on one address alone would make its others look blocked.
@@ -148,27 +153,52 @@ class _Check:
             if not any(one.state is State.OPEN or one.state in BLOCKED for one in self._checked[target].findings):
                 self._checked[target] = nothing  # the first trouble says more than that all of it is unknown
 
+    def _resolve(self) -> None:
+        """The addresses of all names, each once; a name that has none does not keep the others from being checked."""
+        for host in self._options.hosts:
+            self._tell(Progress(f"looking up {host}"))
+            try:
+                for target in resolve(host, self._options.family):
+                    self._targets.setdefault(target, []).append(host)
+            except UserError as error:
+                self._unresolved.append(error)
+
+    def _names(self, target: Target) -> list[str]:
+        return [host for host in self._targets[target] if not _is_address(host)]
+
+    def _name(self, target: Target) -> str:
+        """What a browser that goes there would ask for."""
+        return (self._names(target) or self._targets[target])[0]
+
     def _check(self, target: Target, through: Target) -> None:
         self._tell(Progress(f"looking for the server at {through.text}"))
         ports = (self._options.control,) if self._options.control else CONTROL_PORTS
         greeting = Greeting(__version__, _family(target), self._options.key)
-        channel = open_channel(through, self._options.host, ports, greeting)
+        channel = open_channel(through, self._name(through), ports, greeting)
         self._channels.append(channel)
         self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.everywhere
-        one = _AddressCheck(target, through, self._options, channel, self._tell)
+        self._servers[target.text] = channel.welcome.certificate
+        one = _AddressCheck(target, through, self._name(target), self._options, channel, self._tell)
         self._checked[target] = one.run()
         self._aborted = one.aborted
 
     def _report(self, error: Problem | None) -> Report:
-        checked = [self._checked.get(target) or _unchecked(target, _ABORTED) for target in self._targets]
+        hosts, unresolved = self._options.hosts, self._unresolved
+        checked = tuple(
+            replace(self._checked.get(target) or _unchecked(target, _ABORTED), names=tuple(self._names(target)))
+            for target in self._targets
+        )
+        if unresolved:
+            message = "; ".join(one.message for one in unresolved)[: reports.MAX_SENTENCE]
+            error = error or Problem(unresolved[0].code, message, unresolved[0].hint)
         if not any(one.findings for one in checked):
             error = error or next((one.error for one in checked), _ABORTED)
-        verdict = judging.worst(one.verdict for one in checked)
+        verdict = judging.worst([*(one.verdict for one in checked), *(Verdict.INCONCLUSIVE for _ in unresolved)])
         elapsed = time.perf_counter() - self._begun
-        resolved = tuple(target.text for target in self._targets)
         return Report(
-            __version__, _utc(self._started), elapsed, self._options.host, self._plan, verdict, tuple(checked), error,
-            None if _is_address(self._options.host) else resolved,
+            __version__, _utc(self._started), elapsed, hosts[0], self._plan, verdict, checked, error,
+            None if all(map(_is_address, hosts)) else tuple(one.address for one in checked if one.names),
+            hosts, names.notes(checked, self._servers, self._cdns, self._everywhere),
         )  # fmt: skip
 
     def _hand_over(self, report: Report) -> None:
@@ -186,14 +216,16 @@ class _Check:
 class _AddressCheck:
     """The check of one address, over a control channel to it, or `through` another address of the same host."""
 
-    def __init__(self, target: Target, through: Target, options: Options, channel: Channel, tell: Tell) -> None:
+    def __init__(
+        self, target: Target, through: Target, name: str, options: Options, channel: Channel, tell: Tell
+    ) -> None:
         self._target, self._through, self._options = target, through, options
         self._channel, self._tell = channel, tell
         self._plan: Plan = channel.welcome.plan
         key = channel.secret.encode()
         # What a browser would put into its Host header and its TLS hello.
-        name = options.host.encode("idna").decode("ascii")
-        self._session = Session(channel.welcome.session, key, name, channel.welcome.tls)
+        host = name.encode("idna").decode("ascii")
+        self._session = Session(channel.welcome.session, key, host, channel.welcome.tls)
         self._tcp = TcpProbes(target, self._session)
         self._sweep: Sweep | None = None
         self._server = ServerSide()

@@ -44,7 +44,7 @@ def serving() -> Iterator[client.Options]:
         raise UserError("selftest", "The server's side did not start", "it took too long", "try again")
     if isinstance(found[0], UserError):
         raise found[0]
-    yield client.Options(HOST, found[0].control)
+    yield client.Options((HOST,), found[0].control)
     running.stop()
     thread.join(START_SECONDS)
 

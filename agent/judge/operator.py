@@ -27,6 +27,7 @@ from ..model.report import (
 from . import traps
 from .advice import advise
 from .clouds import cloud, egress
+from .names import is_ours
 from .remedy import Remedy, is_answer, maker_of, remedy, unban
 from .sample import RULE
 
@@ -46,6 +47,9 @@ _TOO = "This machine's own firewall would stop it as well."
 _UNKNOWN = "Whether it reaches this machine is not known: open it in both firewalls, this machine's first."
 _TOO_MANY = "There are more: run these, then check again."
 _ELSEWHERE = "the address that was dialled is none of this machine's: a 1:1 NAT or a port forwarding (no error)"
+_ASTRAY = (
+    "the address that was dialled is none of this machine's: wrong, unless a 1:1 NAT or a port forwarding is there"
+)
 
 
 def for_operator(report: Report, host: Host, plan: Plan) -> Report:
@@ -125,7 +129,7 @@ class _Operator:
     def _notes(self, address: AddressReport) -> Iterable[str]:
         own, dialled = self._host.addresses, parse_address(address.address)
         if own and not dialled.is_loopback and not dialled.is_link_local and str(dialled) not in own:
-            yield f"{address.address}: {_ELSEWHERE}."
+            yield f"{address.address}: {_ELSEWHERE if is_ours(address) else _ASTRAY}."
 
     def _advice(self, advice: Advice, case: _Case | None, mistakes: _Mistakes) -> Advice:
         if case is None:

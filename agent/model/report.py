@@ -21,7 +21,9 @@ SCHEMA = "pnmcheck.report/1"
 # Bounds for a report that the other side sends. A plan has at most every port of both transports, a name of the
 # DNS 253 characters, and a sentence of advice a few lines.
 MAX_FINDINGS = 2 * HIGHEST
-MAX_ADDRESSES = 64
+# The web name, the TURN name and some more; each of their addresses costs a whole check.
+MAX_HOSTS = 8
+MAX_ADDRESSES = 128  # 16 of each name
 MAX_NOTES = 64
 MAX_COMMANDS = 64
 MAX_NAME = 255
@@ -271,6 +273,7 @@ class AddressReport:
     error: Problem | None = None
     client: ClientAddress = ClientAddress()
     server: tuple[str, ...] | None = None  # the addresses of the server's interfaces, for its operator alone
+    names: tuple[str, ...] = ()  # which of the names that were given have a record of this address
 
     def count(self, transport: Transport) -> dict[State, int]:
         """How many ports of one transport are in which state."""
@@ -302,7 +305,14 @@ class Report:
     verdict: Verdict
     addresses: tuple[AddressReport, ...] = ()
     error: Problem | None = None
-    dns: tuple[str, ...] | None = None  # the addresses that the name resolved to; None where HOST was no name
+    dns: tuple[str, ...] | None = None  # the addresses that the names resolved to; None where HOST was no name
+    hosts: tuple[str, ...] = ()  # all names and addresses that were given; `host` is the first
+    notes: tuple[str, ...] = ()  # what the names lead to
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Those of all addresses."""
+        return [one for address in self.addresses for one in address.findings]
 
     @property
     def status(self) -> Exit:
@@ -323,6 +333,8 @@ def to_json(report: Report) -> dict[str, Any]:
         "addresses": [_address_to_json(address) for address in report.addresses],
         "error": _problem_to_json(report.error),
         "dns": report.dns if report.dns is None else list(report.dns),
+        "hosts": list(report.hosts),
+        "notes": list(report.notes),
     }
 
 
@@ -350,6 +362,7 @@ def _address_to_json(address: AddressReport) -> dict[str, Any]:
         "error": _problem_to_json(address.error),
         "client": vars(address.client),
         "server": address.server if address.server is None else list(address.server),
+        "names": list(address.names),
     }
 
 
@@ -391,6 +404,8 @@ def from_json(text: str) -> Report:
         report.list("addresses", _address_from_json, MAX_ADDRESSES),
         report.optional("error", lambda key: _problem_from_json(report.object(key))),
         report.optional("dns", lambda key: _addresses(report, key)),
+        _names(report, "hosts"),
+        _notes(report),
     )
 
 
@@ -419,12 +434,21 @@ def _address_from_json(value: object) -> AddressReport:
         Loss(*(loss.optional(key, _within(loss, 0, 1)) for key in ("to_server", "to_client"))),
         findings,
         address.list("advice", advice, len(findings)),
-        address.list("notes", lambda note: fields.text(note, MAX_SENTENCE), MAX_NOTES),
+        _notes(address),
         address.optional("error", lambda key: _problem_from_json(address.object(key))),
         ClientAddress(*(client.optional(key, lambda key: _address(client.text(key, MAX_ADDRESS)))
                         for key in ("local", "mapped"))),
         address.optional("server", lambda key: _addresses(address, key)),
+        _names(address, "names"),
     )  # fmt: skip
+
+
+def _names(value: Fields, key: str) -> tuple[str, ...]:
+    return value.list(key, lambda name: fields.text(name, MAX_NAME), MAX_HOSTS)
+
+
+def _notes(value: Fields) -> tuple[str, ...]:
+    return value.list("notes", lambda note: fields.text(note, MAX_SENTENCE), MAX_NOTES)
 
 
 def _addresses(value: Fields, key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..judge.pings import OVERDUE
 from ..model.address import Family
 from ..model.kernel import Kernel
-from ..model.observation import Reply
+from ..model.observation import Interceptor, Reply
 from ..model.plan import Transport
 from ..wire import DecodeError, control, framing, pairing, stranger
 from . import tls
@@ -43,8 +43,16 @@ class ControlLost(Exception):
     """The server does not answer on the control channel any more."""
 
 
+class NotOurs(UserError):
+    """Somebody else answers at an address; `cdn` says that he shows himself to be a CDN."""
+
+    cdn = False
+
+
 class _Foreign(Exception):
-    """Somebody else answers there; the argument says what he showed."""
+    """Somebody else answers there; the argument says what he showed, `cdn` that a CDN does so."""
+
+    cdn = False
 
 
 @dataclass(frozen=True)
@@ -208,7 +216,7 @@ class Channel:
         try:
             return control.decode(self._answers.popleft())
         except DecodeError:
-            raise _Foreign(self._who()) from None
+            raise self._stranger() from None
 
     def _say(self, message: control.Message) -> None:
         line = control.encode(message)
@@ -219,16 +227,19 @@ class Channel:
         self._socket.settimeout(max(0.001, ends - time.perf_counter()))
         data = self._socket.recv(CHUNK)
         if not data:
-            raise _Foreign(self._who() if self._received else "closed the connection")
+            raise self._stranger() if self._received else _Foreign("closed the connection")
         self._received += data if len(self._received) < CHUNK else b""
         try:
             self._take(data)
         except DecodeError:
-            raise _Foreign(self._who()) from None
+            raise self._stranger() from None
 
-    def _who(self) -> str:
+    def _stranger(self) -> _Foreign:
         """Whose words these are, which no server of ours says."""
-        return stranger.recognise(self._received, "", self._certificate()).shown
+        who = stranger.recognise(self._received, "", self._certificate())
+        foreign = _Foreign(who.shown)
+        foreign.cdn = who.kind is Interceptor.CDN
+        return foreign
 
     def _names(self) -> str:
         """Whom the other side's certificate names, if it shows one."""
@@ -278,6 +289,7 @@ class _Failure:
     what: str
     reply: Reply
     local: bool = False
+    cdn: bool = False
 
 
 def open_channel(target: Target, host: str, ports: Sequence[int], greeting: Greeting) -> Channel:
@@ -290,7 +302,8 @@ def open_channel(target: Target, host: str, ports: Sequence[int], greeting: Gree
         try:
             return _talk(attempt.socket, target, host, attempt.port, greeting)
         except _Foreign as foreign:
-            failures.append(_Failure(attempt.port, f"somebody else answers ({foreign})", Reply.FOREIGN))
+            what = f"somebody else answers ({foreign})"
+            failures.append(_Failure(attempt.port, what, Reply.FOREIGN, cdn=foreign.cdn))
         except OSError:
             failures.append(_Failure(attempt.port, "connects, then silence", Reply.MUTE))
     raise _no_channel(target, failures)
@@ -336,8 +349,10 @@ def _no_channel(target: Target, failures: Sequence[_Failure]) -> UserError:
         return UserError("unreachable", f"Cannot reach {target.text} from this computer", why,
                          "check this computer's own network, or choose the family with -4 or -6")  # fmt: skip
     if any(one.reply is Reply.FOREIGN for one in failures):
-        return UserError("not-pnmcheck", what, why,
-                         "stop what holds the ports there, or check that this is the right address")  # fmt: skip
+        error = NotOurs("not-pnmcheck", what, why,
+                        "stop what holds the ports there, or check that this is the right address")  # fmt: skip
+        error.cdn = any(one.cdn for one in failures)
+        return error
     return UserError("no-server", what, why,
                      "run `sudo python3 pnmcheck.pyz server` there first; if it runs, its TCP ports are blocked: "
                      "open one, or start it with `--control PORT` on one that is open; if a check has just worked, "

@@ -62,19 +62,18 @@ _INTERCEPTORS = {
 
 def render(report: Report, style: Style) -> str:
     """The report in lines of at most `style.width` columns, with a newline at its end."""
-    lines = [headline(report, style), ""]
+    lines = [headline(report, style), "", *(line for note in report.notes for line in [*style.wrap(note, 0), ""])]
     if report.error and all(address.error != report.error for address in report.addresses):
         lines += [*_problem(report.error, style), ""]
     for address in report.addresses:
-        lines += [*_address(address, style), ""]
+        lines += [*_address(address, address.names if len(report.hosts) > 1 else (), style), ""]
     lines += style.wrap(f"{_tried(report)} ports in {report.elapsed:.1f} s, plan {report.plan or 'not known'}, "
                         f"pnmcheck {report.version}", 0)  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
 def _tried(report: Report) -> str:
-    findings = [one for address in report.addresses for one in address.findings]
-    ports, left_out = _ports(findings, set(State)), _left_out(findings)
+    ports, left_out = _ports(report.findings, set(State)), _left_out(report.findings)
     return f"{ports - left_out:,} of {ports:,}" if left_out else f"{ports:,}"
 
 
@@ -83,15 +82,16 @@ def headline(report: Report, style: Style) -> str:
     word, colour = _VERDICTS[report.verdict]
     meaning = _meaning(report)
     room = max(SHORT_HOST, style.width - len(f"{word}  : {meaning}"))
-    host = report.host if len(report.host) <= room else report.host[: room - 3] + "..."
+    host = ", ".join(report.hosts) or report.host
+    host = host if len(host) <= room else host[: room - 3] + "..."
     text = "\n".join(style.wrap(f"{word}  {host}: {meaning}", 0))
     return style.paint(word, colour) + text[len(word) :]
 
 
 def _meaning(report: Report) -> str:
-    if report.error:
+    findings = report.findings
+    if report.error and not findings:
         return "the check could not run"
-    findings = [one for address in report.addresses for one in address.findings]
     required = [one for one in findings if one.need is Need.REQUIRED]
     if report.verdict is Verdict.FAIL:
         blocked, least = _ports(required, BLOCKED), "at least " if _left_out(required) else ""
@@ -105,9 +105,10 @@ def _meaning(report: Report) -> str:
 def _inconclusive(report: Report, required: Sequence[Finding]) -> str:
     left_out = _left_out(required)
     unclear = _ports(required, set(State) - BLOCKED - {State.OPEN}) - left_out
-    if left_out and not unclear and not any(address.error for address in report.addresses):
+    if left_out and not unclear and not report.error and not any(address.error for address in report.addresses):
         return f"none of {_ports(required, {State.OPEN}):,} sampled required ports is blocked"
-    unchecked = f"{unclear:,} required port{'s' if unclear != 1 else ''}" if unclear else "an address"
+    other = "a name" if report.error else "an address"
+    unchecked = f"{unclear:,} required port{'s' if unclear != 1 else ''}" if unclear else other
     return f"{unchecked} could not be checked{', others only by a sample' if left_out else ''}"
 
 
@@ -128,9 +129,9 @@ def _problem(problem: Problem, style: Style) -> list[str]:
     return [*style.wrap(problem.message, 2), *style.wrap(f"What to do: {problem.hint}", 2)]
 
 
-def _address(address: AddressReport, style: Style) -> list[str]:
+def _address(address: AddressReport, names: Sequence[str], style: Style) -> list[str]:
     word, colour = _VERDICTS[address.verdict]
-    title = style.clean(f"{address.address} ({_FAMILIES[address.family]})")
+    title = style.clean(f"{address.address} ({', '.join([_FAMILIES[address.family], *names])})")
     lines = style.wrap(f"{title}  {word}", 0)
     if len(lines) == 1:  # as it is on any but a very narrow terminal
         lines = [f"{style.paint(title, 'bold')}  {style.paint(word, colour)}"]

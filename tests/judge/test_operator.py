@@ -254,14 +254,19 @@ def test_more_commands_than_a_report_holds() -> None:
 )
 def test_a_nat_in_front_is_noted(text: str, own: tuple[str, ...], noted: bool) -> None:
     (found,) = shown(address(finding("443/tcp", OPEN), text=text), addresses=own)
-    assert any("1:1 NAT" in note for note in found.notes) is noted
+    assert any("(no error)" in note for note in found.notes) is noted
     assert found.server == (own or None)
+
+
+def test_an_address_that_is_none_of_this_machine_and_did_not_lead_to_it_may_be_wrong() -> None:
+    (found,) = shown(address(finding("443/tcp", REJECTED), text="2001:db8::9"), addresses=("2001:db8::1",))
+    assert [("(no error)" in note, "wrong, unless a 1:1 NAT" in note) for note in found.notes] == [(False, True)]
 
 
 def test_what_could_not_be_read_is_noted() -> None:
     (found,) = shown(
         address(finding("443/tcp", OPEN), notes=("old",) * MAX_NOTES), unread=("nft hangs.", "x" * 9999),
-        addresses=("203.0.113.10",) * 99,
+        addresses=("203.0.113.10",) * 199,
     )  # fmt: skip
     assert found.notes[:3] == ("nft hangs.", "x" * MAX_SENTENCE, "old")
     assert len(found.notes) == MAX_NOTES

@@ -53,8 +53,8 @@ REPORT = Report(
 )  # fmt: skip
 
 # DESIGN.md, section 5; beside these, keys may be added.
-TOP = "schema version started elapsed_s host plan verdict addresses error dns"
-ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error client server"
+TOP = "schema version started elapsed_s host plan verdict addresses error dns hosts notes"
+ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error client server names"
 FINDING = "transport first last need purpose state where by reason owner shown icmp interceptor evidence"
 EVIDENCE = "sent at_interface at_socket answered chance conntrack_drops receive_errors rate flows seconds"
 EVIDENCE += " left capture_drops errors hops last_hop listen_drops slow_turns"
@@ -126,10 +126,16 @@ def test_a_report_cut_short_is_refused(length: int) -> None:
         (["elapsed_s"], "3"),
         (["elapsed_s"], True),
         (["host"], "x" * 256),
+        (["hosts"], None),
+        (["hosts"], ["x"] * 9),
+        (["hosts"], ["x" * 256]),
+        (["notes"], ["x"] * 65),
+        (["notes"], ["x" * 2001]),
+        (["addresses", 0, "names"], [7]),
         (["verdict"], "PASS"),
         (["verdict"], None),
         (["addresses"], {}),
-        (["addresses"], [report.to_json(REPORT)["addresses"][0]] * 65),
+        (["addresses"], [report.to_json(REPORT)["addresses"][0]] * 129),
         (["error"], {"code": "x"}),
         (["addresses", 0, "address"], "meet.example.com"),
         (["addresses", 0, "address"], ""),

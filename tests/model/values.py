@@ -60,6 +60,8 @@ MEASURES = st.none() | st.floats(0, 10**9)
 MILLISECONDS = st.none() | st.floats(0, 10**7)
 SHARES = st.none() | st.floats(0, 1)
 HOSTS = st.none() | ADDRESSES.map(str)
+NAMES: st.SearchStrategy[tuple[str, ...]] = st.lists(texts(255), max_size=2).map(tuple)
+NOTES: st.SearchStrategy[tuple[str, ...]] = st.lists(texts(2000), max_size=2).map(tuple)
 PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
 
 
@@ -97,17 +99,18 @@ def address_reports(draw: st.DrawFn) -> AddressReport:
         draw(st.builds(Loss, SHARES, SHARES)),
         found,
         tuple(draw(st.lists(advice, max_size=len(found)))),
-        tuple(draw(st.lists(texts(), max_size=2))),
+        draw(NOTES),
         draw(PROBLEMS),
         draw(st.builds(ClientAddress, HOSTS, HOSTS)),
         draw(st.none() | st.lists(ADDRESSES.map(str), max_size=2).map(tuple)),
+        draw(NAMES),
     )
 
 
 REPORTS = st.builds(
     Report, texts(), texts(), st.floats(0, 10**6).map(lambda seconds: round(seconds, 3)), texts(255), texts(),
     st.sampled_from(Verdict), st.lists(address_reports(), max_size=2).map(tuple), PROBLEMS,
-    st.none() | st.lists(ADDRESSES.map(str), max_size=2).map(tuple),
+    st.none() | st.lists(ADDRESSES.map(str), max_size=2).map(tuple), NAMES, NOTES,
 )  # fmt: skip
 
 JSON = st.recursive(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.judge.advice import advise
-from agent.judge.verdict import ONLY_SMALL, verdict_of
+from agent.judge.verdict import ONLY_SMALL, verdict_of, worst
 from agent.model.address import Family
 from agent.model.observation import Interceptor, Reason, Where
 from agent.model.plan import build_plan
@@ -120,6 +120,42 @@ def test_commands_are_shown_whole_however_narrow_the_terminal() -> None:
 @pytest.mark.parametrize(("report", "expected"), [(checked(OPEN), PASS_TEXT), (HOLE, HOLE_TEXT), (FAILED, FAILED_TEXT)])
 def test_a_report_in_plain_ascii(report: Report, expected: str) -> None:
     assert text.render(report, ASCII) == expected
+
+
+NAMES = ("meet.example.com", "turn.example.com")
+NAMES_TEXT = """\
+PASS  meet.example.com, turn.example.com: every required port is open
+
+The names lead somewhere.
+
+203.0.113.10 (IPv4, meet.example.com, turn.example.com)  PASS
+  + 80, 443, 7881/tcp; 443, 50000-60000/udp: open
+"""
+
+
+def test_several_names_are_told_with_what_they_lead_to() -> None:
+    (address,) = checked(OPEN, names=NAMES).addresses
+    report = replace(checked(OPEN), addresses=(address,), hosts=NAMES, notes=("The names lead somewhere.",))
+    assert text.render(report, ASCII).startswith(NAMES_TEXT)
+    assert text.render(replace(report, hosts=NAMES[:1], notes=()), ASCII) == PASS_TEXT  # as ever with one
+
+
+@pytest.mark.parametrize(
+    ("findings", "headline"),
+    [
+        (OPEN, "INCONCLUSIVE  meet.example.com: a name could not be checked"),
+        (but(HTTP, State.UNTESTED), "INCONCLUSIVE  meet.example.com: 1 required port could not be checked"),
+        (but(MEDIA, State.UNTESTED, PortRange(50001, 59999), reason=Reason.SAMPLED),
+         "INCONCLUSIVE  meet.example.com: a name could not be checked, others only by a sample"),
+        (but(HTTP, State.FILTERED), "FAIL  meet.example.com: 1 required port is blocked"),
+    ],
+)  # fmt: skip
+def test_a_name_without_an_address_leaves_the_others_told(findings: tuple[Finding, ...], headline: str) -> None:
+    made = checked(findings)
+    verdict = worst((made.verdict, Verdict.INCONCLUSIVE))
+    gone = Problem("name-not-found", "No address found for 'turn.example.com': no such name", "check the spelling")
+    shown = text.render(replace(made, verdict=verdict, error=gone), Style(width=120))
+    assert shown.startswith(f"{headline}\n\n  {gone.message}\n  What to do: {gone.hint}\n\n203.0.113.10 (IPv4)  ")
 
 
 @pytest.mark.parametrize(
