@@ -40,7 +40,7 @@ _PIECE = 1000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status. Whatever goes wrong is told in words, never by a traceback."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
         _catch_signals()
         command: Callable[[argparse.Namespace], int] = arguments.command
         return command(arguments)
@@ -66,6 +66,17 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError("the command line is not understood", message, f"see `python3 {self.prog} --help`")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; HOSTs may stand behind options too, where argparse does not look for them."""
+    parser = _parser()
+    arguments, more = parser.parse_known_args(argv)
+    if more and (arguments.command is not _client or any(word.startswith("-") for word in more)):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        arguments.hosts += map(_host, more)
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
