@@ -119,16 +119,20 @@ class _Operator:
         first = self._next == 0
         cases = self._cases[self._next]
         self._next += 1
-        mistakes = _Mistakes(address, self._addresses)
+        astray = self._is_elsewhere(address) and not is_ours(address)
+        mistakes = _Mistakes(address, () if astray else self._addresses)  # another host's rules are its own
         advice = [self._advice(one, cases.get(one.finding), mistakes)
                   for one in advise(address.findings, _hole(address.findings), here=True)]  # fmt: skip
         unread = (one[:MAX_SENTENCE] for one in (self._host.unread if first else ()))
         notes = (*self._notes(address), *unread, *address.notes)[:MAX_NOTES]
         return replace(address, advice=tuple(advice), notes=notes, server=self._host.addresses[:MAX_ADDRESSES] or None)
 
-    def _notes(self, address: AddressReport) -> Iterable[str]:
+    def _is_elsewhere(self, address: AddressReport) -> bool:
         own, dialled = self._host.addresses, parse_address(address.address)
-        if own and not dialled.is_loopback and not dialled.is_link_local and str(dialled) not in own:
+        return bool(own) and not dialled.is_loopback and not dialled.is_link_local and str(dialled) not in own
+
+    def _notes(self, address: AddressReport) -> Iterable[str]:
+        if self._is_elsewhere(address):
             yield f"{address.address}: {_ELSEWHERE if is_ours(address) else _ASTRAY}."
 
     def _advice(self, advice: Advice, case: _Case | None, mistakes: _Mistakes) -> Advice:

@@ -45,7 +45,7 @@ def https(*cause: Any, **rest: Any) -> Finding:
     return finding("443/tcp", *cause, **rest)
 
 
-OURS = at(V4, OPEN)
+OURS, LOST = at(V4, OPEN), https(State.UNKNOWN, reason=Reason.PATH_LOSS)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ ASTRAY = f"The AAAA record of {MEET}, {V6}, leads to"
         (at(V6, error="unreachable"), []),  # this computer may have no IPv6
         (at(V6, error="aborted"), []),
         (at(V6, error="wrong-key"), []),
-        (at(V6, https(State.UNKNOWN, reason=Reason.PATH_LOSS)), []),
+        (at(V6, LOST), []),
         (at(V6, SILENT, https(State.UNKNOWN, reason=Reason.ABORTED)), []),
         (at(V6, https(State.UNTESTED, reason=Reason.BUSY)), []),
         # These may stand on the client's side.
@@ -148,6 +148,9 @@ def test_a_cdn_in_front_is_named(one: AddressReport, cdns: tuple[str, ...], said
          f"{MEET} to {V4}; {TURN} to {OTHER_V4}. {ONE_SERVER}"),
         ((at(V4, OPEN, names=(MEET,)), at(OTHER_V4, error="unreachable", names=(TURN,))), {V4: "a"},
          f"{MEET} to {V4}; {TURN} to {OTHER_V4}. {ONE_SERVER}"),
+        # It was checked through a server at an address without a name, and is not shown to be that one's.
+        ((at(V6, OPEN, names=()), at(V4, OPEN), at(OTHER_V4, LOST, names=(TURN,))),
+         {V6: "b", V4: "a", OTHER_V4: "b"}, f"{MEET} to {V4}; {TURN} to {OTHER_V4}. {ONE_SERVER}"),
         ((at(V4, OPEN, names=(MEET, TURN, "c")), at(V6, OPEN), at(OTHER_V4, OPEN, names=())), {V4: "a", V6: "a"},
          f"{MEET} to {V4} and {V6}; {TURN} and c to {V4}. One server answers at all of them."),
     ],

@@ -263,6 +263,13 @@ def test_an_address_that_is_none_of_this_machine_and_did_not_lead_to_it_may_be_w
     assert [("(no error)" in note, "wrong, unless a 1:1 NAT" in note) for note in found.notes] == [(False, True)]
 
 
+@pytest.mark.parametrize(("own", "forgotten"), [("2001:db8::9", True), ("2001:db8::1", False)])
+def test_the_rules_of_another_host_were_not_forgotten(own: str, forgotten: bool) -> None:
+    ipv4, ipv6 = address(finding("443/tcp", OPEN)), address(finding("443/tcp", REJECTED), family=V6, text="2001:db8::9")
+    _, found = shown(ipv4, ipv6, addresses=("203.0.113.10", own))
+    assert any("IPv6 was forgotten" in one.text for one in found.advice) is forgotten
+
+
 def test_what_could_not_be_read_is_noted() -> None:
     (found,) = shown(
         address(finding("443/tcp", OPEN), notes=("old",) * MAX_NOTES), unread=("nft hangs.", "x" * 9999),
