@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterator, Sequence
 
 from ..errors import UsageError
-from .ports import PortRange
+from .ports import PortRange, runs
 
 
 class Transport(str, enum.Enum):
@@ -38,17 +38,28 @@ class Protocol(enum.Enum):
 HTTP_PORT, HTTPS_PORT = 80, 443
 # Where a client looks for the control channel unless it is told: the built-in plan's TCP ports, likeliest first.
 CONTROL_PORTS = (HTTPS_PORT, HTTP_PORT, 7881)
-MEDIA = "WebRTC media"  # the purpose of the ports that LiveKit draws from, one for each participant
+# Purposes, by which a port is known wherever it is. LiveKit draws from those of MEDIA, one for each participant.
+ACME = "Let's Encrypt certificates (HTTP-01)"
+HTTPS = "HTTPS: haproxy hands on to the other services"
+ICE_TCP = "WebRTC over TCP, for clients that cannot use UDP"
+MEDIA = "WebRTC media"
+RTMP, WHIP = "RTMP ingest", "WHIP media"
+SIP, SIP_MEDIA, SIP_TLS = "SIP signalling", "SIP media", "SIP over TLS"
+TURN_UDP, TURN_TLS = "TURN/UDP", "TURN/TLS"
 
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row of a plan: a run of ports of one transport, what for, and how much it is needed."""
+    """One row of a plan: a run of ports of one transport, what for, and how much it is needed.
+
+    `source` is the file and the key that it was read from; None where it is built in, or named by the user.
+    """
 
     transport: Transport
     ports: PortRange
     purpose: str
     need: Need
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,16 +82,30 @@ class Plan:
         """Whether the plan has this port."""
         return port in self._by_transport[transport]
 
+    def row(self, transport: Transport, port: int) -> Requirement | None:
+        """The requirement that a port is in; None where the plan has it not."""
+        return self._by_transport[transport].get(port)
+
     @functools.cached_property
-    def _by_transport(self) -> dict[Transport, frozenset[int]]:
-        return {transport: frozenset(self.ports(transport)) for transport in Transport}
+    def _by_transport(self) -> dict[Transport, dict[int, Requirement]]:
+        return {one: {port: row for row in self.of(one) for port in row.ports} for one in Transport}
 
 
-def protocol_of(transport: Transport, port: int) -> Protocol:
-    """What a port's probe speaks: what the port is known to carry, else what WebRTC sends over it."""
+_CARRIED = {
+    ACME: Protocol.HTTP,
+    HTTPS: Protocol.TLS,
+    SIP_TLS: Protocol.TLS,
+    TURN_TLS: Protocol.TLS,
+    ICE_TCP: Protocol.FRAMED_STUN,
+}
+
+
+def protocol_of(transport: Transport, port: int, purpose: str | None = None) -> Protocol:
+    """What a port's probe speaks: what it is there for, or is known to carry, else what WebRTC sends over it."""
     if transport is Transport.UDP:
         return Protocol.STUN
-    return {HTTP_PORT: Protocol.HTTP, HTTPS_PORT: Protocol.TLS}.get(port, Protocol.FRAMED_STUN)
+    usual = {HTTP_PORT: Protocol.HTTP, HTTPS_PORT: Protocol.TLS}.get(port, Protocol.FRAMED_STUN)
+    return _CARRIED.get(purpose or "", usual)
 
 
 def _row(transport: Transport, first: int, last: int, purpose: str, need: Need = Need.REQUIRED) -> Requirement:
@@ -92,22 +117,22 @@ _TCP, _UDP = Transport.TCP, Transport.UDP
 # plugNmeet's documentation, "Ports & firewall"; 443/udp is in its installer's firewall rules and not in that table.
 PLANS = {
     "plugnmeet": (
-        _row(_TCP, HTTP_PORT, HTTP_PORT, "Let's Encrypt certificates (HTTP-01)"),
-        _row(_TCP, HTTPS_PORT, HTTPS_PORT, "HTTPS: haproxy hands on to the other services"),
-        _row(_TCP, 7881, 7881, "WebRTC over TCP, for clients that cannot use UDP"),
-        _row(_UDP, 443, 443, "TURN/UDP", Need.RECOMMENDED),
+        _row(_TCP, HTTP_PORT, HTTP_PORT, ACME),
+        _row(_TCP, HTTPS_PORT, HTTPS_PORT, HTTPS),
+        _row(_TCP, 7881, 7881, ICE_TCP),
+        _row(_UDP, 443, 443, TURN_UDP, Need.RECOMMENDED),
         _row(_UDP, 50000, 60000, MEDIA),
     )
 }
 
 # The ports of plugNmeet's optional services. Who asks for one needs it.
 ADDONS = {
-    "rtmp": (_row(_TCP, 1935, 1935, "RTMP ingest"),),
-    "whip": (_row(_UDP, 7885, 7885, "WHIP media"),),
+    "rtmp": (_row(_TCP, 1935, 1935, RTMP),),
+    "whip": (_row(_UDP, 7885, 7885, WHIP),),
     "sip": (
-        _row(_TCP, 5060, 5061, "SIP signalling"),
-        _row(_UDP, 5060, 5061, "SIP signalling"),
-        _row(_UDP, 10000, 20000, "SIP media"),
+        _row(_TCP, 5060, 5061, SIP),
+        _row(_UDP, 5060, 5061, SIP),
+        _row(_UDP, 10000, 20000, SIP_MEDIA),
     ),
 }
 
@@ -117,24 +142,33 @@ def build_plan(
     addons: Sequence[str] = (),
     tcp: Sequence[PortRange] | None = None,
     udp: Sequence[PortRange] | None = None,
+    read: Sequence[Requirement] | None = None,
 ) -> Plan:
-    """The plan `name` with its add-ons; `tcp` and `udp`, where given, replace the built-in ports of that transport.
+    """The plan `name` with its add-ons; `tcp` and `udp`, where given, replace the plan's ports of that transport.
 
-    Raises UsageError where a port would be planned twice, or none at all.
+    `read` are the rows of a plan that is not built in. Raises UsageError where a port that the user named would be
+    planned twice, or none at all.
     """
     own = {Transport.TCP: tcp, Transport.UDP: udp}
-    rows = [row for row in PLANS[name] if own[row.transport] is None]
+    rows = [row for row in (PLANS[name] if read is None else read) if own[row.transport] is None]
     for transport, ranges in own.items():
         rows += [Requirement(transport, ports, f"named with --{transport.value}", Need.REQUIRED)
                  for ports in ranges or ()]  # fmt: skip
     for addon in dict.fromkeys(addons):
         for row in ADDONS[addon]:
-            _refuse_overlap(rows, row, addon)
-            rows.append(row)
+            if own[row.transport] is not None:
+                _refuse_overlap(rows, row, addon)
+            add_row(rows, row)
     if not rows:
         raise UsageError("nothing to check", "the plan has no port left", "name at least one port with --tcp or --udp")
     rows.sort(key=lambda row: (row.transport.value, row.ports))
     return Plan(name, tuple(rows))
+
+
+def add_row(rows: list[Requirement], new: Requirement) -> None:
+    """Add those ports of a row that no other has yet."""
+    taken = {port for row in rows if row.transport is new.transport for port in row.ports}
+    rows += [replace(new, ports=run) for run in runs(port for port in new.ports if port not in taken)]
 
 
 def _refuse_overlap(rows: Sequence[Requirement], new: Requirement, addon: str) -> None:
