@@ -20,6 +20,7 @@ from .show.style import MAX_WIDTH, MIN_WIDTH, Style
 
 if TYPE_CHECKING:
     from .client import Progress
+    from .model.installed import Installed
     from .model.notice import Notice
     from .model.report import Report
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Where a key is not seen by others on the same machine, as it is in a command line.
 _KEY_VARIABLE = "PNMCHECK_KEY"
+# Plans that are read from this machine's configuration.
+_INSTALLED, _LIVEKIT = "installed", "livekit"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
 _MAX_SECONDS = 24 * 3600
@@ -86,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
 
     server = commands.add_parser("server", help="run on the server", description="Listens on every planned port.")
     server.set_defaults(command=_server)
-    server.add_argument("--plan", default="plugnmeet", choices=sorted(PLANS), help="the ports to check")
+    server.add_argument("--plan", metavar="PLAN", type=_plan, default="plugnmeet",
+                        help="the ports to check: plugnmeet (default), as documented; installed, as this machine's "
+                        "plugNmeet has them; livekit:FILE, as a LiveKit's configuration has them")  # fmt: skip
     server.add_argument("--with", dest="addons", action="append", default=[], choices=sorted(ADDONS),
                         help="add the ports of an optional service; may be given again")  # fmt: skip
     server.add_argument("--tcp", metavar="PORTS", help="your own TCP ports in place of the plan's: 80,443,7881")
@@ -118,6 +123,23 @@ def _parser() -> argparse.ArgumentParser:
     selftest.set_defaults(command=_selftest)
     selftest.add_argument("--json", action="store_true", help="the report as JSON")
     return parser
+
+
+def _plan(text: str) -> str:
+    name, _, file = text.partition(":")
+    if text not in (*PLANS, _INSTALLED) and not (name == _LIVEKIT and file):
+        names = ", ".join((*sorted(PLANS), _INSTALLED, f"{_LIVEKIT}:FILE"))
+        raise UsageError(f"--plan {text}", "there is no such plan", f"name one of {names}")
+    return text
+
+
+def _read(name: str) -> Installed | None:
+    """What the configuration that a plan is read from says; None for a built-in one."""
+    from .host.installed import read_installed, read_livekit
+
+    if name in PLANS:
+        return None
+    return read_installed() if name == _INSTALLED else read_livekit(name.partition(":")[2])
 
 
 def _address(text: str) -> Address:
@@ -203,14 +225,16 @@ def _server(arguments: argparse.Namespace) -> int:
 
     own = {name: None if text is None else parse_ports(text)
            for name, text in (("tcp", arguments.tcp), ("udp", arguments.udp))}  # fmt: skip
-    plan = build_plan(arguments.plan, arguments.addons, own["tcp"], own["udp"])
+    read = _read(arguments.plan)
+    name, rows = arguments.plan.partition(":")[0], read.requirements if read else None
+    plan = build_plan(name, arguments.addons, own["tcp"], own["udp"], rows)
     if not arguments.control and not plan.of(Transport.TCP):
         raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
     key = _key(arguments.key or None)
     made = None if key or arguments.key is None else _make_key()
     options = Options(
         plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
-        bool(key and not arguments.key), give_up_root=True,
+        bool(key and not arguments.key), give_up_root=True, notes=read.notes if read else (),
     )  # fmt: skip
 
     # Whatever is imported later than here may not be found: nobody may not read what only root may.

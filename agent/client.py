@@ -20,7 +20,8 @@ from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, is_internal, parse_address
 from .model.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
-from .model.plan import CONTROL_PORTS, HTTPS_PORT, Plan, Transport
+from .model.plan import CONTROL_PORTS, Plan, Protocol, Transport
+from .model.ports import list_ports, runs
 from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, Greeting, NotOurs, open_channel
 from .net.connect import Target
@@ -225,7 +226,7 @@ class _AddressCheck:
         key = channel.secret.encode()
         # What a browser would put into its Host header and its TLS hello.
         host = name.encode("idna").decode("ascii")
-        self._session = Session(channel.welcome.session, key, host, channel.welcome.tls)
+        self._session = Session(channel.welcome.session, key, host, channel.welcome.tls, channel.welcome.plan)
         self._tcp = TcpProbes(target, self._session)
         self._sweep: Sweep | None = None
         self._server = ServerSide()
@@ -457,8 +458,10 @@ class _AddressCheck:
             yield f"The server ended this check: {refused.message}. What to do: {refused.hint}."
         if self._through != self._target:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
-        if not self._session.tls and self._plan.has(Transport.TCP, HTTPS_PORT):
-            yield "The server has no openssl program, so 443/tcp was tried without TLS: a firewall may mind."
+        bare = [port for port in self._plan.ports(Transport.TCP) if self._session.protocol(port) is Protocol.TLS]
+        if bare and not self._session.tls:
+            ports = list_ports(runs(bare), "tcp")
+            yield f"The server has no openssl program, so {ports} was tried without TLS: a firewall may mind."
         drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
         if not errors:  # what the server lost itself looks like a limit on the way
             yield from _met(self._sweep)

@@ -52,6 +52,7 @@ class Options:
     """What the server is to do; `seconds` is how long it runs at most.
 
     `key` is the pairing key, which the client has already where it is `key_known`.
+    `notes` are sentences about the configuration that the plan was read from.
     `give_up_root` is for a process that does nothing else, and has one thread: all of it becomes nobody's.
     """
 
@@ -63,6 +64,7 @@ class Options:
     key: str | None = None
     key_known: bool = False
     give_up_root: bool = False
+    notes: tuple[str, ...] = ()
 
 
 Tell = Callable[[Notice], None]
@@ -165,6 +167,7 @@ class Server:
         self._tell(Listening(
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
             self._options.seconds, self._blind, self._options.key, self._options.key_known, self._root,
+            tuple(row for row in self._options.plan.requirements if row.source), self._options.notes,
         ))  # fmt: skip
 
     def _control_port(self) -> int:
@@ -221,7 +224,7 @@ class Server:
             self._looking.append(thread)
 
     def _explain(self, event: Reported, host: Host | None = None) -> None:
-        report = self._with_owners(event.report)
+        report = self._with_what_is_known(event.report)
         try:
             report = for_operator(report, host or self._read_host(event), self._options.plan)
         except Exception as error:  # noqa: BLE001 - the report is worth more than what explains it
@@ -245,10 +248,12 @@ class Server:
             (*map(_not_read, unread), *more, *map(_ahead, rules.ahead), *xdp),
         )
 
-    def _with_owners(self, report: Report) -> Report:
-        """The report with who holds the busy ports, which an unpaired client is not told."""
+    def _with_what_is_known(self, report: Report) -> Report:
+        """The report with who holds the busy ports and where the plan comes from, which no unpaired client is told."""
 
         def named(finding: Finding) -> Finding:
+            row = self._options.plan.row(finding.transport, finding.ports.first)
+            finding = replace(finding, source=row.source if row else None)
             if finding.reason is not Reason.BUSY:
                 return finding
             holders = {one.owner for one in self._untaken
@@ -256,7 +261,8 @@ class Server:
             return replace(finding, owner=holders.pop() if len(holders) == 1 else None)
 
         return replace(report, addresses=tuple(
-            replace(one, findings=tuple(map(named, one.findings))) for one in report.addresses
+            replace(one, findings=tuple(map(named, one.findings)), notes=(*notes, *one.notes))
+            for one, notes in zip(report.addresses, [self._options.notes, *((),) * len(report.addresses)])
         ))  # fmt: skip
 
 

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
+from typing import NoReturn
+
+from ..errors import UserError
+
+# Configuration that people write has some kilobytes.
+MAX_CONFIGURATION = 1024 * 1024
 
 
 def read_text(path: str, most: int) -> str:
@@ -12,6 +20,38 @@ def read_text(path: str, most: int) -> str:
             return file.read(most)
     except OSError:
         return ""
+
+
+def read_configuration(path: str) -> str:
+    """The whole of a configuration file, or of what a symbolic link leads to; UserError where it is none to be read."""
+    try:
+        # To look first is for devices, which may act when they are opened; not to wait, for a FIFO put there meanwhile.
+        _refuse_special(path, os.stat(path))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            _refuse_special(path, os.fstat(descriptor))
+            data = file.read(MAX_CONFIGURATION + 1)
+        if len(data) > MAX_CONFIGURATION:
+            _refuse(path, f"it has more than {MAX_CONFIGURATION // 1024} KiB", "look whether this is the right file")
+        return data.decode("utf-8")
+    except FileNotFoundError:
+        _refuse(path, "there is no such file", "name the ports yourself (--tcp, --udp), or LiveKit's own configuration "
+                "(--plan livekit:FILE)")  # fmt: skip
+    except UnicodeDecodeError as error:
+        _refuse(path, f"byte {error.start} is not UTF-8", "save it as UTF-8")
+    except PermissionError:
+        _refuse(path, "this user may not read it", "start with sudo")
+    except (OSError, ValueError) as error:  # a ValueError is a name that cannot be one
+        _refuse(path, getattr(error, "strerror", None) or "this cannot be the name of a file", "look at that file")
+
+
+def _refuse_special(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        _refuse(path, "it is no regular file", "look what stands there in its place")
+
+
+def _refuse(path: str, why: str, hint: str) -> NoReturn:
+    raise UserError("configuration", f"{path} cannot be read", why, hint)
 
 
 class Kept:

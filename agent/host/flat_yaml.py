@@ -54,10 +54,11 @@ def refuse(file: str, line: int, what: str) -> NoReturn:
                     "mend that line, or name the ports yourself: --tcp 80,443,7881 --udp 50000-60000")  # fmt: skip
 
 
-def read_yaml(text: str, file: str, wanted: Sequence[str]) -> Found:
+def read_yaml(text: str, file: str, wanted: Sequence[str], needed: Sequence[str] = ()) -> Found:
     """The values of the wanted keys, each by its path; no value is a null. UserError where the text is refused.
 
-    Wanted is `rtc.tcp_port`, where `*` stands for any key and `[]` for the items of a list.
+    Wanted is `rtc.tcp_port`, where `*` stands for any key and `[]` for the items of a list. The `needed` keys of the
+    first level have to be there, whatever stands behind them.
     """
     text = text.replace("\r\n", "\n")
     strange = _UNPRINTABLE.search(text)
@@ -65,6 +66,9 @@ def read_yaml(text: str, file: str, wanted: Sequence[str]) -> Found:
         refuse(file, text.count("\n", 0, strange.start()) + 1, "a character that cannot be shown")
     reader = _Reader(file, list(_lines(text, file)))
     reader.read(tuple(tuple(ITEM if key == "[]" else key for key in path.split(".")) for path in wanted))
+    missing = [key for key in needed if key not in reader.first_level]
+    if missing:
+        refuse(file, 1, f"no {missing[0]} from here on: this is another file, or half of one")
     last = text.count("\n") + 1
     if any(one.line == last for values in reader.found.values() for one in values):
         refuse(file, last, "it does not end, so that the file may be half written")
@@ -103,6 +107,7 @@ class _Reader:
     def __init__(self, file: str, lines: list[_Line]) -> None:
         self._file, self._lines, self._at = file, lines, 0
         self.found: Found = {}
+        self.first_level: set[str] = set()
 
     def read(self, wants: Ways) -> None:
         """Read all of it."""
@@ -142,7 +147,7 @@ class _Reader:
                 self._value(indent, inner, (*path, ITEM), rest)
 
     def _mapping(self, wants: Ways, path: Path) -> None:
-        indent, seen = self._indent(), set()
+        indent, seen = self._indent(), set() if path else self.first_level
         if wants and all(way in ((), (ITEM,)) for way in wants):
             self._refuse("keys where a value has to be")
         while self._indent() == indent and not self._lines[self._at].is_item:

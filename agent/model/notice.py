@@ -7,7 +7,7 @@ from typing import Union
 
 from .address import Address, Family
 from .observation import Reason
-from .plan import Transport
+from .plan import Requirement, Transport
 from .ports import PortRange
 from .report import Problem, Report
 
@@ -37,6 +37,8 @@ class Listening:
     key: str | None = None  # the pairing key; None where none is set
     key_known: bool = False  # the client has it already, from its environment, so that it need not be shown
     root: str = ""  # why what reads from the network is still root; empty where it is not
+    planned: tuple[Requirement, ...] = ()  # those that were read from this machine's configuration
+    notes: tuple[str, ...] = ()  # sentences about that configuration
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ CONTROL_PORTS = (HTTPS_PORT, HTTP_PORT, 7881)
 # Purposes, by which a port is known wherever it is. LiveKit draws from those of MEDIA, one for each participant.
 ACME = "Let's Encrypt certificates (HTTP-01)"
 HTTPS = "HTTPS: haproxy hands on to the other services"
+HTTPS_PROXY = "HTTPS: a proxy hands on to LiveKit"
 ICE_TCP = "WebRTC over TCP, for clients that cannot use UDP"
 MEDIA = "WebRTC media"
 RTMP, WHIP = "RTMP ingest", "WHIP media"
@@ -146,8 +147,8 @@ def build_plan(
 ) -> Plan:
     """The plan `name` with its add-ons; `tcp` and `udp`, where given, replace the plan's ports of that transport.
 
-    `read` are the rows of a plan that is not built in. Raises UsageError where a port that the user named would be
-    planned twice, or none at all.
+    `read` are the rows of a plan that is not built in; what an add-on brings may be in it on other ports. Raises
+    UsageError where a port that the user named would be planned twice, or none at all.
     """
     own = {Transport.TCP: tcp, Transport.UDP: udp}
     rows = [row for row in (PLANS[name] if read is None else read) if own[row.transport] is None]
@@ -156,6 +157,10 @@ def build_plan(
                  for ports in ranges or ()]  # fmt: skip
     for addon in dict.fromkeys(addons):
         for row in ADDONS[addon]:
+            there = [one for one in rows if (one.transport, one.purpose) == (row.transport, row.purpose)]
+            if there:
+                rows = [replace(one, need=row.need) if one in there else one for one in rows]
+                continue
             if own[row.transport] is not None:
                 _refuse_overlap(rows, row, addon)
             add_row(rows, row)

@@ -100,6 +100,7 @@ class Finding:
     icmp: str | None = None  # the ICMP error that refused, in words
     interceptor: Interceptor | None = None  # what kind of stranger answers
     evidence: Evidence = Evidence()
+    source: str | None = None  # the file and the key that the plan has it from, for the server's operator alone
 
     @property
     def left_out(self) -> bool:
@@ -382,6 +383,7 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "icmp": finding.icmp,
         "interceptor": finding.interceptor and finding.interceptor.value,
         "evidence": vars(finding.evidence),
+        "source": finding.source,
     }
 
 
@@ -514,6 +516,7 @@ def _finding_from_json(value: object) -> Finding:
             count("listen_drops"),
             count("slow_turns"),
         ),
+        finding.optional("source", finding.text),
     )
 
 

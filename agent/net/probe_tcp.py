@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Optional
 
 from ..model.observation import Observation, Reply
-from ..model.plan import Protocol, Transport, protocol_of
+from ..model.plan import Plan, Protocol, Transport, protocol_of
 from ..wire import DecodeError, first_bytes, framing, http_proof, stranger, stun
 from . import tls
 from .connect import Target, race
@@ -38,12 +38,18 @@ JOIN_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Session:
-    """What a probe needs to know: whose it is, the server's name as dialled, and whether the server has TLS."""
+    """What a probe needs to know: whose it is, the server's name as dialled, whether the server has TLS, its plan."""
 
     id: str
     key: bytes
     host: str
     tls: bool
+    plan: Plan | None = None
+
+    def protocol(self, port: int) -> Protocol:
+        """What a TCP port's probe speaks."""
+        row = self.plan.row(Transport.TCP, port) if self.plan else None
+        return protocol_of(Transport.TCP, port, row.purpose if row else None)
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
 
     What is told is the most telling of their outcomes.
     """
-    plain = protocol_of(Transport.TCP, port) is Protocol.TLS and not session.tls
+    plain = session.protocol(port) is Protocol.TLS and not session.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
     strangers = 0
     for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
@@ -106,7 +112,7 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
 
 def _converse(opened: _Counted, port: int, session: Session) -> _Answer:
     """One connection, from its first byte to the proof or what came instead."""
-    protocol = protocol_of(Transport.TCP, port)
+    protocol = session.protocol(port)
     opened.settimeout(ANSWER_SECONDS)
     try:
         if protocol is Protocol.FRAMED_STUN:

@@ -10,7 +10,7 @@ from ..model import report as reports
 from ..model.address import Address, Family
 from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
 from ..model.observation import Reason
-from ..model.plan import CONTROL_PORTS, Transport
+from ..model.plan import CONTROL_PORTS, Need, Transport
 from .style import Style
 
 ARCHIVE = "pnmcheck.pyz"
@@ -38,6 +38,10 @@ def to_json(notice: Notice) -> dict[str, Any]:
             "paired": notice.key is not None,
             "key": None if notice.key_known else notice.key,
             "root": bool(notice.root),
+            "planned": [{"transport": row.transport.value, "first": row.ports.first, "last": row.ports.last,
+                         "need": row.need.value, "purpose": row.purpose, "source": row.source}
+                        for row in notice.planned],
+            "notes": list(notice.notes),
         }  # fmt: skip
     if isinstance(notice, Started):
         return {"event": "session", "client": str(notice.client)}
@@ -83,6 +87,11 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
     for transport in Transport:
         ports = ", ".join(str(run) for one, run in notice.listening if one is transport)
         yield from style.wrap(f"{transport.value}  {ports or 'none'}", 2)
+    for row in notice.planned:
+        need = "" if row.need is Need.REQUIRED else f"{row.need.value}: "
+        yield from style.wrap(f"planned {row.ports}/{row.transport.value} ({need}{row.purpose}) by {row.source}", 2)
+    for note in notice.notes:
+        yield style.paint("\n".join(style.wrap(note, 2)), "yellow")
     for one in notice.untaken:
         holder = {Reason.BUSY: one.owner or "by a program that only root may see"}.get(one.reason, "")
         family = {Family.IPV4: " on IPv4", Family.IPV6: " on IPv6", None: ""}[one.family]

@@ -188,7 +188,8 @@ def _sampled(address: AddressReport) -> str:
 
 
 def _purpose(finding: Finding) -> str:
-    return finding.purpose if finding.need is Need.REQUIRED else f"{finding.need.value}: {finding.purpose}"
+    purpose = finding.purpose if finding.need is Need.REQUIRED else f"{finding.need.value}: {finding.purpose}"
+    return f"{purpose}; by {finding.source}" if finding.source else purpose
 
 
 def _marked(state: State, text: str, style: Style) -> list[str]:
