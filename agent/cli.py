@@ -219,6 +219,15 @@ def _make_key() -> str:
 
 
 def _server(arguments: argparse.Namespace) -> int:
+    try:
+        return _serve(arguments)
+    except UserError as error:
+        if arguments.json:
+            _print_json({"event": "stopped", "error": _error_json(error)})
+        raise
+
+
+def _serve(arguments: argparse.Namespace) -> int:
     from .model.notice import Reported
     from .server import Options, Server
     from .show import notices, text
@@ -227,7 +236,7 @@ def _server(arguments: argparse.Namespace) -> int:
            for name, text in (("tcp", arguments.tcp), ("udp", arguments.udp))}  # fmt: skip
     read = _read(arguments.plan)
     name, rows = arguments.plan.partition(":")[0], read.requirements if read else None
-    plan = build_plan(name, arguments.addons, own["tcp"], own["udp"], rows)
+    plan = build_plan(name, arguments.addons, own["tcp"], own["udp"], read=rows)
     if not arguments.control and not plan.of(Transport.TCP):
         raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
     key = _key(arguments.key or None)
@@ -246,12 +255,7 @@ def _server(arguments: argparse.Namespace) -> int:
         else:
             _print(notices.to_text(notice, _style(sys.stderr)), sys.stderr)
 
-    try:
-        return Server(options, tell).run()
-    except UserError as error:
-        if arguments.json:
-            _print_json({"event": "stopped", "error": _error_json(error)})
-        raise
+    return Server(options, tell).run()
 
 
 def _client(arguments: argparse.Namespace) -> int:

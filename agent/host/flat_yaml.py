@@ -148,12 +148,12 @@ class _Reader:
 
     def _mapping(self, wants: Ways, path: Path) -> None:
         indent, seen = self._indent(), set() if path else self.first_level
-        if wants and all(way in ((), (ITEM,)) for way in wants):
-            self._refuse("keys where a value has to be")
         while self._indent() == indent and not self._lines[self._at].is_item:
             found = self._key(self._lines[self._at].text)
             if not found:
                 self._refuse("neither a key with its value nor an item of a list")
+            if wants and all(way in ((), (ITEM,)) for way in wants):
+                self._refuse("keys where a value has to be")
             key, rest = found
             if key in seen:
                 self._refuse("a key that stands twice")

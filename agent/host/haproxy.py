@@ -21,7 +21,7 @@ _SECTIONS = frozenset((
 ))  # fmt: skip
 _BACKENDS = ("use_backend", "default_backend")
 _STATEMENTS = frozenset(("acl", "bind", "crt-base", "server", *_BACKENDS))
-_TCP = re.compile(r"(?:(?:ipv|tcp)[46]?@)?(.*):([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_TCP = re.compile(r"(?:(?:ipv|tcp)[46]?@)?([\w.:*%\[\]-]*):([0-9]{1,5})(?:-([0-9]{1,5}))?")
 _NO_TCP = re.compile(r"/|(?:abns|abnsz|fd|quic[46]|rev|rhttp|sockpair|udp[46]?|unix|uxst|uxdg)@")
 _LOOPBACK = re.compile(r"127\.|\[?::1\]?$|localhost$")
 _SERVER = re.compile(r"[\w.:\[\]-]{1,255}:([0-9]{1,5})")

@@ -188,7 +188,8 @@ def _media(
     """A range of ports, else a few that all share, else the usual."""
     first, last = settings.number(f"{prefix}port_range_start"), settings.number(f"{prefix}port_range_end")
     shared = settings.run(f"{prefix}udp_port")
-    key = f"{prefix}port_range_start" if (first and last) or not shared else f"{prefix}udp_port"
+    one = not (first and last) and (shared or len(usual) == 1)
+    key = f"{prefix}udp_port" if one else f"{prefix}port_range_start"
     if settings.flag(f"{prefix}force_tcp"):
         return
     if first and last:
@@ -252,11 +253,9 @@ def _differences(read: Installed) -> Iterator[str]:
     for row in (*plan.PLANS["plugnmeet"], *(row for addon in plan.ADDONS.values() for row in addon)):
         transport = row.transport.value
         installed = [one for one in read.requirements if (one.transport, one.purpose) == (row.transport, row.purpose)]
-        ports = {port for one in installed for port in one.ports}
-        named = f"The documentation names {row.ports}/{transport} ({row.purpose})"
-        if ports - set(row.ports):
-            found = list_ports((one.ports for one in installed), transport)
-            yield f"{named}, installed is {found} ({installed[0].source}): {_CLOSED}."
-        elif row in plan.PLANS["plugnmeet"] and ports != set(row.ports):
-            found = list_ports((one.ports for one in installed), transport) if installed else "none"
-            yield f"{named}, installed is {found}: {_MORE}."
+        found = list_ports((one.ports for one in installed), transport) if installed else "none"
+        named = f"The documentation names {row.ports}/{transport} ({row.purpose}), installed is {found}"
+        if any(one.ports.without(row.ports) for one in installed):
+            yield f"{named} ({installed[0].source}): {_CLOSED}."
+        elif row in plan.PLANS["plugnmeet"] and sum(len(one.ports) for one in installed) < len(row.ports):
+            yield f"{named}: {_MORE}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Iterator, Sequence
 
 from ..errors import UsageError
-from .ports import PortRange, runs
+from .ports import PortRange
 
 
 class Transport(str, enum.Enum):
@@ -143,6 +143,7 @@ def build_plan(
     addons: Sequence[str] = (),
     tcp: Sequence[PortRange] | None = None,
     udp: Sequence[PortRange] | None = None,
+    *,
     read: Sequence[Requirement] | None = None,
 ) -> Plan:
     """The plan `name` with its add-ons; `tcp` and `udp`, where given, replace the plan's ports of that transport.
@@ -172,8 +173,11 @@ def build_plan(
 
 def add_row(rows: list[Requirement], new: Requirement) -> None:
     """Add those ports of a row that no other has yet."""
-    taken = {port for row in rows if row.transport is new.transport for port in row.ports}
-    rows += [replace(new, ports=run) for run in runs(port for port in new.ports if port not in taken)]
+    free = [new.ports]
+    for row in rows:
+        if row.transport is new.transport:
+            free = [rest for run in free for rest in run.without(row.ports)]
+    rows += [replace(new, ports=run) for run in free]
 
 
 def _refuse_overlap(rows: Sequence[Requirement], new: Requirement, addon: str) -> None:

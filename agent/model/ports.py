@@ -41,6 +41,11 @@ class PortRange:
         """Whether the two runs share a port."""
         return self.first <= other.last and other.first <= self.last
 
+    def without(self, other: PortRange) -> list[PortRange]:
+        """What of this run is not in the other."""
+        ends = (self.first, min(self.last, other.first - 1)), (max(self.first, other.last + 1), self.last)
+        return [PortRange(first, last) for first, last in ends if first <= last]
+
 
 def parse_ports(text: str) -> tuple[PortRange, ...]:
     """Read a list such as `80,443,7000-7010`, or `none`, into sorted runs.

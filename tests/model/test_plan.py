@@ -4,8 +4,23 @@ import pytest
 
 from agent.errors import UsageError
 from agent.model.address import Family, family_of, parse_address
-from agent.model.plan import CONTROL_PORTS, Plan, Protocol, Requirement, Transport, build_plan, protocol_of
-from agent.model.ports import parse_ports
+from agent.model.plan import (
+    ACME,
+    CONTROL_PORTS,
+    HTTPS,
+    ICE_TCP,
+    MEDIA,
+    RTMP,
+    TURN_TLS,
+    Need,
+    Plan,
+    Protocol,
+    Requirement,
+    Transport,
+    build_plan,
+    protocol_of,
+)
+from agent.model.ports import PortRange, parse_ports
 
 BUILT_IN = [
     "80/tcp required: Let's Encrypt certificates (HTTP-01)",
@@ -112,6 +127,58 @@ def test_a_plan_has_a_port_for_one_transport() -> None:
 )
 def test_a_probe_speaks_what_its_port_carries(transport: Transport, port: int, protocol: Protocol) -> None:
     assert protocol_of(transport, port) is protocol
+
+
+@pytest.mark.parametrize(
+    ("transport", "port", "purpose", "protocol"),
+    [
+        (Transport.TCP, 8443, HTTPS, Protocol.TLS),
+        (Transport.TCP, 8080, ACME, Protocol.HTTP),
+        (Transport.TCP, 5349, TURN_TLS, Protocol.TLS),
+        (Transport.TCP, 443, ICE_TCP, Protocol.FRAMED_STUN),
+        (Transport.TCP, 443, "named with --tcp", Protocol.TLS),
+        (Transport.UDP, 443, HTTPS, Protocol.STUN),
+    ],
+)
+def test_what_a_port_is_for_says_more_than_its_number(
+    transport: Transport, port: int, purpose: str, protocol: Protocol
+) -> None:
+    assert protocol_of(transport, port, purpose) is protocol
+
+
+def test_a_plan_knows_the_row_of_a_port() -> None:
+    plan = build_plan("plugnmeet")
+    assert plan.row(Transport.UDP, 50001) is plan.requirements[-1]
+    assert plan.row(Transport.TCP, 50001) is None
+
+
+READ = (
+    Requirement(Transport.TCP, PortRange(8443, 8443), HTTPS, Need.REQUIRED, "a file"),
+    Requirement(Transport.TCP, PortRange(1940, 1940), RTMP, Need.RECOMMENDED, "a file"),
+    Requirement(Transport.UDP, PortRange(9000, 11000), MEDIA, Need.REQUIRED, "a file"),
+)
+
+
+def test_a_plan_that_was_read() -> None:
+    assert rows(build_plan("installed", read=READ)) == [
+        "1940/tcp recommended: RTMP ingest", "8443/tcp required: HTTPS: haproxy hands on to the other services",
+        "9000-11000/udp required: WebRTC media",
+    ]  # fmt: skip
+
+
+def test_an_add_on_is_needed_where_it_is_installed_and_takes_no_port_twice() -> None:
+    plan = build_plan("installed", ["rtmp", "sip"], read=READ)
+    assert [(shown(row), row.source) for row in plan.requirements if row.source] == [
+        ("1940/tcp required: RTMP ingest", "a file"),
+        ("8443/tcp required: HTTPS: haproxy hands on to the other services", "a file"),
+        ("9000-11000/udp required: WebRTC media", "a file"),
+    ]
+    assert "11001-20000/udp required: SIP media" in rows(plan)
+    assert not plan.has(Transport.TCP, 1935)
+
+
+def test_own_ports_replace_those_that_were_read() -> None:
+    assert rows(build_plan("installed", [], parse_ports("80"), (), read=READ)) == ["80/tcp required: named with --tcp"]
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,11 @@ def test_ports_as_people_read_them() -> None:
     lone = [PortRange(port, port) for port in range(2, 4000, 2)]
     assert list_ports(lone[:MAX_LISTED], "udp") == "2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24/udp"
     assert list_ports(lone, "udp") == "2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24/udp and 1,987 more runs"
+
+
+@given(st.data())
+def test_a_run_without_another(data: st.DataObject) -> None:
+    one, other = (PortRange(*sorted((data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))))) for _ in "12")
+    rest = one.without(other)
+    assert [port for run in rest for port in run] == [port for port in one if port not in other]
+    assert rest == list(runs(port for run in rest for port in run))

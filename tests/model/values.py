@@ -78,7 +78,7 @@ def findings(draw: st.DrawFn) -> tuple[Finding, ...]:
             st.builds(
                 Finding, st.sampled_from(Transport), st.just(run), st.sampled_from(Need), texts(),
                 st.sampled_from(State), st.none() | st.sampled_from(Where), word, st.none() | st.sampled_from(Reason),
-                word, word, word, st.none() | st.sampled_from(Interceptor), evidence,
+                word, word, word, st.none() | st.sampled_from(Interceptor), evidence, word,
             )
         )
         for run in draw(disjoint_runs())

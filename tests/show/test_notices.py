@@ -14,7 +14,7 @@ from agent.errors import UsageError, UserError
 from agent.model.address import Family
 from agent.model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
 from agent.model.observation import UNTESTED_REASONS, Reason
-from agent.model.plan import Transport
+from agent.model.plan import TURN_UDP, Need, Requirement, Transport
 from agent.model.ports import PortRange
 from agent.model.report import Problem, Report, Verdict, to_json
 from agent.show import notices
@@ -25,6 +25,7 @@ TCP, UDP = Transport.TCP, Transport.UDP
 CLIENT = ipaddress.ip_address("192.0.2.1")
 PRIVATE, PUBLIC = ipaddress.ip_address("10.0.0.5"), ipaddress.ip_address("9.9.9.9")
 REPORT = Report("0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "mine", Verdict.PASS)
+TURN = Requirement(UDP, PortRange(3478, 3478), TURN_UDP, Need.RECOMMENDED, "livekit.yaml, turn.udp_port")
 LISTENING = Listening(
     443,
     ((TCP, PortRange(443, 443)), (TCP, PortRange(7881, 7881)), (UDP, PortRange(50000, 60000))),
@@ -86,6 +87,11 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
          "  not 1-9/udp, busy: by a program that only root may see"),
         (replace(LISTENING, root="root: only on Linux can they be given up"),
          "  what reads from the network keeps all rights of root: only on Linux can they"),
+        (replace(LISTENING, planned=(TURN,)),
+         "  planned 3478/udp (recommended: TURN/UDP) by livekit.yaml, turn.udp_port"),
+        (replace(LISTENING, planned=(replace(TURN, need=Need.REQUIRED),)),
+         "  planned 3478/udp (TURN/UDP) by livekit.yaml, turn.udp_port"),
+        (replace(LISTENING, notes=("It was not read.",)), "  It was not read."),
         (Started(CLIENT), "192.0.2.1 checks now."),
         (Refused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
          "192.0.2.1 was turned away: 64 checks run. What to do: wait a minute."),
@@ -108,7 +114,7 @@ def test_a_report_has_a_room_of_its_own() -> None:
     ("notice", "event"),
     [
         (
-            LISTENING,
+            replace(LISTENING, planned=(TURN,), notes=("It was not read.",)),
             {
                 "event": "listening",
                 "control": 443,
@@ -128,6 +134,11 @@ def test_a_report_has_a_room_of_its_own() -> None:
                 "paired": False,
                 "key": None,
                 "root": False,
+                "planned": [
+                    {"transport": "udp", "first": 3478, "last": 3478, "need": "recommended", "purpose": "TURN/UDP",
+                     "source": "livekit.yaml, turn.udp_port"},
+                ],
+                "notes": ["It was not read."],
             },
         ),
         (Started(CLIENT), {"event": "session", "client": "192.0.2.1"}),

@@ -219,6 +219,13 @@ def test_a_name_without_an_address_leaves_the_others_told(findings: tuple[Findin
             ],
         ),
         (
+            but(TURN, State.FILTERED, where=Where.RETURN_PATH, source="/opt/plugNmeet/livekit.yaml, turn.udp_port"),
+            [
+                "  x 443/udp: filtered (recommended: TURN/UDP; by /opt/plugNmeet/livekit.yaml,",
+                "    turn.udp_port)",
+            ],
+        ),
+        (
             but(MEDIA, State.UNKNOWN, reason=Reason.ABORTED),
             [
                 "  ? 50000-60000/udp: unknown (10,001 ports, WebRTC media)",
