@@ -45,6 +45,11 @@ _CLOSES = {"[": "]", "{": "}"}
 _WORD = rf"""(?x: {_QUOTED.pattern} | [^][{{}},"'\#\ ][^][{{}},\ ]* )"""
 _TOKEN = re.compile(rf" *({_WORD}|[][{{}},])")
 _LIST = re.compile(rf"\[ *(?:{_WORD} *(?:, *{_WORD} *)*(?:, *)?)?\]$")
+UNFINISHED = "it does not end, so that the file may be half written"
+_NOT_PLAIN = "a value over several lines, or one that has to be quoted"
+_INDENTATION = "its indentation fits nothing above it, or a value goes on over several lines"
+_OTHER = "another kind of value than has to be here"
+_BEHIND = "text behind a value"
 _NULL = ("", "~", "null", "Null", "NULL")
 
 
@@ -71,7 +76,7 @@ def read_yaml(text: str, file: str, wanted: Sequence[str], needed: Sequence[str]
         refuse(file, 1, f"no {missing[0]} from here on: this is another file, or half of one")
     last = text.count("\n") + 1
     if any(one.line == last for values in reader.found.values() for one in values):
-        refuse(file, last, "it does not end, so that the file may be half written")
+        refuse(file, last, UNFINISHED)
     return reader.found
 
 
@@ -115,7 +120,7 @@ class _Reader:
             refuse(self._file, 1, "nothing stands in it")
         self._block(wants, ())
         if self._at < len(self._lines):
-            self._refuse("its indentation fits nothing above it")
+            self._refuse(_INDENTATION)
 
     def _refuse(self, what: str) -> NoReturn:
         refuse(self._file, self._lines[self._at].number, what)
@@ -135,7 +140,7 @@ class _Reader:
     def _list(self, wants: Ways, path: Path) -> None:
         indent, inner = self._indent(), _beneath(wants, ITEM)
         if wants and not inner:
-            self._refuse("a list where none has to be")
+            self._refuse(_OTHER)
         while self._indent() == indent and self._lines[self._at].is_item:
             line = self._lines[self._at]
             rest = line.text[1:].lstrip(" ")
@@ -153,7 +158,7 @@ class _Reader:
             if not found:
                 self._refuse("neither a key with its value nor an item of a list")
             if wants and all(way in ((), (ITEM,)) for way in wants):
-                self._refuse("keys where a value has to be")
+                self._refuse(_OTHER)
             key, rest = found
             if key in seen:
                 self._refuse("a key that stands twice")
@@ -181,7 +186,7 @@ class _Reader:
         empty = not _without_comment(rest)
         if _BLOCK_SCALAR.match(rest):
             if wants:
-                self._refuse("a value over several lines")
+                self._refuse(_NOT_PLAIN)
             self._at += 1
             while self._indent() > indent:
                 self._at += 1
@@ -193,14 +198,14 @@ class _Reader:
             self._inline(wants, path, rest)
             self._at += 1
         if self._indent() > indent:
-            self._refuse("its indentation fits nothing above it, or a value goes on over several lines")
+            self._refuse(_INDENTATION)
 
     def _inline(self, wants: Ways, path: Path, text: str) -> None:
         """A value that ends in its line."""
         quoted = _QUOTED.match(text)
         if quoted:
             if _without_comment(text[quoted.end() :]):
-                self._refuse("text behind a quoted value")
+                self._refuse(_BEHIND)
             if self._is_kept(wants):
                 self._keep(path, self._unquote(quoted.group()))
         elif text[0] in _CLOSES:
@@ -209,7 +214,7 @@ class _Reader:
             value = _without_comment(text)
             self._refuse_indicator(value)
             if _COLON.search(value):
-                self._refuse("a key behind a key")
+                self._refuse(_NOT_PLAIN)
             if value not in _NULL and self._is_kept(wants):
                 self._keep(path, value)
 
@@ -218,28 +223,24 @@ class _Reader:
         open_, at = "", 0
         while open_ or not at:
             token = _TOKEN.match(text, at)
-            if not token:
+            word = token.group(1) if token else ""
+            if not token or (word in ("]", "}") and word != _CLOSES[open_[-1]]):
                 self._refuse("a list or mapping that does not end in its line, or has a comment in it")
-            at, word = token.end(), token.group(1)
-            if word in _CLOSES:
-                open_ += word
-            elif word in ("]", "}"):
-                if word != _CLOSES[open_[-1]]:
-                    self._refuse("brackets that do not match")
-                open_ = open_[:-1]
+            at = token.end()
+            open_ = open_ + word if word in _CLOSES else open_[:-1] if word in ("]", "}") else open_
         if _without_comment(text[at:]):
-            self._refuse("text behind a list or mapping")
+            self._refuse(_BEHIND)
         if not wants:
             return
         inner = _beneath(wants, ITEM)
         if not inner or not _LIST.match(text[:at]):
-            self._refuse("a list or mapping of another kind than has to be here")
+            self._refuse(_OTHER)
         for word in re.findall(_WORD, text[:at]):
             self._inline(inner, (*path, ITEM), word)
 
     def _is_kept(self, wants: Ways) -> bool:
         if wants and () not in wants:
-            self._refuse("a value where keys have to be, or a list")
+            self._refuse(_OTHER)
         return bool(wants)
 
     def _keep(self, path: Path, value: str) -> None:
@@ -258,7 +259,7 @@ class _Reader:
         if text[:1] in tuple("&*!") or text == "<<":
             self._refuse("an anchor, an alias, a tag or a merge")
         if text[:1] in tuple("|>%@`\"'[]{},#") or text[:2] in ("?", "? ", "-", "- ", ":", ": "):
-            self._refuse("a value over several lines, or one that has to be quoted")
+            self._refuse(_NOT_PLAIN)
 
 
 def _without_comment(text: str) -> str:

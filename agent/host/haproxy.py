@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from typing import Iterator, Sequence
 
 from ..model.ports import HIGHEST, LOWEST, PortRange
-from .flat_yaml import refuse
+from .flat_yaml import UNFINISHED, refuse
 
 # Each is followed to where it leads. An installation has four.
 MAX_BINDS = 500
 
+# Those in which a word of _STATEMENTS may stand.
 _SECTIONS = frozenset((
-    "acme", "backend", "cache", "crt-store", "defaults", "fcgi-app", "frontend", "global", "http-errors", "listen",
-    "log-forward", "log-profile", "mailers", "peers", "program", "resolvers", "ring", "traces", "userlist",
+    "backend", "crt-store", "defaults", "fcgi-app", "frontend", "global", "listen", "log-forward", "peers", "ring",
 ))  # fmt: skip
 _BACKENDS = ("use_backend", "default_backend")
 _STATEMENTS = frozenset(("acl", "bind", "crt-base", "server", *_BACKENDS))
 _TCP = re.compile(r"(?:(?:ipv|tcp)[46]?@)?([\w.:*%\[\]-]*):([0-9]{1,5})(?:-([0-9]{1,5}))?")
-_NO_TCP = re.compile(r"/|(?:abns|abnsz|fd|quic[46]|rev|rhttp|sockpair|udp[46]?|unix|uxst|uxdg)@")
+_NO_TCP = re.compile(r"/|(?!ipv|tcp)\w+@")  # of what is no _TCP
 _LOOPBACK = re.compile(r"127\.|\[?::1\]?$|localhost$")
 _SERVER = re.compile(r"[\w.:\[\]-]{1,255}:([0-9]{1,5})")
 _CHALLENGE = "acme-challenge"  # part of the path of an HTTP-01 request (RFC 8555, section 8.3)
@@ -65,6 +65,8 @@ class _Section:
 
 def parse_haproxy(text: str, file: str) -> Haproxy:
     """Read haproxy's configuration. UserError where it is not understood where haproxy listens."""
+    if not text.endswith("\n"):  # haproxy does not start then
+        refuse(file, text.count("\n") + 1, UNFINISHED)
     sections = [_Section([])]
     base = ""
     for number, line in enumerate(text.split("\n"), 1):
@@ -105,9 +107,9 @@ def _binds(sections: Sequence[_Section], base: str, file: str) -> Iterator[Bind]
 def _addresses(text: str, file: str, number: int) -> Iterator[tuple[PortRange, bool]]:
     """The TCP ports of a bind line, and whether others than this machine can come in there."""
     for address in text.split(","):
-        if _NO_TCP.match(address):
-            continue
         match = _TCP.fullmatch(address)
+        if not match and _NO_TCP.match(address):
+            continue
         first, last = (int(match.group(2)), int(match.group(3) or match.group(2))) if match else (0, 0)
         if not match or not LOWEST <= first <= last <= HIGHEST:
             refuse(file, number, "an address to listen on that is not understood")

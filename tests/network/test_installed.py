@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, check, server, wrong
+from tests.lab import Lab, check, need, server, wrong
 
 SHAPE = Path(__file__).parent.parent / "host" / "installed"
 # Puts an installation where the installer puts it, for one command; the namespace's mounts are its own.
 AT_HOME = (
     "sh", "-ec",
-    'mount -t tmpfs none /opt; cp -r "$0" /opt/plugNmeet; [ -d /etc/haproxy ] && mount -t tmpfs none /etc/haproxy '
-    '|| { mount -t tmpfs none /mnt; exit 1; }; cp "$0/haproxy.cfg" /etc/haproxy; exec "$@"',
+    'mount -t tmpfs none /opt; cp -r "$0" /opt/plugNmeet; mount -t tmpfs none /etc/haproxy; '
+    'cp "$0/haproxy.cfg" /etc/haproxy; exec "$@"',
 )  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def shape(tmp_path: Path) -> Path:
 
 
 def test_what_is_installed_is_checked(net: Lab, archive: Path, shape: Path) -> None:
+    need("haproxy")  # for its directory
     plan = "tcp 80,1935,5060,7000,8443 udp 443,5060,7885,10000-10099,50000-50099"
     net.server.rules("input", "tcp dport 7000 drop", "udp dport 50090-50099 drop")
     with server(net.server, archive, "--plan", "installed", prefix=(*AT_HOME, str(shape))) as running:
