@@ -154,3 +154,6 @@ KERNEL = (
 )  # fmt: skip
 INTERFACES = (FIB_TRIE, IF_INET6)
 XDP = (LINKS,)
+_INSTALLED = FOLDER.with_name("installed")
+YAML = tuple(one.read_text(encoding="utf-8") for one in sorted(_INSTALLED.glob("*.yaml")))
+HAPROXY = ((_INSTALLED / "haproxy.cfg").read_text(encoding="utf-8"),)

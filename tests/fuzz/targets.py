@@ -7,7 +7,20 @@ import json
 from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator
 
-from agent.host import UnreadableRules, fail2ban, firewalld, interfaces, iptables, kernel, nftables, ufw, xdp
+from agent.errors import UserError
+from agent.host import (
+    UnreadableRules,
+    fail2ban,
+    firewalld,
+    flat_yaml,
+    haproxy,
+    interfaces,
+    iptables,
+    kernel,
+    nftables,
+    ufw,
+    xdp,
+)
 from agent.judge.conversation import Conversation
 from agent.judge.desk import Desk
 from agent.judge.operator import for_operator
@@ -296,6 +309,17 @@ def _xdp(listing: str) -> None:
     list(xdp.parse_links(listing))
 
 
+def _yaml(text: str) -> None:
+    wanted = ("rtc.tcp_port", "rtc.stun_servers.[]", "turn.domain", "services.*.command", "services.*.command.[]")
+    for values in flat_yaml.read_yaml(text, "it", wanted).values():
+        assert all(1 <= one.line <= text.count("\n") + 1 for one in values)
+
+
+def _haproxy(text: str) -> None:
+    for bind in haproxy.parse_haproxy(text, "it").binds:
+        assert 1 <= bind.line <= text.count("\n") + 1
+
+
 def _tool(
     read: Callable[[str], object], sound: Iterable[str], raises: type[Exception] | tuple[()] = (), share: int = 100
 ) -> Target:
@@ -340,4 +364,6 @@ TARGETS: dict[str, Target] = {
     "kernel": _tool(_kernel, seeds.KERNEL),
     "interfaces": _tool(_interfaces, seeds.INTERFACES),
     "xdp": _tool(_xdp, seeds.XDP, ValueError),
+    "yaml": _tool(_yaml, seeds.YAML, UserError),
+    "haproxy": _tool(_haproxy, seeds.HAPROXY, UserError),
 }

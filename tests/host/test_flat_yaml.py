@@ -138,6 +138,7 @@ def test_what_is_read(text: str, found: dict[str, list[str]]) -> None:
         ("b:\n  l: [*SECRET]\n", 2, "alias"),
         ("b:\n  l:\n    - x: SECRET\n", 3, "another kind"),
         ("b:\n  l: SECRET\n", 2, "another kind"),
+        ("s:\n  - v: SECRET\n", 2, "another kind"),
         ("z:" + " -" * (MAX_DEPTH + 2) + " SECRET\n", 1, "quoted"),
         ("z:\n" + "- " * (MAX_DEPTH + 2) + "SECRET\n", 2, "levels"),
     ],

@@ -197,7 +197,9 @@ def test_the_configuration_is_where_the_volumes_say(at: Path, change: Change) ->
     (at / "conf").mkdir()
     (at / "livekit.yaml").rename(at / "conf" / "lk.yaml")
     change(
-        "docker-compose.yaml", "- .:/app\n      - /etc/ssl", "- data:/app/x\n      - ./conf:/app/:ro\n      - /etc/ssl"
+        "docker-compose.yaml",
+        "- .:/app\n      - /etc/ssl",
+        "- data:/app\n      - ./wrong:/ap\n      - ./conf:/app/:ro\n      - /etc/ssl",
     )
     change("docker-compose.yaml", "/app/livekit.yaml", "/app/lk.yaml")
     assert sources(read(at), at)["7881/tcp"] == "conf/lk.yaml, rtc.tcp_port"
@@ -270,6 +272,7 @@ def test_where_the_documentation_names_other_ports(
         ("docker-compose.yaml", "- SECRET_TOKEN=", "- SIP_CONFIG_BODY=", "line 23: the service livekit-"),
         ("docker-compose.yaml", "- SECRET_TOKEN=SECRET-token", "- SIP_CONFIG_FILE", "line 29: SIP_CONFIG_FILE has its"),
         ("docker-compose.yaml", 'network_mode: "host"', "ports: []", "line 3: the service livekit has a network"),
+        ("docker-compose.yaml", '"host"', "SECRET", "line 3: the service livekit has a network"),
         ("docker-compose.yaml", "livekit/livekit-server", "SECRET", "no service in it"),
         ("docker-compose.yaml", "services:", "SECRET:", "line 1: no services"),
         ("ingress.yaml", "redis:", "rediss:", "line 1: no redis"),
