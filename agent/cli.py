@@ -103,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--once", action="store_true", help="end after the first finished check")
     server.add_argument("--for", dest="seconds", metavar="TIME", type=_seconds, default=3600.0,
                         help="how long to run: 90s, 10m, 1h (default)")  # fmt: skip
+    server.add_argument("--offline", action="store_true",
+                        help="ask neither LiveKit's STUN servers nor the DNS")  # fmt: skip
     server.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
 
     client = commands.add_parser("client", help="run outside the firewall", description="Checks a server's ports.")
@@ -228,22 +230,27 @@ def _server(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from .host.installed import find_installed
     from .model.notice import Reported
     from .server import Options, Server
     from .show import notices, text
 
     own = {name: None if text is None else parse_ports(text)
            for name, text in (("tcp", arguments.tcp), ("udp", arguments.udp))}  # fmt: skip
-    read = _read(arguments.plan)
+    read, unread = _read(arguments.plan), ""
     name, rows = arguments.plan.partition(":")[0], read.requirements if read else None
     plan = build_plan(name, arguments.addons, own["tcp"], own["udp"], read=rows)
     if not arguments.control and not plan.of(Transport.TCP):
         raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
     key = _key(arguments.key or None)
     made = None if key or arguments.key is None else _make_key()
+    installed = read
+    if not read:
+        installed, unread = find_installed()
     options = Options(
         plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
-        bool(key and not arguments.key), give_up_root=True, notes=read.notes if read else (),
+        bool(key and not arguments.key), give_up_root=True, notes=read.notes if read else (), installed=installed,
+        unread=unread, prechecks=True, offline=arguments.offline,
     )  # fmt: skip
 
     # Whatever is imported later than here may not be found: nobody may not read what only root may.

@@ -18,21 +18,25 @@ from .host.kernel import open_statistics, read_kernel
 from .host.managers import as_for
 from .host.privileges import give_up_root, has_root, why_kept
 from .host.provider import read_provider
+from .judge import prechecks
 from .judge.deciding import decisions
 from .judge.desk import Desk
 from .judge.operator import for_operator
 from .judge.ration import Ration
-from .model.address import Address
+from .model.address import Address, Family
 from .model.firewall import Host
+from .model.installed import Installed
 from .model.kernel import Kernel
 from .model.notice import Listening, Notice, Reported, Started, Stopped, Untaken, Withheld
 from .model.observation import Reason
 from .model.plan import HTTPS_PORT, Plan, Transport
+from .model.precheck import Note, Notes, Outside
 from .model.report import BLOCKED, Finding, Report
 from .net import addresses, tls
 from .net.capture import open_capture
 from .net.hands import Gone, Hands, start_helper
 from .net.holdings import Holdings
+from .net.outside import ask_outside, comes_back
 from .net.serve import Loop
 
 # A port that was busy is tried again when a check begins, but not more often than this, whoever asks.
@@ -43,6 +47,10 @@ MAX_LOOKING = 4
 NOTICES, NOTICES_A_SECOND = 150, 5.0
 # Reports: of every session one at once; then one a second, of which each may be 4 MiB of a stranger's text.
 REPORTS, REPORTS_A_SECOND = 64, 1.0
+# Notes that clients' reports are good for: a server has a few, and who makes up more of them is not listened to.
+MAX_NOTES = 20
+# Ports at which a packet to ourselves is awaited: some may be blocked on the way.
+ECHO_PORTS = 4
 # How long `--once` waits for the client to close after its report: a round trip or two of the worst path.
 FAREWELL_SECONDS = 2.0
 
@@ -53,6 +61,8 @@ class Options:
 
     `key` is the pairing key, which the client has already where it is `key_known`.
     `notes` are sentences about the configuration that the plan was read from.
+    `installed` is what the configuration here says, where there is one; `unread` says why it is not known where there
+    is. `prechecks`: look at this machine itself too, and where it is not `offline` ask whom LiveKit asks, and the DNS.
     `give_up_root` is for a process that does nothing else, and has one thread: all of it becomes nobody's.
     """
 
@@ -65,6 +75,10 @@ class Options:
     key_known: bool = False
     give_up_root: bool = False
     notes: tuple[str, ...] = ()
+    installed: Installed | None = None
+    unread: str = ""
+    prechecks: bool = False
+    offline: bool = False
 
 
 Tell = Callable[[Notice], None]
@@ -75,7 +89,9 @@ class Server:
 
     def __init__(self, options: Options, tell: Tell) -> None:
         self._options, self._tell = options, tell
-        self._hands, self._gives_up, self._root = Hands(options.plan, options.control, options.bind), False, ""
+        certificates = [path for _, path in options.installed.certificates] if options.installed else []
+        self._hands = Hands(options.plan, options.control, options.bind, tuple(dict.fromkeys(certificates)))
+        self._gives_up, self._root = False, ""
         if options.give_up_root and has_root():
             self._root = why_kept()
             if not self._root:
@@ -100,6 +116,9 @@ class Server:
         self._withheld = 0
         self._looking: list[threading.Thread] = []
         self._looked: queue.Queue[Reported] = queue.Queue()
+        self._noted: queue.Queue[Notes] = queue.Queue()
+        self._told: set[Note] = set()
+        self._outside = Outside()
 
     def run(self) -> Exit:
         """Serve until the time is over, or the first check where that was asked; the status of the last check."""
@@ -111,6 +130,8 @@ class Server:
             if self._gives_up:  # from here on the network is listened to
                 self._root = give_up_root()
             self._announce()
+            if self._options.prechecks:
+                threading.Thread(target=self._look_around, daemon=True).start()
             self._loop.run(self._go_on)
             self._tell(Stopped("check finished" if self._farewell < self._ends else "time is over"))
             return self._status
@@ -191,12 +212,15 @@ class Server:
             if not (self._reports if isinstance(event, Reported) else self._notices).take(now):
                 self._withheld += 1
             elif isinstance(event, Reported):
+                self._note(event.report)
                 self._look(event)
             else:
                 self._tell(event)
         if self._withheld and self._notices.take(now):
             self._tell(Withheld(self._withheld))
             self._withheld = 0
+        while not self._noted.empty():
+            self._tell(self._noted.get())
         self._looking = [one for one in self._looking if one.is_alive()]
         while not self._looked.empty():
             event = self._looked.get()
@@ -208,6 +232,40 @@ class Server:
             return bool(self._looking) and self._ends > 0
         reported = self._farewell < float("inf")
         return bool(self._looking) or (now < self._farewell and not (reported and not self._desk.sessions))
+
+    def _look_around(self) -> None:
+        """Find out what is amiss at this machine itself, while the loop goes on."""
+        options, installed = self._options, self._options.installed
+        try:
+            ways = {one: addresses.outgoing_address(one) for one in self._holdings.families}
+            machine = replace(self._hands.machine(), outgoing=tuple(filter(None, ways.values())))
+            notes = prechecks.of_machine(machine, options.plan, installed)
+            unknown = [f"LiveKit's configuration ({options.unread})"] if options.unread else []
+            unknown += ["STUN, hairpin and DNS (--offline)"] if installed and options.offline else []
+            self._noted.put(replace(notes, unknown=(*notes.unknown, *unknown)))
+            if installed and not options.offline:
+                routes, names = [one for one, address in ways.items() if address], prechecks.domains(machine, installed)
+                outside = ask_outside(prechecks.stun_servers(installed), names, routes)
+                self._outside = replace(outside, hairpin=self._comes_back((outside.egress or {}).get(Family.IPV4)))
+                self._noted.put(prechecks.of_outside(self._outside, machine, installed))
+        except Exception as error:  # noqa: BLE001 - the check of the ports goes on
+            self._noted.put(Notes(unknown=(f"more of this machine: {type(error).__name__}: {error}",)))
+
+    def _comes_back(self, public: Address | None) -> bool | None:
+        """Whether packets to our public address come back; None where that cannot be tried."""
+        ports = [port for transport, run in self._holdings.listening() if transport is Transport.UDP for port in run]
+        if not public or not ports or self._options.bind:
+            return None
+        return comes_back(public, ports[:: -(-len(ports) // ECHO_PORTS)], self._loop.echo, self._loop.echoed)
+
+    def _note(self, report: Report) -> None:
+        """Tell what a report shows of this machine, each thing once."""
+        if self._options.prechecks:
+            offered = prechecks.advertised(self._options.installed, self._outside)
+            fresh = [one for one in prechecks.of_report(report, time.time(), offered) if one not in self._told]
+            self._told.update(fresh)
+            if fresh and len(self._told) <= MAX_NOTES:
+                self._noted.put(Notes(tuple(fresh)))
 
     def _look(self, event: Reported) -> None:
         """Find out what on this machine blocks ports, while the loop goes on: some tools take seconds."""

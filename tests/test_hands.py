@@ -9,6 +9,7 @@ import pickle
 import signal
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -39,8 +40,9 @@ def helper() -> Iterator[Helper]:
         yield started
 
 
-@pytest.mark.parametrize("request_", ["read\n", "owners tcp 7880\n", "owners udp 7880 7881\n", "owners tcp 9443\n",
-                                      "open tcp 7880 ipv4\n", "open udp 7881 ipv6 ipv4\n"])  # fmt: skip
+@pytest.mark.parametrize("request_", ["read\n", "machine\n", "owners tcp 7880\n", "owners udp 7880 7881\n",
+                                      "owners tcp 9443\n", "open tcp 7880 ipv4\n",
+                                      "open udp 7881 ipv6 ipv4\n"])  # fmt: skip
 def test_what_is_on_the_list(request_: str) -> None:
     assert callable(job_of(Hands(PLAN, 9443, None), request_))
 
@@ -48,7 +50,8 @@ def test_what_is_on_the_list(request_: str) -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        "", "\n", "read", "owners tcp 78800", "read \n", "READ\n", "read\nread\n", "owners\n", "owners sctp 7880\n",
+        "", "\n", "read", "machine", "machine /etc\n",
+        "owners tcp 78800", "read \n", "READ\n", "read\nread\n", "owners\n", "owners sctp 7880\n",
         "owners tcp\nopen",
         "owners tcp 22\n", "owners tcp 07880\n", "owners tcp 7880 22\n", "owners tcp \n", "owners udp 9443\n",
         "open tcp 7880", "open tcp 22 ipv4\n", "open tcp\n", "open tcp 7880 ipv5\n", "open tcp 7880  ipv4\n",
@@ -61,7 +64,7 @@ def test_what_is_not_on_the_list(request_: str) -> None:
         job_of(Hands(PLAN, 9443, None), request_)
 
 
-WORDS = st.sampled_from(["read", "owners", "open", "tcp", "udp", "ipv4", "7880", "22", " ", "\n"])
+WORDS = st.sampled_from(["read", "machine", "owners", "open", "tcp", "udp", "ipv4", "7880", "22", " ", "\n"])
 
 
 @ANY
@@ -94,6 +97,12 @@ def test_the_other_process_has_none_of_this_ones_sockets() -> None:
         assert len([one for one in theirs if one.startswith("socket:")]) == 2
 
 
+def test_the_other_process_tells_of_the_machine(helper: Helper) -> None:
+    machine = helper.machine()
+    assert machine.lent is not None
+    assert abs(machine.now - time.time()) < 60
+
+
 def test_a_request_for_another_port_ends_it(helper: Helper) -> None:
     assert helper.owners(Transport.TCP, {22}) == {}
     with pytest.raises(Gone):
@@ -115,8 +124,9 @@ def test_nobody_is_left_to_ask(helper: Helper) -> None:
         helper.open(Transport.UDP, port, (Family.IPV4,))
     assert caught.value.errno == errno.EADDRINUSE
     for _ in range(2):
-        with pytest.raises(Gone, match="root"):
-            helper.read()
+        for ask in (helper.read, helper.machine):
+            with pytest.raises(Gone, match="root"):
+                ask()
 
 
 def test_one_that_hangs_is_not_waited_for(helper: Helper, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ class Bind:
     ssl: bool
     certificates: tuple[str, ...]  # files, or directories of files
     leads_to: frozenset[int]  # the ports of the servers behind it, and of those behind another bind that it leads to
+    ipv6: bool = False  # whether IPv6 comes in there
 
 
 @dataclass(frozen=True)
@@ -91,21 +92,21 @@ def parse_haproxy(text: str, file: str) -> Haproxy:
 
 
 def _binds(sections: Sequence[_Section], base: str, file: str) -> Iterator[Bind]:
-    listening = [(section, number, words, ports, public) for section in sections
+    listening = [(section, number, words, ports, public, ipv6) for section in sections
                  for number, words in section.statements["bind"]
-                 for ports, public in _addresses(words[0], file, number)]  # fmt: skip
+                 for ports, public, ipv6 in _addresses(words[0], file, number)]  # fmt: skip
     if len(listening) > MAX_BINDS:
         refuse(file, listening[MAX_BINDS][1], f"more than {MAX_BINDS} addresses to listen on")
     named = {section.name: section for section in sections if section.name}
-    by_port = [(ports, section) for section, _, _, ports, _ in listening]
-    for section, number, words, ports, public in listening:
+    by_port = [(ports, section) for section, _, _, ports, *_ in listening]
+    for section, number, words, ports, public, ipv6 in listening:
         if public and "accept-proxy" not in words:  # only another proxy can come in there
             certificates = [os.path.join(base, path) for name, path in zip(words, words[1:]) if name == "crt"]
-            yield Bind(ports, number, "ssl" in words, tuple(certificates), _leads_to(section, named, by_port))
+            yield Bind(ports, number, "ssl" in words, tuple(certificates), _leads_to(section, named, by_port), ipv6)
 
 
-def _addresses(text: str, file: str, number: int) -> Iterator[tuple[PortRange, bool]]:
-    """The TCP ports of a bind line, and whether others than this machine can come in there."""
+def _addresses(text: str, file: str, number: int) -> Iterator[tuple[PortRange, bool, bool]]:
+    """The TCP ports of a bind line, whether others than this machine can come in there, and whether IPv6 can."""
     for address in text.split(","):
         match = _TCP.fullmatch(address)
         if not match and _NO_TCP.match(address):
@@ -113,7 +114,8 @@ def _addresses(text: str, file: str, number: int) -> Iterator[tuple[PortRange, b
         first, last = (int(match.group(2)), int(match.group(3) or match.group(2))) if match else (0, 0)
         if not match or not LOWEST <= first <= last <= HIGHEST:
             refuse(file, number, "an address to listen on that is not understood")
-        yield PortRange(first, last), not _LOOPBACK.match(match.group(1))
+        ipv6 = ":" in match.group(1) or address.startswith(("ipv6@", "tcp6@"))  # `:80` and `*:80` are of IPv4 alone
+        yield PortRange(first, last), not _LOOPBACK.match(match.group(1)), ipv6
 
 
 def _leads_to(

@@ -30,13 +30,14 @@ _BESIDE = ("compose.yaml", "compose.yml", "docker-compose.override.yaml", "docke
 # LiveKit has a flag and a variable for each of these, which beat its file.
 _LIVEKIT = (
     "port", "development", "rtc.tcp_port", "rtc.udp_port", "rtc.port_range_start", "rtc.port_range_end",
-    "rtc.force_tcp", "rtc.use_external_ip", "rtc.node_ip",
+    "rtc.force_tcp", "rtc.use_external_ip", "rtc.node_ip", "rtc.external_ip_only",
     "turn.enabled", "turn.domain", "turn.udp_port", "turn.tls_port", "turn.external_tls",
 )  # fmt: skip
 _FLAGS = {"development": "dev", "rtc.node_ip": "node-ip", "rtc.udp_port": "udp-port"}
 _VARIABLES = {key: f"LIVEKIT_{key.upper().replace('.', '_')}" for key in _LIVEKIT}
 _VARIABLES.update({"rtc.node_ip": "NODE_IP", "rtc.udp_port": "UDP_PORT"})
 _STUN = "rtc.stun_servers"
+_LISTS = (_STUN, *(f"rtc.{what}.{how}" for what in ("interfaces", "ips") for how in ("includes", "excludes")))
 _INGRESS = ("rtmp_port", "whip_port", *(f"rtc_config.{key}" for key in (
     "udp_port", "port_range_start", "port_range_end", "force_tcp")))  # fmt: skip
 _SIP = ("sip_port", "rtp_port", "tls.port")
@@ -59,7 +60,7 @@ def read_livekit(file: str, processors: int | None = None) -> Installed:
     come by HTTP-01.
     """
     processors = processors or _processors()
-    settings = _settings(file, (*_LIVEKIT, f"{_STUN}.[]"), ("rtc",))
+    settings = _settings(file, (*_LIVEKIT, *(f"{one}.[]" for one in _LISTS)), ("rtc",))
     rows = [
         Requirement(_TCP, PortRange(HTTPS_PORT, HTTPS_PORT), plan.HTTPS_PROXY, Need.REQUIRED),
         Requirement(_TCP, PortRange(HTTP_PORT, HTTP_PORT), plan.ACME, Need.RECOMMENDED),
@@ -88,7 +89,9 @@ def read_installed(directory: str = DIRECTORY, haproxy: str = HAPROXY, processor
         raise UserError("configuration", f"{file} is not understood", "no service in it has the image of LiveKit",
                         "if LiveKit runs in another way, name its configuration: --plan livekit:FILE")  # fmt: skip
     (livekit,) = services["livekit-server"]
-    settings = _settings(_configuration(livekit), (*_LIVEKIT, f"{_STUN}.[]"), ("rtc", "keys"), _over(livekit))
+    settings = _settings(
+        _configuration(livekit), (*_LIVEKIT, *(f"{one}.[]" for one in _LISTS)), ("rtc", "keys"), _over(livekit)
+    )
     proxy = parse_haproxy(read_configuration(haproxy), haproxy)
     rows = [*_of_haproxy(proxy, haproxy, settings.number("port", 7880)), *_livekit(settings, processors)]
     for service in services["ingress"]:
@@ -101,6 +104,7 @@ def read_installed(directory: str = DIRECTORY, haproxy: str = HAPROXY, processor
         read,
         certificates=tuple((one.ports.first, path) for one in proxy.binds for path in one.certificates),
         acme=proxy.acme,
+        ipv4_only=_ipv4_only(proxy, read),
         compose=directory,
         notes=(*_unread(directory, [one for found in services.values() for one in found]), *_differences(read)),
     )
@@ -150,6 +154,8 @@ def _installed(rows: Iterable[Requirement], settings: Settings) -> Installed:
         domain if _HOST.fullmatch(domain) else None,
         _turn(settings, "udp_port") or None,
         _turn(settings, "tls_port") or None,
+        interfaces=(settings.items(_LISTS[1]), settings.items(_LISTS[2])),
+        picks_addresses=settings.flag("rtc.external_ip_only") or any(map(settings.items, _LISTS[3:])),
     )
 
 
@@ -217,6 +223,26 @@ def _of_haproxy(proxy: Haproxy, file: str, signal_port: int) -> list[Requirement
         hint = f"if another proxy does, check with --plan livekit:{DIRECTORY}/livekit.yaml"
         raise UserError("configuration", f"{file} is not understood", why, hint)
     return rows
+
+
+def _ipv4_only(proxy: Haproxy, read: Installed) -> tuple[int, ...]:
+    needed = {port for row in read.requirements if row.purpose in (plan.ACME, plan.HTTPS) for port in row.ports}
+    return tuple(sorted(needed.difference(*(one.ports for one in proxy.binds if one.ipv6))))
+
+
+def find_installed(directory: str = DIRECTORY, haproxy: str = HAPROXY) -> tuple[Installed | None, str]:
+    """What is installed here, for who did not ask for its plan; and why that is not known where there is something."""
+    file = os.path.join(directory, "livekit.yaml")
+    if not os.path.exists(file):
+        return None, ""
+    try:
+        return read_installed(directory, haproxy), ""
+    except UserError:  # LiveKit's own part may do
+        pass
+    try:
+        return read_livekit(file), ""
+    except UserError as error:
+        return None, error.message
 
 
 def _bound(bind: Bind, file: str, purpose: str, need: Need = Need.REQUIRED) -> Requirement:

@@ -36,6 +36,12 @@ def read_kernel(statistics: Sequence[Kept]) -> Kernel:
     return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
 
 
+def most_flows() -> int | None:
+    """The entries that connection tracking keeps at most; None where nothing is tracked, as far as is known."""
+    most, free = _decimal(_read(_MAXIMUM).strip()), free_flows(_read(_MAXIMUM), _read(_COUNT))
+    return None if free is None else most
+
+
 def _read(path: str) -> str:
     return read_text(path, MAX_TEXT)
 

@@ -24,3 +24,6 @@ class Installed:
     acme: str | None = None  # HOST:PORT that haproxy hands Let's Encrypt's HTTP-01 requests to
     compose: str | None = None  # the directory of docker-compose.yaml
     notes: tuple[str, ...] = ()  # sentences: what was not read, and where the documentation names other ports
+    ipv4_only: tuple[int, ...] = ()  # the TCP ports at which haproxy listens on IPv4 alone
+    interfaces: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # that LiveKit is told to use, or else not to use
+    picks_addresses: bool = False  # LiveKit is told which addresses to offer, in another way

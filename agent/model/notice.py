@@ -9,6 +9,7 @@ from .address import Address, Family
 from .observation import Reason
 from .plan import Requirement, Transport
 from .ports import PortRange
+from .precheck import Notes
 from .report import Problem, Report
 
 
@@ -94,4 +95,4 @@ class Stopped:
     why: str
 
 
-Notice = Union[Listening, Started, Reported, Refused, Lost, Withheld, Stopped]
+Notice = Union[Listening, Notes, Started, Reported, Refused, Lost, Withheld, Stopped]

@@ -16,15 +16,17 @@ import socket
 import struct
 import threading
 from functools import partial
-from typing import Any, Callable, Collection, NamedTuple
+from typing import Any, Callable, Collection, NamedTuple, Sequence
 
 from ..host import tools
 from ..host.firewall import read_rules
 from ..host.managers import Read, read_managers
 from ..host.owners import port_owners
+from ..host.prechecks import read_machine
 from ..host.xdp import read_xdp
 from ..model.address import Address, Family
 from ..model.plan import Plan, Transport
+from ..model.precheck import Machine
 from ..model.rules import Ruleset
 from .listen import open_port
 
@@ -59,16 +61,20 @@ class Reading(NamedTuple):
 
 
 class Hands:
-    """Does what needs root, in this process."""
+    """Does what needs root, in this process. `certificates` are the files that it may look into, or directories."""
 
-    def __init__(self, plan: Plan, control: int | None, bind: Address | None) -> None:
-        self._bind = bind
+    def __init__(self, plan: Plan, control: int | None, bind: Address | None, certificates: Sequence[str] = ()) -> None:
+        self._bind, self._certificates = bind, certificates
         self.planned = {transport: {*plan.ports(transport)} for transport in Transport}
         self.planned[Transport.TCP] |= {control} if control else set()
 
     def read(self) -> Reading:
         """What this machine's firewall does; takes seconds. Threads may call it, at most as many as were said."""
         return Reading(*read_rules(), read_managers(), read_xdp())
+
+    def machine(self) -> Machine:
+        """What this machine tells of itself; as `read` is called."""
+        return read_machine(self._certificates)
 
     def owners(self, transport: Transport, ports: Collection[int]) -> dict[int, str]:
         """Who holds these ports, as far as that is found."""
@@ -93,10 +99,18 @@ class Helper(Hands):
 
     def read(self) -> Reading:
         """As its base class has it; Gone."""
+        reading: Reading = self._ask_in_turn("read")
+        return reading
+
+    def machine(self) -> Machine:
+        """As its base class has it; Gone."""
+        machine: Machine = self._ask_in_turn("machine")
+        return machine
+
+    def _ask_in_turn(self, request: str) -> Any:
         line = self._free.get()
         try:
-            reading: Reading = _ask(line, "read", READ_SECONDS)
-            return reading
+            return _ask(line, request, READ_SECONDS)
         finally:
             self._free.put(line)
 
@@ -225,6 +239,8 @@ def job_of(hands: Hands, request: str) -> Callable[[], object]:
     """What a request asks for; ValueError or KeyError where it is not on the list."""
     if request == "read\n":
         return hands.read
+    if request == "machine\n":
+        return hands.machine
     verb, transport, *words = request[:-1].split(" ")
     planned = {str(port): port for port in hands.planned[Transport(transport)]}
     if not request.endswith("\n"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
+import threading
 import time
 from collections import Counter
 from typing import Any, Callable, Collection, Iterable
@@ -137,6 +138,9 @@ class Loop:
         self.slow_turns = 0
         self._caught_up = False
         self._listeners: list[Listener] = []
+        # A packet that is sent to ourselves, and whether it came: in the shape of a probe, as its way may ask for.
+        about = stun.Request(f"{desk.tag:0<16}", stun.make_transaction(0, desk.draw(stun.DRAWN_BYTES)), 0)
+        self.echo, self.echoed = stun.encode_request(about, desk.draw(stun.TRANSACTION_BYTES)), threading.Event()
         if capture:
             self._selector.register(capture, selectors.EVENT_READ, (self._watch, None))
 
@@ -233,6 +237,9 @@ class Loop:
             return False
         if not stun.is_tagged(data, self._desk.tag):
             self._keep_out(listener)
+            return True
+        if data == self.echo:
+            self.echoed.set()
             return True
         answer = self._desk.probe(data, addresses.endpoint(source), Transport.UDP, listener.port)
         if answer:

@@ -11,6 +11,7 @@ from ..model.address import Address, Family
 from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
 from ..model.observation import Reason
 from ..model.plan import CONTROL_PORTS, Need, Transport
+from ..model.precheck import Notes
 from .style import Style
 
 ARCHIVE = "pnmcheck.pyz"
@@ -43,6 +44,9 @@ def to_json(notice: Notice) -> dict[str, Any]:
                         for row in notice.planned],
             "notes": list(notice.notes),
         }  # fmt: skip
+    if isinstance(notice, Notes):
+        notes = [{**vars(one), "commands": list(one.commands)} for one in notice.amiss]
+        return {"event": "notes", "notes": notes, "fine": list(notice.fine), "unknown": list(notice.unknown)}
     if isinstance(notice, Started):
         return {"event": "session", "client": str(notice.client)}
     if isinstance(notice, Reported):
@@ -71,6 +75,8 @@ def to_text(notice: Notice, style: Style) -> str:
     """The notice in words, with a newline at its end; empty for a report, which has a room of its own."""
     if isinstance(notice, Listening):
         return "\n".join(_listening(notice, style)) + "\n"
+    if isinstance(notice, Notes):
+        return "".join(f"{line}\n" for line in _notes(notice, style))
     if isinstance(notice, Started):
         return f"{notice.client} checks now.\n"
     if isinstance(notice, Refused):
@@ -123,6 +129,24 @@ _WHY = {
     Reason.DENIED: "start with sudo to have it tested",
     Reason.LIMIT: "too many open files; as root: ulimit -n 65536, then start again",
 }
+
+
+def _notes(notice: Notes, style: Style) -> Iterable[str]:
+    if notice.amiss:
+        yield from ("", *style.wrap("Amiss on this machine, beside the ports; no verdict depends on it:", 0))
+    for one in notice.amiss:
+        yield style.paint("\n".join(style.wrap(one.what, 2)), "yellow")
+        yield from style.wrap(f"It breaks: {one.breaks}", 4)
+        yield from style.wrap(f"What to do: {one.fix}", 4)
+        yield from (style.paint(f"      {style.clean(command)}", "bold") for command in one.commands)  # never wrapped
+    others = (
+        f"{word}: {', '.join(names)}"
+        for word, names in (("in order", notice.fine), ("not found out", notice.unknown))
+        if names
+    )
+    rest = "; ".join(others)
+    if rest:
+        yield from style.wrap(f"{rest[0].upper()}{rest[1:]}.", 0)
 
 
 def _command(notice: Listening) -> str:

@@ -1,15 +1,18 @@
-"""Whose a certificate is, and who issued it: the little of X.509 (RFC 5280) that a report shows, from DER (X.690)."""
+"""Whose a certificate is, who issued it, until when: the little of X.509 (RFC 5280) that is shown, from DER (X.690)."""
 
 from __future__ import annotations
 
+import calendar
+import re
 from dataclasses import dataclass
 from typing import Iterator, Tuple
 
 from . import DecodeError
-from .shown import shown
+from .shown import MOST, shown
 
 # A certificate with hundreds of names has some 10 KB; TLS itself could carry 16 MB, which nobody has to read.
 MAX_CERTIFICATE = 64 * 1024
+MAX_NAME = 253  # of the DNS (RFC 1035, section 2.3.4)
 
 _Item = Tuple[int, bytes]  # its tag, and its content
 
@@ -18,6 +21,12 @@ _VERSION, _EXTENSIONS = b"\xa0", 0xA3  # fields of a certificate, by their tags:
 _DNS_NAME = 0x82  # of GeneralName, [2]
 _COMMON_NAME, _ORGANIZATION = b"\x55\x04\x03", b"\x55\x04\x0a"  # 2.5.4.3 and 2.5.4.10
 _ALTERNATIVE_NAME = b"\x55\x1d\x11"  # 2.5.29.17
+
+# UTCTime and GeneralizedTime as section 4.1.2.5 has them: with seconds, and in UTC.
+_TIMES = {
+    tag: re.compile(year + rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
+    for tag, year in ((0x17, rb"(\d\d)"), (0x18, rb"(\d{4})"))
+}
 
 # The string types of DirectoryString and its older kin, by tag, and how Python calls their encodings.
 _STRINGS = {0x0C: "utf-8", 0x12: "ascii", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1A: "ascii",
@@ -38,17 +47,41 @@ def names(certificate: bytes) -> Names:
     The subject's is its common name, else its organization, else its first DNS name (some authorities fill in no
     other), else whatever comes first. The issuer's organization tells more than what it calls one of its keys.
     """
+    issuer, _validity, subject, _key, *more = _fields(certificate)
+    return Names(
+        _best(_attributes(subject), (_COMMON_NAME, _ORGANIZATION), [one[:MOST] for one in _alternative(more)]),
+        _best(_attributes(issuer), (_ORGANIZATION, _COMMON_NAME), []),
+    )
+
+
+def validity(certificate: bytes) -> tuple[int, tuple[str, ...]]:
+    """Until when a certificate in DER is good, in Unix seconds, and for which DNS names; DecodeError."""
+    _issuer, validity, _subject, _key, *more = _fields(certificate)
+    (tag, text) = _some(_expect(validity, _SEQUENCE), 2)[1]
+    match = tag in _TIMES and _TIMES[tag].fullmatch(text)
+    if not match:
+        raise DecodeError("no time")
+    year, *rest = map(int, match.groups())
+    if tag == 0x17:  # two digits of a year from 1950 on
+        year += 1900 if year >= 50 else 2000
+    try:
+        return calendar.timegm((year, *rest)), tuple(_alternative(more))
+    except ValueError:
+        raise DecodeError("no day of any year") from None
+
+
+def _fields(certificate: bytes) -> list[_Item]:
+    """What a certificate says, from its issuer on."""
     if len(certificate) > MAX_CERTIFICATE:
         raise DecodeError("a certificate too long")
     signed, *_ = _some(_only(certificate, _SEQUENCE), 3)  # and its signature: the algorithm and the bits
     content = _expect(signed, _SEQUENCE)
     has_version = content[:1] == _VERSION  # the first version leaves it out
-    _number, _algorithm, issuer, _validity, subject, _key, *more = _some(content, 6 + has_version)[has_version:]
-    alternative = [name for tag, value in more if tag == _EXTENSIONS for name in _dns_names(value)]
-    return Names(
-        _best(_attributes(subject), (_COMMON_NAME, _ORGANIZATION), alternative),
-        _best(_attributes(issuer), (_ORGANIZATION, _COMMON_NAME), []),
-    )
+    return _some(content, 6 + has_version)[2 + has_version :]
+
+
+def _alternative(more: list[_Item]) -> list[str]:
+    return [name for tag, value in more if tag == _EXTENSIONS for name in _dns_names(value)]
 
 
 def _best(attributes: list[tuple[bytes, str]], order: tuple[bytes, ...], alternative: list[str]) -> str:
@@ -77,7 +110,7 @@ def _dns_names(extensions: bytes) -> Iterator[str]:
         if kind == (_OID, _ALTERNATIVE_NAME):
             for tag, name in _items(_only(_expect(values[-1], _OCTETS), _SEQUENCE)):
                 if tag == _DNS_NAME:
-                    yield shown(name)
+                    yield shown(name, MAX_NAME)
 
 
 def _some(data: bytes, least: int) -> list[_Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from dataclasses import dataclass, replace
@@ -192,6 +193,9 @@ def _names(data: bytes) -> None:
     names = x509.names(data)
     for name in (names.subject, names.issuer):
         _is_plain(name, shown.MOST)
+    with contextlib.suppress(DecodeError):
+        for name in x509.validity(data)[1]:
+            _is_plain(name, x509.MAX_NAME)
 
 
 PLAN = build_plan("plugnmeet")

@@ -10,7 +10,7 @@ from typing import Callable
 import pytest
 
 from agent.errors import UserError
-from agent.host.installed import read_installed, read_livekit
+from agent.host.installed import find_installed, read_installed, read_livekit
 from agent.model.installed import Installed
 from agent.model.plan import Need, build_plan
 from tests.host import mutations
@@ -90,7 +90,7 @@ def test_what_the_installer_sets_up(at: Path) -> None:
     }
     assert Installed((), *list(vars(found).values())[1:]) == Installed(
         (), 7880, 7881, True, ("203.0.113.10",), (), "turn.example.com", 443, 5349, ((443, "/etc/haproxy/ssl/"),),
-        "127.0.0.1:9080", str(at), (),
+        "127.0.0.1:9080", str(at), (), (80, 443),
     )  # fmt: skip
     assert "SECRET" not in repr(found)
 
@@ -408,3 +408,49 @@ def test_a_source_has_room_in_a_report(tmp_path: Path) -> None:
     assert len(source) == 200
     assert source.startswith("...x")
     assert source.endswith("/x.yaml, rtc.tcp_port")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "left"),
+    [
+        ("bind :80", "bind [::]:80 v4v6", (443,)),
+        ("bind *:443", "bind :::443 v4v6", (80,)),
+        ("bind *:443", "bind ipv4@:443,ipv6@:443", (80,)),
+        ("bind *:443", "bind 203.0.113.10:443", (80, 443)),
+    ],
+)
+def test_where_haproxy_has_no_ipv6(at: Path, change: Change, old: str, new: str, left: tuple[int, ...]) -> None:
+    change("haproxy.cfg", old, new)
+    assert read(at).ipv4_only == left
+
+
+@pytest.mark.parametrize(
+    ("lines", "interfaces", "picks"),
+    [
+        ("interfaces:\n    includes: []", ((), ()), False),
+        ("interfaces:\n    includes: [eth0, eth1]", (("eth0", "eth1"), ()), False),
+        ("interfaces:\n    excludes:\n    - docker0", ((), ("docker0",)), False),
+        ("ips:\n    includes: [203.0.113.0/24]", ((), ()), True),
+        ("ips:\n    excludes: [172.17.0.0/16]", ((), ()), True),
+        ("external_ip_only: true", ((), ()), True),
+    ],
+)
+def test_which_interfaces_it_is_told_to_use(
+    at: Path, change: Change, lines: str, interfaces: object, picks: bool
+) -> None:
+    change("livekit.yaml", "rtc:\n", f"rtc:\n  {lines}\n")
+    found = read(at)
+    assert (found.interfaces, found.picks_addresses) == (interfaces, picks)
+
+
+def test_what_is_there_for_who_did_not_ask(at: Path, change: Change) -> None:
+    proxy = str(at / "haproxy.cfg")
+    assert find_installed(str(at / "nowhere"), proxy) == (None, "")
+    assert find_installed(str(at), proxy) == (read_installed(str(at), proxy), "")
+    (at / "haproxy.cfg").unlink()
+    found, why = find_installed(str(at), proxy)
+    assert (found and found.turn_domain, why) == ("turn.example.com", "")
+    change("livekit.yaml", "rtc:\n", "rtc: &all\n")
+    found, why = find_installed(str(at), proxy)
+    assert found is None
+    assert "livekit.yaml is not understood" in why

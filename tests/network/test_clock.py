@@ -67,6 +67,8 @@ def test_a_clock_that_is_years_off(net: Lab, archive: Path, library: Path, whose
         with server(net.server, archive, *UDP, *KEY, env=envs["server"]) as running:
             seen = check(net.client, archive, net.server.ipv4, *KEY, env=envs["client"])
             told = running.wait_for("report")["report"]
+        noted = [one["code"] for event in running.of("notes") for one in event["notes"]]
+        assert noted.count("clocks-apart") == 1
         assert (wrong(seen.report, shut, plan=FEW), wrong(told, shut, plan=FEW)) == ([], [])
         assert (seen.status, seen.address["control"]) == (1, {"port": 443, "tls": True, "paired": True})
         assert int(seen.report["started"][:4]) in ((dated, dated + 1) if whose == "client" else (int(today),))

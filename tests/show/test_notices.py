@@ -16,6 +16,7 @@ from agent.model.notice import Listening, Lost, Notice, Refused, Reported, Start
 from agent.model.observation import UNTESTED_REASONS, Reason
 from agent.model.plan import TURN_UDP, Need, Requirement, Transport
 from agent.model.ports import PortRange
+from agent.model.precheck import Note, Notes
 from agent.model.report import Problem, Report, Verdict, to_json
 from agent.show import notices
 from agent.show.style import MAX_WIDTH, Style
@@ -38,6 +39,19 @@ LISTENING = Listening(
     3600.0,
     "",
 )  # fmt: skip
+
+NOTE = Note(
+    "clock-unset", "No time server sets the clock.", "Tokens are refused.", "Set it.", ("timedatectl set-ntp true",)
+)
+NOTES = Notes((NOTE,), ("interfaces", "certificates"), ("STUN (--offline)",))
+NOTES_TEXT = """
+Amiss on this machine, beside the ports; no verdict depends on it:
+  No time server sets the clock.
+    It breaks: Tokens are refused.
+    What to do: Set it.
+      timedatectl set-ntp true
+In order: interfaces, certificates; not found out: STUN (--offline).
+"""
 
 LISTENING_TEXT = """\
   tcp  443, 7881
@@ -106,6 +120,26 @@ def test_a_notice_in_words(notice: Notice, line: str) -> None:
     assert told.endswith("\n")
 
 
+@pytest.mark.parametrize(
+    ("told", "text"),
+    [
+        (NOTES, NOTES_TEXT),
+        (Notes(fine=("clock",)), "In order: clock.\n"),
+        (Notes(unknown=("clock",)), "Not found out: clock.\n"),
+        (Notes((replace(NOTE, commands=()),)), "\n".join(NOTES_TEXT.splitlines()[:-2]) + "\n"),
+        (Notes(), ""),
+    ],
+)
+def test_what_an_operator_reads_of_the_machine_itself(told: Notes, text: str) -> None:
+    assert notices.to_text(told, Style()) == text
+
+
+def test_a_notes_colours() -> None:
+    told = notices.to_text(NOTES, Style(colour=True))
+    assert "\x1b[33m  No time server sets the clock.\x1b[0m" in told
+    assert "\x1b[1m      timedatectl set-ntp true\x1b[0m" in told
+
+
 def test_a_report_has_a_room_of_its_own() -> None:
     assert notices.to_text(Reported(CLIENT, REPORT), Style()) == ""
 
@@ -141,6 +175,10 @@ def test_a_report_has_a_room_of_its_own() -> None:
                 "notes": ["It was not read."],
             },
         ),
+        (NOTES, {"event": "notes", "notes": [{
+            "code": "clock-unset", "what": "No time server sets the clock.", "breaks": "Tokens are refused.",
+            "fix": "Set it.", "commands": ["timedatectl set-ntp true"],
+        }], "fine": ["interfaces", "certificates"], "unknown": ["STUN (--offline)"]}),
         (Started(CLIENT), {"event": "session", "client": "192.0.2.1"}),
         (Reported(CLIENT, REPORT), {"event": "report", "client": "192.0.2.1", "report": to_json(REPORT)}),
         (Refused(CLIENT, Problem("crowded", "64 checks run", "wait")),
@@ -185,6 +223,7 @@ def test_nothing_from_others_moves_the_cursor(one: str, two: str, three: str, re
         notices.error_text(UserError("x", one, two, three), Style()),
         notices.to_text(Refused(CLIENT, Problem("x", two, three)), Style()),
         notices.to_text(replace(LISTENING, untaken=untaken), Style()),
+        notices.to_text(Notes((replace(NOTE, what=one, breaks=two, fix=three),), (one,), (two, three)), Style()),
     ):
         lines = told.split("\n")
         assert all(line.isprintable() and line.isascii() and len(line) <= MAX_WIDTH for line in lines)

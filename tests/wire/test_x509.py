@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.wire import DecodeError
-from agent.wire.x509 import MAX_CERTIFICATE, Names, names
+from agent.wire.x509 import MAX_CERTIFICATE, Names, names, validity
 from tests.lab import need
 from tests.model.values import ANY
 
@@ -174,3 +175,44 @@ def test_any_bytes(data: st.DataObject) -> None:
         except DecodeError:
             continue
         assert all(text.isascii() and text.isprintable() for text in (found.subject, found.issuer))
+
+
+def test_until_when_and_for_which_names(tmp_path: Path) -> None:
+    need("openssl")
+    name_of_253 = ".".join(["x" * 62] * 4) + ".y"
+    made = self_signed(tmp_path, "/CN=x", "-addext", f"subjectAltName=DNS:meet.example,IP:192.0.2.1,DNS:{name_of_253}")
+    until, named = validity(made)
+    assert abs(until - time.time() - 2 * 86_400) < 60
+    assert named == ("meet.example", name_of_253)
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "until"),
+    [
+        (0x17, b"700101000000Z", 0),
+        (0x17, b"491231235959Z", 2_524_607_999),
+        (0x17, b"500101000000Z", -631_152_000),
+        (0x18, b"20500101000000Z", 2_524_608_000),
+        (0x18, b"99991231235959Z", 253_402_300_799),  # of those that have no end (section 4.1.2.5)
+        (0x17, b"7001010000Z", None),
+        (0x17, b"700101000000+0000", None),
+        (0x17, b"20500101000000Z", None),
+        (0x18, b"00000101000000Z", None),
+        (0x17, b"701301000000Z", None),
+        (0x17, "\u0667\u0660".encode(), None),
+        (0x0C, b"700101000000Z", None),
+    ],
+)
+def test_times(tag: int, text: bytes, until: int | None) -> None:
+    made = certificate(*NOBODY[:3], item(0x30, item(tag, b""), item(tag, text)), EMPTY, EMPTY)
+    if until is not None:
+        assert validity(made) == (until, ())
+        return
+    with pytest.raises(DecodeError):
+        validity(made)
+
+
+def test_a_certificate_without_times() -> None:
+    for broken in (GOOD, certificate(*NOBODY[:3], item(0x31), EMPTY, EMPTY)):
+        with pytest.raises(DecodeError):
+            validity(broken)
