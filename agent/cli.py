@@ -100,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     server.add_argument("--control", metavar="PORT", type=_port, help="TCP port of the control channel")
     server.add_argument("--key", metavar="KEY", nargs="?", const="",
                         help="check only who has this pairing key, or one made now; also by PNMCHECK_KEY")  # fmt: skip
+    services = server.add_mutually_exclusive_group()
+    services.add_argument("--live", action="store_true",
+                          help="stop nothing: of the media ports hold those that are free, half at a time")  # fmt: skip
     server.add_argument("--once", action="store_true", help="end after the first finished check")
     server.add_argument("--for", dest="seconds", metavar="TIME", type=_seconds, default=3600.0,
                         help="how long to run: 90s, 10m, 1h (default)")  # fmt: skip
@@ -250,7 +253,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     options = Options(
         plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
         bool(key and not arguments.key), give_up_root=True, notes=read.notes if read else (), installed=installed,
-        unread=unread, prechecks=True, offline=arguments.offline,
+        unread=unread, prechecks=True, offline=arguments.offline, live=arguments.live,
     )  # fmt: skip
 
     # Whatever is imported later than here may not be found: nobody may not read what only root may.

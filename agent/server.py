@@ -64,6 +64,7 @@ class Options:
     `installed` is what the configuration here says, where there is one; `unread` says why it is not known where there
     is. `prechecks`: look at this machine itself too, and where it is not `offline` ask whom LiveKit asks, and the DNS.
     `give_up_root` is for a process that does nothing else, and has one thread: all of it becomes nobody's.
+    `live` says that services go on running, to which the media ports are left but while a check runs.
     """
 
     plan: Plan
@@ -79,6 +80,7 @@ class Options:
     unread: str = ""
     prechecks: bool = False
     offline: bool = False
+    live: bool = False
 
 
 Tell = Callable[[Notice], None]
@@ -102,7 +104,7 @@ class Server:
         self._statistics = open_statistics()
         self._desk = Desk(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
-            self._catch_up, self._overrun, options.key, self._capture is not None,
+            self._catch_up, self._overrun, options.key, self._capture is not None, options.live,
         )  # fmt: skip
         if self._capture:
             with contextlib.suppress(OSError):  # then it goes on seeing what it saw

@@ -203,7 +203,7 @@ class Conversation:
         return control.Welcome(
             control.PROTOCOL, desk.program, session.id, None if secret else session.key.decode(), desk.plan, desk.tls,
             desk.everywhere, str(session.client), desk.capture, session.flows,
-            pairing.fingerprint(self.certificate),
+            pairing.fingerprint(self.certificate), desk.live,
         )  # fmt: skip
 
     def _take(self, session: Session, part: control.ReportPart) -> control.Message:

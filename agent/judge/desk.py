@@ -93,7 +93,7 @@ class Desk:
     `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
     `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
     `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` (About) too. `key`
-    is the pairing key, if any.
+    is the pairing key, if any. `live` says that services go on running: then there is one session at a time.
     """
 
     def __init__(
@@ -108,8 +108,9 @@ class Desk:
         read_overrun: Callable[[], Mapping[int, int]] = dict,
         key: str | None = None,
         watched: bool = False,
+        live: bool = False,
     ) -> None:
-        self.plan, self.program, self.key = plan, program, key
+        self.plan, self.program, self.key, self.live = plan, program, key, live
         self.tls, self.everywhere = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
         self.owners: Mapping[Transport, Mapping[int, str]] = {}
@@ -156,6 +157,8 @@ class Desk:
 
     def crowded(self, client: Address, paired: bool) -> str:
         """Why there is no room for another session of this client; empty where there is."""
+        if self.live and self.sessions:
+            return "another check is running, and with --live there is one at a time"
         if len(self.sessions) >= MAX_SESSIONS:
             return f"{MAX_SESSIONS} checks are running already"
         mine = network_of(client)

@@ -193,6 +193,18 @@ def test_more_checks_than_there_is_room_for(number: int, secret: str | None) -> 
     assert len(desk.sessions) == number
 
 
+def test_a_client_is_told_that_services_go_on_running() -> None:
+    for live in (False, True):
+        desk = make_desk()
+        desk.live = live
+        (welcome,) = say(talk(desk), HELLO)
+        assert isinstance(welcome, Welcome)
+        assert welcome.live is live
+    (refusal,) = say(talk(desk), HELLO)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.hint) == ("crowded", "try again in a minute")
+
+
 def test_a_session_hands_over_one_report() -> None:
     desk = make_desk()
     conversation = begun(desk)

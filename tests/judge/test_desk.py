@@ -269,6 +269,15 @@ def test_sessions_are_few_and_of_their_own() -> None:
     assert desk.open(CLIENT, Family.IPV4)
 
 
+def test_where_services_go_on_running_there_is_one_session_at_a_time() -> None:
+    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, live=True)
+    only = make_session(desk)
+    assert desk.open(STRANGER, Family.IPV6, secret="0" * 64) is None
+    assert "one at a time" in desk.crowded(STRANGER, paired=True)
+    desk.close(only)
+    assert desk.open(STRANGER, Family.IPV6)
+
+
 NETWORKS = [
     ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
     ("2001:db8::1", "2001:db8::ffff:0:0:1", "2001:db8:0:1::1"),
