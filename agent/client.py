@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Iterable
+from typing import Callable, Iterable, Mapping
 
 from . import __version__
 from .errors import UserError
@@ -13,9 +14,11 @@ from .judge import follow_up, names
 from .judge import hops as hop_judging
 from .judge import verdict as judging
 from .judge.advice import advise
+from .judge.loss import MAX_CHANCE
 from .judge.observe import Followed, ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from .judge.sample import Sample, sample
 from .judge.sweep import Sweep
+from .judge.sweeps import Sweeps, Swept, chance_of
 from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, is_internal, parse_address
@@ -104,6 +107,7 @@ class _Check:
         self._unresolved: list[UserError] = []
         self._servers: dict[str, str] = {}
         self._cdns: set[str] = set()
+        self._last: tuple[Target, Family] | None = None  # of the last one
         self._checked: dict[Target, AddressReport] = {}
         self._aborted = False
 
@@ -173,15 +177,22 @@ class _Check:
 
     def _check(self, target: Target, through: Target) -> None:
         self._tell(Progress(f"looking for the server at {through.text}"))
-        ports = (self._options.control,) if self._options.control else CONTROL_PORTS
-        greeting = Greeting(__version__, _family(target), self._options.key)
-        channel = open_channel(through, self._name(through), ports, greeting)
-        self._channels.append(channel)
+        channel = self._open(through, _family(target))
         self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.everywhere
         self._servers[target.text] = channel.welcome.certificate
         one = _AddressCheck(target, through, self._name(target), self._options, channel, self._tell)
         self._checked[target] = one.run()
         self._aborted = one.aborted
+
+    def _open(self, through: Target, family: Family) -> Channel:
+        """A control channel; the one before is left where the server has one session at a time. UserError."""
+        if self._channels and self._channels[-1].welcome.live:
+            self._channels.pop().leave()
+        ports = (self._options.control,) if self._options.control else CONTROL_PORTS
+        greeting = Greeting(__version__, family, self._options.key)
+        self._channels.append(open_channel(through, self._name(through), ports, greeting))
+        self._last = through, family
+        return self._channels[-1]
 
     def _report(self, error: Problem | None) -> Report:
         hosts, unresolved = self._options.hosts, self._unresolved
@@ -204,6 +215,9 @@ class _Check:
 
     def _hand_over(self, report: Report) -> None:
         """Give the report to the server, by the first channel that still is there."""
+        if not self._channels and self._last:
+            with contextlib.suppress(UserError):
+                self._open(*self._last)
         parts = list(control.report_parts(reports.dumps(report)))
         for channel in self._channels:
             try:
@@ -228,13 +242,14 @@ class _AddressCheck:
         host = name.encode("idna").decode("ascii")
         self._session = Session(channel.welcome.session, key, host, channel.welcome.tls, channel.welcome.plan)
         self._tcp = TcpProbes(target, self._session)
-        self._sweep: Sweep | None = None
+        self._sweeps: list[Sweep] = []
+        self._to_come = 0  # ports of the parts that follow
         self._server = ServerSide()
         self._unsendable: dict[int, str] = {}
         self._refusals: dict[int, Refusal] = {}
         self._strangers: dict[int, str] = {}
         self._sample: Sample | None = None
-        self._followed: Followed | None = None
+        self._followed: dict[int, Followed] = {}  # by the number of the sweep
         self._shut_out = False
         self.aborted = False
 
@@ -251,34 +266,63 @@ class _AddressCheck:
 
     def _probe(self) -> None:
         for transport in Transport:
-            rows = self._channel.rows(About.UNTESTED, transport)
-            self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
-            if rows and self._channel.paired:
-                owners = self._channel.rows(About.OWNERS, transport)
-                self._server.owners[transport] = {port: str(owner) for port, owner in owners.items()}
+            self._ask_untested(transport)
         self._tcp.start(self._to_probe(Transport.TCP))
-        chance, ports = random.Random(), self._to_probe(Transport.UDP)
+        chance = random.Random()
         if self._options.sample:
             self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._options.sample, chance)
-            ports = sorted(self._sample.ports)
-        rtt = min(self._channel.rtts)
+        # Of a server's that leaves services running, it holds one part at a time.
+        parts = self._counts(About.PARTS, Transport.UDP) if self._channel.welcome.live else {}
+        order = sorted({0, *(part for part in parts.values() if part < control.MAX_PARTS)})
+        rtt, flows = min(self._channel.rtts), self._channel.welcome.flows
         self._wait_for_tcp(rtt)
-        flows = self._channel.welcome.flows
-        self._sweep = Sweep(ports, chance, rtt, time.perf_counter(), flows=flows, ceiling=self._options.rate)
-        prober = Prober(self._sweep, self._target, self._session.id, self._session.key)
+        prober = Prober(self._target, self._session.id, self._session.key)
+        self._unsendable, self._refusals, self._strangers = prober.unsendable, prober.refusals, prober.strangers
         try:
-            prober.run(self._channel, self._tell_sweep)
-            prober.ask_who_refuses()
-            self._finish_tcp(self._sweep)
-            self._ask_server(self._sweep)
-            prober.catch_up()
-            self._follow_up(prober, self._sweep)
+            for part in order:
+                ports = self._take(part, parts)
+                after = self._sweeps[-1] if self._sweeps else None
+                sweep = Sweep(
+                    ports, chance, rtt, time.perf_counter(), flows=flows, ceiling=self._options.rate,
+                    most=MAX_CHANCE / len(order), after=after,
+                )  # fmt: skip
+                self._sweeps.append(sweep)
+                prober.begin(sweep)
+                prober.run(self._channel, self._tell_sweep)
+                prober.ask_who_refuses()
+                last = part == order[-1] or sweep.is_shut_out
+                if last:
+                    self._finish_tcp(Sweeps(self._sweeps))
+                self._ask_server(sweep)
+                prober.catch_up()
+                self._follow_up(prober, sweep)
+                if last:
+                    break
         finally:
             prober.close()
-            self._unsendable, self._refusals, self._strangers = prober.unsendable, prober.refusals, prober.strangers
         self._server.counters = self._channel.kernel().counters
 
-    def _finish_tcp(self, sweep: Sweep) -> None:
+    def _ask_untested(self, transport: Transport) -> None:
+        rows = self._channel.rows(About.UNTESTED, transport)
+        self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
+        if rows and self._channel.paired:
+            owners = self._channel.rows(About.OWNERS, transport)
+            self._server.owners[transport] = {port: str(owner) for port, owner in owners.items()}
+
+    def _take(self, part: int, parts: Mapping[int, int]) -> list[int]:
+        """The UDP ports to try of one part, which the server then holds; what belongs to none is of the first."""
+        if parts:
+            self._channel.ask(control.Take(part), control.Taken)
+            self._ask_untested(Transport.UDP)
+        ports = self._to_probe(Transport.UDP)
+        if self._sample:
+            ports = [port for port in ports if port in self._sample.ports]
+        if not parts:
+            return ports
+        self._to_come = sum(parts.get(port, 0) > part for port in ports)
+        return [port for port in ports if parts.get(port, 0) == part]
+
+    def _finish_tcp(self, sweep: Sweeps) -> None:
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
         if self._channel.lost:
@@ -287,11 +331,14 @@ class _AddressCheck:
 
     def _ask_server(self, sweep: Sweep) -> None:
         self._tell(Progress("asking the server what it saw"))
+        seen = ServerSide()
         for transport in Transport:
-            self._server.sightings[transport] = self._counts(About.SIGHTINGS, transport)
-            self._server.redirected[transport] = self._counts(About.REDIRECTED, transport)
-        if self._anything_shut(sweep) or self._channel.confirmed:
-            self._ask_how_far()
+            seen.sightings[transport] = self._counts(About.SIGHTINGS, transport)
+            seen.redirected[transport] = self._counts(About.REDIRECTED, transport)
+        # Of all parts or of none: what was not asked is not 0.
+        if self._channel.welcome.live or self._anything_shut(sweep) or self._channel.confirmed:
+            self._ask_how_far(seen)
+        self._server.add(seen, sweep.sent)
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
             self._server.let_in = self._ask_who_let_in()
@@ -314,11 +361,12 @@ class _AddressCheck:
         second = Sweep(proven, chance, min(self._channel.rtts), time.perf_counter(), ceiling=ceiling, ends=sweep.ends)
         prober.follow_up_all(second, self._channel, self._tell_sweep)
         if second.open:  # the server may be gone
-            self._followed = Followed(second, ServerSide(), silent)
+            self._followed[len(self._sweeps)] = Followed(second, ServerSide(), silent)
         seen = self._seen_of_udp().udp_since(before)
         prober.catch_up()
         if second.open or not prober.follow_up(drawn, sweep.timeout, rate, large=False) >= set(drawn):
-            self._followed = Followed(second, seen, silent)  # else nothing comes through any more, large or small
+            # Else nothing comes through any more, large or small.
+            self._followed[len(self._sweeps)] = Followed(second, seen, silent)
 
     def _seen_of_udp(self) -> ServerSide:
         """What the server saw of UDP up to now."""
@@ -338,14 +386,14 @@ class _AddressCheck:
         """Whether a port did not prove open: else nobody asks how far its packets came."""
         return sweep.open < len(sweep.sent) or any(seen.reply is not Reply.PROOF for seen in self._tcp.seen.values())
 
-    def _ask_how_far(self) -> None:
+    def _ask_how_far(self, seen: ServerSide) -> None:
         """What the server's interface showed."""
-        self._ask_how_far_udp(self._server)
+        self._ask_how_far_udp(seen)
         if (
             not self._channel.welcome.capture or self._through != self._target
         ):  # it knows this client by another address
             return
-        self._server.at_interface[Transport.TCP] = self._counts(About.AT_INTERFACE, Transport.TCP)
+        seen.at_interface[Transport.TCP] = self._counts(About.AT_INTERFACE, Transport.TCP)
         words = {where.value: where for where in Where}
         rows = self._channel.rows(About.PLACES, Transport.TCP)
         self._server.places = {port: words.get(str(word), Where.UNKNOWN) for port, word in rows.items()}
@@ -371,7 +419,7 @@ class _AddressCheck:
                 let_in |= {self._channel.port} - set(planned)
             self._tcp.start(sorted(let_in))
 
-    def _try_tcp_again(self, sweep: Sweep) -> None:
+    def _try_tcp_again(self, sweep: Sweeps) -> None:
         """What is silent and may not be shut; and whether this client is let in where it was."""
         for _ in range(MORE_CONNECTS):
             unsure = [port for port, seen in self._tcp.seen.items()
@@ -395,10 +443,15 @@ class _AddressCheck:
             doing = "shut out, waiting"
         elif sweep.waits_for_room(now):
             doing = "waiting for room for more connections"
-        self._tell(Progress(doing, sweep.open, len(sweep.sent), sweep.left(now)))
+        done, total, left = sweep.open, len(sweep.sent), sweep.left(now)
+        if sweep is self._sweeps[-1]:
+            left *= 1 + self._to_come / total
+            done = sum(one.open for one in self._sweeps)
+            total = self._to_come + sum(len(one.sent) for one in self._sweeps)
+        self._tell(Progress(doing, done, total, left))
 
     def _judge(self) -> AddressReport:
-        sweep, tcp, server = self._sweep, self._tcp.seen, self._server
+        sweep, tcp, server = Sweeps(self._sweeps) if self._sweeps else None, self._tcp.seen, self._server
         unplanned = [seen for port, seen in tcp.items() if not self._plan.has(Transport.TCP, port)]  # control's
         conditions = Conditions(
             # Without a channel of its own, an address at which nothing stirs may be out of this computer's reach.
@@ -406,8 +459,8 @@ class _AddressCheck:
             aborted=self.aborted,
             conclusive=bool(sweep and sweep.done and sweep.conclusive),
             chance=sweep.chance if sweep else None,
-            chance_of_large=self._followed.sweep.chance if self._followed else None,
-            unsure_of_large=self._followed.unsure if self._followed else None,
+            chance_of_large=chance_of(one.sweep for one in self._followed.values()),
+            unsure_of_large=next((one.unsure for one in self._followed.values() if one.unsure), None),
             loss=sweep.loss if sweep else 0.0,
             limit=sweep.limit if sweep and not self._channel.moved else None,
             closed=tuple(filter(judging.is_stopped, [*self._tcp.later.values(), *unplanned])),
@@ -417,7 +470,15 @@ class _AddressCheck:
         )
         left_out, hole = (self._sample.left_out, self._sample.hole) if self._sample else ((), 0)
         observations = observe(
-            self._plan, sweep, self._unsendable, tcp, server, left_out, self._refusals, self._strangers, self._followed
+            self._plan,
+            sweep,
+            self._unsendable,
+            tcp,
+            server,
+            left_out,
+            self._refusals,
+            self._strangers,
+            self._followed.values(),
         )
         findings = self._walk(judging.judge(self._plan, observations, conditions))
         own = self._through == self._target
@@ -464,7 +525,7 @@ class _AddressCheck:
             yield f"The server has no openssl program, so {ports} was tried without TLS: a firewall may mind."
         drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
         if not errors:  # what the server lost itself looks like a limit on the way
-            yield from _met(self._sweep)
+            yield from _met(Sweeps(self._sweeps) if self._sweeps else None)
         if drops:
             yield (f"The server's connection tracking was full and dropped {_count(drops, 'packet')} during the check: "
                    "raise net.netfilter.nf_conntrack_max.")  # fmt: skip
@@ -490,7 +551,7 @@ def _family(target: Target) -> Family:
     return family_of(parse_address(target.text))
 
 
-def _met(sweep: Sweep | None) -> Iterable[str]:
+def _met(sweep: Swept | None) -> Iterable[str]:
     """The limit that the check met and got along with."""
     limit = sweep.limit if sweep and sweep.conclusive else None
     if limit and limit.rate is not None and limit.reason is Reason.RATE_LIMIT and limit.rate < NOTABLE_RATE:

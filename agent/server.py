@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import random
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from .judge import prechecks
 from .judge.deciding import decisions
 from .judge.desk import Desk
 from .judge.operator import for_operator
+from .judge.parts import halves, ranges
 from .judge.ration import Ration
 from .model.address import Address, Family
 from .model.firewall import Host
@@ -39,6 +41,8 @@ from .net.holdings import Holdings
 from .net.outside import ask_outside, comes_back
 from .net.serve import Loop
 
+# What is proposed for the control channel where services have all planned ports; none of plugNmeet's is near.
+SPARE_PORT = 9443
 # A port that was busy is tried again when a check begins, but not more often than this, whoever asks.
 RETRY_SECONDS = 1.0
 # Reports that are explained at a time: each has tools of the system read the firewall, on a core of the server's.
@@ -51,6 +55,9 @@ REPORTS, REPORTS_A_SECOND = 64, 1.0
 MAX_NOTES = 20
 # Ports at which a packet to ourselves is awaited: some may be blocked on the way.
 ECHO_PORTS = 4
+# Times that a part of the media ports is held: two for each address of a host, and a few checks one after the other;
+# then, each takes a tenth of a second of a server that is in service.
+HOLDS, HOLDS_A_SECOND = 30, 0.5
 # How long `--once` waits for the client to close after its report: a round trip or two of the worst path.
 FAREWELL_SECONDS = 2.0
 
@@ -105,7 +112,9 @@ class Server:
         self._desk = Desk(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
             self._catch_up, self._overrun, options.key, self._capture is not None, options.live,
+            self._hold,
         )  # fmt: skip
+        self._desk.parts = halves(options.plan, random.SystemRandom()) if options.live else {}
         if self._capture:
             with contextlib.suppress(OSError):  # then it goes on seeing what it saw
                 self._capture.narrow(self._desk.tag)
@@ -115,7 +124,7 @@ class Server:
         self._status = Exit.INCONCLUSIVE
         self._ends = self._farewell = float("inf")
         self._notices, self._reports = Ration(NOTICES, NOTICES_A_SECOND), Ration(REPORTS, REPORTS_A_SECOND)
-        self._withheld = 0
+        self._holds, self._withheld = Ration(HOLDS, HOLDS_A_SECOND), 0
         self._looking: list[threading.Thread] = []
         self._looked: queue.Queue[Reported] = queue.Queue()
         self._noted: queue.Queue[Notes] = queue.Queue()
@@ -127,7 +136,7 @@ class Server:
         try:
             self._ends = time.monotonic() + self._options.seconds
             self._holdings = Holdings(
-                self._options.plan, self._options.control, self._options.bind, self._loop.add, self._hands
+                self._options.plan, self._options.control, self._options.bind, self._loop, self._hands, self._desk.parts
             )
             if self._gives_up:  # from here on the network is listened to
                 self._root = give_up_root()
@@ -171,12 +180,22 @@ class Server:
     def _take_freed(self) -> None:
         """Try the busy ports again: whoever starts a check may have stopped what held them."""
         now = time.monotonic()
-        if now >= self._tried + RETRY_SECONDS:
+        if not self._options.live and now >= self._tried + RETRY_SECONDS:  # nor take what a service gives up to restart
             self._tried = now
             if self._holdings.take_freed():
                 self._announce()
 
-    def _announce(self) -> None:
+    def _hold(self, part: int | None) -> bool:
+        """Hold this part of the media ports alone, or none for None; False where that is asked too often."""
+        if part is not None and not self._holds.take(time.monotonic()):
+            return False
+        self._holdings.hold(part)
+        if part is not None:
+            self._tell_desk()
+        return True
+
+    def _tell_desk(self) -> None:
+        """What could not be taken, and who has it."""
         self._desk.untested = self._holdings.untested
         self._untaken = self._holdings.untaken()
         self._desk.owners = {
@@ -184,6 +203,9 @@ class Server:
                         for port in one.ports}
             for transport in Transport
         }  # fmt: skip
+
+    def _announce(self) -> None:
+        self._tell_desk()
         bind = self._options.bind
         outgoing = [one for one in map(addresses.outgoing_address, self._holdings.families) if one]
         own = [bind] if bind and not bind.is_unspecified else outgoing
@@ -191,19 +213,24 @@ class Server:
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
             self._options.seconds, self._blind, self._options.key, self._options.key_known, self._root,
             tuple(row for row in self._options.plan.requirements if row.source), self._options.notes,
+            self._options.live, tuple(ranges(self._options.plan)) if self._options.live else (),
         ))  # fmt: skip
 
     def _control_port(self) -> int:
         """The port that a client is best told: the one asked for, else 443, else the first that could be taken."""
         asked = self._options.control
         candidates = [asked] if asked else [HTTPS_PORT, *self._options.plan.ports(Transport.TCP)]
-        port = self._holdings.first_taken(Transport.TCP, candidates)
+        # Where haproxy has 443 on IPv4 alone, as plugNmeet installs it, clients would find that.
+        port = self._holdings.first_taken(Transport.TCP, candidates, everywhere=self._options.live and not asked)
         if port:
             return port
         what = f"Port {asked} cannot be taken" if asked else "No TCP port is left"
         why = ", ".join(f"{one.ports}/tcp is {one.reason.value}" + (f" ({one.owner})" if one.owner else "")
                         for one in self._untaken if one.transport is Transport.TCP)  # fmt: skip
         hint = "start with `--control PORT` and a TCP port that is free and open, or stop what holds the ports"
+        if self._options.live and not asked:
+            hint = (f"open one more TCP port in the firewall for the time of the check, {SPARE_PORT} say; start with "
+                    f"`--live --control {SPARE_PORT}`, and give the client `--control {SPARE_PORT}` too")  # fmt: skip
         raise UserError("no-control-port", f"{what} for the control channel", why, hint)
 
     def _go_on(self) -> bool:

@@ -25,12 +25,18 @@ from agent.wire import stun
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent an ICMP error")
 
 
+def make_prober(sweep: Sweep, target: Target) -> Prober:
+    prober = Prober(target, "0" * 16, b"key")
+    prober.begin(sweep)
+    return prober
+
+
 def test_old_source_ports_are_given_back() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
         target = Target(socket.AF_INET, ("127.0.0.1", 0))
-        prober = Prober(Sweep([port], random.Random(1), 0.02, 0.0), target, "0" * 16, b"key")
+        prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
         for number in range(3 * MAX_SOCKETS):
             prober._send(Probe(number, port, number), number.to_bytes(12, "big"))
             assert len(prober._sockets) <= MAX_SOCKETS
@@ -44,7 +50,7 @@ def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None
     target = Target(socket.AF_INET, ("127.0.0.1", 0))
     with bound() as server:
         port = server.getsockname()[1]
-        prober = Prober(Sweep([port], random.Random(1), 0.02, 0.0), target, "0" * 16, b"key")
+        prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
         sources = []
         for first in (5, 6):
             prober._flows.clear()
@@ -70,7 +76,7 @@ def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_
     target = Target(socket.AF_INET, ("127.0.0.1", 0))
     with bound() as server:
         port = server.getsockname()[1]
-        prober = Prober(Sweep([port], random.Random(1), 0.02, 0.0), target, "0" * 16, b"key")
+        prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
         numbers = []
         assert prober.follow_up([port], 0.01, RATE)
         assert prober.follow_up([port], 0.01, RATE, large=False)
@@ -100,7 +106,7 @@ def prober_of(ports: Iterable[int]) -> Prober:
     """A prober whose sweep takes it that these ports have been tried."""
     sweep = Sweep(ports, random.Random(1), 0.02, 0.0)
     sweep.sent.update(dict.fromkeys(ports, 1))
-    return Prober(sweep, Target(socket.AF_INET, ("127.0.0.1", 0)), "0" * 16, b"key")
+    return make_prober(sweep, Target(socket.AF_INET, ("127.0.0.1", 0)))
 
 
 @needs_linux

@@ -30,6 +30,8 @@ _NO_QUESTION = control.Refusal("order", "the client sent what only a server says
 _IMPATIENT = control.Refusal("order", "the client asked again before it was answered", _OWN_CLIENT)
 _LONG_REPORT = control.Refusal("report", "the client's report is too long, or not in full parts of ASCII", _OWN_CLIENT)
 _ONE_REPORT = control.Refusal("order", "the client handed over a second report", _OWN_CLIENT)
+# A session has each once, and in their order: to change them takes a tenth of a second of the server's.
+_NO_PART = control.Refusal("crowded", "the client asked too often for parts of the ports", "try again in a minute")
 _KEY_NEEDED = control.Refusal(
     "key-needed",
     "this server checks only with its pairing key",
@@ -167,6 +169,8 @@ class Conversation:
         if isinstance(message, control.AskKernel):
             session.sources.confirm(message.mine, message.nonces)
             return control.Pong(self._desk.kernel(session), session.sources.unconfirmed)
+        if isinstance(message, control.Take):
+            return control.Taken() if self._desk.take(session, message.part) else self._refuse(_NO_PART)
         if isinstance(message, control.ReportPart):
             return self._take(session, message)
         if isinstance(message, control.Bye):
@@ -225,6 +229,7 @@ class Conversation:
                 )
             session.report.clear()
             session.finished = True
+            self._desk.give_back()
             self._desk.events.append(Reported(session.client, report, session.watch.arrival))
         return control.Received()
 

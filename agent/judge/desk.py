@@ -69,6 +69,7 @@ class Session:
     at_socket: Window = field(default_factory=Window)
     overrun: Mapping[int, int] = field(default_factory=dict)  # when it began, as the desk's `read_overrun` told
     gave_way: int = 0  # TCP connections from its address that had to give way to others
+    part: int = -1  # of the ports that are not held all at a time, which it had last
 
     def spend_answer(self) -> bool:
         """Whether there is one more answer to give; then it is given."""
@@ -93,7 +94,8 @@ class Desk:
     `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
     `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
     `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` (About) too. `key`
-    is the pairing key, if any. `live` says that services go on running: then there is one session at a time.
+    is the pairing key, if any. `live` says that services go on running: then there is one session at a time, and `hold`
+    holds one part of the ports, or none for None, but tells False where that is asked too often.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Desk:
         key: str | None = None,
         watched: bool = False,
         live: bool = False,
+        hold: Callable[[int | None], bool] = lambda part: True,
     ) -> None:
         self.plan, self.program, self.key, self.live = plan, program, key, live
         self.tls, self.everywhere = tls, everywhere
@@ -118,7 +121,7 @@ class Desk:
         self.parts: Mapping[int, int] = {}
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
-        self.draw, self._read_kernel, self._catch_up = draw, read_kernel, catch_up
+        self.draw, self._read_kernel, self._catch_up, self._hold = draw, read_kernel, catch_up, hold
         self._read_overrun, self.capture = read_overrun, watched
         self._recent: dict[bytes, Request] = {}
         # With it the kernel tells probes from junk: whoever has no session guesses one of 4,294,967,296.
@@ -182,8 +185,20 @@ class Desk:
     def close(self, session: Session) -> None:
         """The session's control channel is gone, and the session with it."""
         del self.sessions[session.id]
+        self.give_back()
         if not session.finished:
             self.events.append(Lost(session.client))
+
+    def take(self, session: Session, part: int) -> bool:
+        """Hold one part of the ports for a session, and no other; False where that is asked too often."""
+        if part <= session.part or not self.parts:
+            return False
+        session.part = part
+        return self._hold(part)
+
+    def give_back(self) -> None:
+        """The ports that are not held all at a time are needed no more."""
+        self._hold(None)
 
     def connected(self, client: tuple[Address, int], here: tuple[Address, int], now: float) -> frozenset[int]:
         """Somebody connected to a TCP port, a sighting for the sessions from that address: to which ports of late.

@@ -12,6 +12,7 @@ from ..model.observation import Interceptor, Observation, Reason, Refusal, Reply
 from ..model.plan import Plan, Transport
 from ..model.report import Loss, Rtt
 from .sweep import MIN_TRIES, Sweep
+from .sweeps import Swept
 
 PerPort = Mapping[int, int]
 
@@ -36,6 +37,17 @@ class ServerSide:
     let_in: Container[int] = ()  # TCP ports, as the client dials them
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
 
+    def add(self, seen: ServerSide, ports: Container[int]) -> None:
+        """What it told of probes, of UDP to these ports; of others what it told before they were followed up."""
+        for table, more in ((self.sightings, seen.sightings), (self.at_interface, seen.at_interface)):
+            table[Transport.TCP] = more[Transport.TCP]
+            table[Transport.UDP] = _joined(table[Transport.UDP], more[Transport.UDP], ports)
+        redirected = _joined(self.redirected[Transport.UDP], seen.redirected[Transport.UDP], ports) or {}
+        self.redirected = {Transport.TCP: seen.redirected[Transport.TCP], Transport.UDP: redirected}
+        self.withheld = _joined(self.withheld, seen.withheld, ports)
+        self.overrun = _joined(self.overrun, seen.overrun, ports)
+        self.left = _joined(self.left, seen.left, ports)
+
     def udp_since(self, before: ServerSide) -> ServerSide:
         """What it saw of UDP after it had told `before`."""
         after = ServerSide(
@@ -51,6 +63,12 @@ class ServerSide:
 
 def _since(now: PerPort | None, then: PerPort | None) -> PerPort | None:
     return None if now is None else Counter(now) - Counter(then or {})
+
+
+def _joined(before: PerPort | None, more: PerPort | None, ports: Container[int]) -> PerPort | None:
+    if more is None:
+        return before
+    return {**(before or {}), **{port: count for port, count in more.items() if port in ports}}
 
 
 @dataclass(frozen=True)
@@ -81,14 +99,14 @@ class Followed:
 
 def observe(
     plan: Plan,
-    sweep: Sweep | None,
+    sweep: Swept | None,
     unsendable: Mapping[int, str],
     tcp: Mapping[int, Observation],
     server: ServerSide,
     left_out: Container[int] = (),
     refusals: Mapping[int, Refusal] | None = None,
     strangers: Mapping[int, str] | None = None,
-    followed: Followed | None = None,
+    followed: Iterable[Followed] = (),
 ) -> dict[Transport, dict[int, Observation]]:
     """An observation of every planned port.
 
@@ -100,9 +118,9 @@ def observe(
 
     udp = _Udp(sweep, unsendable, server, left_out, refusals or {}, strangers or {})
     found = {port: udp.observe(port) for port in plan.ports(Transport.UDP)}
-    if followed:
-        large = _Udp(followed.sweep, unsendable, followed.server, (), {}, {})
-        found.update((port, replace(large.observe(port), only_small=True)) for port in followed.silent)
+    for one in followed:
+        large = _Udp(one.sweep, unsendable, one.server, (), {}, {})
+        found.update((port, replace(large.observe(port), only_small=True)) for port in one.silent)
     return {
         Transport.TCP: {port: _tcp(tcp.get(port) or Observation(Transport.TCP, port), server)
                         for port in plan.ports(Transport.TCP)},
@@ -130,7 +148,7 @@ class _Udp:
 
     def __init__(
         self,
-        sweep: Sweep | None,
+        sweep: Swept | None,
         unsendable: Mapping[int, str],
         server: ServerSide,
         left_out: Container[int],
@@ -185,13 +203,13 @@ def _count(counts: PerPort | None, port: int) -> int | None:
     return None if counts is None else counts.get(port, 0)
 
 
-def anything_came(sweep: Sweep | None, tcp: Mapping[int, Observation], server: ServerSide) -> bool:
+def anything_came(sweep: Swept | None, tcp: Mapping[int, Observation], server: ServerSide) -> bool:
     """Whether any packet made its way between the two sides, or from whoever else has the address."""
     arrived = any(server.sightings.values()) or bool(sweep and sweep.open)
     return arrived or any(seen.reply not in (None, Reply.NOTHING, Reply.UNREACHABLE) for seen in tcp.values())
 
 
-def fell_silent(sweep: Sweep | None, server: ServerSide) -> bool:
+def fell_silent(sweep: Swept | None, server: ServerSide) -> bool:
     """Whether probes reached the server at first and later no more, while no answer came back that would tell.
 
     Ports whose answers alone are stopped are sighted at every try, but for what the path loses.
@@ -203,7 +221,7 @@ def fell_silent(sweep: Sweep | None, server: ServerSide) -> bool:
     return sum(sightings.values()) < LEAST_SIGHTED * sent
 
 
-def measure_loss(sweep: Sweep | None, server: ServerSide) -> Loss:
+def measure_loss(sweep: Swept | None, server: ServerSide) -> Loss:
     """The path's loss each way, by the probes to ports that proved open; not measured where a limit stopped some."""
     sightings = server.sightings[Transport.UDP]
     if not sweep or sightings is None or sweep.limit:

@@ -80,7 +80,8 @@ class Sweep:
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
     `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
     how many probes a second the user allows. It has time until `ends`, or MAX_SECONDS and what a ceiling adds to them;
-    `timeout` is how many seconds it waits for answers.
+    `timeout` is how many seconds it waits for answers. `most` is how many ports, expected, loss alone may leave silent;
+    `after`, the sweep over other ports that went before: what keeps this one's flows has its flows, too.
     """
 
     def __init__(
@@ -93,6 +94,8 @@ class Sweep:
         flows: int | None = None,
         ceiling: float | None = None,
         ends: float | None = None,
+        most: float = MAX_CHANCE,
+        after: Sweep | None = None,
     ) -> None:
         self._chance = chance
         self._silent = list(ports)
@@ -108,7 +111,8 @@ class Sweep:
         self.timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
         self._pace = Pace(now, rtt, self._round_wait, self.timeout, ceiling)
-        self._rooms = Rooms(flows)
+        self._rooms: Rooms = after._rooms if after else Rooms(flows)
+        self._most, self._after = most, after
         self._probes: list[_Sent] = []
         self._flows: set[tuple[int, int]] = set()
         self._heard: set[int] = set()
@@ -403,7 +407,7 @@ class Sweep:
         chance = self.chance
         tries = MIN_TRIES if self.open else self._blind_tries
         done = sum(not one.void for one in self._passes) if self.open else len(self._pinged_passes)
-        return done >= tries and chance is not None and chance <= MAX_CHANCE
+        return done >= tries and chance is not None and chance <= self._most
 
     @property
     def _blind_tries(self) -> int:
@@ -445,7 +449,8 @@ class Sweep:
         began = self._pace.shut_since
         # What was sent until the last that was answered made its way, whether something behind blocked it or not.
         passed = self._probes[: max(self._heard) + 1]
-        flows = {(one.port, one.socket) for one in passed if one.at > began - self._rooms.longest}
+        before = self._after._probes if self._after else []
+        flows = {(one.port, one.socket) for one in [*before, *passed] if one.at > began - self._rooms.longest}
         last_second = sum(1 for one in passed if one.at > passed[-1].at - 1.0)
         self._outage = Outage(now, len(flows), last_second)
         self._known = [(one.port, one.socket) for one in self._lately if one.at > now - limit.KNOWN_SECONDS]

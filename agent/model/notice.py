@@ -40,6 +40,8 @@ class Listening:
     root: str = ""  # why what reads from the network is still root; empty where it is not
     planned: tuple[Requirement, ...] = ()  # those that were read from this machine's configuration
     notes: tuple[str, ...] = ()  # sentences about that configuration
+    live: bool = False  # services go on running
+    halves: tuple[PortRange, ...] = ()  # UDP ports that are held only while a check runs, one half and then the other
 
 
 @dataclass(frozen=True)

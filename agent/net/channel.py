@@ -202,6 +202,12 @@ class Channel:
         finally:
             self._socket.close()
 
+    def leave(self) -> None:
+        """End the session before it is over, for another one: once this returns the server has room."""
+        with contextlib.suppress(ControlLost):
+            self.ask(control.Bye(), control.Bye)
+        self._socket.close()
+
     def _exchange(self, message: control.Message, seconds: float) -> control.Message:
         """Send a line and read one; OSError (a timeout is one) or _Foreign."""
         ends = time.perf_counter() + seconds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections import defaultdict
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 from ..host import limits
 from ..model.address import Address, Family
@@ -12,20 +13,23 @@ from ..model.observation import Reason
 from ..model.plan import Plan, Transport
 from ..model.ports import PortRange, runs
 from .hands import Hands
-from .listen import Gap, Listener, Opener
+from .listen import Gap, Listener, Opener, open_port
+from .serve import Loop
 
 
 class Holdings:
-    """The sockets of a plan, and of `control` where the plan does not have it; `add` is given each one.
+    """The sockets of a plan, and of `control` where the plan does not have it; `loop` is given each one.
 
-    This process opens them; later `hands` try those that were busy. Raises UserError where `bind` is not an address
-    of this machine.
+    This process opens them; later `hands` do what it may not. Those of `parts`, UDP ports, are held when that is asked.
+    Raises UserError where `bind` is not an address of this machine.
     """
 
     def __init__(
-        self, plan: Plan, control: int | None, bind: Address | None, add: Callable[[Listener], None], hands: Hands
+        self, plan: Plan, control: int | None, bind: Address | None, loop: Loop, hands: Hands, parts: Mapping[int, int]
     ) -> None:
-        self._plan, self._add, self._hands = plan, add, hands
+        self._plan, self._loop, self._hands, self._parts = plan, loop, hands, parts
+        self._bind = bind
+        self._lent: list[Listener] = []
         # TCP first: where descriptors run out, the control channel has one.
         wanted = [(transport, port) for transport in Transport for port in plan.ports(transport)]
         if control and not plan.has(Transport.TCP, control):
@@ -34,16 +38,39 @@ class Holdings:
         self.families = self._opener.families
         self._taken: set[tuple[Transport, int]] = set()
         self._gaps: list[Gap] = []
+        wanted = [(transport, port) for transport, port in wanted if transport is Transport.TCP or port not in parts]
         self._take(dict.fromkeys(wanted, self.families))
-        self._opener.by = hands.open
+        self._opener.by = self._open
 
-    def _take(self, wanted: Mapping[tuple[Transport, int], Sequence[Family]]) -> None:
+    def _open(self, transport: Transport, port: int, families: tuple[Family, ...]) -> socket.socket:
+        """By this process where it may: of another one thousands would take seconds."""
+        try:
+            return open_port(transport, port, families, self._bind)
+        except PermissionError:
+            return self._hands.open(transport, port, families)
+
+    def _take(self, wanted: Mapping[tuple[Transport, int], Sequence[Family]]) -> list[Listener]:
+        taken = []
         for (transport, port), families in wanted.items():
             listeners, gaps = self._opener.open(transport, port, families)
             for listener in listeners:
-                self._add(listener)
+                self._loop.add(listener)
                 self._taken.add((transport, port))
+            taken += listeners
             self._gaps += gaps
+        return taken
+
+    def hold(self, part: int | None) -> None:
+        """Give the ports of another part back, and hold those of this one that are free; none for None.
+
+        What could not be taken stays known until it is tried again.
+        """
+        self._loop.remove(self._lent)
+        self._opener.room += len(self._lent)
+        self._taken.difference_update((one.transport, one.port) for one in self._lent)
+        wanted = {(Transport.UDP, port): self.families for port, its in self._parts.items() if its == part}
+        self._gaps = [gap for gap in self._gaps if (gap.transport, gap.port) not in wanted]
+        self._lent = self._take(wanted)
 
     def take_freed(self) -> bool:
         """Try the ports again that were busy; whether that changed anything."""
@@ -75,11 +102,11 @@ class Holdings:
             for run in runs(port for port in self._plan.ports(transport) if (transport, port) in held)
         )
 
-    def first_taken(self, transport: Transport, candidates: Iterable[int]) -> int | None:
-        """The first of these ports that is held for every family, else the first that is held at all."""
+    def first_taken(self, transport: Transport, candidates: Iterable[int], everywhere: bool = False) -> int | None:
+        """The first of these ports that is held for every family, else, unless that is a must, that is held at all."""
         taken = [port for port in candidates if (transport, port) in self._taken]
         gaps = {gap.port for gap in self._gaps if gap.transport is transport}
-        return next((port for port in taken if port not in gaps), taken[0] if taken else None)
+        return next((port for port in taken if port not in gaps), taken[0] if taken and not everywhere else None)
 
     def untaken(self) -> tuple[Untaken, ...]:
         """What could not be taken, in runs of one reason and one owner."""

@@ -66,7 +66,7 @@ class Opener:
     """
 
     def __init__(self, bind: Address | None, room: int) -> None:
-        self._bind, self._room = bind, room
+        self._bind, self.room = bind, room
         self.by: Callable[[Transport, int, tuple[Family, ...]], socket.socket] = self._here
         self.families = (family_of(bind),) if bind else _own_families()
         if bind and not _is_own(bind):
@@ -91,14 +91,14 @@ class Opener:
         return listeners, gaps
 
     def _try(self, transport: Transport, port: int, families: tuple[Family, ...]) -> Listener | Reason:
-        if self._room <= 0:
+        if self.room <= 0:
             return Reason.LIMIT
         try:
             opened = self.by(transport, port, families)
         except OSError as error:
             # Whatever else the system says, it is the system that refuses.
             return _REASONS.get(error.errno or 0, Reason.DENIED)
-        self._room -= 1
+        self.room -= 1
         return Listener(transport, port, opened, families)
 
     def _here(self, transport: Transport, port: int, families: tuple[Family, ...]) -> socket.socket:

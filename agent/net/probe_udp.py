@@ -44,10 +44,16 @@ NEW_FLOW = -1
 
 
 class Prober:
-    """The sockets of one sweep, one for each source port, and the probes that are under way."""
+    """The sockets of a session's sweeps, one for each source port, and the probes that are under way.
 
-    def __init__(self, sweep: Sweep, target: Target, session: str, key: bytes) -> None:
-        self._sweep, self._target = sweep, target
+    It begins by `begin`.
+    """
+
+    _sweep: Sweep
+    _answer: Callable[[int, float], None]  # told the number of a probe whose proof came
+
+    def __init__(self, target: Target, session: str, key: bytes) -> None:
+        self._target = target
         self._session, self._key = session, key
         self._address = parse_address(target.text)
         self._sockets: dict[int, socket.socket] = {}
@@ -55,7 +61,6 @@ class Prober:
         self._padding = 0
         self._nonces: dict[str, bool] = {}  # which came with answers, and whether they were handed back
         self._numbers = itertools.count(1)  # of all that is sent in the session
-        self._answer: Callable[[int, float], None] = sweep.answer  # told the number of a probe whose proof came
         self._under_way: dict[bytes, tuple[Probe, Callable[[int, float], None]]] = {}
         self._flows: dict[int, socket.socket] = {}  # by port, from which source port the first proof of it came
         self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
@@ -63,6 +68,10 @@ class Prober:
             int, Refusal
         ] = {}  # ports for which ICMP errors came; one that answers is open all the same
         self.strangers: dict[int, str] = {}  # ports from which something else came than proof, and what it showed
+
+    def begin(self, sweep: Sweep, padding: int = 0) -> None:
+        """Probe by this sweep from now on."""
+        self._padding, self._answer, self._sweep = padding, sweep.answer, sweep
 
     def run(self, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """Probe until the sweep is done or the control channel is lost."""
@@ -115,7 +124,7 @@ class Prober:
 
     def follow_up_all(self, sweep: Sweep, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """The same by a sweep of its own, over all ports that are open."""
-        self._padding, self._answer, self._sweep = stun.PADDING, sweep.answer, sweep
+        self.begin(sweep, stun.PADDING)
         self.run(channel, tell)
 
     def catch_up(self) -> None:

@@ -137,10 +137,11 @@ class Loop:
         self._waiting: dict[Listener, None] = {}  # UDP ports that can be read, in the order in which they are
         self.slow_turns = 0
         self._caught_up = False
-        self._listeners: list[Listener] = []
         # A packet that is sent to ourselves, and whether it came: in the shape of a probe, as its way may ask for.
         about = stun.Request(f"{desk.tag:0<16}", stun.make_transaction(0, desk.draw(stun.DRAWN_BYTES)), 0)
         self.echo, self.echoed = stun.encode_request(about, desk.draw(stun.TRANSACTION_BYTES)), threading.Event()
+        self._listeners: dict[Listener, None] = {}
+        self._overrun: Counter[int] = Counter()  # of ports that were given back
         if capture:
             self._selector.register(capture, selectors.EVENT_READ, (self._watch, None))
 
@@ -148,7 +149,17 @@ class Loop:
         """Serve one more port."""
         handle: Callable[[Listener], None] = self._accept if listener.transport is Transport.TCP else self._wait
         self._selector.register(listener.socket, selectors.EVENT_READ, (handle, listener))
-        self._listeners.append(listener)
+        self._listeners[listener] = None
+
+    def remove(self, listeners: Iterable[Listener]) -> None:
+        """Give UDP ports back at once. Of a turn that runs they may be told to be readable yet, and are in vain."""
+        for listener in listeners:
+            self._selector.unregister(listener.socket)
+            self._overrun[listener.port] += listen.overrun(listener.socket)
+            self._junk.pop(listener.socket, None)
+            self._waiting.pop(listener, None)
+            del self._listeners[listener]
+            listener.socket.close()
 
     def close(self) -> None:
         """Give every port and connection back."""
@@ -179,8 +190,11 @@ class Loop:
 
     def overrun(self) -> dict[int, int]:
         """The UDP ports whose sockets had no room for some packets, and for how many."""
-        counts = ((one.port, listen.overrun(one.socket)) for one in self._listeners if one.transport is Transport.UDP)
-        return {port: count for port, count in counts if count}
+        counts = Counter(self._overrun)
+        for one in self._listeners:
+            if one.transport is Transport.UDP:
+                counts[one.port] += listen.overrun(one.socket)
+        return +counts
 
     def catch_up(self) -> None:
         """Let the desk see all that came so far, at the UDP ports and at the interfaces."""

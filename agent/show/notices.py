@@ -11,6 +11,7 @@ from ..model.address import Address, Family
 from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
 from ..model.observation import Reason
 from ..model.plan import CONTROL_PORTS, Need, Transport
+from ..model.ports import list_ports
 from ..model.precheck import Notes
 from .style import Style
 
@@ -43,6 +44,8 @@ def to_json(notice: Notice) -> dict[str, Any]:
                          "need": row.need.value, "purpose": row.purpose, "source": row.source}
                         for row in notice.planned],
             "notes": list(notice.notes),
+            "live": notice.live,
+            "halves": [{"transport": "udp", "first": run.first, "last": run.last} for run in notice.halves],
         }  # fmt: skip
     if isinstance(notice, Notes):
         notes = [{**vars(one), "commands": list(one.commands)} for one in notice.amiss]
@@ -98,6 +101,10 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
         yield from style.wrap(f"planned {row.ports}/{row.transport.value} ({need}{row.purpose}) by {row.source}", 2)
     for note in notice.notes:
         yield style.paint("\n".join(style.wrap(note, 2)), "yellow")
+    if notice.live:
+        halves = list_ports(notice.halves, "udp")
+        held = f": of {halves} what they leave free is held while a check runs, and never more than half"
+        yield from style.wrap("services go on running" + (held if notice.halves else ""), 2)
     for one in notice.untaken:
         holder = {Reason.BUSY: one.owner or "by a program that only root may see"}.get(one.reason, "")
         family = {Family.IPV4: " on IPv4", Family.IPV6: " on IPv6", None: ""}[one.family]

@@ -85,7 +85,7 @@ def test_what_answers_no_large_packet_is_taken_back() -> None:
     before.overrun, after.overrun = {1: 1, 2: 1}, {1: 1, 2: 6}
     before.withheld, after.withheld = {2: 1}, {2: 3}
     followed = Followed(second, after.udp_since(before))
-    seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerSide(), followed=followed)[UDP]
+    seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerSide(), followed=[followed])[UDP]
     assert seen == {
         1: Observation(UDP, 1, 1, Reply.PROOF, answered=1),
         2: Observation(

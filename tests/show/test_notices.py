@@ -73,6 +73,17 @@ def test_programs_read_whether_root_is_kept() -> None:
     assert notices.to_json(replace(LISTENING, root="root: only on Linux"))["root"] is True
 
 
+def test_services_go_on_running_beside_a_check() -> None:
+    halves = (PortRange(10000, 20000), PortRange(50000, 60000))
+    live = replace(LISTENING, live=True, halves=halves)
+    event = notices.to_json(live)
+    assert event["live"] is True
+    assert event["halves"] == [{"transport": "udp", "first": run.first, "last": run.last} for run in halves]
+    told = " ".join(notices.to_text(live, Style()).split())
+    assert "services go on running: of 10000-20000, 50000-60000/udp what they leave free is held" in told
+    assert "services go on running not 80/tcp" in " ".join(notices.to_text(replace(live, halves=()), Style()).split())
+
+
 def test_what_an_operator_reads_when_a_client_may_start() -> None:
     assert notices.to_text(LISTENING, Style()) == LISTENING_TEXT
 
@@ -173,6 +184,8 @@ def test_a_report_has_a_room_of_its_own() -> None:
                      "source": "livekit.yaml, turn.udp_port"},
                 ],
                 "notes": ["It was not read."],
+                "live": False,
+                "halves": [],
             },
         ),
         (NOTES, {"event": "notes", "notes": [{
