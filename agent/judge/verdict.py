@@ -238,8 +238,8 @@ def _honest(cause: Cause, conditions: Conditions) -> Cause:
 def settle(seen: Sequence[Observation], causes: list[Cause], conditions: Conditions) -> list[Cause]:
     """Judge what neighbouring UDP ports that are stopped have in common by all of them together."""
     loss = min(conditions.loss, loss_before(seen))
-    # What a sample left out is no end of a stretch.
-    tried = [number for number, cause in enumerate(causes) if cause.reason is not Reason.SAMPLED]
+    # What a sample left out, or somebody holds, is no end of a stretch.
+    tried = [number for number, cause in enumerate(causes) if cause.state is not State.UNTESTED]
     for stopped, group in groupby(tried, lambda number: causes[number].state in (State.FILTERED, State.REJECTED)):
         stretch = list(group)
         if not stopped:

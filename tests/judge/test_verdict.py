@@ -283,6 +283,7 @@ def refused(errors: int, **rest: Any) -> Observation:
 
 
 SAMPLED = Observation(UDP, 0, untested=Reason.SAMPLED)
+HELD = Observation(UDP, 0, untested=Reason.BUSY)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +302,8 @@ SAMPLED = Observation(UDP, 0, untested=Reason.SAMPLED)
         ("what came to the server is not refused", {1: refused(1), 2: replace(SILENT, at_socket=4), 3: refused(1)},
          ["udp 1 rejected", "udp 2 filtered", "udp 3 rejected", "udp 4-6 open"]),
         ("a sample leaves some out", {1: refused(1), 2: SAMPLED, 3: SILENT, 4: SAMPLED, 5: refused(1), 6: SAMPLED},
+         ["udp 1 rejected", "udp 2 untested", "udp 3 rejected", "udp 4 untested", "udp 5 rejected", "udp 6 untested"]),
+        ("a service holds some", {1: refused(1), 2: HELD, 3: SILENT, 4: HELD, 5: refused(1), 6: HELD},
          ["udp 1 rejected", "udp 2 untested", "udp 3 rejected", "udp 4 untested", "udp 5 rejected", "udp 6 untested"]),
     ],
 )  # fmt: skip
