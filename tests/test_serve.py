@@ -115,6 +115,34 @@ def test_one_address_has_only_so_many_connections(serving: Serving, monkeypatch:
     assert [is_closed(one, SOON if one is opened[0] else 0) for one in opened] == [True, False, False, False]
 
 
+def test_a_port_that_was_given_back_is_free_at_once_and_what_it_had_no_room_for_stays_known() -> None:
+    serving = Serving()
+    held = next(one for one in serving.loop._listeners if one.transport is Transport.UDP)
+    session = serving.desk.open(HERE, Family.IPV4)
+    assert session
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(SOON)
+        client.connect((str(HERE), serving.udp))
+        for _ in range(2 * serve.MAX_JUNK):
+            client.send(bytes(100))
+        for _ in range(2):
+            serving.loop.catch_up()
+            serving.loop._caught_up = False
+        client.send(bytes(100))
+        before = serving.loop.overrun()
+        serving.loop._wait(held)
+        serving.loop.remove([held])
+        serving.loop._wait(held)  # this turn had it among what can be read
+        serving.loop._answer_waiting(1.0)
+        assert serving.loop.overrun() == before
+        assert bool(before) is (sys.platform == "linux")
+        assert (serving.loop._waiting, serving.loop._junk) == ({}, {})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("", serving.udp))
+    serving.loop.remove([])
+    serving.loop.close()
+
+
 def test_a_port_with_junk_goes_on_answering_probes(serving: Serving) -> None:
     session = serving.desk.open(HERE, Family.IPV4)
     assert session

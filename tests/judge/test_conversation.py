@@ -33,6 +33,8 @@ from agent.wire.control import (
     Refusal,
     ReportPart,
     Rows,
+    Take,
+    Taken,
     Welcome,
 )
 from tests.judge.test_desk import CLIENT, PLAN, STRANGER, TRANSACTION, make_desk, make_session, probe
@@ -203,6 +205,40 @@ def test_a_client_is_told_that_services_go_on_running() -> None:
     (refusal,) = say(talk(desk), HELLO)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.hint) == ("crowded", "try again in a minute")
+
+
+def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection() -> None:
+    held: list[int | None] = []
+
+    def hold(part: int | None) -> bool:
+        held.append(part)
+        return len(held) < 100
+
+    desk = Desk(PLAN, "0.1.0", True, True, bytes, live=True, hold=hold)
+    desk.parts = {50000: 0, 50001: 1}
+    conversation = begun(desk)
+    assert held == []
+    assert say(conversation, Take(0)) == say(conversation, Take(1)) == [Taken()]
+    assert held == [0, 1]
+    assert say(conversation, ReportPart(reports.dumps(REPORT), last=True)) == [Received()]
+    assert held == [0, 1, None]
+    conversation.closed()
+    assert held == [0, 1, None, None]
+    for takes in ((1, 0), (0, 0), (1, 1)):
+        conversation = begun(desk)
+        (taken,), (refusal,) = (say(conversation, Take(part)) for part in takes)
+        assert taken == Taken()
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.hint, conversation.closing) == ("crowded", "try again in a minute", True)
+        conversation.closed()
+        assert held[-2:] == [takes[0], None]
+    held.extend([None] * 100)
+    for asked, parts in ((101, desk.parts), (0, {})):
+        desk.parts, before = parts, len(held)
+        (refusal,) = say(begun(desk), Take(0))
+        assert isinstance(refusal, Refusal)
+        assert (len(held) > before) is bool(asked)
+        desk.close(next(iter(desk.sessions.values())))
 
 
 def test_a_session_hands_over_one_report() -> None:

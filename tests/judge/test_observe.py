@@ -77,6 +77,20 @@ def test_what_was_not_to_be_answered_was_not_lost() -> None:
     assert measure_loss(swept({1: 4, 2: 2}, {1: 1, 2: 1}), server) == Loss(0.0, 0.5)
 
 
+def test_what_the_server_told_of_parts_is_joined_by_their_ports() -> None:
+    server = ServerSide()
+    first = ServerSide(sightings={TCP: {80: 1}, UDP: {1: 2, 3: 9}}, at_interface={TCP: None, UDP: {1: 3, 3: 9}})
+    first.redirected[UDP], first.overrun, first.left, first.withheld = {1: 4, 3: 9}, {1: 1}, {1: 2}, {}
+    server.add(first, {1, 2})
+    second = ServerSide(sightings={TCP: {80: 2}, UDP: {1: 7, 3: 4}}, at_interface={TCP: {80: 5}, UDP: None})
+    second.redirected[TCP], second.left, second.withheld = {80: 81}, {1: 7, 3: 4}, {3: 1}
+    server.add(second, {3, 4})
+    assert server.sightings == {TCP: {80: 2}, UDP: {1: 2, 3: 4}}
+    assert server.at_interface == {TCP: {80: 5}, UDP: {1: 3}}
+    assert server.redirected == {TCP: {80: 81}, UDP: {1: 4}}
+    assert (server.overrun, server.left, server.withheld) == ({1: 1}, {1: 2, 3: 4}, {3: 1})
+
+
 def test_what_answers_no_large_packet_is_taken_back() -> None:
     first, second = swept({1: 1, 2: 1, 3: 1, 4: 3}, {1: 1, 2: 1, 3: 1}), swept({1: 1, 2: 5, 3: 5}, {1: 1})
     second.done = True
