@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from typing import Iterator
@@ -67,6 +68,8 @@ def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeyp
 
     hands = Hands(plan, None, HERE)
     monkeypatch.setattr(hands, "open", denied)
+    told = [{ports[2]: "livekit-server (pid 1)"}, {}, {ports[2]: f"python (pid {os.getpid()})"}, {}]
+    monkeypatch.setattr(hands, "owners", lambda transport, _: told.pop(0) if transport is UDP else {})
     holdings = Holdings(plan, None, HERE, loop, hands, parts)
     room = holdings._opener.room
     assert (listening(loop), holdings.first_taken(TCP, [first])) == ([ports[0]], first)
@@ -76,13 +79,21 @@ def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeyp
         assert listening(loop) == [ports[0], ports[1], ports[3]]
         assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}
         assert (UDP, PortRange(ports[3], ports[3])) in holdings.listening()
+        assert [one.owner for one in holdings.untaken()] == ["livekit-server (pid 1)"]
     holdings.hold(1)
+    # Who had it then is known, though he has it no more.
+    assert [one.owner for one in holdings.untaken()] == ["livekit-server (pid 1)"]
     assert listening(loop) == [ports[0], *ports[4:]]
     assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}  # as it was in its turn
     assert holdings.listening() == ((TCP, PortRange(first, first)), (UDP, PortRange(ports[0], ports[0])),
                                     (UDP, PortRange(ports[4], ports[7])))  # fmt: skip
     holdings.hold(None)
     assert (listening(loop), holdings._opener.room) == ([ports[0]], room)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((str(HERE), ports[2]))
+        holdings.hold(0)
+        # This process may have it for another family: that is nobody to name.
+        assert [one.owner for one in holdings.untaken()] == [None]
     holdings.hold(0)
     assert listening(loop) == [*ports[:4]]
     assert holdings.untested[Family.IPV4][UDP] == {}

@@ -34,6 +34,8 @@ _REASON = {
     Reason.ABORTED: "Run it again.",
 }
 
+_LENT = "A call has its ports while it lasts: check again later, or stop that program for the time of the check."
+
 _TCP_LIMIT = (
     "Wait a minute, then check again; or have what limits connections there (`ufw limit`, a router's guard) let this "
     "computer pass."
@@ -115,6 +117,8 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
         return "Check from another network."
     if finding.reason is Reason.RATE_LIMIT and finding.transport is Transport.TCP:
         return _TCP_LIMIT
+    if finding.reason is Reason.BUSY and finding.purpose == MEDIA:
+        return _LENT
     if finding.reason:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:

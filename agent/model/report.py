@@ -117,8 +117,8 @@ class Finding:
 class Alike:
     """Findings that are not open for one cause, and the number of the first of them.
 
-    `extent` are their ports, joined over those between them that a sample left out; `sampled` says that it left out
-    neighbours of theirs, so that nobody knows how far this reaches.
+    `extent` are their ports, joined over those between them that a sample left out or somebody holds; `sampled` says
+    that it left out neighbours of theirs, so that nobody knows how far this reaches.
     """
 
     number: int
@@ -157,7 +157,7 @@ def alike(findings: Sequence[Finding]) -> list[Alike]:
 
 
 class _Gaps:
-    """What a sample left out among findings, and between which others it lies."""
+    """What a sample left out among findings, or somebody holds, and between which others it lies."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self._findings = findings
@@ -170,7 +170,7 @@ class _Gaps:
                 tried = None
             elif one.left_out or neighbour.left_out:
                 self._beside.update((number - 1, number))
-            if one.left_out:
+            if one.left_out or one.reason is Reason.BUSY:
                 continue
             if tried is not None:
                 self._before[number] = tried

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import defaultdict
 from typing import Iterable, Mapping, Sequence
@@ -38,6 +39,7 @@ class Holdings:
         self.families = self._opener.families
         self._taken: set[tuple[Transport, int]] = set()
         self._gaps: list[Gap] = []
+        self._owners: dict[Transport, dict[int, str]] = {transport: {} for transport in Transport}
         wanted = [(transport, port) for transport, port in wanted if transport is Transport.TCP or port not in parts]
         self._take(dict.fromkeys(wanted, self.families))
         self._opener.by = self._open
@@ -70,6 +72,8 @@ class Holdings:
         self._taken.difference_update((one.transport, one.port) for one in self._lent)
         wanted = {(Transport.UDP, port): self.families for port, its in self._parts.items() if its == part}
         self._gaps = [gap for gap in self._gaps if (gap.transport, gap.port) not in wanted]
+        for transport, port in wanted:
+            self._owners[transport].pop(port, None)
         self._lent = self._take(wanted)
 
     def take_freed(self) -> bool:
@@ -113,11 +117,14 @@ class Holdings:
         families: dict[tuple[Transport, int], list[Gap]] = defaultdict(list)
         for gap in self._gaps:
             families[gap.transport, gap.port].append(gap)
-        owners = {transport: self._hands.owners(transport, self._busy(transport)) for transport in Transport}
+        for transport in Transport:
+            for port, owner in self._hands.owners(transport, self._busy(transport)).items():
+                if not owner.endswith(f"(pid {os.getpid()})"):  # which holds it for another family
+                    self._owners[transport][port] = owner
         alike: dict[tuple[Transport, Reason, str | None, Family | None], list[int]] = defaultdict(list)
         for (transport, port), gaps in families.items():
             family = gaps[0].family if len(gaps) < len(self.families) else None
-            alike[transport, gaps[0].reason, owners[transport].get(port), family].append(port)
+            alike[transport, gaps[0].reason, self._owners[transport].get(port), family].append(port)
         untaken = [
             Untaken(transport, run, reason, owner, family)
             for (transport, reason, owner, family), ports in alike.items()

@@ -47,6 +47,7 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
          ("Better open 443/udp in the server's own firewall.", "terminal shows the commands")),
         (finding("80/tcp", State.INTERCEPTED, shown="SSH"), ("Let's Encrypt", "Find out who answers")),
         (finding("80/tcp", State.UNTESTED, reason=Reason.BUSY), ("Stop that program",)),
+        (media("50007", State.UNTESTED, reason=Reason.BUSY), ("A call has its ports while it lasts",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.DENIED), ("sudo",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.LIMIT), ("ulimit -n",)),
         (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample for all of them.",)),
