@@ -28,12 +28,13 @@ from .model.ports import list_ports, runs
 from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, Greeting, NotOurs, open_channel
 from .net.connect import Target
+from .net.probe_service import ServiceProbes
 from .net.probe_tcp import Session, TcpProbes
 from .net.probe_udp import Prober
 from .net.resolve import resolve
 from .net.walk import walk
 from .wire import control
-from .wire.control import About
+from .wire.control import About, Served
 
 # Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
 MORE_CONNECTS = 2
@@ -242,6 +243,7 @@ class _AddressCheck:
         host = name.encode("idna").decode("ascii")
         self._session = Session(channel.welcome.session, key, host, channel.welcome.tls, channel.welcome.plan)
         self._tcp = TcpProbes(target, self._session)
+        self._services: ServiceProbes | None = None
         self._sweeps: list[Sweep] = []
         self._to_come = 0  # ports of the parts that follow
         self._server = ServerSide()
@@ -262,12 +264,15 @@ class _AddressCheck:
             pass
         finally:
             self._tcp.stop()
+            if self._services:
+                self._services.stop()
         return self._judge()
 
     def _probe(self) -> None:
         for transport in Transport:
             self._ask_untested(transport)
         self._tcp.start(self._to_probe(Transport.TCP))
+        self._services = self._try_services()
         chance = random.Random()
         if self._options.sample:
             self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._options.sample, chance)
@@ -302,6 +307,22 @@ class _AddressCheck:
             prober.close()
         self._server.counters = self._channel.kernel().counters
 
+    def _try_services(self) -> ServiceProbes | None:
+        """Begin with what services hold, where the server can watch these."""
+        welcome = self._channel.welcome
+        if not welcome.live or not welcome.capture or self._through != self._target:
+            return None
+        words = {one.value: one for one in Served}
+        served = {
+            transport: {
+                port: words[str(word)]
+                for port, word in self._channel.rows(About.SERVED, transport).items()
+                if self._server.untested[transport].get(port) is Reason.BUSY and word in words
+            }
+            for transport in Transport
+        }
+        return ServiceProbes(self._target, self._session, served)
+
     def _ask_untested(self, transport: Transport) -> None:
         rows = self._channel.rows(About.UNTESTED, transport)
         self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
@@ -325,9 +346,13 @@ class _AddressCheck:
     def _finish_tcp(self, sweep: Sweeps) -> None:
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
+        if self._services:
+            self._services.join()
         if self._channel.lost:
             raise ControlLost
         self._try_tcp_again(sweep)
+        if self._services:
+            self._services.confirm(self._channel)
 
     def _ask_server(self, sweep: Sweep) -> None:
         self._tell(Progress("asking the server what it saw"))
@@ -452,6 +477,8 @@ class _AddressCheck:
 
     def _judge(self) -> AddressReport:
         sweep, tcp, server = Sweeps(self._sweeps) if self._sweeps else None, self._tcp.seen, self._server
+        served = {transport: self._services.seen(transport) if self._services else {} for transport in Transport}
+        tcp.update(served[Transport.TCP])
         unplanned = [seen for port, seen in tcp.items() if not self._plan.has(Transport.TCP, port)]  # control's
         conditions = Conditions(
             # Without a channel of its own, an address at which nothing stirs may be out of this computer's reach.
@@ -479,6 +506,7 @@ class _AddressCheck:
             self._refusals,
             self._strangers,
             self._followed.values(),
+            served[Transport.UDP],
         )
         findings = self._walk(judging.judge(self._plan, observations, conditions))
         own = self._through == self._target
@@ -519,7 +547,9 @@ class _AddressCheck:
             yield f"The server ended this check: {refused.message}. What to do: {refused.hint}."
         if self._through != self._target:
             yield f"No control channel could be opened here; this was checked through {self._through.text}."
-        bare = [port for port in self._plan.ports(Transport.TCP) if self._session.protocol(port) is Protocol.TLS]
+        if self._services:
+            yield from self._services.notes()
+        bare = [port for port in self._to_probe(Transport.TCP) if self._session.protocol(port) is Protocol.TLS]
         if bare and not self._session.tls:
             ports = list_ports(runs(bare), "tcp")
             yield f"The server has no openssl program, so {ports} was tried without TLS: a firewall may mind."

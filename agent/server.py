@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Mapping
+from typing import Callable, Container, Mapping
 
 from . import __version__
 from .errors import Exit, UserError
@@ -19,7 +19,7 @@ from .host.kernel import open_statistics, read_kernel
 from .host.managers import as_for
 from .host.privileges import give_up_root, has_root, why_kept
 from .host.provider import read_provider
-from .judge import prechecks
+from .judge import prechecks, services
 from .judge.deciding import decisions
 from .judge.desk import Desk
 from .judge.operator import for_operator
@@ -38,6 +38,7 @@ from .net import addresses, tls
 from .net.capture import open_capture
 from .net.hands import Gone, Hands, start_helper
 from .net.holdings import Holdings
+from .net.neighbour import answers_stun
 from .net.outside import ask_outside, comes_back
 from .net.serve import Loop
 
@@ -114,10 +115,13 @@ class Server:
             self._catch_up, self._overrun, options.key, self._capture is not None, options.live,
             self._hold,
         )  # fmt: skip
+        self._desk.ask_here = answers_stun
         self._desk.parts = halves(options.plan, random.SystemRandom()) if options.live else {}
+        # The client that the interfaces are watched for; None for everybody.
+        self._watched: bytes | None = b"" if options.live else None
         if self._capture:
             with contextlib.suppress(OSError):  # then it goes on seeing what it saw
-                self._capture.narrow(self._desk.tag)
+                self._capture.narrow(self._desk.tag, self._watched)
         self._loop = Loop(self._desk, self._tls, self._capture)
         self._untaken: tuple[Untaken, ...] = ()
         self._tried = 0.0
@@ -198,6 +202,8 @@ class Server:
         """What could not be taken, and who has it."""
         self._desk.untested = self._holdings.untested
         self._untaken = self._holdings.untaken()
+        if self._options.live:
+            self._desk.served = services.served(self._options.plan, self._busy())
         self._desk.owners = {
             transport: {port: one.owner for one in self._untaken if one.transport is transport and one.owner
                         for port in one.ports}
@@ -215,6 +221,19 @@ class Server:
             tuple(row for row in self._options.plan.requirements if row.source), self._options.notes,
             self._options.live, tuple(ranges(self._options.plan)) if self._options.live else (),
         ))  # fmt: skip
+
+    def _busy(self) -> Mapping[Transport, Container[int]]:
+        return {transport: {port for one in self._untaken if one.transport is transport and one.reason is Reason.BUSY
+                            for port in one.ports}
+                for transport in Transport}  # fmt: skip
+
+    def _narrow(self) -> None:
+        """Where services go on running, watch the interfaces for the one client alone: theirs may be very many."""
+        client = next((one.client.packed for one in self._desk.sessions.values()), b"")
+        if self._capture and self._watched not in (None, client):
+            self._watched = client
+            with contextlib.suppress(OSError):
+                self._capture.narrow(self._desk.tag, client)
 
     def _control_port(self) -> int:
         """The port that a client is best told: the one asked for, else 443, else the first that could be taken."""
@@ -235,6 +254,7 @@ class Server:
 
     def _go_on(self) -> bool:
         now = time.monotonic()
+        self._narrow()
         for event in self._desk.take_events():
             if isinstance(event, Started):
                 self._take_freed()

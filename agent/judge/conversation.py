@@ -169,6 +169,8 @@ class Conversation:
         if isinstance(message, control.AskKernel):
             session.sources.confirm(message.mine, message.nonces)
             return control.Pong(self._desk.kernel(session), session.sources.unconfirmed)
+        if isinstance(message, control.AskService):
+            return self._desk.service(session, message)
         if isinstance(message, control.Take):
             return control.Taken() if self._desk.take(session, message.part) else self._refuse(_NO_PART)
         if isinstance(message, control.ReportPart):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Callable, Iterable, Iterator, Mapping
+from typing import Callable, Collection, Iterable, Iterator, Mapping
 
 from ..model.address import Address, Family, network_of
 from ..model.kernel import Counters, Kernel
@@ -18,6 +18,7 @@ from ..wire.control import About
 from ..wire.packet import SYN
 from ..wire.stun import Request
 from .flows import Shares
+from .services import Passing
 from .sources import Sources
 from .watch import Watch
 from .window import Window
@@ -61,6 +62,8 @@ class Session:
     kernel: Kernel = field(default_factory=Kernel)  # when it began
     flows: int | None = None  # the most that it was told of those that connection tracking has free
     watch: Watch = field(default_factory=Watch)
+    passing: Passing = field(default_factory=Passing)
+    alive: dict[int, bool] = field(default_factory=dict)  # whether the services of silent UDP ports answer here
     paired: bool = False
     unsent: Counter[int] = field(default_factory=Counter)  # UDP answers that the kernel would not send, by their port
     withheld: Counter[int] = field(default_factory=Counter)  # UDP probes that were sighted and not to be answered
@@ -95,7 +98,9 @@ class Desk:
     `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
     `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` (About) too. `key`
     is the pairing key, if any. `live` says that services go on running: then there is one session at a time, and `hold`
-    holds one part of the ports, or none for None, but tells False where that is asked too often.
+    holds one part of the ports, or none for None, but tells False where that is asked too often. `certificates` are the
+    fingerprints of those that the disk has for services, and `ask_here` tells whether a service answers STUN at an own
+    address, packed, and a UDP port.
     """
 
     def __init__(
@@ -119,6 +124,8 @@ class Desk:
         self.owners: Mapping[Transport, Mapping[int, str]] = {}
         self.served: Mapping[Transport, Mapping[int, str]] = {}
         self.parts: Mapping[int, int] = {}
+        self.certificates: Collection[str] = ()
+        self.ask_here: Callable[[bytes, int], bool] = lambda address, port: False
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
         self.draw, self._read_kernel, self._catch_up, self._hold = draw, read_kernel, catch_up, hold
@@ -252,21 +259,31 @@ class Desk:
         elif leaves:
             for session in self._of_packed(seen.destination):
                 session.watch.went(seen)
+                if self._is_served(Transport.TCP, seen.source_port):
+                    session.passing.went(seen)
         elif self.plan.has(Transport.TCP, seen.port):
             mine = self._of_packed(seen.source)
             for session in mine:
                 session.watch.came(seen)
+                if self._is_served(Transport.TCP, seen.port):
+                    session.passing.came(seen)
                 session.watch.arrival = Arrival(interface, seen.destination)
             if seen.flags & SYN:
                 for session in self.sessions.values():
                     if session not in mine:
                         session.watch.stranger_came(seen.port)
 
+    def _is_served(self, transport: Transport, port: int) -> bool:
+        return port in self.served.get(transport, ())
+
     def _of_packed(self, client: bytes) -> list[Session]:
         return [session for session in self.sessions.values() if session.client.packed == client]
 
     def _seen_udp(self, seen: packet.Packet, leaves: bool, interface: str) -> None:
         if leaves:
+            if self._is_served(Transport.UDP, seen.source_port):
+                for one in self.sessions.values():
+                    one.passing.went(seen)
             session = self.sessions.get(self._endpoints.get((seen.destination, seen.port), ""))
             if session and self.plan.has(Transport.UDP, seen.source_port):
                 session.watch.left[seen.source_port] += 1
@@ -277,7 +294,9 @@ class Desk:
         # The last of several interfaces is the one that the firewall sees.
         prober.watch.arrival = Arrival(interface, seen.destination)
         # A packet is seen again at a VLAN's or a bridge's interface; it is one probe all the same.
-        fresh = prober.at_interface.take(stun.number_of(request.transaction))
+        number = stun.number_of(request.transaction)
+        # A service's port is tried apart from the others, by probes without a number.
+        fresh = prober.at_interface.take(number) if number or not self.live else prober.passing.came(seen)
         if fresh and self.plan.has(Transport.UDP, request.port):
             prober.watch.at_interface[Transport.UDP][request.port] += 1
 
@@ -378,6 +397,18 @@ class Desk:
         page = list(itertools.islice(_runs(ascending), control.MAX_ROWS + 1))
         following = page[control.MAX_ROWS][0].first if len(page) > control.MAX_ROWS else None
         return control.Rows(tuple(page[: control.MAX_ROWS]), following)
+
+    def service(self, session: Session, ask: control.AskService) -> control.Service:
+        """What passed the interface at a port that a service holds, in the flow of the client's that has this mark."""
+        self._catch_up()
+        told = session.passing.tell(ask)
+        arrival, silent = session.watch.arrival, ask.transport is Transport.UDP and told.arrived and not told.size
+        if silent and arrival and self._is_served(Transport.UDP, ask.port):
+            if ask.port not in session.alive:  # it takes a while, so not as often as the client likes
+                session.alive[ask.port] = self.ask_here(arrival.address, ask.port)
+            told = replace(told, alive=session.alive[ask.port])
+        known = bool(self.certificates) and bool(ask.certificate)
+        return replace(told, on_disk=ask.certificate in self.certificates) if known else told
 
     def _overrun(self, session: Session) -> Mapping[int, int]:
         """The UDP packets that sockets did not take since the session began, by port.

@@ -107,17 +107,21 @@ def observe(
     refusals: Mapping[int, Refusal] | None = None,
     strangers: Mapping[int, str] | None = None,
     followed: Iterable[Followed] = (),
+    served: Mapping[int, Observation] | None = None,
 ) -> dict[Transport, dict[int, Observation]]:
     """An observation of every planned port.
 
     `unsendable` are the UDP ports that the client's own network refused to send to, and what it said; `left_out` are
     those that a sample did not draw; `refusals` are the ICMP errors that came back from UDP ports, and `strangers`
     what else came than proof. Neither says anything of a port that has proven open. `followed` takes that back where
-    no larger packet came through.
+    no larger packet came through. `served` are UDP ports that were tried through the services that hold them.
     """
 
     udp = _Udp(sweep, unsendable, server, left_out, refusals or {}, strangers or {})
     found = {port: udp.observe(port) for port in plan.ports(Transport.UDP)}
+    for port, seen in (served or {}).items():
+        # One that was given up meanwhile was tried through its service all the same.
+        found[port] = replace(seen, untested=Reason.BUSY, owner=found[port].owner)
     for one in followed:
         large = _Udp(one.sweep, unsendable, one.server, (), {}, {})
         found.update((port, replace(large.observe(port), only_small=True)) for port in one.silent)

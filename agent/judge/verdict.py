@@ -18,9 +18,12 @@ from .place import loss_before, place, places
 
 # What the kernel sends for each connect at least, while it is waited for: at once, and after a second (RFC 6298).
 SYNS = 2
+# Of round trips, where nothing has measured more: one in five is a bad path.
+UNMEASURED_LOSS = 0.2
 
 ONLY_SMALL = "a small packet was answered, and no large one that followed it"
 NOT_CONFIRMED = "the probes came from an address that the control channel did not confirm"
+CLOSED = "port unreachable"  # what ICMP says of a port where nobody listens, and firewalls by default
 NO_TLS = "without openssl the server speaks no TLS, and other traffic did not pass"
 
 Observations = Mapping[Transport, Mapping[int, Observation]]
@@ -65,14 +68,17 @@ class Cause:
     shown: str | None = None
     icmp: str | None = None
     interceptor: Interceptor | None = None
+    through: str | None = None
 
 
 def classify(seen: Observation, conditions: Conditions) -> Cause:
     """The state of one port."""
     if seen.reply is Reply.PROOF:
         return Cause(State.OPEN)
+    if seen.vouched:
+        return Cause(State.OPEN, through=seen.service)
     if seen.untested:
-        return Cause(State.UNTESTED, reason=seen.untested, owner=seen.owner)
+        return _blocked_service(seen, conditions) or Cause(State.UNTESTED, reason=seen.untested, owner=seen.owner)
     if conditions.aborted:
         return Cause(State.UNKNOWN, reason=Reason.ABORTED)
     foreign = seen.reply is Reply.FOREIGN  # which needs no further tries to be sure of
@@ -153,6 +159,47 @@ def _classify_tcp(seen: Observation, conditions: Conditions) -> Cause:
     return Cause(State.FILTERED, _tcp_place(seen, conditions))
 
 
+def _blocked_service(seen: Observation, conditions: Conditions) -> Cause | None:
+    """How a port is stopped that was tried through the service that holds it; None where that is not sure.
+
+    What a service says or refuses is its own affair: only what it never got, or what it said and never came, counts.
+    """
+    if seen.service is None or not seen.sent or conditions.aborted or conditions.shut_out or not conditions.control:
+        return None
+    if seen.transport is Transport.UDP:
+        return _blocked_service_udp(seen, conditions)
+    # The service's kernel answers a SYN, and nothing but a firewall does by ICMP. A RST may be the service's, and so
+    # may be what the client got, unless the server saw nothing come, from whatever address; or nothing after a SYN.
+    sure = _tcp_place(seen, conditions) is Where.BEFORE_SERVER and (seen.reply is Reply.MUTE or not seen.at_interface)
+    return _classify_tcp(seen, conditions) if sure or seen.reply in (Reply.NOTHING, Reply.UNREACHABLE) else None
+
+
+def _blocked_service_udp(seen: Observation, conditions: Conditions) -> Cause | None:
+    missed = bool(conditions.counters.capture_drops) or seen.at_interface is None
+    if conditions.limit or missed:
+        return None
+    if seen.reply is Reply.FOREIGN:
+        return None if seen.at_interface else Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
+    if seen.reply is Reply.UNREACHABLE:
+        # That nobody listens there may be true by now; whatever else an error says, a firewall said.
+        closed = not seen.icmp or seen.icmp.startswith(CLOSED)
+        return (
+            None
+            if seen.at_interface and (closed or seen.by != conditions.address)
+            else Cause(State.REJECTED, place(seen, missed), seen.by, icmp=seen.icmp)
+        )
+    # Silence of a service whose host got the probes may be its own, unless it answers others.
+    tries = seen.left or (seen.at_interface if seen.alive else 0) if seen.at_interface else seen.sent
+    if chance_of_service(tries or 0, conditions.loss) > MAX_CHANCE:
+        return None
+    return Cause(State.FILTERED, place(seen, missed))
+
+
+def chance_of_service(tries: int, loss: float) -> float:
+    """How probable it is that the path lost that many tries of one UDP port, which no canaries went along with."""
+    return max(loss, UNMEASURED_LOSS) ** tries
+
+
 def _is_crowded_out(seen: Observation, conditions: Conditions) -> bool:
     """Whether a TCP port that proved nothing may be open, and the server had no room or no time for it.
 
@@ -164,7 +211,8 @@ def _is_crowded_out(seen: Observation, conditions: Conditions) -> bool:
     cut = seen.reply is Reply.MUTE or (seen.reply is Reply.REFUSED and seen.received is not None)
     dropped = bool(counters.listen_drops) and (cut or seen.reply is Reply.NOTHING)
     came = seen.at_interface != 0 or bool(counters.capture_drops)
-    return came and (dropped or (bool(counters.slow_turns) and cut))
+    late = bool(counters.slow_turns) and cut and seen.service is None  # a service has a program of its own
+    return came and (dropped or late)
 
 
 def _is_taken(seen: Observation, conditions: Conditions) -> bool:
@@ -208,7 +256,7 @@ def _with_chance(findings: list[Finding], chance: float | None, of_large: bool) 
 
     def is_one(finding: Finding) -> bool:
         filtered = finding.transport is Transport.UDP and finding.state is State.FILTERED
-        return filtered and finding.only_small is of_large
+        return filtered and finding.evidence.chance is None and finding.only_small is of_large
 
     silent = sum(len(one.ports) for one in findings if is_one(one))
     if chance is None or not silent:
@@ -276,10 +324,18 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, con
         left=_total(seen.left for seen in members),
         **vars(counters),
         errors=_total(seen.errors for seen in members),
+        chance=_chance_of_services(members, conditions.loss) if cause.state is State.FILTERED else None,
         **_measured(members[0], cause, conditions),
     )
     ports = PortRange(members[0].port, members[-1].port)
     return Finding(row.transport, ports, row.need, row.purpose, **vars(cause), evidence=evidence)
+
+
+def _chance_of_services(members: Sequence[Observation], loss: float) -> float | None:
+    """What loss may have done to UDP ports that were tried through services; None where these are none."""
+    if any(seen.service is None or seen.transport is Transport.TCP for seen in members):
+        return None
+    return sum(chance_of_service(seen.left or seen.sent or 0, loss) for seen in members)
 
 
 def _of(transport: Transport, counters: Counters) -> Counters:

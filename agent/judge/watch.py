@@ -59,7 +59,7 @@ class Watch:
     at_interface: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
     arrival: Arrival | None = None
     left: Counter[int] = field(default_factory=Counter)  # UDP answers, by the port that they came from
-    _strangers: set[int] = field(default_factory=set)
+    _strangers: set[int] = field(default_factory=set)  # ports to which connections came that are nobody's here
     _flows: dict[tuple[int, int], _Flow] = field(default_factory=dict)  # by the server's port and the client's
 
     def came(self, packet: Packet) -> None:
@@ -69,10 +69,12 @@ class Watch:
             self.at_interface[Transport.TCP][packet.port] += 1
             if len(self._flows) < MAX_FLOWS:
                 self._flows.setdefault(key, _Flow((packet.sequence + 1) % SEQUENCES))
-        elif key in self._flows and not packet.flags & RST:
+            else:
+                self._strangers.add(packet.port)  # how far it comes is not known
+        elif key in self._flows and packet.payload and not packet.flags & RST:
             flow = self._flows[key]
             flow.followed = True
-            flow.brought += bool(packet.payload) and packet.sequence == flow.begins
+            flow.brought += packet.sequence == flow.begins
 
     def went(self, packet: Packet) -> None:
         """A TCP segment to the client left."""

@@ -104,3 +104,6 @@ class Observation:
     untested: Reason | None = None  # why the server did not listen there, or the client did not try
     owner: str | None = None  # who holds the port, where it is busy and may be told
     only_small: bool = False  # UDP: it answered one small packet, and none that followed and was as large as a call's
+    service: str | None = None  # where it was tried through the service that holds it, what that showed, if anything
+    vouched: bool = False  # the server saw that service get this client's probe, and say what the client got
+    alive: bool = False  # UDP: that service, silent to the client, answers the server itself

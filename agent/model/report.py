@@ -101,6 +101,7 @@ class Finding:
     interceptor: Interceptor | None = None  # what kind of stranger answers
     evidence: Evidence = Evidence()
     source: str | None = None  # the file and the key that the plan has it from, for the server's operator alone
+    through: str | None = None  # where a service holds the port and was asked in the server's place, what it showed
 
     @property
     def left_out(self) -> bool:
@@ -384,6 +385,7 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "interceptor": finding.interceptor and finding.interceptor.value,
         "evidence": vars(finding.evidence),
         "source": finding.source,
+        "through": finding.through,
     }
 
 
@@ -517,6 +519,7 @@ def _finding_from_json(value: object) -> Finding:
             count("slow_turns"),
         ),
         finding.optional("source", finding.text),
+        finding.optional("through", finding.text),
     )
 
 

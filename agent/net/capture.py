@@ -38,9 +38,12 @@ class Capture:
             self._socket.close()
             raise
 
-    def narrow(self, tag: str) -> None:
-        """Of UDP let in only what is for the server of this tag, so that junk fills no buffer here; OSError."""
-        filters.attach(self._socket, bpf.program(self._ports, tag))
+    def narrow(self, tag: str, client: bytes | None = None) -> None:
+        """Of UDP let in only what is for the server of this tag, so that junk fills no buffer here; OSError.
+
+        With a `client`, packed, of TCP only what is between him and the ports, so that other people's calls do not.
+        """
+        filters.attach(self._socket, bpf.program(self._ports, tag, client))
 
     def fileno(self) -> int:
         """For a selector."""

@@ -53,32 +53,56 @@ class Session:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
+    """What came of one connection; `last` says that another would tell no more."""
+
     reply: Reply
     stranger: stranger.Stranger | None = None
+    last: bool = False
 
 
-class _Counted:
-    """A connection, and how many bytes came over it."""
+class Counted:
+    """A connection: how many bytes came over it, how these and those sent began, and whether the other side ended it.
+
+    As a context it is closed in the end.
+    """
 
     def __init__(self, opened: socket.socket) -> None:
-        self._opened, self.received = opened, 0
-        self.settimeout, self.sendall = opened.settimeout, opened.sendall
+        self._opened, self.received, self.ended = opened, 0, False
+        self.began = self.said = b""
+        self.settimeout = opened.settimeout
+
+    def __enter__(self) -> Counted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def sendall(self, data: bytes) -> None:
+        self.said += data[: CHUNK - len(self.said)]
+        self._opened.sendall(data)
 
     def recv(self, most: int) -> bytes:
         data = self._opened.recv(most)
         self.received += len(data)
+        self.began += data[: CHUNK - len(self.began)]
+        self.ended |= not data
         return data
 
 
+_Then = Callable[[Counted, int, Session, Optional[tls.ClientLayer], bytes], Answer]
 # Whether an answer, as far as it came, proves our server: None where more of it may.
 _Proves = Callable[[bytes], Optional[bool]]
+# How one connection is used; OSError where nothing comes, ConnectionError where it is reset.
+Ask = Callable[[Counted, int, Session], Answer]
 
 
-def probe(target: Target, port: int, session: Session, stopped: Callable[[], bool]) -> Observation:
+def probe(
+    target: Target, port: int, session: Session, stopped: Callable[[], bool], ask: Ask | None = None
+) -> Observation:
     """Up to three connects, until one brings our server's proof, or a stranger has answered twice.
 
-    What is told is the most telling of their outcomes.
+    What is told is the most telling of their outcomes. Each speaks by `ask`; without it as the port's protocol has it.
     """
     plain = session.protocol(port) is Protocol.TLS and not session.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
@@ -87,11 +111,10 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
         if attempt.local:
             seen = replace(seen, unsendable=attempt.local)
             continue
-        answer = _Answer(attempt.reply)
+        answer = Answer(attempt.reply)
         if attempt.socket:
-            with attempt.socket:
-                counted = _Counted(attempt.socket)
-                answer = _converse(counted, port, session)
+            with Counted(attempt.socket) as counted:
+                answer = converse(counted, port, session, ask or ask_server)
             seen = replace(seen, received=max(seen.received or 0, counted.received))
         elif attempt.reset:
             seen = replace(seen, received=seen.received or 0)
@@ -105,51 +128,60 @@ def probe(target: Target, port: int, session: Session, stopped: Callable[[], boo
         if answer.reply is Reply.PROOF:
             return replace(seen, answered=1)
         strangers += answer.reply is Reply.FOREIGN
-        if strangers == STRANGERS or stopped():
+        if answer.last or strangers == STRANGERS or stopped():
             break
     return seen
 
 
-def _converse(opened: _Counted, port: int, session: Session) -> _Answer:
+def converse(opened: Counted, port: int, session: Session, ask: Ask) -> Answer:
     """One connection, from its first byte to the proof or what came instead."""
-    protocol = session.protocol(port)
     opened.settimeout(ANSWER_SECONDS)
     try:
-        if protocol is Protocol.FRAMED_STUN:
-            return _ask_stun(opened, port, session)
-        if protocol is Protocol.TLS and session.tls:
-            return _ask_tls(opened, port, session)
-        return _ask_http(opened, port, session, None)
+        return ask(opened, port, session)
     except ConnectionError:
-        return _Answer(Reply.REFUSED)
+        return Answer(Reply.REFUSED)
     except OSError:
-        return _Answer(Reply.MUTE)
+        return Answer(Reply.MUTE)
 
 
-def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, ours: bool = False) -> _Answer:
-    return _Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
+def ask_server(opened: Counted, port: int, session: Session) -> Answer:
+    """As the port's protocol has it; OSError."""
+    protocol = session.protocol(port)
+    if protocol is Protocol.FRAMED_STUN:
+        return ask_stun(opened, port, session)
+    if protocol is Protocol.TLS and session.tls:
+        return ask_tls(opened, port, session)
+    return ask_http(opened, port, session)
 
 
-def _ask_tls(opened: _Counted, port: int, session: Session) -> _Answer:
+def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, ours: bool = False) -> Answer:
+    return Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
+
+
+def ask_tls(opened: Counted, port: int, session: Session, then: _Then | None = None) -> Answer:
+    """By TLS; within it `then`, or as the proof's protocol has it; OSError."""
     # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
     secure = tls.ClientLayer(session.host)
     opened.sendall(secure.receive(b"")[1])
     first = opened.recv(CHUNK)
     if not first:
-        return _Answer(Reply.MUTE)
+        return Answer(Reply.MUTE)
     if not first_bytes.answers_tls(first):
-        return _foreign(_read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), session)
+        return _foreign(read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), session)
     try:
         early = _plain(opened, secure, first)  # from those who speak first
-        early = _read(opened, lambda _: True if secure.certificate is not None else None, CHUNK, secure, early)
-        return _Answer(Reply.MUTE) if secure.certificate is None else _ask_http(opened, port, session, secure, early)
+        early = read(opened, lambda _: True if secure.certificate is not None else None, CHUNK, secure, early)
+        if secure.certificate is None:
+            return Answer(Reply.MUTE)
+        return (then or ask_http)(opened, port, session, secure, early)
     except tls.TlsError as error:
         return _foreign(f"TLS fails: {error}".encode("ascii", "replace"), session, secure.certificate)
 
 
-def _ask_http(
-    opened: _Counted, port: int, session: Session, secure: tls.ClientLayer | None, early: bytes = b""
-) -> _Answer:
+def ask_http(
+    opened: Counted, port: int, session: Session, secure: tls.ClientLayer | None = None, early: bytes = b""
+) -> Answer:
+    """By HTTP, in TLS where there is a layer of it, from which `early` has come; OSError, TlsError."""
     certificate = (secure.certificate or b"") if secure else b""
     token = http_proof.make_token(session.id, port, os.urandom(8).hex(), session.key)
     request = http_proof.encode_request(session.host, token)
@@ -159,15 +191,16 @@ def _ask_http(
     def proves(data: bytes) -> bool | None:
         return http_proof.answer_proves(data, expected) or (None if http_proof.may_prove(data, expected) else False)
 
-    answer = _read(opened, proves, http_proof.MAX_ANSWER, secure, early)
+    answer = read(opened, proves, http_proof.MAX_ANSWER, secure, early)
     if proves(answer):
-        return _Answer(Reply.PROOF)
+        return Answer(Reply.PROOF)
     if not answer:
-        return _Answer(Reply.MUTE)
+        return Answer(Reply.MUTE)
     return _foreign(answer, session, certificate, bool(certificate) and http_proof.answer_is_ours(answer, expected))
 
 
-def _ask_stun(opened: _Counted, port: int, session: Session) -> _Answer:
+def ask_stun(opened: Counted, port: int, session: Session, seconds: float | None = None) -> Answer:
+    """By STUN in frames, whose answer is waited for so long; OSError."""
     transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
     probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
     opened.sendall(framing.frame(probe))
@@ -179,13 +212,13 @@ def _ask_stun(opened: _Counted, port: int, session: Session) -> _Answer:
         except DecodeError:
             return False
 
-    answer = _read(opened, proves, stun.MAX_BYTES, None)
+    answer = read(opened, proves, stun.MAX_BYTES, None, seconds=seconds)
     if proves(answer):
-        return _Answer(Reply.PROOF)
-    return _foreign(answer, session) if answer else _Answer(Reply.MUTE)
+        return Answer(Reply.PROOF)
+    return _foreign(answer, session) if answer else Answer(Reply.MUTE)
 
 
-def _plain(opened: _Counted, secure: tls.ClientLayer | None, data: bytes) -> bytes:
+def _plain(opened: Counted, secure: tls.ClientLayer | None, data: bytes) -> bytes:
     """What came, without TLS; TlsError."""
     if not secure:
         return data
@@ -194,14 +227,17 @@ def _plain(opened: _Counted, secure: tls.ClientLayer | None, data: bytes) -> byt
     return plain
 
 
-def _read(opened: _Counted, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"") -> bytes:
+def read(
+    opened: Counted, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"",
+    seconds: float | None = None,
+) -> bytes:  # fmt: skip
     """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.
 
     No more than about `most` bytes. An answer that cannot be ours any more is not waited on: a stranger may keep the
     connection open.
     """
     proven = proves(received)
-    ends = time.monotonic() + ANSWER_SECONDS
+    ends = time.monotonic() + (seconds or ANSWER_SECONDS)
     while len(received) < most and not proven:
         if proven is False:
             ends = min(ends, time.monotonic() + REST_SECONDS)
@@ -268,13 +304,16 @@ class TcpProbes:
         """Begin nothing more, and take nothing in any more."""
         self._stopped.set()
 
+    def _try(self, port: int) -> Observation:
+        return probe(self._target, port, self._session, self._stopped.is_set)
+
     def _work(self) -> None:
         while not self._stopped.is_set():
             try:
                 port = self._queue.get_nowait()
             except queue.Empty:
                 return
-            seen = probe(self._target, port, self._session, self._stopped.is_set)
+            seen = self._try(port)
             before = self._seen.get(port)
             if before:
                 seen = replace(seen, sent=(seen.sent or 0) + (before.sent or 0))

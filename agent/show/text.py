@@ -247,7 +247,12 @@ def _open(address: AddressReport, style: Style) -> list[str]:
             texts.append(_count(sum(map(len, ports)), transport))
         elif ports:
             texts.append(list_ports(ports, transport.value))
-    return _marked(State.OPEN, "; ".join(texts) + ": open", style) if texts else []
+    lines = _marked(State.OPEN, "; ".join(texts) + ": open", style) if texts else []
+    for one in address.findings:
+        if one.through is not None:
+            which = list_ports([one.ports], one.transport.value)
+            lines += style.wrap(f"{which} through the service that holds it: {one.through}.", 4)
+    return lines
 
 
 def _measured(address: AddressReport) -> Iterable[str]:

@@ -28,6 +28,8 @@ _RET = 0x06
 # As much of a packet as is read: a probe over IPv6, or the headers of TCP with all that may stand before them.
 SNAP = 1500
 _STUN = 8  # where it begins behind a UDP header
+# Where the addresses of IP's two versions begin, by their lengths.
+_SOURCES, _DESTINATIONS = {4: 12, 16: 8}, {4: 16, 16: 24}
 _INSTRUCTION = struct.Struct("=HBBI")
 INSTRUCTION_BYTES = _INSTRUCTION.size
 
@@ -61,14 +63,28 @@ def _tagged(tag: str, load: int, stun: int) -> list[_Step | str]:
             for step in (_Step(load, stun + HEADER.size + 4 * at), _Step(_JEQ, word, "", "no"))]  # fmt: skip
 
 
-def program(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "") -> bytes:
+def _of_client(client: bytes, at: Mapping[int, int]) -> list[_Step | str]:
+    """Goes on where the address that begins there, by its bytes, is this one: of a packet of its kind of IP."""
+    words = (int.from_bytes(client[n : n + 4], "big") for n in range(0, len(client), 4))
+    return [step for n, word in enumerate(words)
+            for step in (_Step(_LD_W, at[len(client)] + 4 * n), _Step(_JEQ, word, "", "no"))]  # fmt: skip
+
+
+def program(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "", client: bytes | None = None) -> bytes:
     """Lets pass what may concern these ports, in packets that begin with their IP header; in the kernel's own format.
 
     To them: STUN over UDP, with a tag that of its server's sessions alone; of TCP, what opens a connection or brings
-    data. From them: STUN over UDP; of TCP, what accepts, refuses or brings data. No fragments; IPv6 packets with
+    data. From them: STUN over UDP; of TCP, what accepts, refuses or brings data. With a `client`, whose packed address
+    this is, of TCP all to and from him, since the pieces of what is long are not marked, and beside that only what
+    opens a connection; an empty one is nobody. No fragments; IPv6 packets with
     extension headers all, since a program without loops cannot look behind them. The kernel takes 4,096 instructions;
     a range needs three.
     """
+    out: list[_Step | str] = [_Step(_LD_B_X, 13), _Step(_JSET, SYN | RST | PSH, "", "no")]
+    into: list[_Step | str] = [_Step(_LD_B_X, 13), _Step(_JSET, SYN | PSH, "", "no")]
+    if client is not None:
+        out = _of_client(client, _DESTINATIONS) or [_Step(_JA, 0, "no")]
+        into = [_Step(_LD_B_X, 13), _Step(_JSET, SYN, "tcp to"), *(_of_client(client, _SOURCES) or out)]
     steps: list[_Step | str] = [
         _Step(_LD_B, _PACKET_TYPE), _Step(_ST),
         _Step(_LD_B), _Step(_RSH, 4), _Step(_JEQ, 4, "ipv4"), _Step(_JEQ, 6, "ipv6", "no"),
@@ -87,9 +103,9 @@ def program(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "") -> by
         _Step(_LD_H_X, 2), _Step(_JA, 0, "udp ports"),
         "tcp",
         _Step(_LD_MEM), _Step(_JEQ, HOST, "tcp in"), _Step(_JEQ, OUTGOING, "", "no"),
-        _Step(_LD_B_X, 13), _Step(_JSET, SYN | RST | PSH, "", "no"), _Step(_LD_H_X, 0), _Step(_JA, 0, "tcp ports"),
+        *out, _Step(_LD_H_X, 0), _Step(_JA, 0, "tcp ports"),
         "tcp in",
-        _Step(_LD_B_X, 13), _Step(_JSET, SYN | PSH, "", "no"), _Step(_LD_H_X, 2), _Step(_JA, 0, "tcp ports"),
+        *into, "tcp to", _Step(_LD_H_X, 2), _Step(_JA, 0, "tcp ports"),
         "no",
         _Step(_RET, 0),
         "yes",

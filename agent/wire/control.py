@@ -193,12 +193,14 @@ class Taken:
 class AskService:
     """Asks what passed the server's interface at a port that is SERVED, in the flow where the client's `mark` came.
 
-    `mark`, 16 to 64 hex digits of chance, are bytes that stood in what the client sent.
+    `mark`, 16 to 64 hex digits of chance, are bytes that stood in what the client sent. `certificate` is the
+    fingerprint of the one that the service showed; empty where it showed none.
     """
 
     transport: Transport
     port: int
     mark: str
+    certificate: str = ""
 
 
 @dataclass(frozen=True)
@@ -206,12 +208,16 @@ class Service:
     """Whether the mark came; and how the service's first packet of data that left then begins, if one left.
 
     `digest` is the SHA-256 of its first `size` bytes in hex digits; `closed` whether the service ended the connection.
+    `on_disk` says whether the certificate is one of those that the server's disk has for services; None where that is
+    not known. `alive` is whether the service of a UDP port that was silent answers the server itself.
     """
 
     arrived: bool
     size: int = 0
     digest: str = ""
     closed: bool = False
+    on_disk: bool | None = None
+    alive: bool = False
 
 
 @dataclass(frozen=True)
@@ -425,12 +431,15 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
         value.choice("transport", Transport),
         value.integer("port", LOWEST, HIGHEST),
         _matching(_MARK, value.text("mark")),
+        _matching(_FINGERPRINT, value.text("certificate")),
     ),
     _NAMES[Service]: lambda value: Service(
         value.boolean("arrived"),
         value.integer("size", 0, MAX_SHOWN),
         _matching(_FINGERPRINT, value.text("digest")),
         value.boolean("closed"),
+        value.optional("on_disk", value.boolean),
+        value.boolean("alive"),
     ),
     _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),

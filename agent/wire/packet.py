@@ -12,7 +12,7 @@ TCP, UDP = 6, 17  # the numbers of the protocols
 PROTOCOLS = {TCP: Transport.TCP, UDP: Transport.UDP}
 
 # The flags of TCP that matter here (RFC 9293, section 3.1).
-SYN, RST, PSH, ACK = 0x02, 0x04, 0x08, 0x10
+FIN, SYN, RST, PSH, ACK = 0x01, 0x02, 0x04, 0x08, 0x10
 
 _IPV4 = struct.Struct("!BxHxxHxBxx4s4s")
 _IPV6 = struct.Struct("!IHBx16s16s")

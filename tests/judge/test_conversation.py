@@ -24,6 +24,7 @@ from agent.wire.control import (
     About,
     Ask,
     AskKernel,
+    AskService,
     Bye,
     Challenge,
     Hello,
@@ -33,6 +34,7 @@ from agent.wire.control import (
     Refusal,
     ReportPart,
     Rows,
+    Service,
     Take,
     Taken,
     Welcome,
@@ -239,6 +241,11 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
         assert isinstance(refusal, Refusal)
         assert (len(held) > before) is bool(asked)
         desk.close(next(iter(desk.sessions.values())))
+
+
+def test_a_client_asks_what_services_were_seen_to_answer() -> None:
+    conversation = begun(make_desk())
+    assert say(conversation, AskService(Transport.TCP, 80, "0123456789abcdef")) == [Service(False)]
 
 
 def test_a_session_hands_over_one_report() -> None:

@@ -29,6 +29,7 @@ from agent.wire.control import MAX_ROWS, About, Ask
 from agent.wire.http_proof import Token
 from agent.wire.packet import PSH, SYN
 from agent.wire.packet import TCP as TCP_NUMBER
+from agent.wire.packet import decode as decode_packet
 from tests.wire.test_packet import ipv4, tcp, udp
 
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -478,6 +479,98 @@ def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> No
     assert told(desk, session, About.SIGHTINGS) == {}
     assert desk.probe(first, SOURCE, UDP, 50000)
     assert told(desk, session, About.SIGHTINGS) == {"50000": 1}
+
+
+MARK = b"0123456789abcdef"
+
+
+def passes(desk: Desk, port: int, source: bytes, client: int = 40000) -> None:
+    """A connection in which a service answers: from here, to there."""
+    for flags, data, sequence in ((SYN, b"", 9), (PSH, MARK, 10)):
+        desk.seen(framed(flags, data, sequence, client, port, source), leaves=False, interface="eth0")
+        desk.seen(framed(flags, b"HTTP" if data else b"", sequence, port, client, to=source), True, "eth0")
+
+
+def framed(flags: int, data: bytes, sequence: int, source: int, port: int, whose: bytes = HERE[0].packed,
+           to: bytes = HERE[0].packed) -> bytes:  # fmt: skip
+    segment = bytearray(tcp(flags, data, port, source))
+    segment[4:8] = sequence.to_bytes(4, "big")
+    packet = bytearray(ipv4(bytes(segment), TCP_NUMBER))
+    packet[12:20] = whose + to
+    return bytes(packet)
+
+
+def test_a_client_is_told_of_services_in_its_own_flows_alone() -> None:
+    desk = watched()
+    session = make_session(desk)
+    other = ipaddress.ip_address("192.0.2.77")
+    asked = [control.AskService(TCP, port, MARK.hex()) for port in (80, 81)]
+    passes(desk, 80, CLIENT.packed)
+    assert not desk.service(session, asked[0]).arrived  # no service holds it
+    desk.served = {TCP: {80: "http"}}
+    passes(desk, 80, other.packed)
+    passes(desk, 81, CLIENT.packed)
+    assert [desk.service(session, one).arrived for one in asked] == [False, False]
+    passes(desk, 80, CLIENT.packed)
+    told = desk.service(session, asked[0])
+    assert (told.arrived, told.size, told.on_disk) == (True, 4, None)
+    assert not desk.service(make_session(desk, client=other), asked[0]).arrived  # it began after that
+
+
+@pytest.mark.parametrize(
+    ("disk", "shown", "on_disk"), [((), "a" * 64, None), (("a" * 64,), "", None), (("a" * 64,), "a" * 64, True),
+                                   (("a" * 64,), "b" * 64, False)]
+)  # fmt: skip
+def test_whether_a_certificate_is_on_the_disk(disk: tuple[str, ...], shown: str, on_disk: bool | None) -> None:
+    desk = watched()
+    desk.certificates = disk
+    told = desk.service(make_session(desk), control.AskService(TCP, 443, MARK.hex(), shown))
+    assert (told.arrived, told.on_disk) == (False, on_disk)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_services_port_is_tried_by_probes_without_a_number(live: bool) -> None:
+    desk = watched()
+    desk.live, desk.served = live, {UDP: {50000: "turn"}}
+    session = make_session(desk)
+    unnumbered = [stun.make_transaction(0, bytes([n] * 8)) for n in (1, 2)]
+    for transaction in unnumbered:
+        data = seen_udp(stun.encode_request(stun.Request(session.id, transaction, 50000), session.key))
+        for _ in range(2):
+            desk.seen(data, leaves=False, interface="eth0")
+    assert told(desk, session, About.AT_INTERFACE) == ({"50000": 2} if live else {})
+    ends = stun.encode(stun.Kind.SUCCESS, unnumbered[0], b"", b"")
+    came = decode_packet(data)
+    answer = bytearray(ipv4(udp(ends, came.source_port, 50000)))
+    answer[12:20] = came.destination + came.source
+    desk.seen(bytes(answer), leaves=True, interface="eth0")
+    services = [desk.service(session, control.AskService(UDP, 50000, one.hex())) for one in unnumbered]
+    assert [(one.arrived, one.size > 0) for one in services] == [(live, live), (live, False)]
+
+
+def test_whether_a_silent_service_answers_here_is_looked_after_once() -> None:
+    desk = watched()
+    desk.live = True
+    session, asked = make_session(desk), []
+    answers = {50000: True, 50001: False, 50002: True}
+
+    def ask_here(address: bytes, port: int) -> bool:
+        asked.append((address, port))
+        return answers[port]
+
+    desk.ask_here = ask_here
+    desk.served = {UDP: dict.fromkeys(answers, "turn")}
+    marks = {port: stun.make_transaction(0, port.to_bytes(8, "big")) for port in answers}
+    for port in (50000, 50001):
+        data = stun.encode_request(stun.Request(session.id, marks[port], port), session.key)
+        desk.seen(seen_udp(data, port), leaves=False, interface="eth0")
+    for _ in range(2):
+        told = [desk.service(session, control.AskService(UDP, port, marks[port].hex())).alive for port in answers]
+        assert told == [True, False, False]  # to the last nothing came
+    here = decode_packet(seen_udp(data)).destination
+    assert asked == [(here, 50000), (here, 50001)]
+    desk.served = {}
+    assert not desk.service(session, control.AskService(UDP, 50000, marks[50000].hex())).alive
 
 
 def test_what_is_no_probe_of_a_live_session_is_not_seen() -> None:

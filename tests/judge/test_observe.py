@@ -20,6 +20,15 @@ PLAN = Plan(
 )
 
 
+def test_a_port_that_a_service_held_was_tried_through_it_whoever_has_it_now() -> None:
+    seen = Observation(UDP, 4, 1, Reply.FOREIGN, at_interface=1, at_socket=1, left=1, service="STUN", vouched=True)
+    for untested in ({4: Reason.BUSY}, {}):
+        server = ServerSide(untested={TCP: {}, UDP: untested}, owners={TCP: {}, UDP: {4: "coturn"}})
+        found = observe(PLAN, NOTHING_SENT, {}, {}, server, served={4: seen})[UDP]
+        assert found[4] == replace(seen, untested=Reason.BUSY, owner=found[4].owner)
+        assert found[3].service is None
+
+
 def swept(sent: dict[int, int], answered: dict[int, int]) -> Sweep:
     """A sweep that has sent and heard as much."""
     sweep = Sweep(sent, random.Random(1), 0.02, 0.0)

@@ -97,4 +97,6 @@ def test_connections_without_end_take_no_memory_without_end(monkeypatch: pytest.
         GREETS(one, client)
         ACCEPTED(one, client)
     assert len(one._flows) == 2
-    assert one.at_interface[Transport.TCP] == {80: 3}
+    came(SYN, port=443)(one, 4)
+    assert one.places([443])[443] == "unknown"
+    assert one.at_interface[Transport.TCP] == {80: 3, 443: 1}

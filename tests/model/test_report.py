@@ -55,7 +55,7 @@ REPORT = Report(
 # DESIGN.md, section 5; beside these, keys may be added.
 TOP = "schema version started elapsed_s host plan verdict addresses error dns hosts notes"
 ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error client server names"
-FINDING = "transport first last need purpose state where by reason owner shown icmp interceptor evidence source"
+FINDING = "transport first last need purpose state where by reason owner shown icmp interceptor evidence source through"
 EVIDENCE = "sent at_interface at_socket answered chance conntrack_drops receive_errors rate flows seconds"
 EVIDENCE += " left capture_drops errors hops last_hop listen_drops slow_turns"
 
@@ -88,6 +88,7 @@ def test_the_json_of_a_report_has_its_values() -> None:
             "errors": 2, "hops": 3, "last_hop": "203.0.113.1", "listen_drops": 4, "slow_turns": 5,
         },
         "source": None,
+        "through": None,
     }  # fmt: skip
     failed = replace(REPORT, error=Problem("no-server", "No server found", "start it"))
     assert report.to_json(failed)["error"] == {"code": "no-server", "message": "No server found", "hint": "start it"}

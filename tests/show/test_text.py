@@ -392,6 +392,15 @@ def test_a_sample_of_a_few_ports() -> None:
     assert "  ? 1 UDP port: untested (not in the sample, WebRTC media)\n" in text.render(checked((first, one)), ASCII)
 
 
+def test_what_a_service_showed_is_told_beside_its_open_port() -> None:
+    through = but(0, State.OPEN, through="301 Moved Permanently")
+    lines = text.render(checked(through), ASCII).splitlines()
+    place = next(number for number, line in enumerate(lines) if line.endswith(": open"))
+    port = f"{through[0].ports.first}/{through[0].transport.value}"
+    assert lines[place + 1] == f"    {port} through the service that holds it: 301 Moved Permanently."
+    assert not any("through" in line for line in text.render(checked(but(0, State.OPEN)), ASCII).splitlines())
+
+
 def test_what_was_not_measured_is_not_told() -> None:
     (address,) = HOLE.addresses
     told = text.render(replace(HOLE, addresses=(replace(address, rtt=Rtt(), loss=Loss(0.0, None)),)), ASCII)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Callable
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from agent.model.plan import Transport
 from agent.model.ports import MAX_ITEMS, PortRange
 from agent.wire import DecodeError, bpf, stun
-from agent.wire.packet import ACK, AUTHENTICATION, FRAGMENT, PSH, RST, SYN, TCP, decode
+from agent.wire.packet import ACK, AUTHENTICATION, FIN, FRAGMENT, PSH, RST, SYN, TCP, decode
 from agent.wire.stun import MAGIC_COOKIE
 from tests.model.values import ANY
 from tests.wire.test_packet import extended, ipv4, ipv6, tcp, udp
@@ -133,6 +134,21 @@ def test_with_a_tag_only_its_own_servers_probes_come_in(data: bytes, passes: boo
         assert run(TAGGED, packet, HOST) == (bpf.SNAP if passes else 0)
     assert run(TAGGED, ipv4(udp(data, port=9, source=50000)), OUTGOING) == bpf.SNAP
     assert run(TAGGED, ipv4(tcp(SYN), TCP), HOST) == bpf.SNAP
+
+
+@pytest.mark.parametrize("wrap", [ipv4, ipv6])
+@pytest.mark.parametrize("flags", [SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST])
+def test_of_tcp_only_one_client_passes_and_who_opens_a_connection(wrap: Callable[..., bytes], flags: int) -> None:
+    into, out = wrap(tcp(flags, b"x"), TCP), wrap(tcp(flags, b"x", port=40000, source=443), TCP)
+    ends = decode(into)
+    for client, his in ((ends.source, True), (bytes(len(ends.source)), False), (b"", False)):
+        narrow = bpf.program(PORTS, TAG, client)
+        assert bool(run(narrow, into, HOST)) is (his or bool(flags & SYN))
+        assert not run(narrow, wrap(tcp(flags, b"x", port=81), TCP), HOST)
+        assert not run(narrow, into, OUTGOING)
+        assert run(narrow, wrap(udp(PROBE), 17) if wrap is ipv4 else wrap(udp(PROBE)), HOST) == bpf.SNAP
+    for client, his in ((ends.destination, True), (bytes(len(ends.source)), False), (b"", False)):
+        assert bool(run(bpf.program(PORTS, TAG, client), out, OUTGOING)) is his
 
 
 @ANY
