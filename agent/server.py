@@ -288,6 +288,9 @@ class Server:
         try:
             ways = {one: addresses.outgoing_address(one) for one in self._holdings.families}
             machine = replace(self._hands.machine(), outgoing=tuple(filter(None, ways.values())))
+            if installed and not any(one.startswith(path) for one in machine.why for _, path in installed.certificates):
+                shown = {one.fingerprint for one in machine.certificates}
+                self._desk.certificates = {port: shown for port, _ in installed.certificates}
             notes = prechecks.of_machine(machine, options.plan, installed)
             unknown = [f"LiveKit's configuration ({options.unread})"] if options.unread else []
             unknown += ["STUN, hairpin and DNS (--offline)"] if installed and options.offline else []

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..model.ports import LOWEST, PortRange, parse_ports
 from ..model.precheck import Certificate, Interface, Machine
 from ..wire import x509
+from ..wire.pairing import fingerprint
 from . import kernel
 from .files import read_text
 from .tools import ask
@@ -88,6 +89,7 @@ def _certificate(path: str, why: dict[str, str]) -> Iterator[Certificate]:
     """The first certificate of a file, which is the server's own."""
     try:
         match = os.path.isfile(path) and _PEM.search(read_text(path, MAX_PEM))  # whoever opens a pipe waits
-        yield Certificate(path, *x509.validity(base64.b64decode(match[1] if match else "")))
+        certificate = base64.b64decode(match[1] if match else "")
+        yield Certificate(path, *x509.validity(certificate), fingerprint(certificate))
     except ValueError:  # a DecodeError is one
         why[path] = "no certificate that can be read"

@@ -98,9 +98,9 @@ class Desk:
     `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
     `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` (About) too. `key`
     is the pairing key, if any. `live` says that services go on running: then there is one session at a time, and `hold`
-    holds one part of the ports, or none for None, but tells False where that is asked too often. `certificates` are the
-    fingerprints of those that the disk has for services, and `ask_here` tells whether a service answers STUN at an own
-    address, packed, and a UDP port.
+    holds one part of the ports, or none for None, but tells False where that is asked too often. `certificates` are
+    by port the fingerprints of those that the disk has for services, and `ask_here` tells whether a service answers
+    STUN at an own address, packed, and a UDP port.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Desk:
         self.owners: Mapping[Transport, Mapping[int, str]] = {}
         self.served: Mapping[Transport, Mapping[int, str]] = {}
         self.parts: Mapping[int, int] = {}
-        self.certificates: Collection[str] = ()
+        self.certificates: Mapping[int, Collection[str]] = {}
         self.ask_here: Callable[[bytes, int], bool] = lambda address, port: False
         self.events: list[Notice] = []
         self.sessions: dict[str, Session] = {}
@@ -407,8 +407,8 @@ class Desk:
             if ask.port not in session.alive:  # it takes a while, so not as often as the client likes
                 session.alive[ask.port] = self.ask_here(arrival.address, ask.port)
             told = replace(told, alive=session.alive[ask.port])
-        known = bool(self.certificates) and bool(ask.certificate)
-        return replace(told, on_disk=ask.certificate in self.certificates) if known else told
+        known = self.certificates.get(ask.port) if ask.certificate else None
+        return replace(told, on_disk=ask.certificate in known) if known else told
 
     def _overrun(self, session: Session) -> Mapping[int, int]:
         """The UDP packets that sockets did not take since the session began, by port.

@@ -39,11 +39,12 @@ class Interface:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate in a file: until when it is good, in Unix seconds, and for which names."""
+    """A certificate in a file: until when it is good, in Unix seconds, for which names, and its SHA-256 in hex."""
 
     path: str
     until: int
     names: tuple[str, ...]
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

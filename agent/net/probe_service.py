@@ -12,8 +12,8 @@ from typing import Iterator, Mapping
 
 from ..judge.services import vouches
 from ..model.observation import Interceptor, Observation, Reply
-from ..model.plan import Transport
-from ..wire import framing, http_proof, stranger, stun
+from ..model.plan import SIP_TLS, TURN_TLS, Transport
+from ..wire import DecodeError, framing, http_proof, stranger, stun, x509
 from ..wire.control import MAX_SHOWN, AskService, Served, Service
 from ..wire.pairing import fingerprint
 from ..wire.shown import stranger as show_datagram
@@ -96,8 +96,10 @@ class _Tcp(_Services):
         self._keep(port, opened, _HELLO)
         if port in self.certificates:
             named = stranger.recognise(b"", session.host, self.certificates[port]).shown
-            self.words[port] = _shown(answer) or named
-            self.signalling[port] = self._signal(port)
+            self.words[port] = (_shown(answer) or named) + _until(self.certificates[port])
+            row = session.plan and session.plan.row(Transport.TCP, port)
+            if not row or row.purpose not in (TURN_TLS, SIP_TLS):
+                self.signalling[port] = self._signal(port)
         return replace(answer, last=bool(opened.began))
 
     def _signal(self, port: int) -> str:
@@ -166,6 +168,13 @@ def _ask_http(
     whole = lambda data: True if b"\r\n\r\n" in data else None  # noqa: E731
     answer = probe_tcp.read(opened, whole, http_proof.MAX_ANSWER, secure, early)
     return Answer(Reply.FOREIGN, stranger.recognise(answer, session.host)) if answer else Answer(Reply.MUTE)
+
+
+def _until(certificate: bytes) -> str:
+    try:
+        return time.strftime(", good until %Y-%m-%d", time.gmtime(x509.validity(certificate)[0]))
+    except (DecodeError, ValueError, OverflowError, OSError):  # a year that this system does not know
+        return ""
 
 
 def _shown(answer: Answer) -> str:

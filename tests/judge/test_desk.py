@@ -523,9 +523,11 @@ def test_a_client_is_told_of_services_in_its_own_flows_alone() -> None:
 )  # fmt: skip
 def test_whether_a_certificate_is_on_the_disk(disk: tuple[str, ...], shown: str, on_disk: bool | None) -> None:
     desk = watched()
-    desk.certificates = disk
+    desk.certificates = {443: disk}
     told = desk.service(make_session(desk), control.AskService(TCP, 443, MARK.hex(), shown))
     assert (told.arrived, told.on_disk) == (False, on_disk)
+    elsewhere = desk.service(make_session(desk, client=STRANGER), control.AskService(TCP, 80, MARK.hex(), shown))
+    assert elsewhere.on_disk is None
 
 
 @pytest.mark.parametrize("live", [False, True])

@@ -220,7 +220,7 @@ def test_what_is_stopped_between_the_client_and_the_services(
 THROUGH = {
     ("tcp", 80): "/ brings 301 Moved Permanently, Location: https://198.51.100.1/?...; what Let's Encrypt asks for, "
     "503 Service Unavailable",
-    ("tcp", 443): "404 Not Found; certificate for meet.example, issued by meet.example",
+    ("tcp", 443): "404 Not Found; certificate for meet.example, issued by meet.example, good until ",
     ("tcp", 7881): "keeps a connection that brings STUN with a USERNAME, and ends one without, as LiveKit does",
     ("udp", 443): "answers STUN",
 }
@@ -239,7 +239,8 @@ def test_all_is_open_and_who_polls_the_services_meets_no_trouble(net: Lab, archi
         seen = check(net.client, archive, net.server.ipv4, "--control", "9443")
         assert wrong(seen.report, plan=PLAN) == []
         assert (seen.status, seen.report["verdict"]) == (0, "pass")
-        assert {port: seen.finding(*port)["through"] for port in THROUGH} == THROUGH
+        told = {port: seen.finding(*port)["through"] for port in THROUGH}
+        assert [port for port, words in THROUGH.items() if not told[port].startswith(words)] == [], told
         assert seen.finding("udp", 50000)["through"] is None
         assert "An upgrade to a WebSocket on 443/tcp reaches LiveKit's signalling." in seen.address["notes"]
         assert running.wait_for("report")["report"]["verdict"] == "pass"
