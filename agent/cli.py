@@ -33,6 +33,9 @@ _INSTALLED, _LIVEKIT = "installed", "livekit"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
 _MAX_SECONDS = 24 * 3600
+HOUR = 3600.0
+# Calls are cut for as long, so it is no longer than somebody needs to start the client.
+PAUSE_SECONDS = 600.0
 # More probes a second than any sweep sends, and more ports than there are: who writes more has mistyped.
 _MAX_COUNT = 1_000_000
 # Characters written at a time: a pipe takes 4,096 bytes whole or not at all (pipe(7)). Of more, a signal may leave a
@@ -103,11 +106,16 @@ def _parser() -> argparse.ArgumentParser:
     services = server.add_mutually_exclusive_group()
     services.add_argument("--live", action="store_true",
                           help="stop nothing: of the media ports hold those that are free, half at a time")  # fmt: skip
+    services.add_argument("--stop-services", action="store_true",
+                          help="stop what holds the ports, for one check within 10m, and start it again")  # fmt: skip
     server.add_argument("--once", action="store_true", help="end after the first finished check")
-    server.add_argument("--for", dest="seconds", metavar="TIME", type=_seconds, default=3600.0,
+    server.add_argument("--for", dest="seconds", metavar="TIME", type=_seconds,
                         help="how long to run: 90s, 10m, 1h (default)")  # fmt: skip
     server.add_argument("--offline", action="store_true",
                         help="ask neither LiveKit's STUN servers nor the DNS")  # fmt: skip
+    server.add_argument("--yes", action="store_true", help="do not ask before stopping services")
+    server.add_argument("--restore", action="store_true", help="start what an earlier run left stopped, and end")
+    server.add_argument("--guardian", action="store_true", help=argparse.SUPPRESS)  # pause.py starts it
     server.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
 
     client = commands.add_parser("client", help="run outside the firewall", description="Checks a server's ports.")
@@ -224,6 +232,10 @@ def _make_key() -> str:
 
 
 def _server(arguments: argparse.Namespace) -> int:
+    if arguments.guardian:
+        from .guardian import guard
+
+        return guard()
     try:
         return _serve(arguments)
     except UserError as error:
@@ -234,6 +246,7 @@ def _server(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from .host.installed import find_installed
+    from .host.stopped import left_behind
     from .model.notice import Reported
     from .server import Options, Server
     from .show import notices, text
@@ -247,11 +260,15 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise UsageError("no TCP port for the control channel", "the plan has none", "name one with --control PORT")
     key = _key(arguments.key or None)
     made = None if key or arguments.key is None else _make_key()
+    stops = arguments.stop_services
+    if stops and not arguments.yes and not sys.stdin.isatty():
+        raise UsageError("--stop-services", "there is no terminal to ask at", "add --yes to have services stopped")
+    seconds = arguments.seconds or (PAUSE_SECONDS if stops else HOUR)
     installed = read
     if not read:
         installed, unread = find_installed()
     options = Options(
-        plan, arguments.bind, arguments.control, arguments.once, arguments.seconds, key or made,
+        plan, arguments.bind, arguments.control, arguments.once or stops, seconds, key or made,
         bool(key and not arguments.key), give_up_root=True, notes=read.notes if read else (), installed=installed,
         unread=unread, prechecks=True, offline=arguments.offline, live=arguments.live,
     )  # fmt: skip
@@ -265,7 +282,24 @@ def _serve(arguments: argparse.Namespace) -> int:
         else:
             _print(notices.to_text(notice, _style(sys.stderr)), sys.stderr)
 
-    return Server(options, tell).run()
+    def serve() -> Exit:
+        return Server(options, tell).run()
+
+    if stops or arguments.restore:
+        from . import pause
+
+        if arguments.restore:
+            return pause.restore_left(tell)
+        return pause.paused(plan, seconds, tell, lambda: arguments.yes or _agreed(), serve)
+    left = left_behind()
+    if left:
+        _tell_error(left)
+    return serve()
+
+
+def _agreed() -> bool:
+    _print("Stop these services now? [y/N] ", sys.stderr)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _client(arguments: argparse.Namespace) -> int:

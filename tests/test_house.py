@@ -16,7 +16,7 @@ from tests.pythons import need
 # From the top of the house to its bottom; rooms in one row are side by side, and none imports another.
 FLOORS = (
     ("__init__", "unpack"), ("errors",), ("model",), ("wire",), ("judge", "host", "show"), ("net",),
-    ("server", "client"), ("selftest",), ("cli",), ("__main__",),
+    ("server", "client", "guardian"), ("selftest", "pause"), ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Collection, Iterator
+from typing import Collection, Iterator, Mapping
 
 from ..model.plan import Transport
+from ..model.service import Holder
 from .files import read_text
 
 _LISTEN = "0A"  # the state of a listening TCP socket in /proc/net/tcp (include/net/tcp_states.h)
@@ -26,7 +27,20 @@ def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
         if port in ports and port not in held and inode != "0":
             inodes[inode] = port
             held.add(port)
-    return dict(_holders(inodes)) if inodes else {}
+    return {port: f"{name} (pid {pid})" for port, pid, name in _holders(inodes)}
+
+
+def held(transport: Transport) -> dict[str, int]:
+    """The port of each socket, by its inode, that keeps others from that port: for TCP one that listens."""
+    return {inode: port for port, state, inode in _sockets(transport)
+            if inode != "0" and (transport is Transport.UDP or state == _LISTEN)}  # fmt: skip
+
+
+def holders(transport: Transport, ports: Collection[int]) -> Iterator[Holder]:
+    """Every process that holds one of these ports."""
+    inodes = {inode: port for inode, port in held(transport).items() if port in ports}
+    for port, pid, name in _holders(inodes):
+        yield Holder(transport, port, pid, name)
 
 
 def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
@@ -43,21 +57,21 @@ def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
                 yield int(fields[1].rpartition(":")[2], 16), fields[3], fields[9]
 
 
-def _holders(inodes: dict[str, int]) -> Iterator[tuple[int, str]]:
-    """The port and the holder of each of these sockets."""
-    for pid in filter(str.isdigit, _listdir("/proc")):
-        for descriptor in _listdir(f"/proc/{pid}/fd"):
+def _holders(inodes: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
+    """The port of each of these sockets, and the pid and the name of each process that has it."""
+    for pid in filter(str.isdigit, listdir("/proc") if inodes else ()):
+        for descriptor in listdir(f"/proc/{pid}/fd"):
             try:
                 target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
             except OSError:  # closed meanwhile
                 continue
             port = inodes.get(target[len("socket:[") : -1]) if target.startswith("socket:[") else None
             if port is not None:
-                name = read_text(f"/proc/{pid}/comm", MAX_NAME).strip() or "a process"
-                yield port, f"{name} (pid {pid})"
+                yield port, int(pid), read_text(f"/proc/{pid}/comm", MAX_NAME).strip() or "a process"
 
 
-def _listdir(path: str) -> list[str]:
+def listdir(path: str) -> list[str]:
+    """The names in a directory; none of one that is not there."""
     try:
         return os.listdir(path)
     except OSError:  # gone meanwhile, or another user's

@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.25  # how often its work is looked at, so that what hangs is e
 MAX_OUTPUT = 32 * 1024 * 1024
 MAX_ERROR = 400  # its first line is shown
 
-_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
 
 
 _starting = threading.Lock()
@@ -41,10 +41,10 @@ class Told:
 
 def ask(tool: str, *arguments: str) -> Told:
     """Run a tool that lists something, in English. What it prints is text of unknown origin."""
-    path = shutil.which(tool, path=_PATH)
+    path = shutil.which(tool, path=PATH)
     if path is None:
         return Told(None, f"there is no {tool} here", missing=True)
-    environment = {**os.environ, "PATH": _PATH, "LC_ALL": "C", "LANGUAGE": ""}
+    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C", "LANGUAGE": ""}
     try:
         with _starting:
             process = subprocess.Popen(

@@ -11,6 +11,7 @@ from .plan import Requirement, Transport
 from .ports import PortRange
 from .precheck import Notes
 from .report import Problem, Report
+from .service import Left, Moved, Service
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,21 @@ class Stopped:
     why: str
 
 
-Notice = Union[Listening, Notes, Started, Reported, Refused, Lost, Withheld, Stopped]
+@dataclass(frozen=True)
+class Pausing:
+    """What is to be stopped, in this order, for so long at most, and what is left."""
+
+    services: tuple[Service, ...]
+    left: tuple[Left, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The services that run again, and those that do not."""
+
+    back: tuple[str, ...]
+    away: tuple[str, ...]
+
+
+Notice = Union[Listening, Notes, Started, Reported, Refused, Lost, Withheld, Stopped, Pausing, Moved, Restored]

@@ -8,11 +8,24 @@ from typing import Any, Iterable
 from ..errors import UserError
 from ..model import report as reports
 from ..model.address import Address, Family
-from ..model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
+from ..model.notice import (
+    Listening,
+    Lost,
+    Notice,
+    Pausing,
+    Refused,
+    Reported,
+    Restored,
+    Started,
+    Stopped,
+    Untaken,
+    Withheld,
+)  # fmt: skip
 from ..model.observation import Reason
 from ..model.plan import CONTROL_PORTS, Need, Transport
-from ..model.ports import list_ports
+from ..model.ports import PortRange, list_ports
 from ..model.precheck import Notes
+from ..model.service import Moved, Step, ports_to_json, service_to_json
 from .style import Style
 
 ARCHIVE = "pnmcheck.pyz"
@@ -60,6 +73,17 @@ def to_json(notice: Notice) -> dict[str, Any]:
         return {"event": "lost", "client": str(notice.client)}
     if isinstance(notice, Withheld):
         return {"event": "withheld", "count": notice.count}
+    if isinstance(notice, Pausing):
+        return {
+            "event": "services",
+            "stopping": list(map(service_to_json, notice.services)),
+            "left": [{"owner": one.owner, "ports": ports_to_json(one.ports), "why": one.why} for one in notice.left],
+            "seconds": notice.seconds,
+        }
+    if isinstance(notice, Moved):
+        return {"event": "service", **vars(notice)}
+    if isinstance(notice, Restored):
+        return {"event": "restored", "services": list(notice.back), "failed": list(notice.away)}
     return {"event": "stopped", "why": notice.why}
 
 
@@ -89,7 +113,50 @@ def to_text(notice: Notice, style: Style) -> str:
         return f"{notice.client} went before its check was finished.\n"
     if isinstance(notice, Withheld):
         return f"{notice.count} more such lines were left out: too many came at a time.\n"
+    if isinstance(notice, Pausing):
+        return "\n".join(_pausing(notice, style)) + "\n"
+    if isinstance(notice, Moved):
+        return (
+            "\n".join(style.wrap(f"{notice.service} {_MOVED[notice.step]}{notice.why and ': '}{notice.why}", 2)) + "\n"
+        )
+    if isinstance(notice, Restored):
+        return "Nothing is left to be started.\n" if notice == Restored((), ()) else ""
     return f"Stopped: {notice.why}.\n" if isinstance(notice, Stopped) else ""
+
+
+_MOVED = {
+    Step.STOPPING: "is being stopped",
+    Step.STOPPED: "is stopped",
+    Step.NOT_STOPPED: "did not stop, so its ports stay untested",
+    Step.STARTING: "is being started",
+    Step.BACK: "runs again",
+    Step.NOT_BACK: "does not run again",
+}
+
+
+def _pausing(notice: Pausing, style: Style) -> Iterable[str]:
+    for one in notice.services:
+        yield from style.wrap(f"to be stopped: {one.name} {_ports(one.ports)}", 2)
+    for left in notice.left:
+        text = f"left alone: {left.owner} {_ports(left.ports)}: {left.why}"
+        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
+    if not notice.services:
+        yield "No service has to be stopped."
+        return
+    yield ""
+    yield from style.wrap(
+        f"They stop in this order. Calls are cut until the check is over, {_duration(notice.seconds)} at most, also if "
+        f"no client comes; then they are started again. Have this ready on a computer outside the firewall: "
+        f"`python3 {ARCHIVE} client HOST`", 0,
+    )  # fmt: skip
+
+
+def _ports(ports: Iterable[tuple[Transport, PortRange]]) -> str:
+    ports = tuple(ports)
+    lists = (list_ports([run for one, run in ports if one is transport], transport.value)
+             for transport in Transport if any(one is transport for one, _ in ports))  # fmt: skip
+    text = "; ".join(lists)
+    return f"({text})" if text else ""
 
 
 def _listening(notice: Listening, style: Style) -> Iterable[str]:

@@ -35,7 +35,7 @@ def test_a_tool_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     broken = tmp_path / "broken"
     broken.write_bytes(b"\x7fELF")
     broken.chmod(0o755)
-    monkeypatch.setattr(tools, "_PATH", str(tmp_path))
+    monkeypatch.setattr(tools, "PATH", str(tmp_path))
     assert (ask("broken").text, ask("broken").trouble[:21]) == (None, "broken cannot be run:")
 
 
