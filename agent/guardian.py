@@ -28,6 +28,7 @@ BACK_SECONDS = 60.0
 # Beyond its time, in which the program has long ended by itself.
 MARGIN_SECONDS = 30.0
 END_SECONDS = 5.0  # for the program to end; closing ten thousand sockets takes less than one
+QUIET_SECONDS = 0.5  # by then it has taken a signal, so that what is free now stays so
 TICK = 0.05  # services are to be back within seconds
 
 Say = Callable[[Moved], None]
@@ -139,17 +140,28 @@ def _run(words: Sequence[str], seconds: float, orders: Sequence[str] = ()) -> st
 
 def _end(todo: Stopped, orders: Sequence[str]) -> None:
     """Have the program give its ports back: it has ended, or is asked to, or is made to."""
-    sent = {"end"} & {*orders}
-    ends = time.monotonic() + END_SECONDS
+    began = time.monotonic()
+    if "end" not in orders:
+        _kill(todo, signal.SIGTERM)
     while disk.runs_still(todo) and "restore" not in orders:
-        late = time.monotonic() > ends
-        if not sent or late:
-            with contextlib.suppress(OSError):
-                os.kill(todo.pid, signal.SIGKILL if late else signal.SIGTERM)
-            sent = {"sent"}
-        if time.monotonic() > ends + END_SECONDS:
+        waited = time.monotonic() - began
+        if waited > END_SECONDS:
+            _kill(todo, signal.SIGKILL)
+        if waited > 2 * END_SECONDS or (waited > QUIET_SECONDS and not any(map(_held, todo.services))):
             return
         time.sleep(TICK)
+
+
+def _kill(todo: Stopped, number: int) -> None:
+    with contextlib.suppress(OSError):
+        if disk.runs_still(todo):
+            os.kill(todo.pid, number)
+
+
+def _held(service: Service) -> list[tuple[Transport, int]]:
+    """Those of its ports that somebody holds."""
+    ports = {transport: {*held(transport).values()} for transport in Transport}
+    return [(transport, port) for transport, port in service.awaited if port in ports[transport]]
 
 
 def _restore(todo: Stopped, say: Say) -> bool:
@@ -179,8 +191,7 @@ def _restore(todo: Stopped, say: Say) -> bool:
 
 def _missing(service: Service, failed: str) -> tuple[str, bool]:
     """Why a service is not back, if it is not, and whether waiting is of no use."""
-    ports = {transport: {*held(transport).values()} for transport in Transport}
-    lacking = ", ".join(f"{port}/{one.value}" for one, port in service.awaited if port not in ports[one])
+    lacking = ", ".join(f"{port}/{one.value}" for one, port in sorted({*service.awaited} - {*_held(service)}))
     why = f"nothing listens on {lacking}" if lacking else ""
     if service.kind is not Kind.UNIT:
         return failed or why, bool(failed)

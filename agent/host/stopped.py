@@ -64,7 +64,7 @@ def _lock(descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        pid = read_text(_lock_path(), 20) or "unknown"
+        pid = read_text(_lock_path(), 20).strip() or "unknown"
         raise UserError("already-stopped", "Services are stopped for another check just now",
                         f"the process {pid} starts them again when it is over", "wait for that, or end that check",
                         ) from None  # fmt: skip

@@ -127,7 +127,7 @@ def to_text(notice: Notice, style: Style) -> str:
 _MOVED = {
     Step.STOPPING: "is being stopped",
     Step.STOPPED: "is stopped",
-    Step.NOT_STOPPED: "did not stop, so its ports stay untested",
+    Step.NOT_STOPPED: "did not stop",
     Step.STARTING: "is being started",
     Step.BACK: "runs again",
     Step.NOT_BACK: "does not run again",
