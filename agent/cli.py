@@ -245,8 +245,8 @@ def _server(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from .host import stopped
     from .host.installed import find_installed
-    from .host.stopped import left_behind
     from .model.notice import Reported
     from .server import Options, Server
     from .show import notices, text
@@ -291,9 +291,9 @@ def _serve(arguments: argparse.Namespace) -> int:
         if arguments.restore:
             return pause.restore_left(tell)
         return pause.paused(plan, seconds, tell, lambda: arguments.yes or _agreed(), serve)
-    left = left_behind()
-    if left:
-        _tell_error(left)
+    trouble = stopped.trouble()
+    if trouble:
+        _tell_error(trouble)
     return serve()
 
 

@@ -19,7 +19,7 @@ from .host.owners import held
 from .host.tools import PATH, ask
 from .model.fields import FieldError
 from .model.plan import Transport
-from .model.service import MAX_WHY, Kind, Moved, Service, Step, Stopped, command, read_stopped
+from .model.service import MAX_WHY, Kind, Moved, Service, Step, StopList, command, read_stop_list
 
 # A unit that is not down by then refuses; systemd itself kills it after 90 s by default. As long for one to start.
 STOP_SECONDS = START_SECONDS = 30.0
@@ -80,11 +80,11 @@ def _outlive(orders: list[str]) -> None:
         file.write("-1000")
 
 
-def _listen(orders: list[str]) -> Stopped:
+def _listen(orders: list[str]) -> StopList:
     """The list, which comes first; what comes later becomes orders."""
     lines = open(0, "rb", closefd=False)  # noqa: SIM115 - it is read until this ends
     try:
-        todo = read_stopped(lines.readline(disk.MAX_LIST))
+        todo = read_stop_list(lines.readline(disk.MAX_LIST))
     except FieldError as error:
         raise UsageError("--guardian", f"this is for pnmcheck itself: {error}") from None
 
@@ -102,7 +102,7 @@ def _say(moved: Moved) -> None:
         os.write(1, json.dumps(vars(moved)).encode("ascii") + b"\n")
 
 
-def _stop(todo: Stopped, orders: Sequence[str]) -> None:
+def _stop(todo: StopList, orders: Sequence[str]) -> None:
     """Stop what is on the list, and wait for an order, or until the time is over."""
     for service in todo.services:
         if orders:
@@ -138,7 +138,7 @@ def _run(words: Sequence[str], seconds: float, orders: Sequence[str] = ()) -> st
     return (told or f"{words[0]} failed with status {process.returncode}") if process.returncode else ""
 
 
-def _end(todo: Stopped, orders: Sequence[str]) -> None:
+def _end(todo: StopList, orders: Sequence[str]) -> None:
     """Have the program give its ports back: it has ended, or is asked to, or is made to."""
     began = time.monotonic()
     if "end" not in orders:
@@ -152,7 +152,7 @@ def _end(todo: Stopped, orders: Sequence[str]) -> None:
         time.sleep(TICK)
 
 
-def _kill(todo: Stopped, number: int) -> None:
+def _kill(todo: StopList, number: int) -> None:
     with contextlib.suppress(OSError):
         if disk.runs_still(todo):
             os.kill(todo.pid, number)
@@ -164,7 +164,7 @@ def _held(service: Service) -> list[tuple[Transport, int]]:
     return [(transport, port) for transport, port in service.awaited if port in ports[transport]]
 
 
-def _restore(todo: Stopped, say: Say) -> bool:
+def _restore(todo: StopList, say: Say) -> bool:
     """Start all in reverse order, and see that they are back; whether all are. Those that are not stay on the list."""
     failed: dict[Service, str] = {}
     waiting = [*reversed(todo.services)]

@@ -19,9 +19,9 @@ from .host.services import look
 from .host.tools import PATH
 from .judge.stopping import plan_stop
 from .model.fields import FieldError
-from .model.notice import Notice, Pausing, Restored
+from .model.notice import Notice, Pausing, Restored, Stopped
 from .model.plan import Plan
-from .model.service import Kind, Moved, Step, Stopped, is_name, read_moved, to_json
+from .model.service import Kind, Moved, Step, StopList, is_name, read_moved, to_json
 
 MAX_LINE = 4096  # twice what a line of the guardian's has
 MAX_TROUBLE = 400  # characters of what else is told where it cannot start
@@ -46,21 +46,21 @@ def paused(plan: Plan, seconds: float, tell: Tell, ask: Callable[[], bool], serv
     thread.
     """
     refuse_elsewhere()
-    disk.refuse_second()
-    left_over = disk.left_behind()
-    if left_over:
-        raise left_over
+    trouble = disk.trouble()
+    if trouble:
+        raise trouble
     found = look(plan)
     services, left = plan_stop(found, plan)
     tell(Pausing(services, left, seconds))
     if not services:
         return serve()
     if not ask():
+        tell(Stopped("nothing was changed"))
         return Exit.INCONCLUSIVE
     guard = _Guard(tell)
     catches = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
     try:
-        guard.start(Stopped(services, os.getpid(), disk.began(os.getpid()), seconds))
+        guard.start(StopList(services, os.getpid(), disk.began(os.getpid()), seconds))
         return serve()
     finally:
         if catches:  # the first ctrl-C ended the check, another one ends the waiting
@@ -109,10 +109,10 @@ class _Guard:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
-        self._trouble = ""
+        self._trouble, self._failed = "", False
         os.register_at_fork(after_in_child=self._let_go)
 
-    def start(self, todo: Stopped) -> None:
+    def start(self, todo: StopList) -> None:
         """Return when all is stopped that could be; UserError where there is no guardian."""
         root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         program = ["-c", _FROM_SOURCE, root]
@@ -126,12 +126,16 @@ class _Guard:
         )  # fmt: skip
         self._order(json.dumps(to_json(todo)))
         if not any(moved.step is Step.READY for moved in self._moves()):
+            self._failed = True
+            with contextlib.suppress(UserError):
+                disk.refuse_second()
+                disk.tidy()
             raise UserError("no-guardian", "What stops services and starts them again could not run", self._trouble,
                             "stop by hand what holds the ports, or check them as they are")  # fmt: skip
 
     def restore(self) -> None:
         """Have the services started; UserError where not all are back."""
-        if self._process is None or self._trouble:
+        if self._process is None or self._failed:
             return
         self._order("restore")
         moves = []

@@ -29,6 +29,9 @@ _PROPERTIES = (
 _LISTEN = re.compile(r"\S*:([0-9]{1,5}) \((Stream|Datagram)\)")
 _ID = r"([0-9a-f]{64})"
 _DOCKER = re.compile(rf"/(?:docker/{_ID}|docker-{_ID}\.scope)(?:/|$)")
+# Of this machine's systemd: that of a container has its slices beneath something else. The kernel's own names and what
+# looks like them have an underscore before them.
+_SERVICE = re.compile(r"(?:/[^/]+\.slice)*/_?([^/]+\.service)(?:/.*)?")
 _INSPECT = (
     '{"id":{{json .Id}},"name":{{json .Name}},"labels":{{json .Config.Labels}},'
     '"ports":{{json .NetworkSettings.Ports}},"remove":{{json .HostConfig.AutoRemove}}}'
@@ -77,12 +80,11 @@ def parse_cgroup(text: str) -> tuple[str, str, str]:
         if "/kubepods" in path:
             return "", "", "Kubernetes runs it"
     for path in paths:
+        match = _SERVICE.fullmatch(path)
         if path.startswith("/user.slice/"):
             return "", "", "it was started by a user, and nothing would start it again"
-        for part in path.split("/"):
-            name = part[1:] if part.startswith("_") else part  # as systemd escapes what could be a file of the kernel's
-            if name.endswith(".service") and is_name(Kind.UNIT, name):
-                return name, "", ""
+        if match and is_name(Kind.UNIT, match.group(1)):
+            return match.group(1), "", ""
     return "", "", "no service runs it, so nothing would start it again"
 
 

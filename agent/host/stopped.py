@@ -10,7 +10,7 @@ from typing import Callable, Iterator
 
 from ..errors import UserError
 from ..model.fields import FieldError
-from ..model.service import Stopped, read_stopped, to_json
+from ..model.service import StopList, read_stop_list, to_json
 from .files import read_text
 from .owners import listdir
 
@@ -40,17 +40,23 @@ def is_left() -> bool:
     return os.path.lexists(list_path())
 
 
-def left_behind() -> UserError | None:
-    """What to say where services that were stopped were never started again."""
+def trouble() -> UserError | None:
+    """What to say where a guardian runs, or services were never started again."""
+    try:
+        refuse_second()
+    except UserError as error:
+        return error
     if not is_left():
         return None
     return UserError("not-restored", "Services that were stopped for a check before were never started again",
-                        f"they are in {list_path()}; the power failed, say", RESTORE)  # fmt: skip
+                     f"they are in {list_path()}; the power failed, say", RESTORE)  # fmt: skip
 
 
 def refuse_second() -> None:
     """UserError where a guardian runs."""
-    with contextlib.suppress(FileNotFoundError):
+    if not os.path.lexists(_lock_path()):  # as always on Windows
+        return
+    with contextlib.suppress(OSError):
         descriptor = os.open(_lock_path(), os.O_RDWR | os.O_NOFOLLOW)
         try:
             _lock(descriptor)
@@ -139,7 +145,7 @@ def keep_archive(path: str) -> None:
         _write(archive_path(), source.read())
 
 
-def write_list(stopped: Stopped) -> None:
+def write_list(stopped: StopList) -> None:
     """Put the list on disk, whole, also where the power fails meanwhile; UserError where that cannot be."""
     with _in_words():
         _write(list_path(), json.dumps(to_json(stopped)).encode("ascii"))
@@ -169,7 +175,7 @@ def _sync() -> None:
     os.close(descriptor)
 
 
-def read_list() -> Stopped:
+def read_list() -> StopList:
     """The list on disk; UserError where it is none, or not root's own."""
     path = list_path()
     try:
@@ -179,7 +185,7 @@ def read_list() -> Stopped:
             data = file.read(MAX_LIST + 1)
         if len(data) > MAX_LIST:
             raise FieldError(f"it is longer than {MAX_LIST // 1024:,} KiB")
-        return read_stopped(data)
+        return read_stop_list(data)
     except OSError as error:  # a symbolic link is one
         raise _refused(path, f"the system says: {error.strerror}") from None
     except FieldError as error:
@@ -191,7 +197,7 @@ def began(pid: int) -> str:
     return "".join(_stat(f"/proc/{pid}/stat")[19:20])
 
 
-def runs_still(stopped: Stopped) -> bool:
+def runs_still(stopped: StopList) -> bool:
     """Whether the program that had the services stopped has something left: any thread of it, and with it the ports."""
     folder = f"/proc/{stopped.pid}/task"
     states = [_stat(f"{folder}/{thread}/stat")[:1] for thread in listdir(folder)]

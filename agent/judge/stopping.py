@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import NamedTuple, Set, Tuple
+from typing import Iterable, NamedTuple, Set, Tuple
 
 from ..model.plan import Plan, Transport
 from ..model.ports import PortRange, runs
@@ -93,7 +93,7 @@ class _Planner:
                 self._why[owner] = obstacle
             else:
                 self._put(owner)
-        left = (Left(one.name, self._shown(one), self._why[one]) for one in self._ports
+        left = (Left(one.name, _runs(self._ports[one]), self._why[one]) for one in self._ports
                 if one in self._why and one not in self._order)  # fmt: skip
         return tuple(map(self._service, self._order)), tuple(left)
 
@@ -124,6 +124,8 @@ class _Planner:
         unit = self._found.units.get(owner.name)
         if unit is None:
             return self._untold("systemd does not tell of it")
+        if not unit.active:
+            return "systemd says that it does not run"
         members = (self._found.units[name] for name in self._triggers(owner))
         obstacle = unit.obstacle or next((one.obstacle for one in members if one.obstacle), "")
         for name in self._dependents(owner):
@@ -158,16 +160,16 @@ class _Planner:
 
     def _shown(self, owner: _Owner) -> tuple[tuple[Transport, PortRange], ...]:
         """Its ports; of a range that it lends from, all."""
-        wide = {(one, self._row(one, port) if self._lends(one, port) else PortRange(port, port))
-                for one, port in self._ports[owner]}  # fmt: skip
-        return tuple(
-            (transport, run)
-            for transport in Transport
-            for run in runs(port for one, row in wide if one is transport for port in row)
-        )
+        return _runs((one, every) for one, port in self._ports[owner]
+                     for every in (self._row(one, port) if self._lends(one, port) else (port,)))  # fmt: skip
 
     def _lends(self, transport: Transport, port: int) -> bool:
         return transport is Transport.UDP and len(self._row(transport, port)) > MAX_FIXED
 
     def _row(self, transport: Transport, port: int) -> PortRange:
         return next(row.ports for row in self._plan.of(transport) if port in row.ports)
+
+
+def _runs(ports: Iterable[tuple[Transport, int]]) -> tuple[tuple[Transport, PortRange], ...]:
+    found = {*ports}
+    return tuple((one, run) for one in Transport for run in runs(port for of, port in found if of is one))

@@ -7,13 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping, NamedTuple
 
-from .fields import FieldError, Fields, integer, parse, text
+from .fields import MAX_DIGITS, FieldError, Fields, parse, text
 from .plan import Transport
 from .ports import HIGHEST, LOWEST, PortRange
 
+MAX_NAME = 256  # of a unit (UNIT_NAME_MAX), or of what Docker has
 # A whole plugNmeet has ten; who has more is no server that a check should stop.
 MAX_SERVICES, MAX_MEMBERS = 64, 64
-# Ports of one service that are waited for, and runs that are shown: as many as a plan has items.
+# Ports of one service that are waited for: as many as a plan has items.
 MAX_PORTS = 500
 MAX_WHY = 300  # characters of what a tool says: its first line
 MAX_SECONDS = 48 * 3600  # of a list; `--for` takes a day at most
@@ -106,7 +107,7 @@ class Left:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class StopList:
     """The list on disk: what was stopped, in this order, for which program (its pid and when it began), how long."""
 
     services: tuple[Service, ...]
@@ -158,33 +159,22 @@ def is_name(kind: Kind, name: str) -> bool:
     return bool((_UNIT if kind is Kind.UNIT else _CONTAINER).fullmatch(name))
 
 
-def to_json(stopped: Stopped) -> dict[str, Any]:
-    """The list, as it is on disk."""
-    return {**vars(stopped), "services": list(map(service_to_json, stopped.services))}
+def to_json(stopped: StopList) -> dict[str, Any]:
+    """The list, as it is on disk: what starts its services, and tells that they are back."""
+    services = [
+        {"kind": one.kind.value, "name": one.name, "members": list(one.members), "awaited": [
+            {"transport": transport.value, "port": port} for transport, port in one.awaited
+        ]} for one in stopped.services
+    ]  # fmt: skip
+    return {**vars(stopped), "services": services}
 
 
-def service_to_json(service: Service) -> dict[str, Any]:
-    """One service, for programs."""
-    return {
-        "kind": service.kind.value,
-        "name": service.name,
-        "members": list(service.members),
-        "ports": ports_to_json(service.ports),
-        "awaited": ports_to_json(tuple((transport, PortRange(port, port)) for transport, port in service.awaited)),
-    }
-
-
-def ports_to_json(ports: tuple[tuple[Transport, PortRange], ...]) -> list[dict[str, Any]]:
-    """Runs of ports, for programs."""
-    return [{"transport": transport.value, "first": run.first, "last": run.last} for transport, run in ports]
-
-
-def read_stopped(data: bytes) -> Stopped:
-    """The list that to_json made; FieldError for anything else."""
+def read_stop_list(data: bytes) -> StopList:
+    """The list that to_json made, without the ports that are only shown; FieldError for anything else."""
     fields = parse(data)
     services = fields.list("services", _service, MAX_SERVICES)
     pid, seconds = fields.integer("pid", 1, MAX_PID), fields.number("seconds", 0, MAX_SECONDS)
-    return Stopped(services, pid, fields.text("began", 20), seconds)
+    return StopList(services, pid, fields.text("began", MAX_DIGITS), seconds)
 
 
 def _service(value: object) -> Service:
@@ -192,29 +182,22 @@ def _service(value: object) -> Service:
     kind = fields.choice("kind", Kind)
 
     def name(value: object) -> str:
-        found = text(value, 256)
+        found = text(value, MAX_NAME)
         if not is_name(kind, found):
             raise FieldError("a name that no service has")
         return found
 
-    return Service(
-        kind,
-        name(fields.text("name", 256)),
-        fields.list("members", name, MAX_MEMBERS),
-        fields.list("ports", _run, MAX_PORTS),
-        tuple((transport, run.first) for transport, run in fields.list("awaited", _run, MAX_PORTS)),
-    )
+    members = fields.list("members", name, MAX_MEMBERS)
+    awaited = fields.list("awaited", _port, MAX_PORTS)
+    return Service(kind, name(fields.text("name", MAX_NAME)), members, awaited=awaited)
 
 
-def _run(value: object) -> tuple[Transport, PortRange]:
+def _port(value: object) -> tuple[Transport, int]:
     fields = Fields(value)
-    first = fields.integer("first", LOWEST, HIGHEST)
-    return fields.choice("transport", Transport), PortRange(
-        first, integer(fields.integer("last", 1, HIGHEST), first, HIGHEST)
-    )
+    return fields.choice("transport", Transport), fields.integer("port", LOWEST, HIGHEST)
 
 
 def read_moved(line: bytes) -> Moved:
     """A line of the guardian's; FieldError for anything else."""
     fields = parse(line)
-    return Moved(fields.choice("step", Step), fields.text("service", 256), fields.text("why", MAX_WHY))
+    return Moved(fields.choice("step", Step), fields.text("service", MAX_NAME), fields.text("why", MAX_WHY))

@@ -25,7 +25,7 @@ from ..model.observation import Reason
 from ..model.plan import CONTROL_PORTS, Need, Transport
 from ..model.ports import PortRange, list_ports
 from ..model.precheck import Notes
-from ..model.service import Moved, Step, ports_to_json, service_to_json
+from ..model.service import Moved, Step
 from .style import Style
 
 ARCHIVE = "pnmcheck.pyz"
@@ -45,8 +45,7 @@ def to_json(notice: Notice) -> dict[str, Any]:
         return {
             "event": "listening",
             "control": notice.control,
-            "listening": [{"transport": transport.value, "first": run.first, "last": run.last}
-                          for transport, run in notice.listening],
+            "listening": _runs_to_json(notice.listening),
             "untested": list(map(_untaken_to_json, notice.untaken)),
             "capture": not notice.blind,
             "tls": notice.tls,
@@ -76,8 +75,11 @@ def to_json(notice: Notice) -> dict[str, Any]:
     if isinstance(notice, Pausing):
         return {
             "event": "services",
-            "stopping": list(map(service_to_json, notice.services)),
-            "left": [{"owner": one.owner, "ports": ports_to_json(one.ports), "why": one.why} for one in notice.left],
+            "stopping": [
+                {"name": one.name, "with": list(one.members), "ports": _runs_to_json(one.ports)}
+                for one in notice.services
+            ],
+            "left": [{"owner": one.owner, "ports": _runs_to_json(one.ports), "why": one.why} for one in notice.left],
             "seconds": notice.seconds,
         }
     if isinstance(notice, Moved):
@@ -85,6 +87,10 @@ def to_json(notice: Notice) -> dict[str, Any]:
     if isinstance(notice, Restored):
         return {"event": "restored", "services": list(notice.back), "failed": list(notice.away)}
     return {"event": "stopped", "why": notice.why}
+
+
+def _runs_to_json(runs: Iterable[tuple[Transport, PortRange]]) -> list[dict[str, Any]]:
+    return [{"transport": transport.value, "first": run.first, "last": run.last} for transport, run in runs]
 
 
 def _untaken_to_json(one: Untaken) -> dict[str, Any]:
@@ -136,7 +142,7 @@ _MOVED = {
 
 def _pausing(notice: Pausing, style: Style) -> Iterable[str]:
     for one in notice.services:
-        yield from style.wrap(f"to be stopped: {one.name} {_ports(one.ports)}", 2)
+        yield from style.wrap(f"to be stopped: {', '.join((one.name, *one.members))} {_ports(one.ports)}", 2)
     for left in notice.left:
         text = f"left alone: {left.owner} {_ports(left.ports)}: {left.why}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
