@@ -23,6 +23,7 @@ from .model.service import MAX_WHY, Kind, Moved, Service, Step, StopList, comman
 
 # A unit that is not down by then refuses; systemd itself kills it after 90 s by default. As long for one to start.
 STOP_SECONDS = START_SECONDS = 30.0
+RESET_SECONDS = 5.0  # it does nothing but forget
 # All are waited for this long once they were started: what LiveKit needs to ask its STUN servers, and twice again.
 BACK_SECONDS = 60.0
 # Beyond its time, in which the program has long ended by itself.
@@ -170,6 +171,10 @@ def _restore(todo: StopList, say: Say) -> bool:
     waiting = [*reversed(todo.services)]
     for service in waiting:
         say(Moved(Step.STARTING, service.name))
+        if (
+            service.kind is Kind.UNIT
+        ):  # it may be started only so often in a while (StartLimitBurst=): that is no failure
+            _run(["systemctl", "reset-failed", "--", service.name], RESET_SECONDS)
         failed[service] = _run(command(service, "start"), START_SECONDS)
     ends, away = time.monotonic() + BACK_SECONDS, []
     while waiting:

@@ -93,9 +93,12 @@ class _Planner:
                 self._why[owner] = obstacle
             else:
                 self._put(owner)
-        left = (Left(one.name, _runs(self._ports[one]), self._why[one]) for one in self._ports
-                if one in self._why and one not in self._order)  # fmt: skip
-        return tuple(map(self._service, self._order)), tuple(left)
+        left = tuple(
+            Left(one.name, _runs(ports), self._why[one])
+            for one, ports in self._ports.items()
+            if one in self._why and one not in self._order
+        )
+        return tuple(map(self._service, self._order)), left
 
     def _put(self, owner: _Owner) -> None:
         """What depends on it goes before it: systemd would stop that along with it, and nobody would start it."""
