@@ -12,12 +12,25 @@ from hypothesis import strategies as st
 
 from agent.errors import UsageError, UserError
 from agent.model.address import Family
-from agent.model.notice import Listening, Lost, Notice, Refused, Reported, Started, Stopped, Untaken, Withheld
+from agent.model.notice import (
+    Listening,
+    Lost,
+    Notice,
+    Pausing,
+    Refused,
+    Reported,
+    Restored,
+    Started,
+    Stopped,
+    Untaken,
+    Withheld,
+)
 from agent.model.observation import UNTESTED_REASONS, Reason
 from agent.model.plan import TURN_UDP, Need, Requirement, Transport
 from agent.model.ports import PortRange
 from agent.model.precheck import Note, Notes
 from agent.model.report import Problem, Report, Verdict, to_json
+from agent.model.service import Kind, Left, Moved, Service, Step
 from agent.show import notices
 from agent.show.style import MAX_WIDTH, Style
 from tests.model.values import FEW, texts
@@ -51,6 +64,26 @@ Amiss on this machine, beside the ports; no verdict depends on it:
     What to do: Set it.
       timedatectl set-ntp true
 In order: interfaces, certificates; not found out: STUN (--offline).
+"""
+PAUSING = Pausing(
+    (
+        Service(Kind.COMPOSE, "plugnmeet", ("livekit", "web"), ((TCP, PortRange(7881, 7881)),
+                                                                (UDP, PortRange(50_000, 60_000)))),
+        Service(Kind.UNIT, "needs-haproxy.service"),
+        Service(Kind.UNIT, "haproxy.service", (), ((TCP, PortRange(80, 80)), (TCP, PortRange(443, 443)))),
+    ),
+    (Left("chrony.service", ((UDP, PortRange(50_123, 50_123)),), "it looks like an outgoing socket"),),
+    600.0,
+)  # fmt: skip
+PAUSING_TEXT = """\
+  to be stopped: plugnmeet, livekit, web (7881/tcp; 50000-60000/udp)
+  to be stopped: needs-haproxy.service
+  to be stopped: haproxy.service (80, 443/tcp)
+  left alone: chrony.service (50123/udp): it looks like an outgoing socket
+
+They stop in this order. Calls are cut until the check is over, 10 minutes at
+most, also if no client comes; then they are started again. Have this ready on a
+computer outside the firewall: `python3 pnmcheck.pyz client HOST`
 """
 
 LISTENING_TEXT = """\
@@ -123,6 +156,11 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (Lost(CLIENT), "192.0.2.1 went before its check was finished."),
         (Withheld(12), "12 more such lines were left out: too many came at a time."),
         (Stopped("time is over"), "Stopped: time is over."),
+        (Pausing((), (), 600.0), "No service has to be stopped."),
+        (Moved(Step.STOPPING, "haproxy.service"), "  haproxy.service is being stopped"),
+        (Moved(Step.NOT_STOPPED, "haproxy.service", "systemctl did not finish in 30 s"),
+         "  haproxy.service did not stop: systemctl did not finish in 30 s"),
+        (Restored((), ()), "Nothing is left to be started."),
     ],
 )  # fmt: skip
 def test_a_notice_in_words(notice: Notice, line: str) -> None:
@@ -149,6 +187,14 @@ def test_a_notes_colours() -> None:
     told = notices.to_text(NOTES, Style(colour=True))
     assert "\x1b[33m  No time server sets the clock.\x1b[0m" in told
     assert "\x1b[1m      timedatectl set-ntp true\x1b[0m" in told
+
+
+def test_what_is_said_before_services_are_stopped() -> None:
+    assert notices.to_text(PAUSING, Style()) == PAUSING_TEXT
+
+
+def test_what_came_back_was_said_as_it_came() -> None:
+    assert notices.to_text(Restored(("haproxy.service",), ()), Style()) == ""
 
 
 def test_a_report_has_a_room_of_its_own() -> None:
@@ -200,6 +246,22 @@ def test_a_report_has_a_room_of_its_own() -> None:
         (Lost(CLIENT), {"event": "lost", "client": "192.0.2.1"}),
         (Withheld(12), {"event": "withheld", "count": 12}),
         (Stopped("time is over"), {"event": "stopped", "why": "time is over"}),
+        (
+            replace(PAUSING, services=PAUSING.services[2:]),
+            {
+                "event": "services",
+                "stopping": [{"name": "haproxy.service", "with": [], "ports": [
+                    {"transport": "tcp", "first": 80, "last": 80}, {"transport": "tcp", "first": 443, "last": 443},
+                ]}],
+                "left": [{"owner": "chrony.service", "ports": [{"transport": "udp", "first": 50123, "last": 50123}],
+                          "why": "it looks like an outgoing socket"}],
+                "seconds": 600.0,
+            },
+        ),
+        (Moved(Step.BACK, "haproxy.service"),
+         {"event": "service", "step": "back", "service": "haproxy.service", "why": ""}),
+        (Restored(("a.service",), ("b.service",)),
+         {"event": "restored", "services": ["a.service"], "failed": ["b.service"]}),
     ],
 )  # fmt: skip
 def test_a_notice_for_programs(notice: Notice, event: dict[str, object]) -> None:
@@ -237,6 +299,8 @@ def test_nothing_from_others_moves_the_cursor(one: str, two: str, three: str, re
         notices.to_text(Refused(CLIENT, Problem("x", two, three)), Style()),
         notices.to_text(replace(LISTENING, untaken=untaken), Style()),
         notices.to_text(Notes((replace(NOTE, what=one, breaks=two, fix=three),), (one,), (two, three)), Style()),
+        notices.to_text(Pausing(PAUSING.services, (Left(one, (), two),), 600.0), Style()),
+        notices.to_text(Moved(Step.NOT_BACK, one, two), Style()),
     ):
         lines = told.split("\n")
         assert all(line.isprintable() and line.isascii() and len(line) <= MAX_WIDTH for line in lines)
