@@ -1,0 +1,204 @@
+"""`server --stop-services` where there is no systemd: a container of Docker's holds the ports, and a process guards it.
+
+No engine runs here: what stands in for `docker` knows one container, which is a process that holds what it publishes.
+Real services of a real systemd are in tests/services.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from tests import firewalls
+from tests.lab import INTERRUPTED, Lab, Server, check, server, until, wrong
+
+FEW, UDP = "tcp 80,443,7881 udp 443,50000-50099", ("--udp", "443,50000-50099")
+STOP = ("--stop-services", "--yes", *UDP)
+ID = "c" * 64
+INSPECTED = {
+    "id": ID, "name": "/turn", "labels": {}, "remove": False,
+    "ports": {"443/tcp": [{"HostPort": "443"}], "443/udp": [{"HostPort": "443"}]},
+}  # fmt: skip
+
+_HOLD = """
+import os, socket
+held = [socket.create_server(("", 443)), socket.socket(type=socket.SOCK_DGRAM)]
+held[1].bind(("", 443))
+open("{0}/pid", "w").write(str(os.getpid()))
+os.pause() if hasattr(os, "pause") else __import__("signal").pause()
+"""
+_DOCKER = """#!/bin/sh
+cd '{0}'
+case "$1 $2" in
+'ps --quiet') [ ! -e pid ] || echo {1} ;;
+'inspect '*) cat inspected ;;
+'stop turn') kill $(cat pid) && rm pid ;;
+'start turn')
+    [ ! -e broken ] || {{ echo no such image >&2; exit 1; }}
+    [ -e pid ] || {{ setsid ./docker-proxy hold.py </dev/null >/dev/null 2>&1 & }}
+    while [ ! -e pid ]; do sleep 0.02; done ;;
+*) exit 64 ;;
+esac
+"""
+
+
+class Docker:
+    """What stands in for it: its folder, and the environment in which it is found."""
+
+    def __init__(self, net: Lab, folder: Path) -> None:
+        self.host, self._folder = net.server, folder
+        self.env = {"PATH": f"{folder}:{os.environ['PATH']}"}
+        (folder / "hold.py").write_text(_HOLD.format(folder), encoding="ascii")
+        (folder / "inspected").write_text(json.dumps(INSPECTED), encoding="ascii")
+        (folder / "docker-proxy").symlink_to(sys.executable)
+        (folder / "docker").write_text(_DOCKER.format(folder, ID), encoding="ascii")
+        (folder / "docker").chmod(0o755)
+
+    def server(self, archive: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the server's side to its end."""
+        return self.host.run([sys.executable, archive, "server", *words], env={**os.environ, **self.env})
+
+    def run(self, verb: str) -> None:
+        """Stop or start the container by hand."""
+        self.host.must(self._folder / "docker", verb, "turn")
+
+    @property
+    def runs(self) -> bool:
+        """Whether its port is held by it."""
+        return "docker-proxy" in self.host.run(["ss", "-lntpH", "sport = 443"]).stdout
+
+    def is_broken(self, broken: bool) -> None:
+        """Whether the container cannot be started."""
+        (self._folder / "broken").touch() if broken else (self._folder / "broken").unlink()
+
+
+@pytest.fixture
+def docker(net: Lab, tmp_path: Path) -> Iterator[Docker]:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "docker").mkdir()
+    with firewalls.own_files(net.server, {"/var/lib": tmp_path / "lib"}):
+        made = Docker(net, tmp_path / "docker")
+        made.run("start")
+        yield made
+        with contextlib.suppress(AssertionError):
+            made.run("stop")
+
+
+def guardian(tmp_path: Path) -> int:
+    return int((tmp_path / "lib/pnmcheck/lock").read_text(encoding="ascii"))
+
+
+def stopping(docker: Docker, archive: Path, *more: str) -> contextlib.AbstractContextManager[Server]:
+    return server(docker.host, archive, *STOP, *more, env=docker.env)
+
+
+def is_clean(tmp_path: Path) -> bool:
+    return not (tmp_path / "lib/pnmcheck").exists()
+
+
+def test_one_check(net: Lab, archive: Path, docker: Docker, tmp_path: Path) -> None:
+    with stopping(docker, archive) as running:
+        assert running.of("services")[0]["stopping"] == [{
+            "name": "turn", "with": [], "ports": [{"transport": "tcp", "first": 443, "last": 443},
+                                                  {"transport": "udp", "first": 443, "last": 443}],
+        }]  # fmt: skip
+        assert not docker.runs
+        assert wrong(check(net.client, archive, net.server.ipv4).report, {}, plan=FEW) == []
+        assert running.wait(20) == 0
+        assert running.of("restored") == [{"event": "restored", "services": ["turn"], "failed": []}]
+    assert docker.runs
+    assert is_clean(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda one: one.name
+)
+def test_it_is_ended(net: Lab, archive: Path, docker: Docker, tmp_path: Path, number: signal.Signals) -> None:
+    with stopping(docker, archive) as running:
+        assert running.stop(number) == (-number if number is signal.SIGKILL else INTERRUPTED)
+        until(lambda: docker.runs, 5, "the container")
+        until(lambda: is_clean(tmp_path), 5, "the end of the guardian")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda one: one.name)
+def test_signals_that_are_for_all_do_not_end_the_guardian(
+    archive: Path, docker: Docker, tmp_path: Path, number: signal.Signals
+) -> None:
+    with stopping(docker, archive) as running:
+        os.kill(guardian(tmp_path), number)
+        assert running.stop() == INTERRUPTED
+    assert docker.runs
+
+
+def test_the_guardian_is_asked_to_end(archive: Path, docker: Docker, tmp_path: Path) -> None:
+    with stopping(docker, archive) as running:
+        os.kill(guardian(tmp_path), signal.SIGTERM)
+        assert running.wait(10) == INTERRUPTED
+    assert docker.runs
+    assert is_clean(tmp_path)
+
+
+def test_the_guardian_is_killed(archive: Path, docker: Docker, tmp_path: Path) -> None:
+    with stopping(docker, archive) as running:
+        os.kill(guardian(tmp_path), signal.SIGKILL)
+        assert running.stop() == 3
+        assert running.of("stopped")[-1]["error"]["code"] == "no-guardian"
+    assert not docker.runs
+    restored = docker.host.run(
+        [sys.executable, archive, "server", "--restore", "--json"], env={**os.environ, **docker.env}
+    )
+    assert (restored.returncode, docker.runs, is_clean(tmp_path)) == (0, True, True)
+
+
+def test_what_does_not_come_back_stays_on_the_list(archive: Path, docker: Docker, tmp_path: Path) -> None:
+    with stopping(docker, archive) as running:
+        docker.is_broken(True)
+        assert running.stop() == 3
+        assert running.of("restored") == [{"event": "restored", "services": [], "failed": ["turn"]}]
+        assert running.of("stopped")[-1]["error"]["message"] == "turn did not come back: no such image"
+    assert docker.server(archive, "--restore").returncode == 3
+    again = docker.server(archive, *STOP)
+    assert (again.returncode, "never started again" in again.stderr, "--restore" in again.stderr) == (3, True, True)
+    docker.is_broken(False)
+    assert docker.server(archive, "--restore").returncode == 0
+    assert docker.runs
+    assert is_clean(tmp_path)
+    assert "Nothing is left" in docker.server(archive, "--restore").stderr
+
+
+def test_two_at_once(archive: Path, docker: Docker, tmp_path: Path) -> None:
+    with stopping(docker, archive) as running:
+        pid = guardian(tmp_path)
+        for words in (STOP, ("--restore",)):
+            second = docker.server(archive, *words)
+            assert (second.returncode, f"process {pid} " in second.stderr) == (3, True)
+        assert running.stop() == INTERRUPTED
+    assert docker.runs
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--stop-services",), 2, "add --yes"),
+        (("--guardian",), 2, "this is for pnmcheck itself"),
+    ],
+)
+def test_wrong_usage(archive: Path, docker: Docker, words: tuple[str, ...], status: int, said: str) -> None:
+    done = docker.server(archive, *words)
+    assert (done.returncode, said in done.stderr, docker.runs) == (status, True, True)
+
+
+def test_not_for_everybody(net: Lab, archive: Path, docker: Docker) -> None:
+    for words in (("--stop-services", "--yes"), ("--restore",), ("--guardian",)):
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        done = docker.host.run([*nobody, "/usr/bin/python3", archive, "server", *words])
+        assert done.returncode in (2, 3)
+        assert "root" in done.stderr
