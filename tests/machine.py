@@ -81,6 +81,13 @@ _JOIN = f'd=/sys/fs/cgroup/{_SESSION}; mkdir -p $d && echo $$ >$d/cgroup.procs &
 _numbers = itertools.count(1)
 
 
+def _child(pid: int) -> int:
+    """The one child of a process, which it started by itself; 0 where it has none."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii") or 0)
+    return 0
+
+
 class Inside(subprocess.Popen[str]):
     """A program on a machine. Its status and its output are the program's, and signals go to the program itself."""
 
@@ -88,9 +95,7 @@ class Inside(subprocess.Popen[str]):
     def inner(self) -> int:
         """The program's own process id, as this computer counts; 0 where it is over."""
         # nsenter stays outside, for whoever enters has to be born there, and ends as its child does.
-        with contextlib.suppress(OSError, ValueError):
-            return int(Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text(encoding="ascii").split()[0])
-        return 0
+        return _child(self.pid)
 
     def send_signal(self, sig: int) -> None:
         if self.poll() is None and self.inner:
@@ -168,17 +173,15 @@ def machine(host: Host, tree: Path | None = None) -> Iterator[Machine]:
 
 
 def _booted(host: Host, process: subprocess.Popen[str]) -> Machine:
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-
     def up() -> Machine | None:
         if process.poll() is not None:
             assert process.stdout
             raise AssertionError(f"no machine: {process.stdout.read()}")
-        pids = children.read_text(encoding="ascii").split()
+        pid = _child(process.pid)
         # Before systemd runs, nobody can enter: the root would be this computer's.
-        if not pids or Path(f"/proc/{pids[0]}/comm").read_text(encoding="ascii").strip() != "systemd":
+        if not pid or Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() != "systemd":
             return None
-        made = Machine(host, int(pids[0]))
+        made = Machine(host, pid)
         return made if made.active("basic.target") else None
 
     return until(up, BOOT, f"{host.name} to boot")  # type: ignore[return-value]

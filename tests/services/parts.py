@@ -1,0 +1,126 @@
+"""A plugNmeet server of the installer's shape, on a machine of its own: what it runs, and whether it is in order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Iterator, NamedTuple, Sequence
+
+from tests.lab import Host, Lab, lab, until
+from tests.machine import Inside, Machine, machine
+
+TREE = Path(__file__).parent / "tree"
+STANDIN = Path(__file__).parents[1] / "standins" / "livekit.py"
+
+HAPROXY, PLUGNMEET, DEPENDENT = "haproxy.service", "plugnmeet.service", "needs-haproxy.service"
+UNITS = (HAPROXY, PLUGNMEET, DEPENDENT)
+FOLDER = "/var/lib/pnmcheck"
+LIST = f"{FOLDER}/stopped.json"
+GUARDIAN = "pnmcheck-guardian.service"
+STOP = ("--stop-services", "--yes")
+
+# What a user's server has to be able to do within this long after the program's end, whatever ended it.
+BACK = 5.0
+
+_CERTIFICATE = """
+cd /etc/haproxy/ssl
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=meet.example.com \
+    -addext subjectAltName=DNS:meet.example.com,DNS:turn.example.com -keyout key -out made
+cat made key >meet.pem
+rm made key
+"""
+
+# Says which of these ports serve: a TCP one takes a connection, 443/udp answers a STUN Binding Request.
+_SERVES = """
+import json, socket, struct, sys
+host, serves = sys.argv[1], []
+for port in (80, 443, 7881):
+    try:
+        socket.create_connection((host, port), 2).close()
+        serves.append(port)
+    except OSError:
+        pass
+turn = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+turn.settimeout(1)
+turn.connect((host, 443))
+asked = struct.pack("!HHI", 1, 0, 0x2112A442) + b"transaction!"
+try:
+    turn.send(asked)
+    if turn.recv(100)[:2] == b"\\1\\1":
+        serves.append("turn")
+except OSError:
+    pass
+print(json.dumps(serves))
+"""
+ALL = [80, 443, 7881, "turn"]
+
+
+class Plugnmeet(NamedTuple):
+    """A client, and the machine that it asks."""
+
+    client: Host
+    machine: Machine
+
+    def serving(self) -> list[int | str]:
+        """Which of the services' ports serve, seen from the client."""
+        serves = json.loads(self.client.must(sys.executable, "-c", _SERVES, self.machine.ipv4))
+        assert isinstance(serves, list)
+        return serves
+
+    def runs(self) -> bool:
+        """Whether all services are active, and serve."""
+        return self.machine.active(*UNITS) and self.serving() == ALL
+
+    def wait_until_runs(self, seconds: float = BACK) -> float:
+        """Wait for it; how long that took. A test fails where it takes longer."""
+        began = time.monotonic()
+        try:
+            until(self.runs, seconds, "the services")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.serving()}\n{self.machine.journal()[-6000:]}") from None
+        return time.monotonic() - began
+
+    def wait_until_tidy(self, seconds: float = BACK) -> None:
+        """Wait until nothing of the program's is left: no file, no unit, no process."""
+        until(lambda: not self.left(), seconds, f"{self.left()} to be gone")
+
+    def left(self) -> list[str]:
+        """What the program has left on the machine."""
+        files = self.machine.run(["find", FOLDER]).stdout.split()
+        units = self.machine.run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "pnmcheck*"]).stdout
+        processes = self.machine.run(["pgrep", "-af", "pnmcheck[.]pyz"]).stdout
+        return [*files, *units.splitlines(), *processes.splitlines()]
+
+    def mend(self) -> None:
+        """Have it as it was booted, whatever a test that failed has left; what tests started counts for no limit."""
+        for argv in (["systemctl", "kill", "-s", "KILL", "pnmcheck*"], ["pkill", "-KILL", "-f", "pnmcheck[.]pyz"],
+                     ["rm", "-rf", FOLDER], ["nft", "flush", "ruleset"], ["systemctl", "reset-failed"]):  # fmt: skip
+            self.machine.run(argv)
+        self.machine.systemctl("start", *UNITS)
+        self.wait_until_runs(20)
+
+    def start(self, archive: Path, *args: str, prefix: Sequence[str] = (), **kw: Any) -> Inside:
+        """Start `server` with these arguments, whose output nobody reads."""
+        return self.machine.popen([*prefix, sys.executable, archive, "server", *args], **kw)
+
+
+@contextlib.contextmanager
+def plugnmeet(net: Lab) -> Iterator[Plugnmeet]:
+    """Boot it on the lab's server, and have everything up."""
+    with machine(net.server, TREE) as booted:
+        booted.write("/opt/plugNmeet/livekit.py", STANDIN.read_text(encoding="ascii"))
+        booted.must("sh", "-ec", _CERTIFICATE)
+        booted.systemctl("start", "server.target")
+        made = Plugnmeet(net.client, booted)
+        made.wait_until_runs(20)
+        yield made
+
+
+@contextlib.contextmanager
+def own() -> Iterator[Plugnmeet]:
+    """One in a network of its own."""
+    with lab() as net, plugnmeet(net) as made:
+        yield made
