@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,27 +25,21 @@ BOOT = 30.0
 # What is a mount of its own is not in the layer, so these are bound into it; what the tests run must be there.
 _NEEDED = tuple(dict.fromkeys((Path(__file__).resolve().parents[1], *map(Path, (sys.prefix, sys.base_prefix)))))
 
-# In the order of systemd-nspawn, whose shape of a container systemd knows. These units would change what the machine
-# shares with this computer, or wait for what it has not got.
-_MASKED = "systemd-sysctl systemd-modules-load systemd-journal-flush systemd-udevd systemd-udev-trigger tmp"
+# These would change what the machine shares with this computer, or wait for what it has not got.
+_MASKED = "systemd-sysctl systemd-modules-load systemd-journal-flush systemd-udevd systemd-udev-trigger"
 
 # $1 is an empty folder, $2 a cgroup's name, $3 a folder whose tree is laid over the machine's files, or nothing. What
-# follows is bound.
-_CGROUP = """
+# follows is bound. It stays outside the machine, and boots it anew where its power was cut.
+_OUTSIDE = """
 set -e
 mount --make-rprivate /
-mkdir "$1/cgroup"
+mkdir "$1/cgroup" "$1/disk" "$1/root"
 mount -t cgroup2 cgroup2 "$1/cgroup"
 mkdir "$1/cgroup/$2"
-echo $$ >"$1/cgroup/$2/cgroup.procs"
-exec unshare --pid --mount --uts --ipc --cgroup --fork --kill-child sh -c "$ENTER" machine "$@"
-"""
-_ENTER = """
-set -e
-umount "$1/cgroup"
-mount -t tmpfs -o mode=755 machine "$1"
-mkdir "$1/upper" "$1/work" "$1/root"
-mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+mount -t tmpfs -o mode=755 disk "$1/disk"
+mkdir "$1/disk/upper" "$1/disk/work"
+mount -t overlay -o "lowerdir=/,upperdir=$1/disk/upper,workdir=$1/disk/work" overlay "$1/root"
+folder=$1 name=$2
 cd "$1/root"
 cp /etc/hosts /etc/resolv.conf etc/
 [ -z "$3" ] || cp -r "$3/." .
@@ -54,6 +49,14 @@ ln -sfn /dev/null etc/tmpfiles.d/tmp.conf # it would empty /tmp
 rm -rf var/lib/pnmcheck var/log/journal
 shift 3
 for path; do mkdir -p ".$path"; mount --bind "$path" ".$path"; mount -o remount,bind,ro ".$path"; done
+while :; do
+    setpriv --pdeathsig KILL unshare --pid --mount --uts --ipc --fork --kill-child \\
+        sh -ec 'echo 0 >"$1/cgroup/$2/cgroup.procs"; cd "$1/root"; exec unshare --cgroup sh -ec "$INSIDE" sh "$1"' \\
+        sh "$folder" "$name" || rm "$folder/disk/boots" # its status tells nothing: unshare has trouble with a kill
+done
+"""
+# As systemd-nspawn has it, whose shape of a container systemd knows.
+_INSIDE = """
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
@@ -69,7 +72,10 @@ mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts dev/pts
 mount -t tmpfs shm dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
-for one in 0 1 2; do ln -s /proc/self/fd/$one dev/$(set -- stdin stdout stderr; shift $one; echo $1); done
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
+touch "$1/disk/boots"
 exec env -i container=pnmcheck "PATH=$PATH" \\
     chroot . /lib/systemd/systemd --system --unit=basic.target --log-target=journal --show-status=no
 """
@@ -86,6 +92,13 @@ def _child(pid: int) -> int:
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii") or 0)
     return 0
+
+
+def _name(pid: int) -> str:
+    """The name of a process's program; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+    return ""
 
 
 class Inside(subprocess.Popen[str]):
@@ -106,9 +119,29 @@ class Inside(subprocess.Popen[str]):
 class Machine(Host):
     """A host of the lab on which systemd runs. Programs that are started here run as in a login of root's."""
 
-    def __init__(self, host: Host, pid: int) -> None:
+    def __init__(self, host: Host, process: subprocess.Popen[str]) -> None:
         super().__init__(host.name, host.ipv4, host.ipv6)
-        self.init = pid  # systemd's process id, as this computer counts
+        self._process = process
+        self.init = 0  # systemd's process id, as this computer counts
+        self._wait_until_booted()
+
+    def _wait_until_booted(self) -> None:
+        until(self._booted, BOOT, f"{self.name} to boot")
+
+    def _booted(self) -> bool:
+        if self._process.poll() is not None:
+            assert self._process.stdout
+            raise AssertionError(f"no machine: {self._process.stdout.read()}")
+        self.init = _child(_child(self._process.pid))
+        # Before systemd runs, nobody can enter: the root would be this computer's.
+        return _name(self.init) == "systemd" and self.active("basic.target")
+
+    def cut_power(self) -> None:
+        """Have it dead at once, and boot it anew with the files that it has."""
+        before = self.init
+        os.kill(before, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{before}").exists(), BOOT, f"{self.name} to be gone")
+        self._wait_until_booted()
 
     def command(self, argv: Sequence[str | Path]) -> list[str]:
         enter = ["nsenter", "-t", str(self.init), "-m", "-p", "-n", "-u", "-i", "-C", "-r", "-w"]
@@ -157,42 +190,31 @@ def machine(host: Host, tree: Path | None = None) -> Iterator[Machine]:
     with tempfile.TemporaryDirectory(prefix=name) as folder:
         bound = [path for path in _NEEDED if os.stat(path).st_dev != os.stat("/").st_dev]
         # It ends with the thread that made it, even where that is killed.
-        argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", _CGROUP, "machine"]
+        argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", _OUTSIDE, "machine"]
         with host.popen(
             [*argv, folder, name, tree or "", *bound],
-            env={**os.environ, "ENTER": _ENTER, "MASKED": _MASKED},
+            env={**os.environ, "INSIDE": _INSIDE, "MASKED": _MASKED},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
             try:
-                yield _booted(host, process)
+                yield Machine(host, process)
             finally:
                 process.kill()
                 process.wait()
                 _remove_cgroup(name)
 
 
-def _booted(host: Host, process: subprocess.Popen[str]) -> Machine:
-    def up() -> Machine | None:
-        if process.poll() is not None:
-            assert process.stdout
-            raise AssertionError(f"no machine: {process.stdout.read()}")
-        pid = _child(process.pid)
-        # Before systemd runs, nobody can enter: the root would be this computer's.
-        if not pid or Path(f"/proc/{pid}/comm").read_text(encoding="ascii").strip() != "systemd":
-            return None
-        made = Machine(host, pid)
-        return made if made.active("basic.target") else None
-
-    return until(up, BOOT, f"{host.name} to boot")  # type: ignore[return-value]
-
-
 def _remove_cgroup(name: str) -> None:
-    """Its cgroups stay when all that was in them is gone, until they are removed from the leaves up."""
-    with tempfile.TemporaryDirectory() as folder:
-        script = (
-            'mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1" && cd "$1" || exit; '
-            '[ ! -e "$2" ] || { for i in 1 2 3 4 5 6 7 8 9; do '
-            'find "$2" -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.05; done; }; [ ! -e "$2" ]'
-        )
-        subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", folder, name], check=True)
+    """Its cgroups stay when all that was in them is gone, and are removed from the leaves up."""
+    script = (
+        'mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1" && cd "$1" || exit 1; '
+        '[ ! -e "$2" ] || find "$2" -depth -type d -exec rmdir {} + 2>/dev/null'
+    )
+
+    def removed() -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", folder, name], check=False)
+        return done.returncode == 0
+
+    until(removed, BOOT, f"all processes of {name} to be gone")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import pty
+import subprocess
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Sequence
@@ -105,6 +110,67 @@ class Plugnmeet(NamedTuple):
     def start(self, archive: Path, *args: str, prefix: Sequence[str] = (), **kw: Any) -> Inside:
         """Start `server` with these arguments, whose output nobody reads."""
         return self.machine.popen([*prefix, sys.executable, archive, "server", *args], **kw)
+
+
+class Terminal:
+    """A terminal of a program's own: what it shows, what is typed there, and its end, which hangs up."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = pty.openpty()
+        self.text = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # how a terminal tells that nobody is at its other end any more
+            while data := os.read(self._ours, 4096):
+                self.text += data.decode()
+
+    def start(self, machine: Machine, argv: Sequence[str | Path]) -> Inside:
+        """Start a program that has this terminal, as one of its own session."""
+        started = machine.popen(["setsid", "--ctty", *argv], stdin=self.theirs, stdout=self.theirs, stderr=self.theirs)
+        os.close(self.theirs)
+        self._reader.start()
+        return started
+
+    def wait_for(self, text: str, seconds: float = 20) -> None:
+        """Wait until the program has written this."""
+        until(lambda: text in self.text, seconds, f"{text!r} on the terminal")
+
+    def type(self, text: str) -> None:
+        """Type this; ctrl-C is `\\x03`."""
+        os.write(self._ours, text.encode())
+
+    def close(self) -> None:
+        """Hang up, as a connection does that breaks, or end."""
+        os.close(self._ours)
+
+
+_OOM = """
+set -e
+mount --make-rprivate /
+if mount -t cgroup -o memory memory "$1" 2>/dev/null; then
+    limit=memory.limit_in_bytes kills=memory.oom_control
+else
+    mount -t cgroup2 cgroup2 "$1"
+    echo +memory >"$1/cgroup.subtree_control"
+    limit=memory.max kills=memory.events
+fi
+mkdir "$1/$2"
+trap 'rmdir "$1/$2"' EXIT
+echo 32M >"$1/$2/$limit"
+echo "$3" >"$1/$2/cgroup.procs"
+echo 1000 >"/proc/$3/oom_score_adj"
+sh -c 'echo $$ >"$1" && exec "$2" -c "bytearray(64 << 20)"' sh "$1/$2/cgroup.procs" "$4" || true
+grep '^oom_kill [1-9]' "$1/$2/$kills"
+"""
+
+
+def run_out_of_memory(pid: int) -> None:
+    """Have the kernel kill a process for want of memory: in a group where there is too little, and it goes first."""
+    with tempfile.TemporaryDirectory() as folder:
+        argv = ["unshare", "--mount", "sh", "-c", _OOM, "sh", folder, f"pnmcheck-{os.getpid()}-oom", str(pid)]
+        done = subprocess.run([*argv, sys.executable], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @contextlib.contextmanager
