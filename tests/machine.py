@@ -114,6 +114,8 @@ class Inside(subprocess.Popen[str]):
         if self.poll() is None and self.inner:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.inner, sig)
+                if sig == signal.SIGKILL:
+                    os.kill(self.pid, signal.SIGCONT)  # it stops along with a program that is stopped
 
 
 class Machine(Host):

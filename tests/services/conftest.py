@@ -19,5 +19,4 @@ def meet(booted: Plugnmeet) -> Iterator[Plugnmeet]:
     """A plugNmeet server that runs, and that has to run after the test, with nothing of the program's left."""
     booted.mend()
     yield booted
-    booted.wait_until_runs()
-    booted.wait_until_tidy()
+    booted.wait_until_back()

@@ -79,18 +79,18 @@ class Plugnmeet(NamedTuple):
         """Whether all services are active, and serve."""
         return self.machine.active(*UNITS) and self.serving() == ALL
 
-    def wait_until_runs(self, seconds: float = BACK) -> float:
-        """Wait for it; how long that took. A test fails where it takes longer."""
+    def wait_until_back(self, seconds: float = BACK) -> float:
+        """Wait until all run and nothing of the program's is left; how long that took. It fails where it takes longer.
+
+        A service that still runs may be about to be stopped: it is back when nobody is left who would stop it.
+        """
         began = time.monotonic()
         try:
-            until(self.runs, seconds, "the services")
+            until(lambda: not self.left() and self.runs(), seconds, "the services")
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self.serving()}\n{self.machine.journal()[-6000:]}") from None
+            told = f"{self.left()} is left, and {self.serving()} serve\n{self.machine.journal()[-6000:]}"
+            raise AssertionError(f"{error}: {told}") from None
         return time.monotonic() - began
-
-    def wait_until_tidy(self, seconds: float = BACK) -> None:
-        """Wait until nothing of the program's is left: no file, no unit, no process."""
-        until(lambda: not self.left(), seconds, f"{self.left()} to be gone")
 
     def left(self) -> list[str]:
         """What the program has left on the machine."""
@@ -105,7 +105,7 @@ class Plugnmeet(NamedTuple):
                      ["rm", "-rf", FOLDER], ["nft", "flush", "ruleset"], ["systemctl", "reset-failed"]):  # fmt: skip
             self.machine.run(argv)
         self.machine.systemctl("start", *UNITS)
-        self.wait_until_runs(20)
+        self.wait_until_back(20)
 
     def start(self, archive: Path, *args: str, prefix: Sequence[str] = (), **kw: Any) -> Inside:
         """Start `server` with these arguments, whose output nobody reads."""
@@ -156,7 +156,7 @@ else
     limit=memory.max kills=memory.events
 fi
 mkdir "$1/$2"
-trap 'rmdir "$1/$2"' EXIT
+trap 'for i in 1 2 3 4 5 6 7 8 9; do rmdir "$1/$2" 2>/dev/null && break || sleep 0.1; done' EXIT
 echo 32M >"$1/$2/$limit"
 echo "$3" >"$1/$2/cgroup.procs"
 echo 1000 >"/proc/$3/oom_score_adj"
@@ -181,7 +181,7 @@ def plugnmeet(net: Lab) -> Iterator[Plugnmeet]:
         booted.must("sh", "-ec", _CERTIFICATE)
         booted.systemctl("start", "server.target")
         made = Plugnmeet(net.client, booted)
-        made.wait_until_runs(20)
+        made.wait_until_back(20)
         yield made
 
 
