@@ -22,6 +22,7 @@ STANDIN = Path(__file__).parents[1] / "standins" / "livekit.py"
 
 HAPROXY, PLUGNMEET, DEPENDENT = "haproxy.service", "plugnmeet.service", "needs-haproxy.service"
 UNITS = (HAPROXY, PLUGNMEET, DEPENDENT)
+HAPROXY_CFG = "/etc/haproxy/haproxy.cfg"
 FOLDER = "/var/lib/pnmcheck"
 LIST = f"{FOLDER}/stopped.json"
 GUARDIAN = "pnmcheck-guardian.service"
@@ -104,6 +105,7 @@ class Plugnmeet(NamedTuple):
         for argv in (["systemctl", "kill", "-s", "KILL", "pnmcheck*"], ["pkill", "-KILL", "-f", "pnmcheck[.]pyz"],
                      ["rm", "-rf", FOLDER], ["nft", "flush", "ruleset"], ["systemctl", "reset-failed"]):  # fmt: skip
             self.machine.run(argv)
+        self.machine.write(HAPROXY_CFG, (TREE / HAPROXY_CFG[1:]).read_text(encoding="ascii"))
         self.machine.systemctl("start", *UNITS)
         self.wait_until_back(20)
 
