@@ -32,6 +32,8 @@ END_SECONDS = 5.0  # for the program to end; closing ten thousand sockets takes 
 QUIET_SECONDS = 0.5  # by then it has taken a signal, so that what is free now stays so
 TICK = 0.05  # services are to be back within seconds
 
+_LATE = "did not finish in"
+
 Say = Callable[[Moved], None]
 
 
@@ -133,7 +135,7 @@ def _run(words: Sequence[str], seconds: float, orders: Sequence[str] = ()) -> st
         if process.poll() is None:
             process.kill()
             process.wait()
-            return "the check ended meanwhile" if orders else f"{words[0]} did not finish in {seconds:.0f} s"
+            return "the check ended meanwhile" if orders else f"{words[0]} {_LATE} {seconds:.0f} s"
         errors.seek(0)
         told = errors.read(MAX_WHY).decode("utf-8", "replace").strip().partition("\n")[0]
     return (told or f"{words[0]} failed with status {process.returncode}") if process.returncode else ""
@@ -206,5 +208,6 @@ def _missing(service: Service, failed: str) -> tuple[str, bool]:
     states = {*told.text.split()} - {"active", "reloading"}
     if not states:
         return why, False
-    final = bool(failed) and states <= {"failed", "inactive"}
+    # What restarts by itself is activating. A start that is still under way may find it stopped only now.
+    final = states <= {"failed", "inactive"} and _LATE not in failed
     return f"systemd says that it is {', '.join(sorted(states))}" + (failed and f": {failed}"), final
