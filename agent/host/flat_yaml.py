@@ -224,7 +224,7 @@ class _Reader:
         while open_ or not at:
             token = _TOKEN.match(text, at)
             word = token.group(1) if token else ""
-            if not token or (word in ("]", "}") and word != _CLOSES[open_[-1]]):
+            if not token or len(open_) > MAX_DEPTH or (word in ("]", "}") and word != _CLOSES[open_[-1]]):
                 self._refuse("a list or mapping that does not end in its line, or has a comment in it")
             at = token.end()
             open_ = open_ + word if word in _CLOSES else open_[:-1] if word in ("]", "}") else open_

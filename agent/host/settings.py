@@ -45,7 +45,7 @@ class Settings:
     def source(self, key: str) -> str:
         """Where the value of a key comes from."""
         found = self._all.get(key)
-        text = f"{found.file}, {found.key}" if found else f"the default, since {self.file} has no {key}"
+        text = f"{found.file}, {found.key}" if found else f"default of {key}, not in {self.file}"
         return text if len(text) <= MAX_SOURCE else "..." + text[3 - MAX_SOURCE :]
 
     def refuse(self, key: str, what: str) -> NoReturn:

@@ -22,7 +22,7 @@ from ..model.notice import (
     Withheld,
 )  # fmt: skip
 from ..model.observation import Reason
-from ..model.plan import CONTROL_PORTS, Need, Transport
+from ..model.plan import CONTROL_PORTS, Transport
 from ..model.ports import PortRange, list_ports
 from ..model.precheck import Notes
 from ..model.service import Moved, Step
@@ -170,8 +170,7 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
         ports = ", ".join(str(run) for one, run in notice.listening if one is transport)
         yield from style.wrap(f"{transport.value}  {ports or 'none'}", 2)
     for row in notice.planned:
-        need = "" if row.need is Need.REQUIRED else f"{row.need.value}: "
-        yield from style.wrap(f"planned {row.ports}/{row.transport.value} ({need}{row.purpose}) by {row.source}", 2)
+        yield from style.wrap(f"{row.ports}/{row.transport.value} by {row.source}", 2)
     for note in notice.notes:
         yield style.paint("\n".join(style.wrap(note, 2)), "yellow")
     if notice.live:

@@ -92,6 +92,7 @@ def test_what_is_read(text: str, found: dict[str, list[str]]) -> None:
         ("z: [SECRET,\n  x]\n", 1, "does not end in its line"),
         ("z: [SECRET, # ]\n  x]\n", 1, "does not end in its line"),
         ("z: {SECRET: 'x}\n", 1, "does not end in its line"),
+        ("z: " + "[" * (MAX_DEPTH + 2) + "SECRET" + "]" * (MAX_DEPTH + 2) + "\n", 1, "does not end in its line"),
         ("z: [SECRET}\n", 1, "does not end in its line"),
         ("z: [SECRET] x\n", 1, "text behind"),
         ("z: 'SECRET' x\n", 1, "text behind"),

@@ -83,7 +83,7 @@ def test_what_the_installer_sets_up(at: Path) -> None:
         "50000-60000/udp": "livekit.yaml, rtc.port_range_start",
         "443/udp": "livekit.yaml, turn.udp_port",
         "1935/tcp": "haproxy.cfg, bind in line 57",
-        "7885/udp": "the default, since ingress.yaml has no rtc_config.udp_port",
+        "7885/udp": "default of rtc_config.udp_port, not in ingress.yaml",
         "5060/tcp": "sip.yaml, sip_port",
         "5060/udp": "sip.yaml, sip_port",
         "10000-20000/udp": "sip.yaml, rtp_port",
@@ -336,6 +336,8 @@ def test_bad_files(at: Path, name: str) -> None:
     assert why() == f"byte {len(text) + 2} is not UTF-8"
     path.write_bytes(text + b"#" * 10 * 1024 * 1024)
     assert why() == "it has more than 1024 KiB"
+    os.truncate(path, 2**40)  # more than any machine could read
+    assert why() == "it has more than 1024 KiB"
     path.unlink()
     assert why() == "there is no such file"
     os.mkfifo(path)
@@ -397,7 +399,7 @@ def test_livekit_alone_with_nothing_but_its_defaults(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("rtc:\n")
     found = read_livekit(str(tmp_path / "x.yaml"))
     assert rows(found)[1:3] == REQUIRED[2:]
-    assert sources(found, tmp_path)["7881/tcp"] == "the default, since x.yaml has no rtc.tcp_port"
+    assert sources(found, tmp_path)["7881/tcp"] == "default of rtc.tcp_port, not in x.yaml"
 
 
 def test_a_source_has_room_in_a_report(tmp_path: Path) -> None:
