@@ -6,12 +6,15 @@ import contextlib
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Iterator
 
 import pytest
 
+from agent.model import plan as plans
 from agent.model.observation import Interceptor, Reply
+from agent.model.plan import Need, Plan, Requirement, Transport
+from agent.model.ports import PortRange
 from agent.net import probe_tcp
 from agent.net.connect import Target
 from agent.net.probe_tcp import Session, TcpProbes, probe
@@ -157,3 +160,26 @@ def test_a_port_that_is_still_tried_again_is_not_known_to_be_silent(monkeypatch:
         probes.join(0.05)
         assert probes.seen == {}
         probes.stop()
+
+
+@pytest.mark.parametrize(
+    ("purpose", "plan", "begins"),
+    [
+        (plans.HTTPS, True, b"\x16\x03"),
+        (plans.ACME, True, b"GET /"),
+        (plans.ICE_TCP, True, b"\0"),
+        (plans.HTTPS, False, b"\0"),
+    ],
+)
+def test_what_the_plan_has_a_port_for_is_what_its_probe_speaks(purpose: str, plan: bool, begins: bytes) -> None:
+    said: list[bytes] = []
+
+    def answer(first: bytes, number: int) -> bytes:
+        said.append(first)
+        return SSH
+
+    row = Requirement(Transport.TCP, PortRange(8443, 8443), purpose, Need.REQUIRED)
+    session = replace(SESSION, plan=Plan("installed", (row,)) if plan else None)
+    with stranger(answer, close=True) as target:
+        probe(target, 8443, session, lambda: False)
+    assert {one[: len(begins)] for one in said} == {begins}
