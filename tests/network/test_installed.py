@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, check, need, server, wrong
+from agent.host.haproxy import parse_haproxy
+from tests.lab import Lab, check, need, server, until, wrong
 
 SHAPE = Path(__file__).parent.parent / "host" / "installed"
+CERTIFICATE = (
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x -keyout - -out -"
+)
 # Puts an installation where the installer puts it, for one command; the namespace's mounts are its own.
 AT_HOME = (
     "sh", "-ec",
@@ -57,7 +63,6 @@ def test_what_is_installed_is_checked(net: Lab, archive: Path, shape: Path) -> N
     assert found["tcp", 8443] == "/etc/haproxy/haproxy.cfg, bind in line 24"
     assert all(found.values())
     assert {one["source"] for one in said["planned"]} == set(found.values())
-    # TLS is spoken on 8443, as haproxy would: the certificate is the server's own.
     differences = [note for note in said["notes"] if note.startswith("The documentation names")]
     assert len(differences) == 3
     assert differences == [note for note in address["notes"] if note.startswith("The documentation names")]
@@ -69,6 +74,26 @@ def test_a_plan_of_livekits_own_file(net: Lab, archive: Path, shape: Path) -> No
         assert wrong(seen.report, {}, plan="tcp 80,443,7000 udp 443,7885,50000-50099") == []
         assert (seen.status, seen.report["plan"]) == (0, "livekit")
         assert running.listening["notes"] == []
+
+
+def test_haproxy_listens_where_it_is_read_to(net: Lab, tmp_path: Path) -> None:
+    need("haproxy", "openssl", "ss")
+    made = subprocess.run(CERTIFICATE.split(), cwd=tmp_path, capture_output=True, check=True)
+    (tmp_path / "one.pem").write_bytes(made.stdout)
+    text = (SHAPE / "haproxy.cfg").read_text(encoding="utf-8")
+    text = text.replace("bind *:1935", f"bind {net.server.ipv4}:1935,[::]:1936 v6only\n  bind *:2000-2002 accept-proxy")
+    kept = [line for line in text.splitlines() if not re.search("errorfile|stats socket|-base", line)]
+    kept = [line.replace("/etc/haproxy/ssl/", f"{tmp_path}/one.pem") for line in kept]
+    (tmp_path / "it.cfg").write_text("\n".join([*kept, ""]), encoding="utf-8")
+    with net.server.popen(["haproxy", "-db", "-f", tmp_path / "it.cfg"], stderr=subprocess.DEVNULL) as running:
+        try:
+            until(lambda: ":2002" in net.server.must("ss", "-Hltn"), 20, "haproxy listens on its last port")
+            ports = {int(line.split()[3].rpartition(":")[2]) for line in net.server.must("ss", "-Hltn").splitlines()}
+        finally:
+            running.kill()
+    read = parse_haproxy((tmp_path / "it.cfg").read_text(encoding="utf-8"), "it.cfg")
+    assert {port for one in read.binds for port in one.ports} == ports - {81, 2000, 2001, 2002}
+    assert {81, 443, 2002} < ports
 
 
 @pytest.mark.parametrize("plan", ["installed", "livekit:/none/livekit.yaml"])
