@@ -165,6 +165,23 @@ def test_interfaces_that_nobody_outside_reaches(
 
 
 @pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ((("eth0", "docker0"), ()), "docker0 (172.17.0.1) to"),
+        ((("eth0",), ("eth0",)), ""),
+        (((), ("docker0", "eth1")), ""),
+        (((), ("docker0",)), "eth1 (10.0.0.5) to"),
+    ],
+)
+def test_interfaces_that_livekit_is_told_to_use(told: tuple[tuple[str, ...], tuple[str, ...]], named: str) -> None:
+    machine = Machine(NOW, (ETH0, ETH1, BRIDGE), outgoing=(PUBLIC,), certificates=(GOOD,))
+    notes = prechecks.of_machine(machine, PLAN, replace(INSTALLED, interfaces=told))
+    assert [f"of {named}" in one.what for one in notes.amiss] == [True] * bool(named)
+    picks = replace(INSTALLED, picks_addresses=True)
+    assert "interfaces (LiveKit's configuration picks addresses itself)" in looked(machine, picks)[2]
+
+
+@pytest.mark.parametrize(
     ("left", "words"),
     [
         (-1, "has expired"),
@@ -249,6 +266,7 @@ def test_the_stun_servers_that_livekit_asks(outside: Outside, code: str, words: 
     assert ("STUN" in notes.fine) is not bool(code)
     if code:
         assert words in notes.amiss[0].breaks
+        assert (" over IPv4" in notes.amiss[0].what) is ("IPv4" in words)
         assert all(server in notes.amiss[0].what for server in SERVERS)
 
 
@@ -314,6 +332,7 @@ def test_where_a_name_leads(found: tuple[Address, ...] | None, installed: Instal
         assert notes.unknown == (f"{name} ({told})",)
     else:
         assert told in only(notes).what
+        assert (f"node_ip to {OTHER}." in only(notes).fix) is (OTHER in found)
 
 
 def test_where_a_name_leads_while_livekits_address_is_not_known() -> None:
