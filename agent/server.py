@@ -312,11 +312,11 @@ class Server:
 
     def _note(self, report: Report) -> None:
         """Tell what a report shows of this machine, each thing once."""
-        if self._options.prechecks:
+        if self._options.prechecks and len(self._told) < MAX_NOTES:
             offered = prechecks.advertised(self._options.installed, self._outside)
             fresh = [one for one in prechecks.of_report(report, time.time(), offered) if one not in self._told]
             self._told.update(fresh)
-            if fresh and len(self._told) <= MAX_NOTES:
+            if fresh:
                 self._noted.put(Notes(tuple(fresh)))
 
     def _look(self, event: Reported) -> None:

@@ -139,7 +139,7 @@ def _clock(machine: Machine) -> _Found:
         return ()
     return (Note(
         "clock-unset",
-        "No time server sets this machine's clock.",
+        "No time server has set this machine's clock.",
         _CLOCK_BREAKS,
         "Have it set over the network.",
         _SET_CLOCK,
@@ -341,7 +341,7 @@ def _clocks(report: Report, now: float) -> Iterator[Note]:
     if abs(apart) > CLOCK_SECONDS:
         yield Note(
             "clocks-apart",
-            f"This machine's clock is {abs(apart):,.0f} s {'ahead of' if apart > 0 else 'behind'} the client's.",
+            f"This machine's clock is {abs(apart) / 60:,.0f} min {'ahead of' if apart > 0 else 'behind'} the client's.",
             f"If this one is wrong: {_CLOCK_BREAKS}",
             "Look at `date -u` here and there, and have the wrong one set over the network.",
             _SET_CLOCK,
@@ -350,7 +350,8 @@ def _clocks(report: Report, now: float) -> Iterator[Note]:
 
 def _dialled(report: Report, offered: Mapping[Family, Address]) -> Iterator[Note]:
     for one in report.addresses:
-        dialled, other = parse_address(one.address), offered.get(one.family)
+        dialled = parse_address(one.address)
+        other = offered.get(family_of(dialled))
         if other and other != dialled and not dialled.is_loopback and not is_internal(dialled):
             yield Note(
                 "advertised-elsewhere",

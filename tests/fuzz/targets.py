@@ -25,6 +25,7 @@ from agent.host import (
 from agent.judge.conversation import Conversation
 from agent.judge.desk import Desk
 from agent.judge.operator import for_operator
+from agent.judge.prechecks import of_report
 from agent.judge.rules import Flow, decide
 from agent.model import fields
 from agent.model import report as reports
@@ -34,6 +35,7 @@ from agent.model.firewall import Host
 from agent.model.notice import Notice, Reported
 from agent.model.plan import Transport, build_plan
 from agent.model.ports import PortRange
+from agent.model.precheck import Notes
 from agent.model.report import Report
 from agent.show import notices, text
 from agent.show.style import Style
@@ -214,6 +216,7 @@ def _report(data: bytes) -> None:
 
 def _show(report: Report) -> None:
     """As the server's terminal and its JSON have it."""
+    _tell(Notes(of_report(report, 0.0, {Family.IPV4: CLIENT})))
     told = for_operator(report, Host(), PLAN)
     for style in STYLES:
         _is_safe(text.render(told, style))

@@ -348,9 +348,9 @@ REPORT = Report("0.1.0", "2027-01-15T08:00:00Z", 10.0, "meet.example", "plugnmee
     [
         (REPORT.started, NOW + 10, ""),
         (REPORT.started, NOW + 70, ""),
-        (REPORT.started, NOW + 71, "61 s ahead of"),
+        (REPORT.started, NOW + 71, " 1 min ahead of"),
         (REPORT.started, NOW - 50, ""),
-        (REPORT.started, NOW - 3590, "3,600 s behind"),
+        (REPORT.started, NOW - 3590, " 60 min behind"),
         ("2027-13-15T08:00:00Z", NOW, ""),
         ("0000-01-01T00:00:00Z", NOW, ""),
         ("yesterday", NOW, ""),

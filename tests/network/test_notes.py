@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Sequence
@@ -12,6 +14,7 @@ import pytest
 
 from tests import firewalls
 from tests.lab import FAR_CLIENT, SERVER, Host, Lab, Server, check, lab, need, server
+from tests.network import test_root
 from tests.network.test_outside import PORT, stun_server
 
 FEW = ("--tcp", "443", "--udp", "50000-50009")
@@ -212,6 +215,26 @@ def test_what_is_told_of_an_installation_in_disorder(far: Lab, archive: Path) ->
         amiss, fine, _ = notes(running, 2)
     assert {*amiss} <= {"clock-unset"}
     assert {"interfaces", "certificates", "node_ip"} & {*fine} == {"interfaces", "certificates"}
+
+
+def test_nothing_is_imported_for_them_once_root_is_given_up(far: Lab, archive: Path, tmp_path: Path) -> None:
+    """Nobody may not read the archive, nor the certificates; names and packets are a thread's of his."""
+    tmp_path.chmod(0o700)
+    own, watched = Path(shutil.copy(archive, tmp_path)), tmp_path / "watched.py"
+    watched.write_text(test_root.WATCHED, encoding="ascii")
+    far.server.knows({"stun.example": [far.client.ipv4]})
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stun_server(far.client))
+        stack.enter_context(installed(far.server, ("use_external_ip: true", f"stun_servers: ['stun.example:{PORT}']")))
+        watcher = server(far.server, own, *FEW, prefix=(sys.executable, "-B"), python=watched)
+        running = stack.enter_context(watcher)
+        _, fine, _ = notes(running, 2)
+        assert {"STUN", "hairpin", "certificates"} <= {*fine}
+        assert running.listening["root"] is False
+        assert running.stop() == 130
+        told = running.stderr.splitlines()
+    assert [line for line in told if line.startswith("import ")] == []
+    assert [line for line in told if line.startswith("open ") and not line.startswith("open /proc/")] == []
 
 
 def test_a_client_that_dials_another_address(far: Lab, archive: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import build
 from tests.lab import Host, Lab, lab, need, program, until
 
-PORT = 3478
+PORT, LIARS, WRONG = 3478, 4478, 8
 
 # Asks, and says what came of it.
 ASK = """
@@ -48,11 +48,12 @@ WAYS = (
     lambda data: made(stun.Kind.SUCCESS, data[8:20], b""),
     lambda data: made(stun.Kind.SUCCESS, data[8:20], mapped[:4] + mapped[8:]),
     lambda data: made(stun.Kind.SUCCESS, data[8:20], mapped * 200),
+    lambda data: made(stun.Kind.SUCCESS, data[8:20], mapped),  # of another address
 )
 selector = selectors.DefaultSelector()
 for number, way in enumerate(WAYS):
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    opened.bind(("0.0.0.0", 3478 + number))
+    opened.bind(("0.0.0.0", 4478 + number))
     selector.register(opened, selectors.EVENT_READ, way)
 print("ready", flush=True)
 while True:
@@ -74,6 +75,11 @@ def stun_server(host: Host) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+def liars(host: Host) -> contextlib.AbstractContextManager[object]:
+    """A program that answers every request wrongly."""
+    return program(host, f"import sys; sys.path.insert(0, {str(build.ROOT)!r})\n{LIAR}")
 
 
 def ask(
@@ -151,11 +157,19 @@ def test_nobody_is_asked(net: Lab) -> None:
 
 
 def test_wrong_answers(net: Lab) -> None:
-    with program(net.client, f"import sys; sys.path.insert(0, {str(build.ROOT)!r})\n{LIAR}"):
+    with liars(net.client):
         net.client.rules("output", "counter")
-        told = ask(net.server, [f"{net.client.ipv4}:{PORT + number}" for number in range(8)])
+        told = ask(net.server, [f"{net.client.ipv4}:{LIARS + number}" for number in range(WRONG)])
         assert (told["egress"], told["unresolved"]) == ({}, [])
-        assert net.client.counted() >= 8
+        assert net.client.counted() >= WRONG
+
+
+def test_who_stands_first_in_the_list_is_believed(net: Lab) -> None:
+    """As LiveKit does, which asks one after another."""
+    other, right = f"{net.client.ipv4}:{LIARS + WRONG}", f"{net.client.ipv4}:{PORT}"
+    with stun_server(net.client), liars(net.client):
+        assert ask(net.server, [right, other])["egress"] == {"ipv4": net.server.ipv4}
+        assert ask(net.server, [other, right])["egress"]["ipv4"] != net.server.ipv4
 
 
 def test_a_dns_that_does_not_answer(net: Lab) -> None:
