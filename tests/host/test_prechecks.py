@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import ipaddress
 import os
 import shutil
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Sequence
@@ -109,6 +111,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def certificate_of(path: Path) -> str:
+    text = path.read_text(encoding="ascii")
+    return text[text.index("-----BEGIN CERTIFICATE") :]
+
+
 def test_the_certificates_of_a_directory(folder: Path) -> None:
     key = made(folder, "meet.pem", 90, "meet.example", "turn.example")
     made(folder, "old.pem", 1, "old.example")
@@ -118,6 +125,8 @@ def test_the_certificates_of_a_directory(folder: Path) -> None:
         (f"{folder}/meet.pem", ("meet.example", "turn.example"), 90),
         (f"{folder}/old.pem", ("old.example",), 1),
     ]
+    shown = [ssl.PEM_cert_to_DER_cert(certificate_of(Path(one.path))) for one in machine.certificates]
+    assert [one.fingerprint for one in machine.certificates] == [hashlib.sha256(one).hexdigest() for one in shown]
     assert not any(path.startswith(str(folder)) for path in machine.why)
     assert key.splitlines()[1] not in repr(machine)
 
