@@ -180,6 +180,8 @@ SCENARIOS = (
         {TCP: "intercepted"}, nginx(DOES_NOT)),
     Scenario("a captive portal", {"router prerouting nat": (
         "tcp dport 80 redirect to :8080", "tcp dport 443 redirect to :8443")}, {"tcp 80,443": "intercepted"}, portal),
+    Scenario("a NAT", {"router postrouting nat": ("oif inside masquerade",)}, {}),
+    Scenario("loss", {"router forward": ("numgen random mod 100 < 5 drop",)}, {}),
     # He comes to the server himself, as anybody may who is not this client by another address.
     Scenario("a proxy on the router hands on", {"router prerouting nat": ("tcp dport 80 redirect to :2222",)},
              {"tcp 80": "untested busy"}, tinyproxy("0.0.0.0/0")),
@@ -243,6 +245,9 @@ def test_all_is_open_and_who_polls_the_services_meets_no_trouble(net: Lab, archi
         assert [port for port, words in THROUGH.items() if not told[port].startswith(words)] == [], told
         assert seen.finding("udp", 50000)["through"] is None
         assert "An upgrade to a WebSocket on 443/tcp reaches LiveKit's signalling." in seen.address["notes"]
+        six = check(net.client, archive, net.server.ipv6, "--control", "9443")  # where haproxy and coturn do not listen
+        assert wrong(six.report, plan=PLAN) == []
+        assert [six.finding(*port)["through"] is not None for port in THROUGH] == [False, False, True, False]
         assert running.wait_for("report")["report"]["verdict"] == "pass"
         for poller in pollers:
             poller.terminate()
