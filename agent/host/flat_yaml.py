@@ -73,7 +73,7 @@ def read_yaml(text: str, file: str, wanted: Sequence[str], needed: Sequence[str]
     reader.read(tuple(tuple(ITEM if key == "[]" else key for key in path.split(".")) for path in wanted))
     missing = [key for key in needed if key not in reader.first_level]
     if missing:
-        refuse(file, 1, f"no {missing[0]} from here on: this is another file, or half of one")
+        refuse(file, 1, f"no {missing[0]} in the whole file: it is another one, or half of one")
     last = text.count("\n") + 1
     if any(one.line == last for values in reader.found.values() for one in values):
         refuse(file, last, UNFINISHED)
