@@ -246,7 +246,8 @@ class Server:
         what = f"Port {asked} cannot be taken" if asked else "No TCP port is left"
         why = ", ".join(f"{one.ports}/tcp is {one.reason.value}" + (f" ({one.owner})" if one.owner else "")
                         for one in self._untaken if one.transport is Transport.TCP)  # fmt: skip
-        hint = "start with `--control PORT` and a TCP port that is free and open, or stop what holds the ports"
+        hint = ("start with `--control PORT` and a TCP port that is free and open, or with `--stop-services` to have "
+                "what holds the ports stopped for the check and started again")  # fmt: skip
         if self._options.live and not asked:
             hint = (f"open one more TCP port in the firewall for the time of the check, {SPARE_PORT} say; start with "
                     f"`--live --control {SPARE_PORT}`, and give the client `--control {SPARE_PORT}` too")  # fmt: skip

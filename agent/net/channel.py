@@ -356,7 +356,8 @@ def _no_channel(target: Target, failures: Sequence[_Failure]) -> UserError:
                          "check this computer's own network, or choose the family with -4 or -6")  # fmt: skip
     if any(one.reply is Reply.FOREIGN for one in failures):
         error = NotOurs("not-pnmcheck", what, why,
-                        "stop what holds the ports there, or check that this is the right address")  # fmt: skip
+                        "start the server there with `--stop-services`, or with `--live --control PORT` and give that "
+                        "port here too; or check that this is the right address")  # fmt: skip
         error.cdn = any(one.cdn for one in failures)
         return error
     return UserError("no-server", what, why,

@@ -167,8 +167,8 @@ def _ports(ports: Iterable[tuple[Transport, PortRange]]) -> str:
 
 def _listening(notice: Listening, style: Style) -> Iterable[str]:
     for transport in Transport:
-        ports = ", ".join(str(run) for one, run in notice.listening if one is transport)
-        yield from style.wrap(f"{transport.value}  {ports or 'none'}", 2)
+        ports = list_ports([run for one, run in notice.listening if one is transport], transport.value)
+        yield from style.wrap(f"{transport.value}  {ports.replace('/' + transport.value, '') or 'none'}", 2)
     for row in notice.planned:
         yield from style.wrap(f"{row.ports}/{row.transport.value} by {row.source}", 2)
     for note in notice.notes:
@@ -177,11 +177,15 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
         halves = list_ports(notice.halves, "udp")
         held = f": of {halves} what they leave free is held while a check runs, and never more than half"
         yield from style.wrap("services go on running" + (held if notice.halves else ""), 2)
+    alike: dict[tuple[Transport, Reason, str | None, Family | None], list[PortRange]] = {}
     for one in notice.untaken:
-        holder = {Reason.BUSY: one.owner or "by a program that only root may see"}.get(one.reason, "")
-        family = {Family.IPV4: " on IPv4", Family.IPV6: " on IPv6", None: ""}[one.family]
-        text = f"not {one.ports}/{one.transport.value}{family}, {one.reason.value}: {holder or _WHY[one.reason]}"
+        alike.setdefault((one.transport, one.reason, one.owner, one.family), []).append(one.ports)
+    for (transport, reason, owner, family), ranges in alike.items():
+        why = owner or ("by a program that only root may see" if notice.blind else "by a program that has let it go")
+        text = f"not {list_ports(ranges, transport.value)}{_ON[family]}, {reason.value}: {_WHY.get(reason, why)}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
+    if not notice.live and any((one.transport, one.reason) == (Transport.TCP, Reason.BUSY) for one in notice.untaken):
+        yield from style.wrap(_IN_SERVICE, 2)
     channel = "inside TLS" if notice.tls else "not encrypted, since there is no openssl program here"
     paired = ", only for clients with the pairing key" if notice.key else ""
     yield from style.wrap(f"control on {notice.control}/tcp, {channel}{paired}", 2)
@@ -204,6 +208,11 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
     yield f"This ends after {_duration(notice.seconds)}, or with ctrl-C."
 
 
+_ON = {Family.IPV4: " on IPv4", Family.IPV6: " on IPv6", None: ""}
+_IN_SERVICE = (
+    "What is busy is not tested. Start with `--stop-services` to have it stopped for the check and started again, or "
+    "with `--live --control PORT` to leave it running."
+)
 _WHY = {
     Reason.DENIED: "start with sudo to have it tested",
     Reason.LIMIT: "too many open files; as root: ulimit -n 65536, then start again",

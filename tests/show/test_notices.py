@@ -91,6 +91,9 @@ LISTENING_TEXT = """\
   udp  50000-60000
   not 80/tcp, busy: haproxy (pid 812)
   not 443/udp on IPv6, denied: start with sudo to have it tested
+  What is busy is not tested. Start with `--stop-services` to have it stopped
+  for the check and started again, or with `--live --control PORT` to leave it
+  running.
   control on 443/tcp, inside TLS
 
 Now, on a computer outside the firewall (on Windows with py for python3):
@@ -109,6 +112,7 @@ def test_programs_read_whether_root_is_kept() -> None:
 def test_services_go_on_running_beside_a_check() -> None:
     halves = (PortRange(10000, 20000), PortRange(50000, 60000))
     live = replace(LISTENING, live=True, halves=halves)
+    assert "--stop-services" not in notices.to_text(live, Style())
     event = notices.to_json(live)
     assert event["live"] is True
     assert event["halves"] == [{"transport": "udp", "first": run.first, "last": run.last} for run in halves]
@@ -142,7 +146,12 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.LIMIT, None, Family.IPV4),)),
          "  not 1-9/udp on IPv4, limit: too many open files; as root: ulimit -n 65536,"),
         (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, None, None),)),
+         "  not 1-9/udp, busy: by a program that has let it go"),
+        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, None, None),), blind="no root"),
          "  not 1-9/udp, busy: by a program that only root may see"),
+        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, "x (pid 1)", None),
+                                     Untaken(UDP, PortRange(11, 12), Reason.BUSY, "x (pid 1)", None))),
+         "  not 1-9, 11-12/udp, busy: x (pid 1)"),
         (replace(LISTENING, root="root: only on Linux can they be given up"),
          "  what reads from the network keeps all rights of root: only on Linux can they"),
         (replace(LISTENING, planned=(TURN,)), "  3478/udp by livekit.yaml, turn.udp_port"),
