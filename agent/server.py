@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Container, Mapping
+from typing import Callable, Container, Mapping, Sequence
 
 from . import __version__
 from .errors import Exit, UserError
@@ -146,7 +146,7 @@ class Server:
                 self._root = give_up_root()
             self._announce()
             if self._options.prechecks:
-                threading.Thread(target=self._look_around, daemon=True).start()
+                threading.Thread(target=self._look_around, args=(self._echo_ports(),), daemon=True).start()
             self._loop.run(self._go_on)
             self._tell(Stopped("check finished" if self._farewell < self._ends else "time is over"))
             return self._status
@@ -283,7 +283,7 @@ class Server:
         reported = self._farewell < float("inf")
         return bool(self._looking) or (now < self._farewell and not (reported and not self._desk.sessions))
 
-    def _look_around(self) -> None:
+    def _look_around(self, ports: Sequence[int]) -> None:
         """Find out what is amiss at this machine itself, while the loop goes on."""
         options, installed = self._options, self._options.installed
         try:
@@ -299,17 +299,19 @@ class Server:
             if installed and not options.offline:
                 routes, names = [one for one, address in ways.items() if address], prechecks.domains(machine, installed)
                 outside = ask_outside(prechecks.stun_servers(installed), names, routes)
-                self._outside = replace(outside, hairpin=self._comes_back((outside.egress or {}).get(Family.IPV4)))
-                self._noted.put(prechecks.of_outside(self._outside, machine, installed))
+                public = (outside.egress or {}).get(Family.IPV4)
+                if public and ports:
+                    back = comes_back(public, ports, self._loop.echo, self._loop.echoed)
+                    outside = replace(outside, hairpin=back)
+                self._outside = outside
+                self._noted.put(prechecks.of_outside(outside, machine, installed))
         except Exception as error:  # noqa: BLE001 - the check of the ports goes on
             self._noted.put(Notes(unknown=(f"more of this machine: {type(error).__name__}: {error}",)))
 
-    def _comes_back(self, public: Address | None) -> bool | None:
-        """Whether packets to our public address come back; None where that cannot be tried."""
-        ports = [port for transport, run in self._holdings.listening() if transport is Transport.UDP for port in run]
-        if not public or not ports or self._options.bind:
-            return None
-        return comes_back(public, ports[:: -(-len(ports) // ECHO_PORTS)], self._loop.echo, self._loop.echoed)
+    def _echo_ports(self) -> Sequence[int]:
+        """Some UDP ports that are held as long as this runs; those of one address alone may not be the public one's."""
+        held = [port for transport, run in self._holdings.listening() if transport is Transport.UDP for port in run]
+        return [] if self._options.bind else held[:: max(1, -(-len(held) // ECHO_PORTS))]
 
     def _note(self, report: Report) -> None:
         """Tell what a report shows of this machine, each thing once."""

@@ -274,7 +274,7 @@ def _node_ip(outside: Outside, installed: Installed) -> _Found:
 
 def _hairpin(outside: Outside, machine: Machine) -> _Found:
     if outside.hairpin is None:
-        return None
+        return "no port is held to try it at" if Family.IPV4 in (outside.egress or {}) else None
     if outside.hairpin:
         return ()
     public = (outside.egress or {})[Family.IPV4]

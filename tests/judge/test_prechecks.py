@@ -239,7 +239,7 @@ def test_whom_livekit_asks() -> None:
 
 V4, V6 = Family.IPV4, Family.IPV6
 SERVERS = ("stun.example:3478", "other.example:19302")
-ASKED = Outside((V4, V6), SERVERS, (), {V4: PUBLIC}, records={})
+ASKED = Outside((V4, V6), SERVERS, (), {V4: PUBLIC}, True, {})
 MACHINE = Machine(NOW, (ETH1,), outgoing=(PUBLIC6, PRIVATE))
 
 
@@ -303,7 +303,9 @@ def test_nothing_is_said_of_an_address_that_is_not_known() -> None:
 
 
 def test_what_does_not_come_back() -> None:
-    assert "hairpin" in asked(replace(ASKED, hairpin=True)).fine
+    assert "hairpin" in asked(ASKED).fine
+    assert asked(replace(ASKED, hairpin=None)).unknown == ("hairpin (no port is held to try it at)",)
+    assert asked(replace(ASKED, egress={}, hairpin=None)).unknown == ()
     note = only(asked(replace(ASKED, hairpin=False)))
     assert (note.code, note.commands) == (
         "no-hairpin", ("iptables -t nat -A OUTPUT -d 203.0.113.7 -j DNAT --to-destination 10.0.0.5",)
