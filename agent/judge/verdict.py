@@ -170,7 +170,7 @@ def _blocked_service(seen: Observation, conditions: Conditions) -> Cause | None:
         return _blocked_service_udp(seen, conditions)
     # The service's kernel answers a SYN, and nothing but a firewall does by ICMP. A RST may be the service's, and so
     # may be what the client got, unless the server saw nothing come, from whatever address; or nothing after a SYN.
-    sure = _tcp_place(seen, conditions) is Where.BEFORE_SERVER and (seen.reply is Reply.MUTE or not seen.at_interface)
+    sure = _tcp_place(seen, conditions) is Where.BEFORE_SERVER
     return _classify_tcp(seen, conditions) if sure or seen.reply in (Reply.NOTHING, Reply.UNREACHABLE) else None
 
 

@@ -99,11 +99,11 @@ class _Tcp(_Services):
             self.words[port] = (_shown(answer) or named) + _until(self.certificates[port])
             row = session.plan and session.plan.row(Transport.TCP, port)
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
-                self.signalling[port] = self._signal(port)
+                self._signal(port)
         return replace(answer, last=bool(opened.began))
 
-    def _signal(self, port: int) -> str:
-        """What comes back of a WebSocket's upgrade (RFC 6455, section 4.1) at the path of LiveKit's signalling."""
+    def _signal(self, port: int) -> None:
+        """Note what comes back of a WebSocket's upgrade (RFC 6455, section 4.1) at the path of LiveKit's signalling."""
         key = base64.b64encode(os.urandom(16))
         lines = (
             b"Connection: Upgrade",
@@ -116,8 +116,10 @@ class _Tcp(_Services):
             then = partial(_ask_http, path.encode(), lines)
             seen.append(_shown(self._once_more(port, partial(probe_tcp.ask_tls, then=then))))
             if seen[-1].startswith(LIVEKIT):
-                return ""
-        return seen[0] or "no answer"
+                self.signalling[port] = ""
+                return
+        if seen[0]:  # haproxy has an answer where LiveKit has none: without one it was the way, or not HTTP
+            self.signalling[port] = seen[0]
 
     def _framed(self, opened: Counted, port: int, session: Session) -> Answer:
         answer = probe_tcp.converse(opened, port, session, partial(probe_tcp.ask_stun, seconds=KEEP_SECONDS))

@@ -114,6 +114,13 @@ def test_what_passed_in_datagrams() -> None:
     assert passing.tell(asked) == said(bytes(8) + TRANSACTION + b"mapped")
 
 
+def test_of_a_datagram_the_beginning_is_told() -> None:
+    passing = Passing()
+    passing.came(datagram(False, TRANSACTION))
+    passing.went(datagram(True, TRANSACTION + bytes(MAX_SHOWN)))
+    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_SHOWN
+
+
 def test_a_datagram_is_found_wherever_it_came_in() -> None:
     passing = Passing()
     passing.came(datagram(False, TRANSACTION, 3478))
