@@ -96,7 +96,7 @@ class _Tcp(_Services):
         self._keep(port, opened, _HELLO)
         if port in self.certificates:
             named = stranger.recognise(b"", session.host, self.certificates[port]).shown
-            self.words[port] = (_shown(answer) or named) + _until(self.certificates[port])
+            self.words[port] = named + _until(self.certificates[port])
             row = session.plan and session.plan.row(Transport.TCP, port)
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
                 self._signal(port)
