@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from agent import guardian
-from agent.guardian import _end, _missing, _run
+from agent.guardian import _end, _missing, _restore, _run, _stop
 from agent.host import stopped, tools
 from agent.model.plan import Transport
-from agent.model.service import Kind, Service, StopList
+from agent.model.service import Kind, Moved, Service, StopList
+from tests.lab import need
 
 TCP = Transport.TCP
 HAPROXY = Service(Kind.UNIT, "haproxy.service")
@@ -134,3 +135,24 @@ def test_a_program_that_waits_for_its_guardian_is_let_wait(monkeypatch: pytest.M
         _end(its, ["again"])  # as it cannot say where the guardian was killed, but its ports are free
         assert process.poll() is None
         process.kill()
+
+
+def test_what_is_stopped_last_is_started_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need()
+    systemctl(tmp_path, f'echo "$@" >>{tmp_path}/log; case $* in *show*) echo active ;; esac', monkeypatch)
+    monkeypatch.setattr(guardian, "PATH", tools.PATH)
+    monkeypatch.setattr(stopped, "FOLDER", str(tmp_path / "lib"))
+    todo = StopList((Service(Kind.UNIT, "plugnmeet.service"), HAPROXY), 1, "1", 0.0)
+    told: list[Moved] = []
+    with stopped.guarding():
+        stopped.write_list(todo)
+        _stop(todo, ["end"])
+        assert _restore(todo, told.append)
+    log = [line.split() for line in (tmp_path / "log").read_text(encoding="ascii").splitlines()]
+    assert [line[-1] for line in log if "start" in line] == ["haproxy.service", "plugnmeet.service"]
+    assert not [line for line in log if "stop" in line]
+    assert [(one.step.value, one.service) for one in told] == [
+        ("starting", "haproxy.service"), ("starting", "plugnmeet.service"),
+        ("back", "haproxy.service"), ("back", "plugnmeet.service"), ("done", ""),
+    ]  # fmt: skip
+    assert not (tmp_path / "lib").exists()

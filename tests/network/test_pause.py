@@ -118,6 +118,17 @@ def test_one_check(net: Lab, archive: Path, docker: Docker, tmp_path: Path) -> N
     assert is_clean(tmp_path)
 
 
+def test_nobody_else_has_the_pipe_by_which_it_is_seen_that_the_program_ended(
+    archive: Path, docker: Docker, tmp_path: Path
+) -> None:
+    with stopping(docker, archive) as running:
+        watched = os.readlink(f"/proc/{guardian(tmp_path)}/fd/0")
+        others = {*docker.host.pids()} - {running.process.pid, guardian(tmp_path)}
+        assert len(others) == 1  # what keeps root for the program
+        assert watched not in {os.readlink(link) for pid in others for link in Path(f"/proc/{pid}/fd").iterdir()}
+        assert running.stop() == INTERRUPTED
+
+
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda one: one.name
 )
