@@ -150,7 +150,9 @@ def _end(todo: StopList, orders: Sequence[str]) -> None:
         waited = time.monotonic() - began
         if waited > END_SECONDS:
             _kill(todo, signal.SIGKILL)
-        if waited > 2 * END_SECONDS or (waited > QUIET_SECONDS and not any(map(_held, todo.services))):
+        # The pipe by which it says that its ports are free did not outlive a guardian that was killed.
+        free = "again" in orders and waited > QUIET_SECONDS and not any(map(_held, todo.services))
+        if free or waited > 2 * END_SECONDS:
             return
         time.sleep(TICK)
 

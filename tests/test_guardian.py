@@ -112,13 +112,14 @@ WILLING = "import time; print('ready', flush=True); time.sleep(60)"
         (WILLING, [], signal.SIGTERM),  # the time is over
         (WILLING, ["end"], signal.SIGKILL),  # it has ended, and still it is there
         (STUBBORN, ["term"], signal.SIGKILL),
+        (STUBBORN, [], signal.SIGKILL),
     ],
 )
 def test_the_program_gives_its_ports_back(
     code: str, orders: list[str], number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guardian, "END_SECONDS", 0.5)
-    monkeypatch.setattr(guardian, "QUIET_SECONDS", 60.0)
+    monkeypatch.setattr(guardian, "QUIET_SECONDS", 60.0 if "again" in orders else 0.0)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
