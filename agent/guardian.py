@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from dataclasses import replace
@@ -121,23 +120,23 @@ def _stop(todo: StopList, orders: Sequence[str]) -> None:
 
 def _run(words: Sequence[str], seconds: float, orders: Sequence[str] = ()) -> str:
     """Run it for so long at most, and no longer than there is no order; why it failed, or empty."""
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
-                env={**os.environ, "PATH": PATH, "LC_ALL": "C"},
-            )  # fmt: skip
-        except OSError as error:
-            return f"{words[0]} cannot be run: {error.strerror}"
+    try:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, "PATH": PATH, "LC_ALL": "C"},
+        )  # fmt: skip
+    except OSError as error:
+        return f"{words[0]} cannot be run: {error.strerror}"
+    with process:
         ends = time.monotonic() + seconds
         while process.poll() is None and time.monotonic() < ends and not orders:
             time.sleep(TICK)
         if process.poll() is None:
-            process.kill()
-            process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
             return "the check ended meanwhile" if orders else f"{words[0]} {_LATE} {seconds:.0f} s"
-        errors.seek(0)
-        told = errors.read(MAX_WHY).decode("utf-8", "replace").strip().partition("\n")[0]
+        assert process.stderr
+        os.set_blocking(process.stderr.fileno(), False)  # what it started may have it still
+        told = (process.stderr.read(MAX_WHY) or b"").decode("utf-8", "replace").strip().partition("\n")[0]
     return (told or f"{words[0]} failed with status {process.returncode}") if process.returncode else ""
 
 

@@ -29,6 +29,7 @@ HAPROXY = Service(Kind.UNIT, "haproxy.service")
         ("exit 0", ""),
         ("echo Job failed. >&2; echo See journalctl >&2; exit 1", "Job failed."),
         ("exit 5", "sh failed with status 5"),
+        ("sleep 0.5 & exit 5", "sh failed with status 5"),
         ("exec sleep 60", "sh did not finish in 0 s"),
     ],
 )
