@@ -110,7 +110,6 @@ class _Guard:
         self._tell = tell
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble, self._failed = "", False
-        os.register_at_fork(after_in_child=self._let_go)
 
     def start(self, todo: StopList) -> None:
         """Return when all is stopped that could be; UserError where there is no guardian."""
@@ -124,6 +123,10 @@ class _Guard:
             [*(_BY_SYSTEMD if os.path.isdir(_SYSTEMD) else ()), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, env={**os.environ, "PATH": PATH}, cwd="/", start_new_session=True,
         )  # fmt: skip
+        assert self._process.stdin
+        # No other process may keep the pipe open when this one has ended. Python 3.8 crashes at its end where more than
+        # a number is kept for that.
+        os.register_at_fork(after_in_child=partial(os.close, self._process.stdin.fileno()))
         self._order(json.dumps(to_json(todo)))
         if not any(moved.step is Step.READY for moved in self._moves()):
             self._failed = True
@@ -171,8 +174,3 @@ class _Guard:
             if moved.service:
                 self._tell(moved)
             yield moved
-
-    def _let_go(self) -> None:
-        """In a forked process: its end of the pipe must not outlive this one's."""
-        if self._process and self._process.stdin:
-            os.close(self._process.stdin.fileno())

@@ -17,7 +17,7 @@ from typing import Iterator
 
 import pytest
 
-from tests import firewalls
+from tests import firewalls, pythons
 from tests.lab import INTERRUPTED, Lab, Server, check, server, until, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 443,50000-50099", ("--udp", "443,50000-50099")
@@ -90,6 +90,13 @@ def docker(net: Lab, tmp_path: Path) -> Iterator[Docker]:
         yield made
         with contextlib.suppress(AssertionError):
             made.run("stop")
+
+
+def test_by_the_oldest_python(archive: Path, docker: Docker, tmp_path: Path) -> None:
+    with server(docker.host, archive, *STOP, env=docker.env, python=pythons.need("3.8")) as running:
+        assert running.stop() == INTERRUPTED
+    assert docker.runs
+    assert is_clean(tmp_path)
 
 
 def guardian(tmp_path: Path) -> int:
