@@ -43,6 +43,9 @@ INTERFACE = "eth0"
 # A check gives up after three minutes; the rest is for the TCP ports, and for a machine with other things to do.
 LONGEST = 240.0
 
+# Seconds in which a server is up.
+USUAL = 20.0
+
 # So many networks at a time keep two cores busy; with more, the programs under test would wait for each other.
 SIDE_BY_SIDE = 8
 
@@ -464,10 +467,12 @@ def server(
     env: Mapping[str, str] | None = None,
     preexec: Callable[[], None] | None = None,
     prefix: Sequence[str] = (),
+    patience: float = USUAL,
 ) -> Iterator[Server]:
     """A server that a client may start with. `prefix` is a command that runs it, `env` is added to what there is."""
     with contextlib.ExitStack() as turn:
-        turn.enter_context(_starting)
+        if patience <= USUAL:  # else it waits itself, and keeps no core busy
+            turn.enter_context(_starting)
         with host.popen(
             [*prefix, python, archive, "server", "--json", *args],
             stdout=subprocess.PIPE,
@@ -477,7 +482,7 @@ def server(
         ) as process:
             started = Server(process)
             try:
-                started.wait_for("listening")
+                started.wait_for("listening", patience)
                 turn.close()
                 yield started
                 if process.poll() is None:

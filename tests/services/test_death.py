@@ -118,25 +118,6 @@ def test_the_longest_of_them(deaths: Callable[[int], Death], request: pytest.Fix
     assert any(one.said not in ("nothing", "restored") for one in found), "none was while the services were stopped"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def hanging(archive: Path) -> Iterator[Callable[[None], float]]:
-    """A program that hangs, on a machine of its own: how long it took until the services were back.
-
-    The guardian gives it half a minute more than its time, so that runs beside the other tests.
-    """
-
-    def run(_: None) -> float:
-        with own() as meet:
-            with server(meet.machine, archive, *STOP, "--for", "1s") as running:
-                os.kill(running.process.inner, signal.SIGSTOP)  # type: ignore[attr-defined]
-                back = meet.wait_until_back(60)
-                os.kill(running.process.pid, signal.SIGCONT)  # nsenter, which has stopped along with it
-            return back
-
-    with at_once([None], run, 1) as results:
-        yield results
-
-
 def test_out_of_memory(meet: Plugnmeet, archive: Path) -> None:
     with server(meet.machine, archive, *STOP) as running:
         run_out_of_memory(running.process.inner)  # type: ignore[attr-defined]
@@ -232,9 +213,3 @@ def test_killed_at_a_step(meet: Plugnmeet, archive: Path, step: str) -> None:
         assert any(json.loads(line).get("step") == step for line in process.stdout)
         process.kill()
     print(f"back in {meet.wait_until_back():.2f} s")
-
-
-def test_the_program_hangs(hanging: Callable[[None], float]) -> None:
-    back = hanging(None)
-    print(f"back in {back:.2f} s")
-    assert back < 45

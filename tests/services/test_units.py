@@ -5,40 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
-from typing import Any, Iterator, Mapping
+from typing import Iterator
 
 import pytest
 
 from tests.lab import Server, check, hold, lab, server, until
-from tests.services.parts import DEPENDENT, FOLDER, HAPROXY, HAPROXY_CFG, LIST, PLUGNMEET, STOP, UNITS, Plugnmeet
-
-# A plan that these tests' own units hold, beside the server's.
-PORT = 8443
-PLAN = (*STOP, "--tcp", f"{PORT}", "--udp", "none", "--control", "8444")
-
-_LISTEN = (
-    f"import signal, socket; s = socket.create_server(('', {PORT})); "
-    "signal.signal(signal.SIGTERM, signal.{term}); signal.pause()"
-)
-
-
-def holder(meet: Plugnmeet, name: str, unit: str = "", service: str = "", term: str = "SIG_DFL") -> None:
-    """A unit of the test's own that listens on the port, and runs."""
-    meet.machine.write(f"/opt/{name}.py", _LISTEN.replace("{term}", term))
-    meet.machine.write(
-        f"/etc/systemd/system/{name}.service",
-        f"[Unit]\n{unit}\n[Service]\nType=exec\nExecStart=/usr/bin/python3 /opt/{name}.py\n{service}\n",
-    )
-    meet.machine.systemctl("daemon-reload")
-    meet.machine.systemctl("start", name)
-    until(lambda: listens(meet), 10, f"{name} to listen")
-
-
-def listens(meet: Plugnmeet) -> bool:
-    """Whether somebody listens on the port of these tests."""
-    return bool(meet.machine.must("ss", "-Hltn", f"sport = {PORT}"))
+from tests.services.held import PLAN, PORT, busy, holder, listens
+from tests.services.parts import FOLDER, GUARDIAN, HAPROXY, LIST, PLUGNMEET, STOP, UNITS, Plugnmeet
 
 
 @pytest.fixture
@@ -57,12 +31,6 @@ def left(running: Server) -> dict[str, str]:
     (services,) = running.of("services")
     assert services["stopping"] == []
     return {one["owner"]: one["why"] for one in services["left"]}
-
-
-def busy(listening: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """The ports that the server could not take, and what it says who has them."""
-    assert all(one["reason"] == "busy" for one in listening["untested"])
-    return [(one["first"], one["owner"]) for one in listening["untested"]]
 
 
 def test_a_unit_that_refuses_to_be_stopped_by_hand(held: Plugnmeet, archive: Path) -> None:
@@ -133,7 +101,9 @@ def test_a_socket_that_starts_its_unit(held: Plugnmeet, archive: Path) -> None:
     held.machine.systemctl("start", "held.socket")
     for runs in (False, True):
         if runs:
-            held.machine.must(sys.executable, "-c", f"import socket; socket.create_connection(('', {PORT})).recv(5)")
+            held.machine.must(
+                sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {PORT})).recv(5)"
+            )
             assert held.machine.active("held.service")
         with server(held.machine, archive, *PLAN) as running:
             assert not held.machine.active("held.socket")
@@ -150,38 +120,33 @@ def test_a_socket_that_starts_its_unit(held: Plugnmeet, archive: Path) -> None:
         )
 
 
-def test_a_unit_that_does_not_start_again(meet: Plugnmeet, archive: Path) -> None:
-    good = meet.machine.must("cat", HAPROXY_CFG)
-    with server(meet.machine, archive, *STOP) as running:
-        meet.machine.write(HAPROXY_CFG, "nonsense\n")
-        assert running.stop(timeout=60) == 3
-    meet.machine.write(HAPROXY_CFG, good)
-    assert f"journalctl -u {HAPROXY}" in running.stderr
-    assert "--restore" in running.stderr
-    # The others are back, as far as they can be, and it alone is left to be restored.
-    assert meet.machine.active(PLUGNMEET)
-    assert not meet.machine.active(HAPROXY)
-    assert HAPROXY in running.of("restored")[0]["failed"]
-    assert PLUGNMEET in running.of("restored")[0]["services"]
-    listed = [one["name"] for one in json.loads(meet.machine.must("cat", LIST))["services"]]
-    assert HAPROXY in listed
-    assert PLUGNMEET not in listed
-    done = meet.machine.run([sys.executable, archive, "server", "--restore"])
+def test_a_unit_that_does_not_start_again(held: Plugnmeet, archive: Path) -> None:
+    held.machine.write("/opt/held.needs", "")
+    holder(held, "held", service="ExecStartPre=/bin/cat /opt/held.needs")
+    with server(held.machine, archive, *STOP, "--tcp", f"80,{PORT}", "--udp", "none") as running:
+        held.machine.must("rm", "/opt/held.needs")
+        assert running.stop(timeout=30) == 3
+    told = " ".join(running.stderr.split())
+    assert "held.service did not come back" in told
+    assert "`journalctl -u held.service`" in told
+    assert "--restore" in told
+    # The others are back, and it alone is left to be restored.
+    assert held.runs()
+    assert [one["failed"] for one in running.of("restored")] == [["held.service"]]
+    assert listed(held) == ["held.service"]
+
+    done = held.machine.run([sys.executable, archive, "server", "--restore"])
+    assert (done.returncode, "journalctl -u held.service" in " ".join(done.stderr.split())) == (3, True)
+    assert listed(held) == ["held.service"]
+    held.machine.write("/opt/held.needs", "")
+    done = held.machine.run([sys.executable, archive, "server", "--restore"])
     assert done.returncode == 0, done.stderr
-    assert meet.machine.active(HAPROXY, DEPENDENT)
+    assert listens(held)
 
 
-def test_a_restore_that_fails_too(meet: Plugnmeet, archive: Path) -> None:
-    good = meet.machine.must("cat", HAPROXY_CFG)
-    with server(meet.machine, archive, *STOP) as running:
-        meet.machine.write(HAPROXY_CFG, "nonsense\n")
-        assert running.stop(timeout=60) == 3
-    done = meet.machine.run([sys.executable, archive, "server", "--restore"])
-    assert done.returncode == 3
-    assert f"journalctl -u {HAPROXY}" in done.stderr
-    assert meet.machine.exists(LIST)
-    meet.machine.write(HAPROXY_CFG, good)
-    assert meet.machine.run([sys.executable, archive, "server", "--restore"]).returncode == 0
+def listed(meet: Plugnmeet) -> list[str]:
+    """What is on the list on disk."""
+    return [one["name"] for one in json.loads(meet.machine.must("cat", LIST))["services"]]
 
 
 def test_it_ends_in_the_middle_of_a_stop(held: Plugnmeet, archive: Path) -> None:
@@ -280,24 +245,27 @@ def test_a_disk_that_takes_nothing(meet: Plugnmeet, archive: Path) -> None:
         meet.machine.must("rmdir", FOLDER)
 
 
-def test_where_no_systemd_runs_the_guardian_is_on_its_own(meet: Plugnmeet, archive: Path) -> None:
-    """Programs look for /run/systemd/system (sd_booted(3)); without it the guardian is a process of the program's."""
-    meet.machine.must("mv", "/run/systemd/system", "/run/systemd/hidden")
-    try:
-        with server(meet.machine, archive, *STOP) as running:
-            assert not meet.machine.active(HAPROXY)
-            assert meet.machine.run(["systemctl", "is-active", "pnmcheck-guardian"]).returncode != 0
-            assert running.stop() == 130
-        assert meet.runs()
-        for number in (signal.SIGKILL, signal.SIGTERM):
-            with server(meet.machine, archive, *STOP) as running:
-                running.process.send_signal(number)
-                began = time.monotonic()
-                until(lambda: meet.runs() and not meet.left(), 5, "the services")
-                print(f"back in {time.monotonic() - began:.2f} s")
-                running.wait()
-    finally:
-        meet.machine.must("mv", "/run/systemd/hidden", "/run/systemd/system")
+# Programs look for /run/systemd/system (sd_booted(3)); here systemctl alone sees it.
+_NO_SYSTEMD = """
+mkdir -p /opt/tools
+printf '#!/bin/sh\nexec nsenter -t 1 -m /usr/bin/systemctl "$@"\n' >/opt/tools/systemctl
+chmod 755 /opt/tools/systemctl
+mount -t tmpfs none /run/systemd
+PATH=/opt/tools:$PATH exec "$@"
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_where_no_systemd_runs_the_guardian_is_on_its_own(
+    meet: Plugnmeet, archive: Path, number: signal.Signals
+) -> None:
+    with server(meet.machine, archive, *STOP, prefix=["unshare", "-m", "sh", "-ec", _NO_SYSTEMD, "sh"]) as running:
+        assert not meet.machine.active(HAPROXY)
+        assert not meet.machine.active(GUARDIAN)
+        assert running.listening["untested"] == []
+        running.process.send_signal(number)
+        print(f"back in {meet.wait_until_back():.2f} s")
+        running.wait()
 
 
 def test_a_computer_without_services(archive: Path) -> None:
