@@ -20,18 +20,22 @@ import build
 from agent.model.plan import ADDONS
 from agent.model.report import State
 from tests import lab
+from tests.services.parts import Terminal, own
 
 README = (build.ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
-# The services are the user's own, and the last one is what runs these tests.
-NOT_RUN = ("systemctl stop plugnmeet haproxy", "systemctl start haproxy plugnmeet", "./.ci/run")
+NOT_RUN = ("./.ci/run",)  # this is what runs these tests
 SELFTEST = "python3 dist/pnmcheck.pyz selftest"
 SCP = "scp dist/pnmcheck.pyz root@SERVER:"
 CURL = "curl -O https://YOUR-WEB-SPACE/pnmcheck.pyz"
 COPY, PASTE = "base64 dist/pnmcheck.pyz", "base64 -d > pnmcheck.pyz"
 SERVER = "sudo python3 pnmcheck.pyz server"
 KEYED = f"{SERVER} --key"
+STOPPING, RESTORE = f"{SERVER} --stop-services", f"{SERVER} --restore"
+LIVE, LIVE_CLIENT = f"{SERVER} --live --control 9443", "python3 pnmcheck.pyz client SERVER --control 9443"
+INSTALLED, LIVEKIT = "server --plan installed", "server --plan livekit:FILE"
+NAMES = "client meet.example.com turn.example.com"
 CLIENT, EXAMPLE = "python3 pnmcheck.pyz client SERVER", "python3 pnmcheck.pyz client meet.example.com"
 PLANS = {
     "server --with sip": f"{lab.PLAN} tcp 5060-5061 udp 5060-5061,10000-20000",
@@ -40,7 +44,10 @@ PLANS = {
 # What each comes to where all is open: its exit status, and how its report begins.
 CHECKS = {"client SERVER --rate 2000": (0, "PASS"), "client SERVER --sample 300": (3, "INCONCLUSIVE")}
 BUILD, BENCHMARK, FUZZ = "python3 build.py", "python3 -m tests.bench", "python3 -m tests.fuzz"
-RUN = (SELFTEST, SCP, CURL, COPY, PASTE, SERVER, KEYED, CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD, BENCHMARK, FUZZ)
+RUN = (
+    SELFTEST, SCP, CURL, COPY, PASTE, SERVER, KEYED, STOPPING, RESTORE, LIVE, LIVE_CLIENT, INSTALLED, LIVEKIT, NAMES,
+    CLIENT, EXAMPLE, *PLANS, *CHECKS, BUILD, BENCHMARK, FUZZ,
+)  # fmt: skip
 
 SSHD = """
 ListenAddress {address}
@@ -280,6 +287,60 @@ def test_the_example_is_what_the_program_shows(net: lab.Lab, copied: Path, env: 
         done = net.client.run(typed(EXAMPLE), cwd=copied, env=env)
     assert (done.returncode, done.stderr) == (1, "")
     assert masked(done.stdout) == masked(shown)
+
+
+def test_a_server_in_service(copied: Path, env: dict[str, str]) -> None:
+    with own() as meet:
+
+        def there(command: str) -> list[str | Path]:
+            return typed(f"cd {shlex.quote(str(copied))} && exec {command}")
+
+        terminal = Terminal()
+        with terminal.start(meet.machine, there(STOPPING), env=env) as stopping:
+            terminal.wait_for("[y/N]")
+            terminal.type("y\n")
+            terminal.wait_for("ctrl-C")
+            done = meet.client.run(typed(CLIENT.replace("SERVER", meet.machine.ipv4)), cwd=copied, env=env)
+            assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
+            assert stopping.wait(20) == 0, terminal.text
+        terminal.close()
+        assert "haproxy.service runs again" in terminal.text
+        assert meet.runs()
+
+        restored = meet.machine.run(there(RESTORE), env=env)
+        assert (restored.returncode, restored.stderr) == (0, "Nothing is left to be started.\n")
+
+        terminal = Terminal()
+        with terminal.start(meet.machine, there(LIVE), env=env) as live:
+            terminal.wait_for("ctrl-C")
+            assert LIVE_CLIENT.replace("SERVER", "HOST") in terminal.text
+            done = meet.client.run(typed(LIVE_CLIENT.replace("SERVER", meet.machine.ipv4)), cwd=copied, env=env)
+            assert "80, 443, 7881/tcp" in done.stdout, done.stderr
+            assert " FAIL" not in done.stdout
+            terminal.type("\x03")
+            assert live.wait(20) == lab.INTERRUPTED
+        terminal.close()
+        assert meet.runs()
+
+
+@pytest.mark.parametrize("command", [INSTALLED, LIVEKIT])
+def test_plans_that_are_read(net: lab.Lab, copied: Path, tmp_path: Path, command: str) -> None:
+    shape = Path(__file__).parent / "host" / "installed"
+    config = shutil.copy(shape / "livekit.yaml", tmp_path / "livekit.yaml")
+    script = 'mount -t tmpfs none /opt; cp -r "$0" /opt/plugNmeet; mount --bind "$0" /etc/haproxy; exec "$@"'
+    arguments = command.replace("FILE", str(config)).split()[1:]
+    with lab.server(
+        net.server, copied / "pnmcheck.pyz", *arguments, prefix=["sh", "-ec", script, str(shape)]
+    ) as server:
+        sources = " ".join(row["source"] for row in server.listening["planned"])
+    assert ("/etc/haproxy/haproxy.cfg" if command == INSTALLED else str(config)) in sources
+
+
+def test_several_names(net: lab.Lab, copied: Path, env: dict[str, str]) -> None:
+    net.client.knows({name: [net.server.ipv4] for name in NAMES.split()[1:]})
+    with lab.server(net.server, copied / "pnmcheck.pyz"):
+        done = net.client.run(typed(f"python3 pnmcheck.pyz {NAMES}"), cwd=copied, env=env)
+    assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
 
 
 @pytest.mark.parametrize("command", PLANS)

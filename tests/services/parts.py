@@ -128,9 +128,10 @@ class Terminal:
             while data := os.read(self._ours, 4096):
                 self.text += data.decode()
 
-    def start(self, machine: Machine, argv: Sequence[str | Path]) -> Inside:
+    def start(self, machine: Machine, argv: Sequence[str | Path], **kw: Any) -> Inside:
         """Start a program that has this terminal, as one of its own session."""
-        started = machine.popen(["setsid", "--ctty", *argv], stdin=self.theirs, stdout=self.theirs, stderr=self.theirs)
+        all_three = {"stdin": self.theirs, "stdout": self.theirs, "stderr": self.theirs}
+        started = machine.popen(["setsid", "--ctty", *argv], **all_three, **kw)
         os.close(self.theirs)
         self._reader.start()
         return started
