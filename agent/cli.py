@@ -33,9 +33,9 @@ _INSTALLED, _LIVEKIT = "installed", "livekit"
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 # A day: longer than any check, short enough that nobody forgets ten thousand open ports for good.
 _MAX_SECONDS = 24 * 3600
-HOUR = 3600.0
-# Calls are cut for as long, so it is no longer than somebody needs to start the client.
-PAUSE_SECONDS = 600.0
+# How long the server runs unless it is told. Where it stops services calls are cut meanwhile, so that is no longer than
+# somebody needs to start the client.
+_RUN_SECONDS, _PAUSE_SECONDS = 3600.0, 600.0
 # More probes a second than any sweep sends, and more ports than there are: who writes more has mistyped.
 _MAX_COUNT = 1_000_000
 # Characters written at a time: a pipe takes 4,096 bytes whole or not at all (pipe(7)). Of more, a signal may leave a
@@ -263,7 +263,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     stops = arguments.stop_services
     if stops and not arguments.yes and not sys.stdin.isatty():
         raise UsageError("--stop-services", "there is no terminal to ask at", "add --yes to have services stopped")
-    seconds = arguments.seconds or (PAUSE_SECONDS if stops else HOUR)
+    seconds = arguments.seconds or (_PAUSE_SECONDS if stops else _RUN_SECONDS)
     installed = read
     if not read:
         installed, unread = find_installed()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from typing import Callable, Iterable, Iterator
+from typing import Callable, Iterator, Sequence
 
 from . import guardian
 from .errors import Exit, UserError
@@ -26,10 +26,9 @@ from .model.service import Kind, Moved, Step, StopList, is_name, read_moved, to_
 MAX_LINE = 4096  # twice what a line of the guardian's has
 MAX_TROUBLE = 400  # characters of what else is told where it cannot start
 
-_UNIT = "pnmcheck-guardian"
 _SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 _BY_SYSTEMD = (
-    "systemd-run", "--quiet", "--collect", "--pipe", f"--unit={_UNIT}", f"--setenv=PATH={PATH}",
+    "systemd-run", "--quiet", "--collect", "--pipe", "--unit=pnmcheck-guardian", f"--setenv=PATH={PATH}",
     # Killed it is started anew, and finds the list. To end it has as long as services have to come back.
     "--property=Restart=on-abnormal", "--property=TimeoutStopSec=180", "--",
 )  # fmt: skip
@@ -90,7 +89,7 @@ def restore_left(tell: Tell) -> Exit:
     return Exit.PASS
 
 
-def _conclude(moves: Iterable[Moved], tell: Tell) -> None:
+def _conclude(moves: Sequence[Moved], tell: Tell) -> None:
     """Say what came of it; UserError where a service is not back."""
     of = {step: [one.service for one in moves if one.step is step] for step in (Step.BACK, Step.NOT_BACK)}
     away = of[Step.NOT_BACK]

@@ -20,7 +20,7 @@ from ..model.notice import (
     Stopped,
     Untaken,
     Withheld,
-)  # fmt: skip
+)
 from ..model.observation import Reason
 from ..model.plan import CONTROL_PORTS, Transport
 from ..model.ports import PortRange, list_ports
@@ -122,9 +122,8 @@ def to_text(notice: Notice, style: Style) -> str:
     if isinstance(notice, Pausing):
         return "\n".join(_pausing(notice, style)) + "\n"
     if isinstance(notice, Moved):
-        return (
-            "\n".join(style.wrap(f"{notice.service} {_MOVED[notice.step]}{notice.why and ': '}{notice.why}", 2)) + "\n"
-        )
+        text = f"{notice.service} {_MOVED[notice.step]}" + (notice.why and f": {notice.why}")
+        return "\n".join(style.wrap(text, 2)) + "\n"
     if isinstance(notice, Restored):
         return "Nothing is left to be started.\n" if notice == Restored((), ()) else ""
     return f"Stopped: {notice.why}.\n" if isinstance(notice, Stopped) else ""
