@@ -1,0 +1,106 @@
+"""`server --live` beside a meeting: a real ICE connection, whose port is one of those that the check is about."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+from tests.lab import Host, Lab, check, server, wrong
+
+CONTROL = ("--control", "9443")
+
+# One end of a meeting: it tells its candidates, reads the other end's, and connects. One that sends does so all the
+# time, until its input ends; the other echoes.
+MEETING = """
+import asyncio, json, sys, aioice
+
+async def line():
+    return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+
+async def main(sends):
+    ice = aioice.Connection(ice_controlling=sends)
+    await ice.gather_candidates()
+    own = [one.to_sdp() for one in ice.local_candidates]
+    print(json.dumps([ice.local_username, ice.local_password, own]), flush=True)
+    ice.remote_username, ice.remote_password, candidates = json.loads(await line())
+    for one in candidates:
+        await ice.add_remote_candidate(aioice.Candidate.from_sdp(one))
+    await ice.add_remote_candidate(None)
+    await ice.connect()
+    print(json.dumps("connected"), flush=True)
+    came, sent = set(), 0
+
+    async def receive():
+        while True:
+            data = await ice.recv()
+            if sends:
+                came.add(data)
+            else:
+                await ice.send(data)
+
+    receiving = asyncio.ensure_future(receive())
+    over = asyncio.ensure_future(line())
+    while not over.done():
+        if sends:
+            await ice.send(b"%d" % sent)
+            sent += 1
+        await asyncio.sleep(0.01)
+    for _ in range(200):
+        if len(came) < sent:
+            await asyncio.sleep(0.01)
+    receiving.cancel()
+    print(json.dumps([sent, len(came)]), flush=True)
+    await ice.close()
+
+asyncio.run(main(sys.argv[1] == "sends"))
+"""
+
+
+class End:
+    """One end of a meeting."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def read(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def write(self, text: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(text + "\n")
+        self.process.stdin.flush()
+
+
+@contextlib.contextmanager
+def end(host: Host, role: str) -> Iterator[End]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with host.popen([sys.executable, "-c", MEETING, role], **pipes) as process:
+        try:
+            yield End(process)
+        finally:
+            process.kill()
+
+
+def test_a_meeting_goes_on(net: Lab, archive: Path) -> None:
+    # So that it has one of the ports that LiveKit would lend.
+    net.server.must("sysctl", "-qw", "net.ipv4.ip_local_port_range=50000 60000")
+    with end(net.server, "echoes") as echoing, end(net.client, "sends") as sending:
+        told = [one.read() for one in (echoing, sending)]
+        for one, other in ((echoing, told[1]), (sending, told[0])):
+            one.write(json.dumps(other))
+        assert [one.read() for one in (echoing, sending)] == ["connected"] * 2
+        with server(net.server, archive, "--live", *CONTROL):
+            seen = check(net.client, archive, net.server.ipv4, *CONTROL)
+        sending.write("")
+        sent, came = sending.read()
+        echoing.write("")
+    assert (came, sent > 100) == (sent, True)
+    # Its other port is at the address that was not checked.
+    (port,) = (line.split()[5] for line in told[0][2] if line.split()[4] == net.server.ipv4)
+    busy = {f"udp {port}": "untested busy"}
+    assert wrong(seen.report, busy) == []
