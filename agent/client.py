@@ -23,7 +23,7 @@ from .judge.verdict import Conditions
 from .model import report as reports
 from .model.address import Family, family_of, is_internal, parse_address
 from .model.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
-from .model.plan import CONTROL_PORTS, Plan, Protocol, Transport
+from .model.plan import CONTROL_PORTS, MEDIA, Plan, Protocol, Transport
 from .model.ports import list_ports, runs
 from .model.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
 from .net.channel import Channel, ControlLost, Greeting, NotOurs, open_channel
@@ -40,6 +40,8 @@ from .wire.control import About, Served
 MORE_CONNECTS = 2
 # How long the UDP ports wait for the TCP ports: a connect, TLS, a question and an answer; and what two threads need.
 TCP_ROUND_TRIPS, TCP_SECONDS = 6, 0.1
+# Packets for each port that is in use: where one in five is lost, one of 25 ports loses both.
+KNOCKS = 2
 # Packets a second: what lets more of them pass hardly slows a check, nor would anybody else notice it.
 NOTABLE_RATE = 3_000
 # With these errors an address may still be checked through another one: nobody, or somebody else, answers there.
@@ -302,6 +304,7 @@ class _AddressCheck:
                 prober.catch_up()
                 self._follow_up(prober, sweep)
                 if last:
+                    self._knock(prober, sweep)
                     break
         finally:
             prober.close()
@@ -392,6 +395,24 @@ class _AddressCheck:
         if second.open or not prober.follow_up(drawn, sweep.timeout, rate, large=False) >= set(drawn):
             # Else nothing comes through any more, large or small.
             self._followed[len(self._sweeps)] = Followed(second, seen, silent)
+
+    def _knock(self, prober: Prober, sweep: Sweep) -> None:
+        """Whether packets for media ports that are in use come as far as the server's network interface.
+
+        Whoever has them does not answer a stranger.
+        """
+        busy = [
+            port
+            for port, reason in self._server.untested[Transport.UDP].items()
+            if reason is Reason.BUSY and (row := self._plan.row(Transport.UDP, port)) and row.purpose == MEDIA
+        ]
+        if not busy or not self._channel.welcome.live or not self._channel.welcome.capture or sweep.is_shut_out:
+            return
+        self._tell(Progress("trying ports that are in use"))
+        rate = follow_up.pace(self._options.rate, sweep.limit)
+        prober.follow_up(busy, sweep.timeout, rate, large=False, tries=KNOCKS)
+        seen = self._counts(About.AT_INTERFACE, Transport.UDP)
+        self._server.knocked = {port: seen.get(port, 0) for port in busy}
 
     def _seen_of_udp(self) -> ServerSide:
         """What the server saw of UDP up to now."""

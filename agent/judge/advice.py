@@ -118,7 +118,7 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
     if finding.reason is Reason.RATE_LIMIT and finding.transport is Transport.TCP:
         return _TCP_LIMIT
     if finding.reason is Reason.BUSY and finding.purpose == MEDIA:
-        return _LENT
+        return _knocked(group) + _LENT
     if finding.reason:
         return _REASON.get(finding.reason, "")
     if finding.state is State.INTERCEPTED:
@@ -129,6 +129,16 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
     elsewhere = ["Check from another network too: this one may block UDP."]
     texts = [] if here else [_opens(finding, list_ports(group.extent, finding.transport.value))]
     return " ".join(texts + (elsewhere if far and finding.purpose == MEDIA and len(group) == media else []))
+
+
+def _knocked(group: Alike) -> str:
+    """Whether packets for ports that are in use come as far as the server; empty where that was not tried."""
+    came = [one.evidence.at_interface for one in group.findings]
+    if None in came:
+        return ""
+    some = sum(map(bool, came))
+    which = "them" if some in (0, len(came)) else f"{some:,} of these {len(came):,} runs"
+    return f"Packets for {which} {'reach' if some else 'do not reach'} the server's network interface. "
 
 
 def _opens(finding: Finding, ports: str) -> str:

@@ -36,6 +36,7 @@ class ServerSide:
     connections: PerPort | None = None
     let_in: Container[int] = ()  # TCP ports, as the client dials them
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
+    knocked: PerPort = field(default_factory=dict)  # UDP probes at its interface, for ports that are in use
 
     def add(self, seen: ServerSide, ports: Container[int]) -> None:
         """What it told of probes, of UDP to these ports; of others what it told before they were followed up."""
@@ -166,7 +167,7 @@ class _Udp:
         self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
         self._left, self._overrun, self._withheld = server.left, server.overrun, server.withheld
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
-        self._owners = server.owners[Transport.UDP]
+        self._owners, self._knocked = server.owners[Transport.UDP], server.knocked
 
     def observe(self, port: int) -> Observation:
         """One port; of 10,000, so it is made at once."""
@@ -175,7 +176,10 @@ class _Udp:
         unsendable = None if answered else self._unsendable.get(port)
         if not sent or unsendable:
             owner = self._owners.get(port)
-            return Observation(Transport.UDP, port, unsendable=unsendable, untested=untested, owner=owner)
+            knocked = self._knocked.get(port)
+            return Observation(
+                Transport.UDP, port, unsendable=unsendable, untested=untested, owner=owner, at_interface=knocked
+            )
         seen = Observation(
             Transport.UDP,
             port,

@@ -97,7 +97,9 @@ class Prober:
             self._read(wait)
         self._selector.unregister(channel)
 
-    def follow_up(self, ports: Sequence[int], timeout: float, rate: float, large: bool = True) -> frozenset[int]:
+    def follow_up(
+        self, ports: Sequence[int], timeout: float, rate: float, large: bool = True, tries: int = TRIES
+    ) -> frozenset[int]:
         """Ask open ports by large probes in their flows, or by small ones in a new flow; which of them stay silent.
 
         `timeout` are the seconds between two times, `rate` is how many probes a second are sent at most.
@@ -111,7 +113,7 @@ class Prober:
             silent.pop(number, None)
 
         self._answer = answered
-        for _ in range(TRIES):
+        for _ in range(tries):
             asked = list(silent)
             for start in range(0, len(asked), batch):
                 now = asked[start : start + batch]

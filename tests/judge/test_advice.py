@@ -9,7 +9,7 @@ from agent.judge.verdict import NOT_CONFIRMED
 from agent.model.observation import UNTESTED_REASONS, Interceptor, Reason, Where
 from agent.model.plan import MEDIA, Need, Transport
 from agent.model.ports import PortRange
-from agent.model.report import Finding, State
+from agent.model.report import Evidence, Finding, State
 
 TCP, UDP = Transport.TCP, Transport.UDP
 
@@ -25,6 +25,13 @@ def media(ports: str, state: State, **rest: Any) -> Finding:
 
 
 OPEN_IT = "Open {} in the server's firewall and in the provider's."
+
+
+def test_packets_for_some_of_the_ports_in_use_arrive() -> None:
+    found = [media(ports, State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=came))
+             for ports, came in (("50001", 2), ("50003-50004", 0), ("50006", 1))]  # fmt: skip
+    (advice,) = advise(found)
+    assert advice.text.startswith("Packets for 2 of these 3 runs reach the server's network interface. A call")
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,10 @@ OPEN_IT = "Open {} in the server's firewall and in the provider's."
         (finding("80/tcp", State.INTERCEPTED, shown="SSH"), ("Let's Encrypt", "Find out who answers")),
         (finding("80/tcp", State.UNTESTED, reason=Reason.BUSY), ("Stop that program",)),
         (media("50007", State.UNTESTED, reason=Reason.BUSY), ("A call has its ports while it lasts",)),
+        (media("50007", State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=2)),
+         ("Packets for them reach the server's network interface. A call has its ports while it lasts",)),
+        (media("50007", State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=0)),
+         ("Packets for them do not reach the server's network interface. A call",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.DENIED), ("sudo",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.LIMIT), ("ulimit -n",)),
         (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample for all of them.",)),

@@ -167,6 +167,13 @@ def test_what_the_clients_network_would_not_send_was_not_sent() -> None:
     assert seen[2].reply is Reply.PROOF  # later it was
 
 
+def test_packets_for_a_port_in_use_are_told_where_they_arrived() -> None:
+    server = ServerSide(untested={TCP: {}, UDP: {1: Reason.BUSY, 2: Reason.BUSY}}, knocked={1: 2, 2: 0})
+    seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server)[UDP]
+    assert [seen[port].at_interface for port in (1, 2, 4)] == [2, 0, None]
+    assert seen[1].untested is Reason.BUSY
+
+
 def test_what_a_sample_left_out_was_not_tried() -> None:
     server = ServerSide(untested={TCP: {}, UDP: {2: Reason.BUSY}})
     seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server, frozenset((1, 2, 4)))[UDP]

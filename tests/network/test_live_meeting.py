@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Iterator
 
-from tests.lab import Host, Lab, check, server, wrong
+from tests.lab import Host, Lab, check, hold, lab, server, wrong
 
 CONTROL = ("--control", "9443")
 
@@ -104,3 +104,16 @@ def test_a_meeting_goes_on(net: Lab, archive: Path) -> None:
     (port,) = (line.split()[5] for line in told[0][2] if line.split()[4] == net.server.ipv4)
     busy = {f"udp {port}": "untested busy"}
     assert wrong(seen.report, busy) == []
+    assert seen.finding("udp", int(port))["evidence"]["at_interface"] > 0
+
+
+def test_ports_in_use_are_told_by_what_arrives(archive: Path) -> None:
+    with lab(routed=True) as net, hold(net.server, "udp 50007 udp 50009"):
+        net.rules({"router forward": ("udp dport 50009 drop",)})
+        with server(net.server, archive, "--live", *CONTROL):
+            seen = check(net.client, archive, net.server.ipv4, *CONTROL)
+    assert wrong(seen.report, {"udp 50007,50009": "untested busy"}) == []
+    arrived = {port: seen.finding("udp", port)["evidence"]["at_interface"] for port in (50007, 50009)}
+    assert (arrived[50007] > 0, arrived[50009]) == (True, 0)
+    (advice,) = (one["text"] for one in seen.address["advice"])
+    assert "Packets for 1 of these 2 runs reach the server's network interface." in advice
