@@ -125,6 +125,28 @@ def test_out_of_memory(meet: Plugnmeet, archive: Path) -> None:
         print(f"back in {meet.wait_until_back():.2f} s")
 
 
+def test_what_the_program_started_hangs(meet: Plugnmeet, archive: Path) -> None:
+    """The guardian waits for the program's end, not for that of its helpers."""
+    with server(meet.machine, archive, *STOP) as running:
+        inner = running.process.inner  # type: ignore[attr-defined]
+        helpers = helpers_of(inner)
+        assert helpers
+        for pid in helpers:
+            os.kill(pid, signal.SIGSTOP)
+        running.process.kill()
+        until(meet.runs, BACK, "the services")
+        for pid in helpers:
+            os.kill(pid, signal.SIGKILL)
+        running.wait()
+
+
+def helpers_of(pid: int) -> list[int]:
+    """What a program has forked, all of which have its command line."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return [one for one in map(int, text.split()) if Path(f"/proc/{one}/cmdline").read_bytes() == command]
+
+
 def test_the_terminal_hangs_up(meet: Plugnmeet, archive: Path) -> None:
     terminal = Terminal()
     with terminal.start(meet.machine, [sys.executable, archive, "server", *STOP]) as running:

@@ -248,7 +248,7 @@ def test_a_disk_that_takes_nothing(meet: Plugnmeet, archive: Path) -> None:
 # Programs look for /run/systemd/system (sd_booted(3)); here systemctl alone sees it.
 _NO_SYSTEMD = """
 mkdir -p /opt/tools
-printf '#!/bin/sh\nexec nsenter -t 1 -m /usr/bin/systemctl "$@"\n' >/opt/tools/systemctl
+printf '#!/bin/sh\nexec nsenter -t 1 -m -r /usr/bin/systemctl "$@"\n' >/opt/tools/systemctl
 chmod 755 /opt/tools/systemctl
 mount -t tmpfs none /run/systemd
 PATH=/opt/tools:$PATH exec "$@"
