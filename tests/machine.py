@@ -204,10 +204,10 @@ def machine(host: Host, tree: Path | None = None) -> Iterator[Machine]:
             finally:
                 process.kill()
                 process.wait()
-                _remove_cgroup(name)
+                remove_cgroups(name)
 
 
-def _remove_cgroup(name: str) -> None:
+def remove_cgroups(name: str) -> None:
     """Its cgroups stay when all that was in them is gone, and are removed from the leaves up."""
     script = (
         'mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1" && cd "$1" || exit 1; '

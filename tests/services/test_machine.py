@@ -15,7 +15,7 @@ from typing import Iterator
 import pytest
 
 from tests.lab import lab, until
-from tests.machine import Machine, machine
+from tests.machine import Machine, machine, remove_cgroups
 from tests.services.parts import Plugnmeet
 
 _TALK = """
@@ -100,7 +100,8 @@ def test_it_ends_with_what_made_it(number: signal.Signals) -> None:
     here = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
     assert here.stdout == ""
     assert name not in Path("/proc/mounts").read_text(encoding="utf-8") or number == signal.SIGKILL
-    if number == signal.SIGKILL:  # nobody is left who would remove the network
+    if number == signal.SIGKILL:  # nobody is left who would remove the rest
+        remove_cgroups(f"pnmcheck-{process.pid}-machine-1")
         for one in (name, name.replace("server", "client")):
             subprocess.run(["ip", "netns", "delete", one], check=True)
             shutil.rmtree(Path("/etc/netns", one))
