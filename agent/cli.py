@@ -239,7 +239,7 @@ def _server(arguments: argparse.Namespace) -> int:
     try:
         return _serve(arguments)
     except UserError as error:
-        if arguments.json:
+        if arguments.json and not isinstance(error, UsageError):
             _print_json({"event": "stopped", "error": _error_json(error)})
         raise
 

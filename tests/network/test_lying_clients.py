@@ -61,7 +61,7 @@ SCRIPTS = {
     "an endless line": ["{" + "x" * 10_000_000],
     "deep nesting": ['{"type":' * 8000 + "\n"],
     "what a server says": [HELLO, line({"type": "received"})],
-    "escape sequences in a hello": [HELLO.replace("0.1.0", "\\u001b[2J\\u202e").replace(":2,", ":99,")],
+    "escape sequences in a hello": [HELLO.replace("0.1.0", "\\u001b[2J\\u202e").replace(f":{control.PROTOCOL},", ":99,")],
     "a report with escape sequences": [HELLO, *parts(EVIL)],
     "another after a report": [HELLO, *parts(EVIL), *parts(EVIL)],
     "a report in crumbs": [HELLO, line({"type": "report", "text": "{", "last": False})],
