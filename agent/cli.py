@@ -270,7 +270,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     options = Options(
         plan, arguments.bind, arguments.control, arguments.once or stops, seconds, key or made,
         bool(key and not arguments.key), give_up_root=True, notes=read.notes if read else (), installed=installed,
-        unread=unread, prechecks=True, offline=arguments.offline, live=arguments.live,
+        unread=unread, prechecks=sys.platform == "linux", offline=arguments.offline, live=arguments.live,
     )  # fmt: skip
 
     # Whatever is imported later than here may not be found: nobody may not read what only root may.

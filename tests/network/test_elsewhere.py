@@ -93,7 +93,7 @@ def ask(**question):
     control.sendall(json.dumps(question).encode() + b"\\n")
     return json.loads(lines.readline())
 
-welcome = ask(type="hello", protocol=2, program="x", family="ipv4", nonce=None)
+welcome = ask(type="hello", protocol=3, program="x", family="ipv4", nonce=None)
 print(json.dumps([welcome["session"], welcome["secret"]]), flush=True)
 for line in sys.stdin:
     answer = ask(type="ask-kernel", mine=line.split()[1:], nonces=[])

@@ -9,6 +9,7 @@ from typing import Any
 
 from agent.model import report as reports
 from agent.wire import control
+from agent.wire.control import PROTOCOL
 from tests.lab import check, lab, server, until
 from tests.model.test_report import REPORT
 from tests.network.test_liars import ESCAPE, HELLO, line
@@ -61,7 +62,7 @@ SCRIPTS = {
     "an endless line": ["{" + "x" * 10_000_000],
     "deep nesting": ['{"type":' * 8000 + "\n"],
     "what a server says": [HELLO, line({"type": "received"})],
-    "escape sequences in a hello": [HELLO.replace("0.1.0", "\\u001b[2J\\u202e").replace(f":{control.PROTOCOL},", ":99,")],
+    "escape sequences in a hello": [HELLO.replace("0.1.0", "\\u001b[2J\\u202e").replace(f":{PROTOCOL},", ":99,")],
     "a report with escape sequences": [HELLO, *parts(EVIL)],
     "another after a report": [HELLO, *parts(EVIL), *parts(EVIL)],
     "a report in crumbs": [HELLO, line({"type": "report", "text": "{", "last": False})],
