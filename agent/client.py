@@ -406,10 +406,12 @@ class _AddressCheck:
             for port, reason in self._server.untested[Transport.UDP].items()
             if reason is Reason.BUSY and (row := self._plan.row(Transport.UDP, port)) and row.purpose == MEDIA
         ]
-        if not busy or not self._channel.welcome.live or not self._channel.welcome.capture or sweep.is_shut_out:
+        welcome, limit = self._channel.welcome, sweep.limit
+        more = not limit or limit.reason is Reason.RATE_LIMIT  # as in _follow_up
+        if not (busy and more and welcome.live and welcome.capture):
             return
         self._tell(Progress("trying ports that are in use"))
-        rate = follow_up.pace(self._options.rate, sweep.limit)
+        rate = follow_up.pace(self._options.rate, limit)
         prober.follow_up(busy, sweep.timeout, rate, large=False, tries=KNOCKS)
         seen = self._counts(About.AT_INTERFACE, Transport.UDP)
         self._server.knocked = {port: seen.get(port, 0) for port in busy}

@@ -138,7 +138,7 @@ def _knocked(group: Alike) -> str:
         return ""
     some = sum(map(bool, came))
     which = "them" if some in (0, len(came)) else f"{some:,} of these {len(came):,} runs"
-    return f"Packets for {which} {'reach' if some else 'do not reach'} the server's network interface. "
+    return f"Packets for {which} {'reached' if some else 'did not reach'} the server's network interface. "
 
 
 def _opens(finding: Finding, ports: str) -> str:

@@ -31,7 +31,7 @@ def test_packets_for_some_of_the_ports_in_use_arrive() -> None:
     found = [media(ports, State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=came))
              for ports, came in (("50001", 2), ("50003-50004", 0), ("50006", 1))]  # fmt: skip
     (advice,) = advise(found)
-    assert advice.text.startswith("Packets for 2 of these 3 runs reach the server's network interface. A call")
+    assert advice.text.startswith("Packets for 2 of these 3 runs reached the server's network interface. A call")
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ def test_packets_for_some_of_the_ports_in_use_arrive() -> None:
         (finding("80/tcp", State.UNTESTED, reason=Reason.BUSY), ("Stop that program",)),
         (media("50007", State.UNTESTED, reason=Reason.BUSY), ("A call has its ports while it lasts",)),
         (media("50007", State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=2)),
-         ("Packets for them reach the server's network interface. A call has its ports while it lasts",)),
+         ("Packets for them reached the server's network interface. A call has its ports while it lasts",)),
         (media("50007", State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=0)),
-         ("Packets for them do not reach the server's network interface. A call",)),
+         ("Packets for them did not reach the server's network interface. A call",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.DENIED), ("sudo",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.LIMIT), ("ulimit -n",)),
         (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample for all of them.",)),
