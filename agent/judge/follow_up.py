@@ -18,6 +18,8 @@ SHARE, LEAST = 4, 64  # of the ports one in so many, that a check of a few stays
 TRIES = 8
 BATCH_SECONDS = 0.005  # what is due within so long is sent at once
 RATE = 6400.0  # a second: over in 40 ms; 8 MB a second each way, and what a path drops of that is asked again
+# For which they are asked once, however slowly: fewer ports would miss a range that no call gets through.
+SECONDS = 10.0
 LARGER = 11  # times as large as a small probe, with the headers: a limit on packets may be one on bytes
 
 
@@ -30,10 +32,10 @@ def pace(ceiling: float | None, limit: Limit | None) -> float:
 def draw(open_ports: Sequence[int], rate: float, chance: random.Random) -> list[int]:
     """Some of the ports, in random order: the ends of their longest runs, and others evenly spread.
 
-    No more than take a second at that rate.
+    No more than take SECONDS at that rate.
     """
     ordered = sorted(open_ports)
-    most = min(MOST, max(len(ordered) // SHARE, LEAST), max(1, int(rate)))
+    most = min(MOST, max(len(ordered) // SHARE, LEAST), max(1, int(rate * SECONDS)))
     if len(ordered) <= most:
         drawn = ordered
     else:

@@ -25,8 +25,13 @@ def test_of_many_the_ends_are_asked_and_no_wide_range_is_left_out(seed: int) -> 
 
 def test_a_slow_check_asks_few() -> None:
     drawn = draw(range(50000, 60001), 5, random.Random(1))
-    assert len(drawn) == 5
+    assert len(drawn) == 50
     assert {50000, 60000} <= set(drawn)
+
+
+def test_a_limit_on_packets_makes_no_gaps() -> None:
+    rate = pace(None, Limit(Reason.RATE_LIMIT, rate=300.0))
+    assert len(draw(range(50000, 60001), rate, random.Random(1))) == MOST
 
 
 def test_scattered_ports_leave_room_for_others_than_ends() -> None:
