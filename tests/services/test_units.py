@@ -174,7 +174,7 @@ def test_two_at_once(meet: Plugnmeet, archive: Path) -> None:
 _STRANGE = {
     "half written": 'rm -f "$1"; printf \'{"services": [{"kind": "unit", "na\' >"$1"',
     "empty": ': >"$1"',
-    "a link": 'cp "$1" /root/list; ln -sf /root/list "$1"',
+    "a link": 'cp "$1" /srv/list; ln -sf /srv/list "$1"',
     "10 MB": 'head -c 10000000 /dev/zero | tr "\\0" " " >"$1"',
     "another's": 'chown nobody "$1"',
     "writable": 'chmod 666 "$1"',
@@ -203,7 +203,7 @@ def test_a_list_that_is_not_ours(meet: Plugnmeet, archive: Path, how: str) -> No
         assert not meet.machine.active(HAPROXY), "what it names was started"
         assert meet.machine.active(PLUGNMEET)
         assert meet.machine.exists(LIST)
-    meet.machine.must("rm", "-rf", FOLDER, "/root/list")
+    meet.machine.must("rm", "-rf", FOLDER, "/srv/list")
     meet.machine.systemctl("start", *UNITS)
 
 
