@@ -15,7 +15,7 @@ from tests.pythons import need
 
 # From the top of the house to its bottom; rooms in one row are side by side, and none imports another.
 FLOORS = (
-    ("__init__", "unpack"), ("errors",), ("model",), ("wire",), ("judge", "host", "show"), ("net",),
+    ("__init__",), ("errors",), ("model",), ("wire",), ("judge", "host", "show"), ("net",),
     ("server", "client", "guardian"), ("selftest", "pause"), ("cli",), ("__main__",),
 )  # fmt: skip
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -84,7 +84,7 @@ def faults(path: str, source: str) -> Iterator[str]:
     for word in used(source):
         if word == "print" or (word == "sys.stdout" and room != "cli"):
             yield f"uses {word}"
-        if word == "sys.stderr" and room not in ("cli", "__main__", "unpack"):
+        if word == "sys.stderr" and room not in ("cli", "__main__"):
             yield f"uses {word}"
         if room in PURE and (word in ("open", "input") or (word.startswith("random.") and word != "random.Random")):
             yield f"uses {word} in a room that only decides"
@@ -101,8 +101,6 @@ def test_every_file_keeps_to_its_room(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("agent/unpack.py", "from . import __version__"),
-        ("agent/unpack.py", "from .errors import UserError"),
         ("agent/errors.py", "from .model import ports"),
         ("agent/model/new.py", "from ..wire import stun"),
         ("agent/model/new.py", "from agent.wire.stun import decode"),
