@@ -11,7 +11,7 @@ def main():
             "install a newer one and start pnmcheck with that.\n" % sys.version_info[:2]
         )
         return 2
-    from .cli import main as run
+    from .cli.main import main as run
 
     return run()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any, Iterator, Sequence
 
-from agent.wire import stun
+from agent.protocol import stun
 from tests.lab import Host
 
 HELLO = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'

@@ -1,10 +1,11 @@
-"""What each room of agent/ may import and do: a file imports only from its own room and from those above it."""
+"""The map of the house: what each room of agent/ may import, and which files decide without touching the world."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Iterator
 
@@ -13,15 +14,33 @@ import pytest
 import build
 from tests.pythons import need
 
-# From the top of the house to its bottom; rooms in one row are side by side, and none imports another.
-FLOORS = (
-    ("__init__",), ("errors",), ("model",), ("wire",), ("judge", "host", "show"), ("net",),
-    ("server", "client", "guardian"), ("selftest", "pause"), ("cli",), ("__main__",),
-)  # fmt: skip
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Each room, the rooms that it imports, and its pure files: those take bytes, values and `now`, and return values. They
+# do no I/O, read no clock and draw no random numbers; "*" is every file. A room imports only from rooms above it.
+ROOMS: dict[str, tuple[str, str]] = {
+    # room: (imports, pure files)
+    "core": ("", "*"),
+    "protocol": ("core", "*"),
+    "packet": ("core protocol", "*"),
+    "net": ("core packet", "__init__"),
+    "system": ("core", "__init__"),
+    "sweep": ("core", "*"),
+    "verdict": ("core sweep", "*"),
+    "firewall": ("core sweep system verdict", "__init__ model ruleset evaluate blocking_rules fixes common_mistakes "
+                 "provider_fixes operator_report nft_text"),
+    "config": ("core system", "__init__ model"),
+    "preflight": ("config core packet protocol system", "__init__ evaluate"),
+    "services": ("core system", "__init__ plan"),
+    "output": ("core", "*"),
+    "client": ("core net packet protocol sweep verdict", "__init__"),
+    "server": ("config core firewall net packet preflight protocol sweep system", "__init__ sessions connection "
+               "token_bucket replay_window source_validator packet_observer service_flows"),
+    "cli": ("client config core net output protocol server services", "__init__"),
+    "__main__": ("cli", ""),
+}  # fmt: skip
+SOCKETS = ("client", "net", "server")  # the only rooms that may import the modules of NETWORK
+PRINTS = ("cli", "__main__")  # the only rooms that may write to stdout and stderr
 
-PURE = ("errors", "model", "wire", "judge", "show")
-# What reaches outside, reads a clock or draws chance; `random` is let in for the type of what is handed in.
+# What reaches outside, reads a clock or draws random numbers. `random` is let in for the type of what is handed in.
 IMPURE = frozenset((
     "asyncio", "datetime", "fcntl", "getpass", "glob", "http", "io", "locale", "logging", "multiprocessing", "os",
     "pathlib", "platform", "queue", "resource", "secrets", "select", "selectors", "shutil", "signal", "socket", "ssl",
@@ -35,7 +54,8 @@ SOURCES = {path.relative_to(build.ROOT).as_posix(): path.read_text(encoding="utf
 
 
 def module_of(path: str) -> str:
-    return path[: -len(".py")].replace("/", ".")
+    name = path[: -len(".py")].replace("/", ".")
+    return name[: -len(".__init__")] if name.endswith(".__init__") else name
 
 
 MODULES = frozenset(map(module_of, SOURCES))
@@ -45,9 +65,14 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else "__init__"
 
 
+def is_pure(path: str) -> bool:
+    room, _, name = path[len("agent/") : -len(".py")].rpartition("/")
+    return any(fnmatch(name, pattern) for pattern in ROOMS.get(room, ("", ""))[1].split())
+
+
 def imports(path: str, source: str) -> Iterator[str]:
     """The modules that a file imports, wherever in it: full names within agent, others as they stand."""
-    package = module_of(path).split(".")[:-1]
+    package = path.split("/")[:-1]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -68,29 +93,45 @@ def used(source: str) -> Iterator[str]:
 
 
 def faults(path: str, source: str) -> Iterator[str]:
-    room = room_of(module_of(path))
+    room, pure = room_of(module_of(path)), is_pure(path)
+    allowed = {room, "__init__", *ROOMS.get(room, ("", ""))[0].split()}
     for name in imports(path, source):
         top = name.split(".")[0]
         if top == "agent":
-            other = room_of(name)
-            if other != room and FLOOR[other] >= FLOOR[room]:
-                yield f"imports {name}, which is not above {room}"
+            if room_of(name) not in allowed:
+                yield f"imports {name}, and the map has no arrow from {room} to there"
         elif top not in sys.stdlib_module_names or top in NEWER_THAN_38:
             yield f"imports {name}, which Python 3.8 does not bring"
-        if room in PURE and top in IMPURE:
+        if pure and top in IMPURE:
             yield f"imports {name}, which does I/O or reads a clock"
-        if room != "net" and top in NETWORK:
-            yield f"imports {name}, which only net may"
+        if top in NETWORK and room not in SOCKETS:
+            yield f"imports {name}, which only {', '.join(SOCKETS)} may"
     for word in used(source):
-        if word == "print" or (word == "sys.stdout" and room != "cli"):
+        if word == "print" or (word in ("sys.stdout", "sys.stderr") and room not in PRINTS):
             yield f"uses {word}"
-        if word == "sys.stderr" and room not in ("cli", "__main__"):
-            yield f"uses {word}"
-        if room in PURE and (word in ("open", "input") or (word.startswith("random.") and word != "random.Random")):
-            yield f"uses {word} in a room that only decides"
-    if room in PURE and any(isinstance(node, ast.ImportFrom) and node.module == "random"
-                            for node in ast.walk(ast.parse(source))):  # fmt: skip
-        yield "draws chance of its own"
+        if pure and (word in ("open", "input") or (word.startswith("random.") and word != "random.Random")):
+            yield f"uses {word} in a file that only decides"
+    if pure and any(
+        isinstance(node, ast.ImportFrom) and node.module == "random" for node in ast.walk(ast.parse(source))
+    ):
+        yield "draws random numbers of its own"
+
+
+def test_a_room_imports_only_from_rooms_above() -> None:
+    rooms = list(ROOMS)
+    for room, (imported, _) in ROOMS.items():
+        assert set(imported.split()) <= set(rooms[: rooms.index(room)]), room
+
+
+def test_the_map_is_of_this_house() -> None:
+    rooms = {room_of(module) for module in MODULES if module != "agent"} - {"__init__"}
+    assert rooms == set(ROOMS)
+    for room, (imported, pure) in ROOMS.items():
+        files = {Path(path).stem for path in SOURCES if path.startswith(f"agent/{room}/")}
+        assert set(pure.split()) <= files | {"*"}, room
+        there = {room_of(name) for path, source in SOURCES.items() if room_of(module_of(path)) == room
+                 for name in imports(path, source) if name.startswith("agent.")}  # fmt: skip
+        assert there - {room, "__init__"} == set(imported.split()), room
 
 
 @pytest.mark.parametrize("path", SOURCES)
@@ -101,29 +142,31 @@ def test_every_file_keeps_to_its_room(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("agent/errors.py", "from .model import ports"),
-        ("agent/model/new.py", "from ..wire import stun"),
-        ("agent/model/new.py", "from agent.wire.stun import decode"),
-        ("agent/wire/new.py", "def late():\n    from ..judge.desk import Desk"),
-        ("agent/judge/new.py", "from ..show.text import render"),
-        ("agent/show/new.py", "from ..host import owners"),
-        ("agent/host/new.py", "from ..net import tls"),
+        ("agent/core/new.py", "from ..protocol import stun"),
+        ("agent/core/new.py", "from agent.protocol.stun import decode"),
+        ("agent/protocol/new.py", "def late():\n    from ..verdict.classify import judge"),
+        ("agent/verdict/new.py", "from ..output.text import render"),
+        ("agent/output/new.py", "from ..system import port_owners"),
+        ("agent/system/new.py", "from ..net import tls"),
         ("agent/net/new.py", "from .. import server"),
-        ("agent/client.py", "from .server import Server"),
-        ("agent/server.py", "from . import selftest"),
-        ("agent/selftest.py", "from .cli import main"),
-        ("agent/host/new.py", "import socket"),
-        ("agent/selftest.py", "import ssl"),
-        ("agent/cli.py", "import selectors"),
-        ("agent/cli.py", "import requests"),
-        ("agent/host/new.py", "import zoneinfo"),
-        ("agent/judge/new.py", "import time"),
-        ("agent/wire/new.py", "import os.path"),
-        ("agent/judge/new.py", "import random\nchance = random.random()"),
-        ("agent/judge/new.py", "from random import Random"),
-        ("agent/model/new.py", "open('plan.json')"),
-        ("agent/client.py", "print('done')"),
-        ("agent/server.py", "import sys\nsys.stdout.write('done')"),
+        ("agent/client/new.py", "from ..server.run import Server"),
+        ("agent/server/new.py", "from ..cli import selftest"),
+        ("agent/__main__.py", "from .server.run import Server"),
+        ("agent/system/new.py", "import socket"),
+        ("agent/cli/new.py", "import ssl"),
+        ("agent/services/new.py", "import selectors"),
+        ("agent/cli/new.py", "import requests"),
+        ("agent/system/new.py", "import zoneinfo"),
+        ("agent/verdict/new.py", "import time"),
+        ("agent/server/sessions.py", "import time"),
+        ("agent/firewall/fixes.py", "import subprocess"),
+        ("agent/protocol/new.py", "import os.path"),
+        ("agent/sweep/new.py", "import random\nchance = random.random()"),
+        ("agent/sweep/new.py", "from random import Random"),
+        ("agent/core/new.py", "open('plan.json')"),
+        ("agent/cli/new.py", "print('done')"),
+        ("agent/client/new.py", "print('done')"),
+        ("agent/server/new.py", "import sys\nsys.stdout.write('done')"),
         ("agent/net/new.py", "import sys\nsys.stderr.write('done')"),
     ],
 )
@@ -150,4 +193,4 @@ def test_python_2_can_read_the_way_in() -> None:
     # Else it would show a traceback where it has to say that it is too old.
     code = "import sys; [compile(open(path).read(), path, 'exec') for path in sys.argv[1:]]"
     assert run(need("2.7"), code, "agent/__init__.py", "agent/__main__.py") == ""
-    assert "SyntaxError" in run(need("2.7"), code, "agent/cli.py")
+    assert "SyntaxError" in run(need("2.7"), code, "agent/cli/main.py")

@@ -17,10 +17,10 @@ from typing import Any, Iterator, Sequence
 import pytest
 
 import build
-from agent.model.plan import ADDONS
-from agent.model.report import State
+from agent.core.plan import ADDONS
+from agent.core.report import State
 from tests import lab
-from tests.services.parts import Terminal, own
+from tests.systemd.parts import Terminal, own
 
 README = (build.ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -1,1 +1,1 @@
-"""The edge: the only files that import socket, ssl and selectors."""
+"""Sockets that both sides use: addresses, TLS, connects, resolving, ICMP errors."""

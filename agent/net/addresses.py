@@ -6,7 +6,7 @@ import functools
 import socket
 from typing import Any
 
-from ..model.address import Address, Family, parse_address
+from ..core.address import Address, Family, parse_address
 
 FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 

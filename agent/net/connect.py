@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Iterator, Sequence
 
-from ..model.observation import Reply
-from . import icmp
+from ..core.observation import Reply
+from . import icmp_errors
 
 _PENDING = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)  # the second is what Windows says
 _REFUSED = (errno.ECONNREFUSED, errno.ECONNRESET)
@@ -97,7 +97,7 @@ def _sleep(seconds: float) -> tuple[()]:
 def _start(target: Target, port: int) -> tuple[socket.socket | None, Attempt | None]:
     opened = socket.socket(target.family, socket.SOCK_STREAM)
     opened.setblocking(False)
-    icmp.want_senders(opened, True)
+    icmp_errors.want_senders(opened, True)
     code = opened.connect_ex(target.at(port))
     if code in _PENDING:
         return opened, None
@@ -118,17 +118,17 @@ def _is_connected(opened: socket.socket) -> bool:
 def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     own = opened.getsockname()[0]
-    error = next((one for one in icmp.errors(opened) if one and one.refusal), None)
+    error = next((one for one in icmp_errors.errors(opened) if one and one.refusal), None)
     # An ICMP error stands in the queue a moment before the socket has it: no error yet is not yet a connection.
     if not code and _is_connected(opened):
-        icmp.want_senders(opened, False)
+        icmp_errors.want_senders(opened, False)
         return Attempt(port, opened, Reply.MUTE)
     opened.close()
     if code == errno.ETIMEDOUT:
         return Attempt(port, None, Reply.NOTHING)
     if code in _REFUSED and not error:
         # A RST: who sent it cannot be told from the address that it claims, which is the one that was dialled.
-        by = target.text if icmp.HAS_SENDERS else None
+        by = target.text if icmp_errors.HAS_SENDERS else None
         return Attempt(port, None, Reply.REFUSED, by, reset=code == errno.ECONNRESET)
     by, words = (error.by, error.refusal) if error else (None, None)
     if by == own != target.text:  # this computer's own rules refuse

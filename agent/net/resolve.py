@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from ..errors import UserError
-from ..model.address import Family
+from ..core.address import Family
+from ..core.errors import UserError
 from .addresses import FAMILIES
 from .connect import Target
 

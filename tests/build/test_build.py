@@ -96,7 +96,7 @@ def test_check_accepts_what_was_built(tree: Path) -> None:
 
 def test_check_names_what_differs(tree: Path) -> None:
     run_build(tree)
-    for name in ("__init__.py", "cli.py", "wire/stun.py"):
+    for name in ("__init__.py", "cli.py", "protocol/stun.py"):
         source = tree / "agent" / name
         source.write_bytes(source.read_bytes() + b"PATCHED = 1\n")
     (tree / "agent" / "new.css").write_text("")
@@ -107,10 +107,10 @@ def test_check_names_what_differs(tree: Path) -> None:
     assert [row.strip() for row in done.stderr.splitlines()[1:-1]] == [
         "missing: agent/new.css",
         "missing: agent/new.py",
-        "not in the source: agent/errors.py",
+        "not in the source: agent/core/errors.py",
         "differs: agent/__init__.py",
-        "differs: agent/cli.py",
-        "differs: agent/wire/stun.py",
+        "differs: agent/cli/main.py",
+        "differs: agent/protocol/stun.py",
     ]
     assert "python3 build.py" in done.stderr
 
@@ -124,18 +124,6 @@ def test_check_refuses_what_is_no_archive(tree: Path, content: bytes | None) -> 
     assert done.returncode == 1
     assert "pnmcheck.pyz" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def zipped(*files: tuple[str, bytes]) -> bytes:
-    """An archive of these files as they are, in this order."""
-    out = io.BytesIO()
-    out.write(build.SHEBANG)
-    with zipfile.ZipFile(out, "w") as opened:
-        for name, data in files:
-            info = zipfile.ZipInfo(name, build.DATE)
-            info.create_system, info.external_attr = build.UNIX, build.MODE << 16
-            opened.writestr(info, data, build.method(name))
-    return out.getvalue()
 
 
 FILES = {"a.css": b"0", "b.py": b"1\n", "c.py": b"2\n"}

@@ -9,9 +9,9 @@ import argparse
 import sys
 from typing import Sequence
 
-from . import drawn, guided
-from .outcome import HEAD, RESULT, document, row, whole
-from .targets import TARGETS
+from tests.fuzz import drawn, guided
+from tests.fuzz.outcome import HEAD, RESULT, document, row, whole
+from tests.fuzz.targets import TARGETS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,8 +8,8 @@ import time
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from .outcome import CRASHES, Outcome
-from .targets import TARGETS, Target, attempt
+from tests.fuzz.outcome import CRASHES, Outcome
+from tests.fuzz.targets import TARGETS, Target, attempt
 
 
 @st.composite

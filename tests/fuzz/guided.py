@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .outcome import CRASHES, Outcome, crash_files
+from tests.fuzz.outcome import CRASHES, Outcome, crash_files
 
 # The longest input that is made: a datagram, a request, a few lines. What grows with length is tested at full length.
 MAX_BYTES = 2048
@@ -60,7 +60,7 @@ def _entry(word: bytes) -> str:
 def _main(name: str, inputs: str, seed: str, folder: str) -> None:
     atheris = importlib.import_module("atheris")
     with atheris.instrument_imports(include=["agent"]):
-        from .targets import TARGETS, attempt
+        from tests.fuzz.targets import TARGETS, attempt
     target, corpus, words = TARGETS[name], Path(folder, "corpus"), Path(folder, "words")
     corpus.mkdir()
     for number, one in enumerate(target.seeds):

@@ -6,19 +6,19 @@ import ipaddress
 import json
 from dataclasses import replace
 
-from agent.model import report as reports
-from agent.model.address import Family
-from agent.model.kernel import Counters, Kernel
-from agent.model.plan import Transport, build_plan
-from agent.model.ports import PortRange
-from agent.wire import control, framing, http_proof, pairing, stun
-from tests.host.goldens import FOLDER, golden
-from tests.host.test_interfaces import FIB_TRIE, IF_INET6
-from tests.host.test_xdp import LINKS
-from tests.model.test_report import REPORT
-from tests.wire.test_packet import extended, ipv4, ipv6, tcp, udp
-from tests.wire.test_stranger import http
-from tests.wire.test_x509 import EMPTY, GOOD, NOBODY, certificate, extensions, item
+from agent.core import report as reports
+from agent.core.address import Family
+from agent.core.counters import Counters, Kernel
+from agent.core.plan import Transport, build_plan
+from agent.core.ports import PortRange
+from agent.protocol import framing, http_proof, messages, pairing, stun
+from tests.core.test_report import REPORT
+from tests.firewall.goldens import FOLDER, golden
+from tests.firewall.test_xdp import LINKS
+from tests.packet.test_interceptor import http
+from tests.packet.test_ip import extended, ipv4, ipv6, tcp, udp
+from tests.packet.test_x509 import EMPTY, GOOD, NOBODY, certificate, extensions, item
+from tests.system.test_interfaces import FIB_TRIE, IF_INET6
 
 # A session's, as the desk of `targets.converse` draws them.
 SESSION, KEY = "0" * 16, b"0" * 64
@@ -30,30 +30,30 @@ LARGE_PROBE = stun.encode_request(stun.Request(SESSION, TRANSACTION, PORT, stun.
 ANSWERS = tuple(stun.encode_answer(TRANSACTION, ipaddress.ip_address(address), 4000, KEY)
                 for address in ("192.0.2.1", "2001:db8::1"))  # fmt: skip
 
-HELLO = control.Hello(control.PROTOCOL, "0.1.0", Family.IPV6)
+HELLO = messages.Hello(messages.PROTOCOL, "0.1.0", Family.IPV6)
 ROWS = (
-    control.Rows(((PortRange(1, 5), 3), (PortRange(7, 7), "busy")), None),
-    control.Rows(tuple((PortRange(port, port), port % 2) for port in range(1, control.MAX_ROWS + 1)), 2000),
+    messages.Rows(((PortRange(1, 5), 3), (PortRange(7, 7), "busy")), None),
+    messages.Rows(tuple((PortRange(port, port), port % 2) for port in range(1, messages.MAX_ROWS + 1)), 2000),
 )
-MESSAGES: tuple[control.Message, ...] = (
+MESSAGES: tuple[messages.Message, ...] = (
     HELLO,
-    control.Welcome(
-        control.PROTOCOL, "0.1.0", SESSION, SESSION * 4, build_plan("plugnmeet"), True, True, "192.0.2.1", True, 7600
+    messages.Welcome(
+        messages.PROTOCOL, "0.1.0", SESSION, SESSION * 4, build_plan("plugnmeet"), True, True, "192.0.2.1", True, 7600
     ),
-    control.Refusal("crowded", "too many", "wait"),
-    *(control.Ask(about, Transport.UDP, 1) for about in control.About),
+    messages.Refusal("crowded", "too many", "wait"),
+    *(messages.Ask(about, Transport.UDP, 1) for about in messages.About),
     ROWS[0],
-    control.AskKernel(("192.0.2.1",), ("0123456789ab",)),
-    control.Pong(Kernel(7600, Counters(3, None, 2)), ("2001:db8::1",)),
-    control.Take(1),
-    control.Taken(),
-    control.AskService(Transport.TCP, 443, "0123456789abcdef" * 4),
-    control.Service(True, 300, "0123456789abcdef" * 4, True),
-    control.ReportPart("{}", True),
-    control.Received(),
-    control.Bye(),
+    messages.AskKernel(("192.0.2.1",), ("0123456789ab",)),
+    messages.Pong(Kernel(7600, Counters(3, None, 2)), ("2001:db8::1",)),
+    messages.Take(1),
+    messages.Taken(),
+    messages.AskService(Transport.TCP, 443, "0123456789abcdef" * 4),
+    messages.Service(True, 300, "0123456789abcdef" * 4, True),
+    messages.ReportPart("{}", True),
+    messages.Received(),
+    messages.Bye(),
 )
-LINES = tuple(control.encode(message)[:-1] for message in MESSAGES)
+LINES = tuple(messages.encode(message)[:-1] for message in MESSAGES)
 REPORT_TEXT = reports.dumps(REPORT)
 
 TOKEN = http_proof.make_token(SESSION, PORT, "0" * 16, KEY)
@@ -68,11 +68,11 @@ TLS_HELLO = b"\x16\x03\x01\0\x05\x01\0\0\x01\x03"
 
 
 def _conversations() -> tuple[bytes, ...]:
-    asks = [one for one in MESSAGES if isinstance(one, (control.Ask, control.AskKernel))]
-    whole = (HELLO, *asks, *control.report_parts(REPORT_TEXT), control.Bye())
+    asks = [one for one in MESSAGES if isinstance(one, (messages.Ask, messages.AskKernel))]
+    whole = (HELLO, *asks, *messages.report_parts(REPORT_TEXT), messages.Bye())
     streams = (
-        b"".join(map(control.encode, whole)),
-        control.encode(HELLO) + b"".join(map(control.encode, control.report_parts('"' * (control.MAX_PART + 9)))),
+        b"".join(map(messages.encode, whole)),
+        messages.encode(HELLO) + b"".join(map(messages.encode, messages.report_parts('"' * (messages.MAX_PART + 9)))),
         HTTP,
         framing.frame(PROBE) * 2,
         TLS_HELLO,
@@ -88,17 +88,17 @@ PAIRING_KEYS = (PAIRING_KEY.encode(), b"correct horse battery staple")
 
 def _paired() -> tuple[bytes, ...]:
     """What a client with the key says to a server whose chance is all zeros, and what one without says."""
-    hello, challenge = replace(HELLO, nonce="1" * 32), control.Challenge("0" * 32)
-    keys = control.session_keys(PAIRING_KEY, hello, challenge)
+    hello, challenge = replace(HELLO, nonce="1" * 32), messages.Challenge("0" * 32)
+    keys = messages.session_keys(PAIRING_KEY, hello, challenge)
     seals = pairing.Seals(keys.client, keys.server)
-    whole: tuple[control.Message, ...] = (
-        control.Proof(""),
-        control.AskKernel(),
-        *control.report_parts(REPORT_TEXT),
-        control.Bye(),
+    whole: tuple[messages.Message, ...] = (
+        messages.Proof(""),
+        messages.AskKernel(),
+        *messages.report_parts(REPORT_TEXT),
+        messages.Bye(),
     )
-    sealed = b"".join(seals.seal(control.encode(message)) for message in whole)
-    streams = (control.encode(hello) + sealed, control.encode(hello) * 2, control.encode(HELLO))
+    sealed = b"".join(seals.seal(messages.encode(message)) for message in whole)
+    streams = (messages.encode(hello) + sealed, messages.encode(hello) * 2, messages.encode(HELLO))
     return tuple(how + stream for how in (b"\0", b"\x40") for stream in streams)
 
 

@@ -8,54 +8,32 @@ import json
 from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator
 
-from agent.errors import UserError
-from agent.host import (
-    UnreadableRules,
-    fail2ban,
-    firewalld,
-    flat_yaml,
-    haproxy,
-    interfaces,
-    iptables,
-    kernel,
-    nftables,
-    ufw,
-    xdp,
-)
-from agent.judge.conversation import Conversation
-from agent.judge.desk import Desk
-from agent.judge.operator import for_operator
-from agent.judge.prechecks import of_report
-from agent.judge.rules import Flow, decide
-from agent.model import fields
-from agent.model import report as reports
-from agent.model.address import Family
-from agent.model.fields import FieldError
-from agent.model.firewall import Host
-from agent.model.notice import Notice, Reported
-from agent.model.plan import Transport, build_plan
-from agent.model.ports import PortRange
-from agent.model.precheck import Notes
-from agent.model.report import Report
-from agent.show import notices, text
-from agent.show.style import Style
-from agent.wire import (
-    DecodeError,
-    control,
-    first_bytes,
-    framing,
-    http_proof,
-    icmp,
-    packet,
-    pairing,
-    shown,
-    stranger,
-    stun,
-    x509,
-)
-
-from . import seeds
-from .seeds import KEY, PORT, SESSION, TRANSACTION
+from agent.config import flat_yaml, haproxy
+from agent.core import fields
+from agent.core import report as reports
+from agent.core.address import Family
+from agent.core.errors import DecodeError, UserError
+from agent.core.events import Notice, Reported
+from agent.core.fields import FieldError
+from agent.core.notes import Notes
+from agent.core.plan import Transport, build_plan
+from agent.core.ports import PortRange
+from agent.core.report import Report
+from agent.firewall import fail2ban, firewalld, iptables, nftables, ufw, xdp
+from agent.firewall.evaluate import Flow, decide
+from agent.firewall.model import Host
+from agent.firewall.operator_report import for_operator
+from agent.firewall.ruleset import UnreadableRules
+from agent.output import events, text
+from agent.output.style import Style
+from agent.packet import icmp, interceptor, ip, printable, x509
+from agent.preflight.evaluate import of_report
+from agent.protocol import first_bytes, framing, http_proof, messages, pairing, stun
+from agent.server.connection import Conversation
+from agent.server.sessions import Desk
+from agent.system import counters, interfaces
+from tests.fuzz import seeds
+from tests.fuzz.seeds import KEY, PORT, SESSION, TRANSACTION
 
 LINE = framing.MAX_LINE
 LISTING = 1024 * 1024  # of a tool's output, which may be longer; time and memory grow with it evenly
@@ -155,8 +133,8 @@ def _first_bytes(data: bytes) -> None:
 
 
 def _rows(data: bytes) -> None:
-    rows = control.decode(b'{"type":"rows","rows":' + data + b"}")
-    assert not isinstance(rows, control.Rows) or len(rows.rows) <= control.MAX_ROWS
+    rows = messages.decode(b'{"type":"rows","rows":' + data + b"}")
+    assert not isinstance(rows, messages.Rows) or len(rows.rows) <= messages.MAX_ROWS
 
 
 def _icmp(data: bytes) -> None:
@@ -169,7 +147,7 @@ def _packet(data: bytes) -> None:
     desk, _ = _begun()
     for leaves in (True, False):
         desk.seen(data, leaves, "eth0")
-    packet.decode(data)
+    ip.decode(data)
 
 
 def _stranger(data: bytes) -> None:
@@ -177,12 +155,12 @@ def _stranger(data: bytes) -> None:
     size = data[0] if data else 0
     certificate, answer = data[1 : 1 + size], data[1 + size :]
     for ours in (True, False):
-        _is_plain(stranger.recognise(answer, "meet.example.com", certificate, ours).shown, stranger.MAX_SHOWN)
+        _is_plain(interceptor.recognise(answer, "meet.example.com", certificate, ours).shown, interceptor.MAX_SHOWN)
 
 
 def _shown(data: bytes) -> None:
-    _is_plain(shown.shown(data), shown.MOST)
-    _is_plain(shown.stranger(data, b""), shown.MOST)
+    _is_plain(printable.shown(data), printable.MOST)
+    _is_plain(printable.stranger(data, b""), printable.MOST)
 
 
 def _is_plain(line: str, most: int) -> None:
@@ -194,7 +172,7 @@ def _is_plain(line: str, most: int) -> None:
 def _names(data: bytes) -> None:
     names = x509.names(data)
     for name in (names.subject, names.issuer):
-        _is_plain(name, shown.MOST)
+        _is_plain(name, printable.MOST)
     with contextlib.suppress(DecodeError):
         for name in x509.validity(data)[1]:
             _is_plain(name, x509.MAX_NAME)
@@ -225,9 +203,9 @@ def _show(report: Report) -> None:
 
 
 def _tell(notice: Notice) -> None:
-    json.dumps(notices.to_json(notice), allow_nan=False)
+    json.dumps(events.to_json(notice), allow_nan=False)
     for style in STYLES:
-        _is_safe(notices.to_text(notice, style))
+        _is_safe(events.to_text(notice, style))
     if isinstance(notice, Reported):
         _show(notice.report)
 
@@ -247,7 +225,7 @@ def converse(data: bytes, key: str | None = None) -> None:
         sent = conversation.receive(piece, 1.0)
         assert len(sent) <= max(LINE, len(piece))
         if sent[:1] == b"{":
-            control.decode(sent[:-1])
+            messages.decode(sent[:-1])
     conversation.closed()
     for notice in desk.take_events():
         _tell(notice)
@@ -302,8 +280,8 @@ def _fail2ban(listing: str) -> None:
 
 
 def _kernel(listing: str) -> None:
-    numbers = (kernel.free_flows(listing, listing), kernel.conntrack_drops(listing),
-               kernel.receive_errors(listing, listing))  # fmt: skip
+    numbers = (counters.free_flows(listing, listing), counters.conntrack_drops(listing),
+               counters.receive_errors(listing, listing))  # fmt: skip
     assert all(number is None or number >= 0 for number in numbers)
 
 
@@ -341,12 +319,12 @@ TARGETS: dict[str, Target] = {
         _cut(lambda: framing.Frames(stun.MAX_BYTES)), (b"\x20" + framing.frame(seeds.PROBE) * 2,), LINE, DecodeError
     ),
     "lines": Target(_cut(framing.Lines), (b"\x40" + b"\n".join(seeds.LINES),), LINE, DecodeError),
-    "json": Target(fields.parse, (*seeds.LINES, seeds.REPORT_TEXT.encode()), control.MAX_REPORT, FieldError),
-    "control": Target(control.decode, seeds.LINES, LINE, DecodeError),
+    "json": Target(fields.parse, (*seeds.LINES, seeds.REPORT_TEXT.encode()), messages.MAX_REPORT, FieldError),
+    "control": Target(messages.decode, seeds.LINES, LINE, DecodeError),
     "sightings": Target(
-        _rows, tuple(control.encode(rows)[:-2].partition(b'"rows":')[2] for rows in seeds.ROWS), LINE, DecodeError
+        _rows, tuple(messages.encode(rows)[:-2].partition(b'"rows":')[2] for rows in seeds.ROWS), LINE, DecodeError
     ),
-    "report": Target(_report, (seeds.REPORT_TEXT.encode(),), control.MAX_REPORT, FieldError),
+    "report": Target(_report, (seeds.REPORT_TEXT.encode(),), messages.MAX_REPORT, FieldError),
     "http request": Target(http_proof.decode_request, (seeds.HTTP,), LINE, DecodeError),
     "http answer": Target(_http_answer, seeds.HTTP_ANSWERS, http_proof.MAX_ANSWER),
     "first bytes": Target(_first_bytes, (seeds.PROBE, seeds.HTTP, seeds.TLS_HELLO), LINE, DecodeError),

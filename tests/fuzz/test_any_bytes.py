@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wire import DecodeError, control, first_bytes, stun
-from agent.wire.shown import MOST, shown
+from agent.core.errors import DecodeError
+from agent.packet.printable import MOST, shown
+from agent.protocol import first_bytes, messages, stun
+from tests.core.values import ANY, gone_wrong
 from tests.fuzz.drawn import damaged, inputs
 from tests.fuzz.seeds import ANSWERS, KEY, LINES, PROBE, TRANSACTION
 from tests.fuzz.targets import TARGETS, agrees, attempt, probe_at_first_sight, probe_on_reading
-from tests.model.values import ANY, gone_wrong
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -97,7 +98,7 @@ def test_the_first_sight_of_a_bit_changed_is_right() -> None:
 @given(st.sampled_from(LINES).flatmap(lambda line: gone_wrong(json.loads(line))))
 def test_control_messages_with_a_field_gone_wrong(message: Any) -> None:
     try:
-        control.decode(json.dumps(message).encode())
+        messages.decode(json.dumps(message).encode())
     except DecodeError:
         pass
 

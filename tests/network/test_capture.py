@@ -104,10 +104,11 @@ WATCH = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import ipaddress, select
-from agent.model.plan import build_plan
-from agent.model.ports import parse_ports
-from agent.net.capture import Capture
-from agent.wire import DecodeError, packet
+from agent.core.plan import build_plan
+from agent.core.ports import parse_ports
+from agent.server.capture import Capture
+from agent.core.errors import DecodeError
+from agent.packet import ip
 capture = Capture(build_plan("plugnmeet", (), parse_ports("80"), parse_ports("50000-50009")))
 print("ready", flush=True)
 ends = False
@@ -115,7 +116,7 @@ while not ends:
     select.select([capture], [], [])
     for data, leaves, interface in capture.read(100):
         try:
-            seen = packet.decode(data)
+            seen = ip.decode(data)
         except DecodeError:  # a fragment, or what neighbours say to each other behind an extension header
             continue
         ends |= seen.port == 50009

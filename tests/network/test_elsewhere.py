@@ -11,19 +11,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from tests.lab import (
-    FAR_CLIENT,
-    ROUTER_INSIDE,
-    Check,
-    Host,
-    check,
-    crowd,
-    lab,
-    server,
-    side_by_side,
-    until,
-    wrong,
-)
+from tests.lab import FAR_CLIENT, ROUTER_INSIDE, Check, Host, check, crowd, lab, server, side_by_side, until, wrong
 
 ROOT = Path(__file__).parents[2]
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
@@ -103,7 +91,7 @@ for line in sys.stdin:
 FORGER = f"""
 import json, socket, sys
 sys.path.insert(0, {str(ROOT)!r})
-from agent.wire import stun
+from agent.protocol import stun
 target, session, secret = sys.argv[1:]
 for line in sys.stdin:
     port, number, source = line.split()

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Sequence
 
-from agent.judge.desk import MAX_SESSIONS
+from agent.server.sessions import MAX_SESSIONS
 from tests.lab import Check, Crowd, check, crowd, server, start_check, wrong
 from tests.sessions import held
 

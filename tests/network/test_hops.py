@@ -13,9 +13,9 @@ from tests.lab import FAR_OUTSIDE, ROUTER_OUTSIDE, Chain, chain
 
 WALK = """
 import json, socket, sys
-from agent.model.plan import Transport
+from agent.core.plan import Transport
 from agent.net.connect import Target
-from agent.net.walk import walk
+from agent.client.traceroute import walk
 address, transport = sys.argv[1:]
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
 target = Target(family, (address, 0, 0, 0) if family == socket.AF_INET6 else (address, 0))

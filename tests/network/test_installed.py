@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.haproxy import parse_haproxy
+from agent.config.haproxy import parse_haproxy
 from tests.lab import Lab, check, need, server, until, wrong
 
 SHAPE = Path(__file__).parent.parent / "host" / "installed"

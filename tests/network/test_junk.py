@@ -17,7 +17,7 @@ from typing import Callable, Iterator
 
 import pytest
 
-from agent.wire import stun
+from agent.protocol import stun
 from tests.lab import Host, Lab, check, need, server, until, wrong
 from tests.sessions import Held, held
 

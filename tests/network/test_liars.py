@@ -11,8 +11,8 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from agent.model.kernel import Kernel
-from agent.wire import control
+from agent.core.counters import Kernel
+from agent.protocol import messages
 from tests.lab import Check, check, lab, program, server, side_by_side
 
 # Whoever connects and says a line gets the next of these texts; the last one again and again. `null` closes, and NEXT
@@ -99,7 +99,7 @@ def agreeing(true: dict[str, Any]) -> list[Any]:
     """A plan of all ports, and whatever is asked later is answered as a server does that has seen nothing."""
     plan = {"name": "all", "requirements": [row(1, 65535), row(1, 65535, "tcp")]}
     rows = line({"type": "rows", "rows": [], "next": None})
-    return [line({**true, "plan": plan}), [rows, control.encode(control.Pong(Kernel())).decode()]]
+    return [line({**true, "plan": plan}), [rows, messages.encode(messages.Pong(Kernel())).decode()]]
 
 
 def refusal(code: str, message: str, hint: str) -> Script:

@@ -12,7 +12,7 @@ from typing import Iterator
 
 import pytest
 
-from agent.host.tools import TOOL_SECONDS
+from agent.system.commands import TOOL_SECONDS
 from tests.lab import Lab, check, need, server, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.model import report as reports
-from agent.wire import control
-from agent.wire.control import PROTOCOL
+from agent.core import report as reports
+from agent.protocol import messages
+from agent.protocol.messages import PROTOCOL
+from tests.core.test_report import REPORT
 from tests.lab import check, lab, server, until
-from tests.model.test_report import REPORT
 from tests.network.test_liars import ESCAPE, HELLO, line
 
 FEW = ("--tcp", "80", "--udp", "50000-50009")
@@ -38,7 +38,7 @@ def ask(**fields: Any) -> str:
 
 
 def parts(text: str) -> list[str]:
-    return [control.encode(part).decode("ascii") for part in control.report_parts(text)]
+    return [messages.encode(part).decode("ascii") for part in messages.report_parts(text)]
 
 
 def hostile(value: Any) -> Any:
@@ -66,8 +66,8 @@ SCRIPTS = {
     "a report with escape sequences": [HELLO, *parts(EVIL)],
     "another after a report": [HELLO, *parts(EVIL), *parts(EVIL)],
     "a report in crumbs": [HELLO, line({"type": "report", "text": "{", "last": False})],
-    "a report beyond full size": [HELLO, *parts('"' * control.MAX_REPORT)[:-1], *parts("x" * control.MAX_PART * 2)],
-    "a report of full size that is none": [HELLO, *parts('"' + "\\\"" * (control.MAX_REPORT // 2 - 1) + '"')],
+    "a report beyond full size": [HELLO, *parts('"' * messages.MAX_REPORT)[:-1], *parts("x" * messages.MAX_PART * 2)],
+    "a report of full size that is none": [HELLO, *parts('"' + "\\\"" * (messages.MAX_REPORT // 2 - 1) + '"')],
 }  # fmt: skip
 SHUT = {"a question before hello", "another after a report",
         "two questions at a time", "hello twice", "what a server says", "a report in crumbs",

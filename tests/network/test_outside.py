@@ -19,8 +19,8 @@ PORT, LIARS, WRONG = 3478, 4478, 8
 # Asks, and says what came of it.
 ASK = """
 import json, sys
-from agent.model.address import Family
-from agent.net.outside import ask_outside
+from agent.core.address import Family
+from agent.server.outside import ask_outside
 servers, domains, routes = json.loads(sys.argv[1])
 one = ask_outside(servers, domains, tuple(map(Family, routes)))
 print(json.dumps({
@@ -33,7 +33,7 @@ print(json.dumps({
 # Answers every request wrongly, at each port in another way.
 LIAR = """
 import selectors, socket
-from agent.wire import stun
+from agent.protocol import stun
 
 def made(kind, transaction, attributes):
     return stun.HEADER.pack(kind, len(attributes), stun.MAGIC_COOKIE, transaction) + attributes

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Sequence
 import pytest
 
 import build
-from agent.wire import control, pairing
+from agent.protocol import messages, pairing
 from tests.lab import Check, Host, Lab, Server, check, hold, lab, program, server, start_check, until, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50009", ("--udp", "50000-50009")
@@ -195,7 +195,7 @@ def test_without_the_key_nothing_is_told_but_that_it_is_needed(net: Lab, archive
 # SEAL the rest is sealed, with a key of the impostor's own.
 IMPOSTOR = """
 import json, socket, sys, threading
-from agent.wire import pairing
+from agent.protocol import pairing
 script = json.loads(sys.argv[1])
 seals = pairing.Seals(bytes(32), bytes(32))
 
@@ -228,8 +228,8 @@ def true_welcome(network: Lab, archive: Path) -> str:
     return told
 
 
-CHALLENGE = control.encode(control.Challenge("5" * 32)).decode()
-REFUSAL = control.encode(control.Refusal("crowded", "wait", "a minute")).decode()
+CHALLENGE = messages.encode(messages.Challenge("5" * 32)).decode()
+REFUSAL = messages.encode(messages.Refusal("crowded", "wait", "a minute")).decode()
 # What an impostor says, where WELCOME is a true one; and what comes of it.
 IMPOSTORS: dict[str, tuple[Sequence[str], str]] = {
     "a welcome": (["WELCOME"], "wrong-key"),
@@ -286,7 +286,7 @@ def test_neither_key_nor_secret_crosses_the_wire(net: Lab, archive: Path, tmp_pa
         crossed = file.read_bytes()
     assert seen.address["control"] == {"port": 443, "tls": False, "paired": True}
     hello, challenge = (
-        control.decode(re.search(rb'{"type":"%b"[^}]*}' % kind, crossed)[0])  # type: ignore[index]
+        messages.decode(re.search(rb'{"type":"%b"[^}]*}' % kind, crossed)[0])  # type: ignore[index]
         for kind in (b"hello", b"challenge")
     )
     keys = derived(key, hello, challenge)
@@ -297,10 +297,10 @@ def test_neither_key_nor_secret_crosses_the_wire(net: Lab, archive: Path, tmp_pa
     assert pairing.Seals(keys.server, keys.client).open(sealed(crossed, b"proof"))
 
 
-def derived(key: str, hello: control.Message, challenge: control.Message) -> pairing.Keys:
-    assert isinstance(hello, control.Hello)
-    assert isinstance(challenge, control.Challenge)
-    return control.session_keys(key, hello, challenge)
+def derived(key: str, hello: messages.Message, challenge: messages.Message) -> pairing.Keys:
+    assert isinstance(hello, messages.Hello)
+    assert isinstance(challenge, messages.Challenge)
+    return messages.session_keys(key, hello, challenge)
 
 
 def sealed(crossed: bytes, kind: bytes) -> bytes:
@@ -312,20 +312,20 @@ def sealed(crossed: bytes, kind: bytes) -> bytes:
 # A client without a key that asks everything there is; writes the lines that it was sent.
 ASKER = """
 import json, socket, sys
-from agent.model.plan import Transport
-from agent.wire import control
+from agent.core.plan import Transport
+from agent.protocol import messages
 opened = socket.create_connection((sys.argv[1], 7881), 10)
 lines = opened.makefile()
 def ask(message):
-    opened.sendall(message if isinstance(message, bytes) else control.encode(message))
+    opened.sendall(message if isinstance(message, bytes) else messages.encode(message))
     print(lines.readline(), end="")
 ask(b'{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\\n')
-for about in control.About:
+for about in messages.About:
     for transport in Transport:
         for start in (1, 65535):
-            ask(control.Ask(about, transport, start))
-ask(control.AskKernel())
-ask(control.Bye())
+            ask(messages.Ask(about, transport, start))
+ask(messages.AskKernel())
+ask(messages.Bye())
 """
 
 
@@ -348,7 +348,7 @@ def test_who_holds_a_port_is_told_to_paired_clients_alone(net: Lab, archive: Pat
             running.wait_for("session", number=2)
     lines = list(map(json.loads, told.splitlines()))
     (welcome,) = [one for one in lines if one["type"] == "welcome"]
-    assert len(lines) == 3 + 4 * len(control.About)
+    assert len(lines) == 3 + 4 * len(messages.About)
     assert [50005, 50005, "busy"] in [row for one in lines for row in one.get("rows", ())]
     # Every word of it: what the plan has, and what every server says.
     plan = {welcome["plan"]["name"], *(word for row in welcome["plan"]["requirements"] for word in row)}
@@ -375,14 +375,14 @@ def words(value: Any) -> Iterator[Any]:
 # A client with a session of its own that tries more than the plan; writes what came of each try.
 WIDER = """
 import json, os, socket, sys
-from agent.model.plan import Transport
-from agent.wire import control, framing, http_proof, stun
+from agent.core.plan import Transport
+from agent.protocol import framing, http_proof, messages, stun
 target = sys.argv[1]
 opened = socket.create_connection((target, 7881), 10)
 lines = opened.makefile("rb")
 def ask(message):
-    opened.sendall(message if isinstance(message, bytes) else control.encode(message))
-    return control.decode(lines.readline().rstrip())
+    opened.sendall(message if isinstance(message, bytes) else messages.encode(message))
+    return messages.decode(lines.readline().rstrip())
 welcome = ask(b'{"type":"hello","protocol":3,"program":"","family":"ipv4","nonce":null,"plan":"all"}\\n')
 key = welcome.secret.encode()
 def probe(meant):
@@ -411,7 +411,7 @@ print(json.dumps({
     "http": [http(80, 80), http(81, 80), http(8080, 8080)],
     "framed": [bool(tcp(7881, framing.frame(probe(meant)))) for meant in (7881, 7882, 50000)],
     "sighted": {one.value: [[run.first, run.last, count] for about in ("sightings", "redirected", "at-interface")
-                for run, count in ask(control.Ask(control.About(about), one, 1)).rows] for one in Transport},
+                for run, count in ask(messages.Ask(messages.About(about), one, 1)).rows] for one in Transport},
 }))
 """
 

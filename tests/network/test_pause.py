@@ -1,7 +1,7 @@
 """`server --stop-services` where there is no systemd: a container of Docker's holds the ports, and a process guards it.
 
 No engine runs here: what stands in for `docker` knows one container, which is a process that holds what it publishes.
-Real services of a real systemd are in tests/services.
+Real services of a real systemd are in tests/systemd.
 """
 
 from __future__ import annotations

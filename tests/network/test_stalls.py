@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
-from agent.judge.conversation import HELLO_SECONDS
+from agent.server.connection import HELLO_SECONDS
 from tests.lab import Check, Crowd, Usage, check, crowd, program, server, until, wrong
 from tests.sessions import HELLO
 

@@ -7,11 +7,11 @@ import os
 import sys
 from typing import Sequence
 
-from . import table
-from .many import command, simulate_many
-from .result import Result
-from .run import simulate
-from .weather import KINDS, PORTS, random_network
+from tests.simulation import table
+from tests.simulation.many import command, simulate_many
+from tests.simulation.result import Result
+from tests.simulation.run import simulate
+from tests.simulation.weather import KINDS, PORTS, random_network
 
 SHOWN = 20  # wrong ports, and findings of a single network
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .network import Network
+from tests.simulation.network import Network
 
 # What Linux waits at least before it sends a segment again (RFC 6298 has a second; every retry waits twice as long).
 MIN_RTO = 0.2

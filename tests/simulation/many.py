@@ -7,9 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Iterable, Iterator
 
-from .result import Result
-from .run import simulate
-from .weather import PORTS, random_network
+from tests.simulation.result import Result
+from tests.simulation.run import simulate
+from tests.simulation.weather import PORTS, random_network
 
 
 def simulate_many(seeds: Iterable[int], ports: int, jobs: int, kind: str | None = None) -> Iterator[Result]:

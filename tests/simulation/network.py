@@ -12,12 +12,12 @@ import random
 from dataclasses import dataclass
 from typing import Sequence
 
-from .guard import Guarding, ScanGuard
-from .loss import Bursts, GilbertElliott
-from .policer import FlowPolicer, Policer, Policing, Shaper, Shaping
-from .rules import Change, Rules
-from .stall import Stall, hold
-from .tables import FlowTable, Tracking
+from tests.simulation.guard import Guarding, ScanGuard
+from tests.simulation.loss import Bursts, GilbertElliott
+from tests.simulation.policer import FlowPolicer, Policer, Policing, Shaper, Shaping
+from tests.simulation.rules import Change, Rules
+from tests.simulation.stall import Stall, hold
+from tests.simulation.tables import FlowTable, Tracking
 
 TWICE = 0.0005  # seconds between a packet and its double
 NAT = Tracking(65536, 120.0)  # what forgets its flows where nothing else is said of the router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agent.model.report import Finding, State
+from agent.core.report import Finding, State
 
 
 @dataclass(frozen=True)

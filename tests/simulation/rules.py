@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Callable, Mapping, Sequence
 
-from agent.model.report import State
+from agent.core.report import State
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,19 @@ import random
 from collections import Counter
 from typing import Any, Callable, Iterable
 
-from agent.judge.observe import ServerSide, fell_silent, observe
-from agent.judge.pings import OVERDUE
-from agent.judge.sweep import Probe, Sweep
-from agent.judge.verdict import Conditions, judge
-from agent.model.plan import MEDIA, Need, Plan, Requirement, Transport
-from agent.model.ports import PortRange
-from agent.model.report import Finding, State
-from agent.net.probe_udp import TICK
-
-from .control import Question, ask
-from .network import Network
-from .result import Result, Socket, Wrong
-from .rules import truths
-from .weather import Weather
+from agent.client.udp import TICK
+from agent.core.plan import MEDIA, Need, Plan, Requirement, Transport
+from agent.core.ports import PortRange
+from agent.core.report import Finding, State
+from agent.sweep.pings import OVERDUE
+from agent.sweep.sweep import Probe, Sweep
+from agent.verdict.classify import Conditions, judge
+from agent.verdict.observe import ServerSide, fell_silent, observe
+from tests.simulation.control import Question, ask
+from tests.simulation.network import Network
+from tests.simulation.result import Result, Socket, Wrong
+from tests.simulation.rules import truths
+from tests.simulation.weather import Weather
 
 SEND_SECONDS = 20e-6  # what it takes to build a probe and to send it
 TAKE_SECONDS = 10e-6  # what it takes to prove an answer

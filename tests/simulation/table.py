@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Iterable, Sequence
 
-from .result import Result
-from .weather import KINDS
+from tests.simulation.result import Result
+from tests.simulation.weather import KINDS
 
 PATH = Path(__file__).parent / "RESULT.md"
 

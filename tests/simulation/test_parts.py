@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.model.report import State
-
-from .control import MIN_RTO, Question, ask
-from .guard import Guarding, ScanGuard
-from .loss import Bursts, GilbertElliott
-from .network import TWICE, Network, Path, Way
-from .policer import FlowPolicer, Policer, Policing, Shaper, Shaping
-from .rules import SHAPES, Change, Rules, random_rules, truths
-from .stall import Stall, hold
-from .tables import FlowTable, Tracking
+from agent.core.report import State
+from tests.simulation.control import MIN_RTO, Question, ask
+from tests.simulation.guard import Guarding, ScanGuard
+from tests.simulation.loss import Bursts, GilbertElliott
+from tests.simulation.network import TWICE, Network, Path, Way
+from tests.simulation.policer import FlowPolicer, Policer, Policing, Shaper, Shaping
+from tests.simulation.rules import SHAPES, Change, Rules, random_rules, truths
+from tests.simulation.stall import Stall, hold
+from tests.simulation.tables import FlowTable, Tracking
 
 PORTS = range(50000, 60001)
 

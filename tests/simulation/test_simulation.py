@@ -9,21 +9,20 @@ from typing import Any
 
 import pytest
 
-from agent.judge.sweep import Probe, Sweep
-from agent.model.report import State
-
-from . import table
-from .__main__ import main
-from .many import Crashed, _simulate, simulate_many
-from .network import Path as NetworkPath
-from .network import Way
-from .policer import Policing
-from .result import Result
-from .rules import Change, Rules
-from .run import Hangs, simulate
-from .stall import Sleep, Stall
-from .tables import Tracking
-from .weather import KINDS, PORTS, Weather, random_network
+from agent.core.report import State
+from agent.sweep.sweep import Probe, Sweep
+from tests.simulation import table
+from tests.simulation.__main__ import main
+from tests.simulation.many import Crashed, _simulate, simulate_many
+from tests.simulation.network import Path as NetworkPath
+from tests.simulation.network import Way
+from tests.simulation.policer import Policing
+from tests.simulation.result import Result
+from tests.simulation.rules import Change, Rules
+from tests.simulation.run import Hangs, simulate
+from tests.simulation.stall import Sleep, Stall
+from tests.simulation.tables import Tracking
+from tests.simulation.weather import KINDS, PORTS, Weather, random_network
 
 # Networks of every kind; `python3 -m tests.simulation --seed N --networks 1` shows one.
 SEEDS = range(3, 33)

@@ -6,13 +6,13 @@ import random
 from dataclasses import dataclass, replace
 from typing import Callable, Sequence
 
-from .guard import Guarding
-from .loss import Bursts
-from .network import Path, Way
-from .policer import Policing, Shaping
-from .rules import Change, random_rules
-from .stall import Sleep, Stall
-from .tables import Tracking
+from tests.simulation.guard import Guarding
+from tests.simulation.loss import Bursts
+from tests.simulation.network import Path, Way
+from tests.simulation.policer import Policing, Shaping
+from tests.simulation.rules import Change, random_rules
+from tests.simulation.stall import Sleep, Stall
+from tests.simulation.tables import Tracking
 
 FIRST_PORT = 50000
 PORTS = 10_001

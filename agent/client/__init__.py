@@ -1,0 +1,1 @@
+"""The check: control channel, TCP ports, UDP sweep, services, traceroute."""

@@ -1,0 +1,327 @@
+"""Tries one TCP port with the protocol that it will carry."""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+from dataclasses import dataclass, replace
+from typing import Callable, Optional
+
+from ..core.errors import DecodeError
+from ..core.observation import Observation, Reply
+from ..core.plan import Plan, Protocol, Transport, protocol_of
+from ..net import tls
+from ..net.connect import Target, race
+from ..packet import interceptor as stranger
+from ..protocol import first_bytes, framing, http_proof, stun
+
+# Silence after so many connects is the port's, not chance's: each sends its SYN two or three times.
+CONNECTS = 3
+CONNECT_GAP = 1.0
+CONNECT_SECONDS = 5.0
+# For a handshake and an answer, several round trips of the worst path each.
+ANSWER_SECONDS = 4.0
+CHUNK = 4096
+# Two answers that are not ours are a stranger's, who would say the same again. One may be an accident of the moment: an
+# old flow of a NAT, a rule or a program that is just being changed.
+STRANGERS = 2
+# For the rest of an answer that cannot be ours any more, only to show it: it comes in one piece, or shortly after.
+REST_SECONDS = 0.5
+# TCP ports tried at a time: each has a thread that mostly waits.
+MAX_THREADS = 32
+# For which all TCP ports together are waited for: 500 silent ones, more than anybody's plan has.
+MAX_TCP_SECONDS = 90.0
+# Between two looks at those threads.
+JOIN_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a probe needs to know: whose it is, the server's name as dialled, whether the server has TLS, its plan."""
+
+    id: str
+    key: bytes
+    host: str
+    tls: bool
+    plan: Plan | None = None
+
+    def protocol(self, port: int) -> Protocol:
+        """What a TCP port's probe speaks."""
+        row = self.plan.row(Transport.TCP, port) if self.plan else None
+        return protocol_of(Transport.TCP, port, row.purpose if row else None)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one connection; `last` says that another would tell no more."""
+
+    reply: Reply
+    stranger: stranger.Stranger | None = None
+    last: bool = False
+
+
+class Counted:
+    """A connection: how many bytes came over it, how these and those sent began, and whether the other side ended it.
+
+    As a context it is closed in the end.
+    """
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._opened, self.received, self.ended = opened, 0, False
+        self.began = self.said = b""
+        self.settimeout = opened.settimeout
+
+    def __enter__(self) -> Counted:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def sendall(self, data: bytes) -> None:
+        self.said += data[: CHUNK - len(self.said)]
+        self._opened.sendall(data)
+
+    def recv(self, most: int) -> bytes:
+        data = self._opened.recv(most)
+        self.received += len(data)
+        self.began += data[: CHUNK - len(self.began)]
+        self.ended |= not data
+        return data
+
+
+_Then = Callable[[Counted, int, Session, Optional[tls.ClientLayer], bytes], Answer]
+# Whether an answer, as far as it came, proves our server: None where more of it may.
+_Proves = Callable[[bytes], Optional[bool]]
+# How one connection is used; OSError where nothing comes, ConnectionError where it is reset.
+Ask = Callable[[Counted, int, Session], Answer]
+
+
+def probe(
+    target: Target, port: int, session: Session, stopped: Callable[[], bool], ask: Ask | None = None
+) -> Observation:
+    """Up to three connects, until one brings our server's proof, or a stranger has answered twice.
+
+    What is told is the most telling of their outcomes. Each speaks by `ask`; without it as the port's protocol has it.
+    """
+    plain = session.protocol(port) is Protocol.TLS and not session.tls
+    seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
+    strangers = 0
+    for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
+        if attempt.local:
+            seen = replace(seen, unsendable=attempt.local)
+            continue
+        answer = Answer(attempt.reply)
+        if attempt.socket:
+            with Counted(attempt.socket) as counted:
+                answer = converse(counted, port, session, ask or ask_server)
+            seen = replace(seen, received=max(seen.received or 0, counted.received))
+        elif attempt.reset:
+            seen = replace(seen, received=seen.received or 0)
+        seen = replace(seen, sent=(seen.sent or 0) + 1)
+        if list(Reply).index(answer.reply) >= list(Reply).index(seen.reply or Reply.NOTHING):
+            who = answer.stranger
+            shown, interceptor = (who.shown, who.kind) if who else (None, None)
+            seen = replace(
+                seen, reply=answer.reply, by=attempt.by, icmp=attempt.icmp, shown=shown, interceptor=interceptor
+            )
+        if answer.reply is Reply.PROOF:
+            return replace(seen, answered=1)
+        strangers += answer.reply is Reply.FOREIGN
+        if answer.last or strangers == STRANGERS or stopped():
+            break
+    return seen
+
+
+def converse(opened: Counted, port: int, session: Session, ask: Ask) -> Answer:
+    """One connection, from its first byte to the proof or what came instead."""
+    opened.settimeout(ANSWER_SECONDS)
+    try:
+        return ask(opened, port, session)
+    except ConnectionError:
+        return Answer(Reply.REFUSED)
+    except OSError:
+        return Answer(Reply.MUTE)
+
+
+def ask_server(opened: Counted, port: int, session: Session) -> Answer:
+    """As the port's protocol has it; OSError."""
+    protocol = session.protocol(port)
+    if protocol is Protocol.FRAMED_STUN:
+        return ask_stun(opened, port, session)
+    if protocol is Protocol.TLS and session.tls:
+        return ask_tls(opened, port, session)
+    return ask_http(opened, port, session)
+
+
+def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, ours: bool = False) -> Answer:
+    return Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
+
+
+def ask_tls(opened: Counted, port: int, session: Session, then: _Then | None = None) -> Answer:
+    """By TLS; within it `then`, or as the proof's protocol has it; OSError."""
+    # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
+    secure = tls.ClientLayer(session.host)
+    opened.sendall(secure.receive(b"")[1])
+    first = opened.recv(CHUNK)
+    if not first:
+        return Answer(Reply.MUTE)
+    if not first_bytes.answers_tls(first):
+        return _foreign(read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), session)
+    try:
+        early = _plain(opened, secure, first)  # from those who speak first
+        early = read(opened, lambda _: True if secure.certificate is not None else None, CHUNK, secure, early)
+        if secure.certificate is None:
+            return Answer(Reply.MUTE)
+        return (then or ask_http)(opened, port, session, secure, early)
+    except tls.TlsError as error:
+        return _foreign(f"TLS fails: {error}".encode("ascii", "replace"), session, secure.certificate)
+
+
+def ask_http(
+    opened: Counted, port: int, session: Session, secure: tls.ClientLayer | None = None, early: bytes = b""
+) -> Answer:
+    """By HTTP, in TLS where there is a layer of it, from which `early` has come; OSError, TlsError."""
+    certificate = (secure.certificate or b"") if secure else b""
+    token = http_proof.make_token(session.id, port, os.urandom(8).hex(), session.key)
+    request = http_proof.encode_request(session.host, token)
+    opened.sendall(secure.send(request) if secure else request)
+    expected = http_proof.proof(token, certificate, session.key)
+
+    def proves(data: bytes) -> bool | None:
+        return http_proof.answer_proves(data, expected) or (None if http_proof.may_prove(data, expected) else False)
+
+    answer = read(opened, proves, http_proof.MAX_ANSWER, secure, early)
+    if proves(answer):
+        return Answer(Reply.PROOF)
+    if not answer:
+        return Answer(Reply.MUTE)
+    return _foreign(answer, session, certificate, bool(certificate) and http_proof.answer_is_ours(answer, expected))
+
+
+def ask_stun(opened: Counted, port: int, session: Session, seconds: float | None = None) -> Answer:
+    """By STUN in frames, whose answer is waited for so long; OSError."""
+    transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
+    probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
+    opened.sendall(framing.frame(probe))
+
+    def proves(data: bytes) -> bool | None:
+        try:
+            frames = framing.Frames(stun.MAX_BYTES).feed(data)
+            return stun.proves(frames[0], transaction, session.key) if frames else None
+        except DecodeError:
+            return False
+
+    answer = read(opened, proves, stun.MAX_BYTES, None, seconds=seconds)
+    if proves(answer):
+        return Answer(Reply.PROOF)
+    return _foreign(answer, session) if answer else Answer(Reply.MUTE)
+
+
+def _plain(opened: Counted, secure: tls.ClientLayer | None, data: bytes) -> bytes:
+    """What came, without TLS; TlsError."""
+    if not secure:
+        return data
+    plain, out = secure.receive(data)
+    opened.sendall(out)
+    return plain
+
+
+def read(
+    opened: Counted, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"",
+    seconds: float | None = None,
+) -> bytes:  # fmt: skip
+    """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.
+
+    No more than about `most` bytes. An answer that cannot be ours any more is not waited on: a stranger may keep the
+    connection open.
+    """
+    proven = proves(received)
+    ends = time.monotonic() + (seconds or ANSWER_SECONDS)
+    while len(received) < most and not proven:
+        if proven is False:
+            ends = min(ends, time.monotonic() + REST_SECONDS)
+        opened.settimeout(max(0.001, ends - time.monotonic()))
+        try:
+            data = opened.recv(CHUNK)
+        except OSError:
+            if received:
+                break
+            raise
+        if not data:
+            break
+        received += _plain(opened, secure, data)
+        proven = proves(received)
+    return received
+
+
+class TcpProbes:
+    """The TCP ports, a thread each, up to MAX_THREADS for each `start`."""
+
+    def __init__(self, target: Target, session: Session) -> None:
+        self._target, self._session = target, session
+        self._queue: queue.Queue[int] = queue.Queue()
+        self._threads: list[threading.Thread] = []
+        self._stopped = threading.Event()
+        self._left = MAX_TCP_SECONDS
+        self._seen: dict[int, Observation] = {}
+        self._under_way: set[int] = set()
+        self.later: dict[int, Observation] = {}  # what came of another try of a port that had proven open
+
+    @property
+    def seen(self) -> dict[int, Observation]:
+        """What came of each port; silence counts for nothing while the port is tried again, or waits for that."""
+        return {port: seen for port, seen in dict(self._seen).items()
+                if seen.reply is Reply.PROOF or port not in self._under_way}  # fmt: skip
+
+    def start(self, ports: list[int]) -> None:
+        """Try these ports; what comes of it stands in `seen`, added to what stood there; after proof in `later`."""
+        self._under_way.update(ports)
+        for port in ports:
+            self._queue.put(port)
+        # Daemons: who interrupts the check does not wait for a silent port.
+        more = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
+        self._threads = [one for one in self._threads if one.is_alive()] + more
+        for thread in more:
+            thread.start()
+
+    def join(self, seconds: float = MAX_TCP_SECONDS) -> None:
+        """Wait until they are through, or the time for all of them is over, or so many seconds."""
+        began = now = time.perf_counter()
+        while any(thread.is_alive() for thread in self._threads) and now - began < min(self._left, seconds):
+            time.sleep(JOIN_SECONDS)
+            now = time.perf_counter()
+        self._left -= now - began
+
+    def lets_in(self) -> bool | None:
+        """Whether a port that let us in does so again; None where none has."""
+        port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
+        if port is None:
+            return None
+        return probe(self._target, port, self._session, self._stopped.is_set).reply is Reply.PROOF
+
+    def stop(self) -> None:
+        """Begin nothing more, and take nothing in any more."""
+        self._stopped.set()
+
+    def _try(self, port: int) -> Observation:
+        return probe(self._target, port, self._session, self._stopped.is_set)
+
+    def _work(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                port = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            seen = self._try(port)
+            before = self._seen.get(port)
+            if before:
+                seen = replace(seen, sent=(seen.sent or 0) + (before.sent or 0))
+            if before and before.reply is Reply.PROOF:
+                self.later[port] = seen
+                seen = replace(before, sent=seen.sent, answered=(before.answered or 0) + (seen.answered or 0))
+            if not self._stopped.is_set():
+                self._seen[port] = seen
+                self._under_way.discard(port)

@@ -1,0 +1,1 @@
+"""The nouns of all rooms: frozen values, and the errors that a user can meet."""

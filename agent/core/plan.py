@@ -1,0 +1,188 @@
+"""What must be reachable: the built-in plan, its add-ons, and the user's own ports."""
+
+from __future__ import annotations
+
+import enum
+import functools
+from dataclasses import dataclass, replace
+from typing import Iterator, Sequence
+
+from .errors import UsageError
+from .ports import PortRange
+
+
+class Transport(str, enum.Enum):
+    """The transport protocol of a port."""
+
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Need(str, enum.Enum):
+    """How much a service misses a port that is not open; only a required one decides the verdict."""
+
+    REQUIRED = "required"
+    RECOMMENDED = "recommended"
+    OPTIONAL = "optional"
+
+
+class Protocol(enum.Enum):
+    """What a port will carry, and so what its probe has to look like to a firewall that reads along."""
+
+    HTTP = "HTTP"
+    TLS = "TLS"
+    FRAMED_STUN = "STUN framed by RFC 4571"
+    STUN = "STUN"
+
+
+HTTP_PORT, HTTPS_PORT = 80, 443
+# Where a client looks for the control channel unless it is told: the built-in plan's TCP ports, likeliest first.
+CONTROL_PORTS = (HTTPS_PORT, HTTP_PORT, 7881)
+# Purposes, by which a port is known wherever it is. LiveKit draws from those of MEDIA, one for each participant.
+ACME = "Let's Encrypt certificates (HTTP-01)"
+HTTPS = "HTTPS: haproxy hands on to the other services"
+HTTPS_PROXY = "HTTPS: a proxy hands on to LiveKit"
+ICE_TCP = "WebRTC over TCP, for clients that cannot use UDP"
+MEDIA = "WebRTC media"
+RTMP, WHIP = "RTMP ingest", "WHIP media"
+SIP, SIP_MEDIA, SIP_TLS = "SIP signalling", "SIP media", "SIP over TLS"
+TURN_UDP, TURN_TLS = "TURN/UDP", "TURN/TLS"
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One row of a plan: a run of ports of one transport, what for, and how much it is needed.
+
+    `source` is the file and the key that it was read from; None where it is built in, or named by the user.
+    """
+
+    transport: Transport
+    ports: PortRange
+    purpose: str
+    need: Need
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What must be reachable. No port of a transport is in two requirements."""
+
+    name: str
+    requirements: tuple[Requirement, ...]
+
+    def of(self, transport: Transport) -> tuple[Requirement, ...]:
+        """The requirements of one transport, in the plan's order."""
+        return tuple(row for row in self.requirements if row.transport is transport)
+
+    def ports(self, transport: Transport) -> Iterator[int]:
+        """Every port of one transport, in the plan's order."""
+        for row in self.of(transport):
+            yield from row.ports
+
+    def has(self, transport: Transport, port: int) -> bool:
+        """Whether the plan has this port."""
+        return port in self._by_transport[transport]
+
+    def row(self, transport: Transport, port: int) -> Requirement | None:
+        """The requirement that a port is in; None where the plan has it not."""
+        return self._by_transport[transport].get(port)
+
+    @functools.cached_property
+    def _by_transport(self) -> dict[Transport, dict[int, Requirement]]:
+        return {one: {port: row for row in self.of(one) for port in row.ports} for one in Transport}
+
+
+_CARRIED = {
+    ACME: Protocol.HTTP,
+    HTTPS: Protocol.TLS,
+    SIP_TLS: Protocol.TLS,
+    TURN_TLS: Protocol.TLS,
+    ICE_TCP: Protocol.FRAMED_STUN,
+}
+
+
+def protocol_of(transport: Transport, port: int, purpose: str | None = None) -> Protocol:
+    """What a port's probe speaks: what it is there for, or is known to carry, else what WebRTC sends over it."""
+    if transport is Transport.UDP:
+        return Protocol.STUN
+    usual = {HTTP_PORT: Protocol.HTTP, HTTPS_PORT: Protocol.TLS}.get(port, Protocol.FRAMED_STUN)
+    return _CARRIED.get(purpose or "", usual)
+
+
+def _row(transport: Transport, first: int, last: int, purpose: str, need: Need = Need.REQUIRED) -> Requirement:
+    return Requirement(transport, PortRange(first, last), purpose, need)
+
+
+_TCP, _UDP = Transport.TCP, Transport.UDP
+
+# plugNmeet's documentation, "Ports & firewall"; 443/udp is in its installer's firewall rules and not in that table.
+PLANS = {
+    "plugnmeet": (
+        _row(_TCP, HTTP_PORT, HTTP_PORT, ACME),
+        _row(_TCP, HTTPS_PORT, HTTPS_PORT, HTTPS),
+        _row(_TCP, 7881, 7881, ICE_TCP),
+        _row(_UDP, 443, 443, TURN_UDP, Need.RECOMMENDED),
+        _row(_UDP, 50000, 60000, MEDIA),
+    )
+}
+
+# The ports of plugNmeet's optional services. Who asks for one needs it.
+ADDONS = {
+    "rtmp": (_row(_TCP, 1935, 1935, RTMP),),
+    "whip": (_row(_UDP, 7885, 7885, WHIP),),
+    "sip": (
+        _row(_TCP, 5060, 5061, SIP),
+        _row(_UDP, 5060, 5061, SIP),
+        _row(_UDP, 10000, 20000, SIP_MEDIA),
+    ),
+}
+
+
+def build_plan(
+    name: str,
+    addons: Sequence[str] = (),
+    tcp: Sequence[PortRange] | None = None,
+    udp: Sequence[PortRange] | None = None,
+    *,
+    read: Sequence[Requirement] | None = None,
+) -> Plan:
+    """The plan `name` with its add-ons; `tcp` and `udp`, where given, replace the plan's ports of that transport.
+
+    `read` are the rows of a plan that is not built in; what an add-on brings may be in it on other ports. Raises
+    UsageError where a port that the user named would be planned twice, or none at all.
+    """
+    own = {Transport.TCP: tcp, Transport.UDP: udp}
+    rows = [row for row in (PLANS[name] if read is None else read) if own[row.transport] is None]
+    for transport, ranges in own.items():
+        rows += [Requirement(transport, ports, f"named with --{transport.value}", Need.REQUIRED)
+                 for ports in ranges or ()]  # fmt: skip
+    for addon in dict.fromkeys(addons):
+        for row in ADDONS[addon]:
+            there = [one for one in rows if (one.transport, one.purpose) == (row.transport, row.purpose)]
+            if there:
+                rows = [replace(one, need=row.need) if one in there else one for one in rows]
+                continue
+            if own[row.transport] is not None:
+                _refuse_overlap(rows, row, addon)
+            add_row(rows, row)
+    if not rows:
+        raise UsageError("nothing to check", "the plan has no port left", "name at least one port with --tcp or --udp")
+    rows.sort(key=lambda row: (row.transport.value, row.ports))
+    return Plan(name, tuple(rows))
+
+
+def add_row(rows: list[Requirement], new: Requirement) -> None:
+    """Add those ports of a row that no other has yet."""
+    free = [new.ports]
+    for row in rows:
+        if row.transport is new.transport:
+            free = [rest for run in free for rest in run.without(row.ports)]
+    rows += [replace(new, ports=run) for run in free]
+
+
+def _refuse_overlap(rows: Sequence[Requirement], new: Requirement, addon: str) -> None:
+    for row in rows:
+        if row.transport is new.transport and row.ports.overlaps(new.ports):
+            where = f"{row.transport.value} {row.ports}"
+            raise UsageError(f"ports planned twice: {where}", f"--with {addon} brings {new.ports} too",
+                             f"take them out of --{row.transport.value}, or leave out --with {addon}")  # fmt: skip

@@ -1,0 +1,52 @@
+"""fail2ban, as `fail2ban-client status` tells (fail2ban-client(1)): which of its jails shut an address out."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Iterable, Iterator
+
+from ..core.address import Address
+from ..system.commands import ask
+from .model import Ban
+
+MAX_JAILS = 32  # each is asked for on its own, in a fifth of a second; distributions enable one
+
+
+def parse_jails(text: str) -> tuple[str, ...]:
+    """The jails that `status` lists."""
+    return tuple(filter(None, (word.strip() for word in _field(text, "Jail list").split(","))))
+
+
+def parse_bans(jail: str, text: str, client: Address) -> Iterator[Ban]:
+    """The bans of one address, or of a network that it is in, among those of a jail."""
+    for word in _field(text, "Banned IP list").split():
+        try:
+            banned = ipaddress.ip_network(word, strict=False)
+        except ValueError:
+            continue
+        if client in banned:
+            yield Ban(jail, word)
+
+
+def _field(text: str, name: str) -> str:
+    """The value behind a name; the lines before it draw a tree."""
+    return next((line.partition(":")[2] for line in text.splitlines() if f"{name}:" in line), "")
+
+
+def bans_of(client: Address, jails: Iterable[tuple[str, str]]) -> tuple[Ban, ...]:
+    """The bans of one address, by what `status` says of each jail."""
+    return tuple(ban for jail, text in jails for ban in parse_bans(jail, text, client))
+
+
+def read_jails() -> tuple[tuple[tuple[str, str], ...], str]:
+    """The jails, each with what `status` says of it, and why one could not be read, if so."""
+    told = ask("fail2ban-client", "status")
+    if told.text is None:
+        return (), "" if told.missing or "Is fail2ban running?" in told.trouble else told.trouble
+    found: list[tuple[str, str]] = []
+    for jail in parse_jails(told.text)[:MAX_JAILS]:
+        status = ask("fail2ban-client", "status", jail)
+        if status.text is None:
+            return tuple(found), status.trouble
+        found.append((jail, status.text))
+    return tuple(found), ""

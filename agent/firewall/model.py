@@ -1,0 +1,112 @@
+"""A host's own firewall, as its tools list it: rules in their order, and what they do with packets to planned ports."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ..core.address import Family
+from ..core.plan import Transport
+from ..core.ports import PortRange
+
+
+class Tool(str, enum.Enum):
+    """The tool that lists a rule, and that can put another one before it."""
+
+    NFT = "nft"
+    IPTABLES = "iptables"  # of whichever variant is the default: iptables for IPv4, ip6tables for IPv6
+    IPTABLES_LEGACY = "iptables-legacy"  # beside a default that is the other variant
+    IPTABLES_NFT = "iptables-nft"  # likewise
+
+
+class Hook(str, enum.Enum):
+    """Where in the kernel a chain of rules sees a packet (nftables, netfilter hooks)."""
+
+    PREROUTING = "prerouting"
+    INPUT = "input"
+    OUTPUT = "output"
+    POSTROUTING = "postrouting"
+
+
+class Act(str, enum.Enum):
+    """What becomes of a packet that a rule decides."""
+
+    DROP = "drop"
+    REJECT = "reject"
+    FORWARD = "forward"  # its destination is changed: to a container, say, or to another port
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a rule stands: the `number`th, from 1, of a chain; None where it is the chain's policy.
+
+    `table` is with its family as nft has it (`inet filter`), and without for iptables. `path` are the chains that lead
+    there from the base chain, which comes first; the last of them is the rule's own. `handle` is nft's.
+    """
+
+    tool: Tool
+    table: str
+    path: tuple[str, ...]
+    number: int | None
+    handle: int | None = None
+
+    @property
+    def chain(self) -> str:
+        """The chain that the rule is in."""
+        return self.path[-1]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The first rule that decides for some planned ports of one transport and family, and does not let them pass.
+
+    `text` is the rule as its tool prints it, or the policy. `sure` says that every rule before it was understood;
+    where it was not, `doubt` is the first that may decide otherwise.
+    """
+
+    transport: Transport
+    family: Family
+    ports: tuple[PortRange, ...]
+    hook: Hook
+    act: Act
+    place: Place
+    text: str
+    sure: bool = True
+    doubt: str | None = None
+
+
+@dataclass(frozen=True)
+class Ufw:
+    """ufw, where it is active: its numbered rules as it prints them, and whether it rules IPv6 too."""
+
+    rules: tuple[str, ...] = ()
+    ipv6: bool = True
+
+
+@dataclass(frozen=True)
+class Ban:
+    """An address that fail2ban shuts out, by which of its jails."""
+
+    jail: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Managers:
+    """The programs that write the firewall's rules on this host, as far as they are in force."""
+
+    ufw: Ufw | None = None
+    zone: str | None = None  # of firewalld, that rules the client's packets; None where none is known
+    bans: tuple[Ban, ...] = ()
+    saves: tuple[str, ...] = ()  # the commands that keep iptables' rules over a reboot, of IPv4 and of IPv6, if any
+
+
+@dataclass(frozen=True)
+class Host:
+    """What this server is, for the advice on its own terminal."""
+
+    decisions: tuple[Decision, ...] = ()
+    managers: Managers = Managers()
+    provider: str | None = None  # a key of the providers that are known
+    addresses: tuple[str, ...] = ()  # of its interfaces
+    unread: tuple[str, ...] = ()  # sentences: what could not be read, and why

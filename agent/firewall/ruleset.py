@@ -1,0 +1,214 @@
+"""The rule set of a host's firewall: tables of chains of rules, as far as they are understood."""
+
+from __future__ import annotations
+
+import enum
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Callable, Iterable, Tuple, TypeVar
+
+from ..core.address import Family
+from ..core.plan import Transport
+from ..core.ports import HIGHEST, LOWEST
+from .model import Hook, Tool
+
+# Runs of numbers (ports, or addresses as integers), both ends included, sorted, none touching another.
+Spans = Tuple[Tuple[int, int], ...]
+PORTS: Spans = ((LOWEST, HIGHEST),)
+ADDRESSES = {Family.IPV4: ((0, 2**32 - 1),), Family.IPV6: ((0, 2**128 - 1),)}
+
+STATES = frozenset(("new", "established", "related", "invalid", "untracked"))  # of connection tracking
+
+
+class UnreadableRules(Exception):
+    """What a firewall's tool printed is no listing of rules."""
+
+
+class Does(enum.Enum):
+    """What a rule does with a packet that matches."""
+
+    NOTHING = "nothing"  # it counts, logs or marks
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    FORWARD = "forward"
+    JUMP = "jump"
+    GOTO = "goto"
+    RETURN = "return"
+    UNTRACK = "untrack"
+    UNKNOWN = "unknown"
+
+
+def join(spans: Iterable[tuple[int, int]]) -> Spans:
+    """Runs in any order, overlapping or not, as Spans; what runs backwards is left out."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if first > last:
+            continue
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
+
+
+def without(whole: Spans, spans: Spans) -> Spans:
+    """What is left of the one run of `whole`."""
+    ((low, high),) = whole
+    edges = [low, *(edge for first, last in spans for edge in (first - 1, last + 1)), high]
+    return join((max(low, first), min(high, last)) for first, last in zip(edges[::2], edges[1::2]))
+
+
+def common(one: Spans, other: Spans) -> Spans:
+    """What is in both."""
+    found, left, right = [], 0, 0
+    while left < len(one) and right < len(other):
+        found.append((max(one[left][0], other[right][0]), min(one[left][1], other[right][1])))
+        if one[left][1] < other[right][1]:
+            left += 1
+        else:
+            right += 1
+    return join(found)
+
+
+def within(number: int, spans: Spans) -> bool:
+    """Whether a number is in one of the runs."""
+    at = bisect_right(spans, (number, 2**128))
+    return at > 0 and number <= spans[at - 1][1]
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of interfaces: whole ones, beginnings of some (an empty one begins all), or all but these."""
+
+    whole: frozenset[str] = frozenset()
+    begin: tuple[str, ...] = ()
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Flags:
+    """TCP flags, in small letters: of those in `mask` exactly `value` are set, or not so."""
+
+    mask: frozenset[str]
+    value: frozenset[str]
+    negated: bool = False
+
+
+@dataclass(frozen=True)
+class Match:
+    """All that a packet must be to match; None and an empty tuple leave all in.
+
+    `sources` and `destinations` are of the one `family`, which is set wherever they are. `to_local` asks whether the
+    destination is an address of the host. `unclear`: there is a condition that is not understood.
+    """
+
+    family: Family | None = None
+    transports: frozenset[Transport] | None = None
+    source_ports: Spans | None = None
+    ports: Spans | None = None
+    sources: Spans | None = None
+    destinations: Spans | None = None
+    states: frozenset[str] | None = None
+    to_local: bool | None = None
+    arrives: tuple[Names, ...] = ()
+    leaves: tuple[Names, ...] = ()
+    flags: tuple[Flags, ...] = ()
+    unclear: bool = False
+
+
+ANYTHING = Match()
+UNCLEAR = Match(unclear=True)
+NEVER = Match(transports=frozenset())  # another transport than those that plans have
+
+
+def to_local(kinds: frozenset[str], negated: bool) -> Match:
+    """Whether the destination is of one of these types (fib, addrtype); ValueError where one is not known."""
+    if "local" in kinds:
+        return Match(to_local=not negated)
+    if kinds - {"broadcast", "multicast", "anycast"}:
+        raise ValueError("another type")
+    return ANYTHING if negated else NEVER
+
+
+def both(one: Match, other: Match) -> Match:
+    """What both match."""
+    if one is ANYTHING or other is ANYTHING:
+        return other if one is ANYTHING else one
+    if None not in (one.family, other.family) and one.family is not other.family:
+        return NEVER
+    if None not in (one.to_local, other.to_local) and one.to_local is not other.to_local:
+        return NEVER
+    return Match(
+        one.family or other.family,
+        _meet(one.transports, other.transports, frozenset.intersection),
+        _meet(one.source_ports, other.source_ports, common),
+        _meet(one.ports, other.ports, common),
+        _meet(one.sources, other.sources, common),
+        _meet(one.destinations, other.destinations, common),
+        _meet(one.states, other.states, frozenset.intersection),
+        other.to_local if one.to_local is None else one.to_local,
+        one.arrives + other.arrives, one.leaves + other.leaves, one.flags + other.flags,
+        one.unclear or other.unclear,
+    )  # fmt: skip
+
+
+_Some = TypeVar("_Some")
+
+
+def _meet(one: _Some | None, other: _Some | None, meet: Callable[[_Some, _Some], _Some]) -> _Some | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return meet(one, other)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The `number`th rule of a chain, from 1; one that does several things is several Rules of one number.
+
+    `text` is the rule as its tool prints it, `target` the chain of a jump or goto, `handle` nft's.
+    """
+
+    number: int
+    text: str
+    match: Match = ANYTHING
+    does: Does = Does.NOTHING
+    target: str = ""
+    handle: int | None = None
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where a chain begins to see packets: lower priorities first. `nat` chains see only a flow's first packet."""
+
+    hook: Hook
+    priority: int = 0
+    drops: bool = False  # by its policy
+    nat: bool = False
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Rules in their order; without a `base` only other chains lead there."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+    base: Base | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Chains that can jump to each other; `name` as in Place."""
+
+    tool: Tool
+    name: str
+    families: tuple[Family, ...]
+    chains: tuple[Chain, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """All tables; and what stands ahead of them and is not read, in words: chains at a network device."""
+
+    tables: tuple[Table, ...] = ()
+    ahead: tuple[str, ...] = ()

@@ -1,1 +1,0 @@
-"""The nouns: frozen values that every other room speaks of."""

@@ -1,0 +1,26 @@
+"""What a stranger showed, made safe to print and short enough for a line."""
+
+from __future__ import annotations
+
+from ..core.errors import DecodeError
+from ..protocol import stun
+
+MOST = 60
+
+
+def shown(data: bytes, most: int = MOST) -> str:
+    """The first line of somebody's bytes; empty where there is nothing to read in it."""
+    line = data.lstrip().split(b"\n")[0][:most].decode("ascii", "replace").strip()
+    return "".join(char if char.isprintable() and char.isascii() else "?" for char in line)
+
+
+def stranger(data: bytes, probe: bytes) -> str:
+    """What came from a UDP port and is no answer of our server's; `probe` is the one that it names, if any."""
+    if probe and data == probe:
+        return "an echo of the probe"
+    try:
+        stun.decode(data)
+    except DecodeError:
+        text = shown(data)
+        return f"{len(data):,} bytes that are no text" if text[:1] in ("", "?") else text
+    return "a STUN answer that is not this server's"

@@ -1,0 +1,152 @@
+"""Whose a certificate is, who issued it, until when: the little of X.509 (RFC 5280) that is shown, from DER (X.690)."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from dataclasses import dataclass
+from typing import Iterator, Tuple
+
+from ..core.errors import DecodeError
+from .printable import MOST, shown
+
+# A certificate with hundreds of names has some 10 KB; TLS itself could carry 16 MB, which nobody has to read.
+MAX_CERTIFICATE = 64 * 1024
+MAX_NAME = 253  # of the DNS (RFC 1035, section 2.3.4)
+
+_Item = Tuple[int, bytes]  # its tag, and its content
+
+_OCTETS, _OID, _SEQUENCE, _SET = 0x04, 0x06, 0x30, 0x31
+_VERSION, _EXTENSIONS = b"\xa0", 0xA3  # fields of a certificate, by their tags: [0] and [3]
+_DNS_NAME = 0x82  # of GeneralName, [2]
+_COMMON_NAME, _ORGANIZATION = b"\x55\x04\x03", b"\x55\x04\x0a"  # 2.5.4.3 and 2.5.4.10
+_ALTERNATIVE_NAME = b"\x55\x1d\x11"  # 2.5.29.17
+
+# UTCTime and GeneralizedTime as section 4.1.2.5 has them: with seconds, and in UTC.
+_TIMES = {
+    tag: re.compile(year + rb"(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
+    for tag, year in ((0x17, rb"(\d\d)"), (0x18, rb"(\d{4})"))
+}
+
+# The string types of DirectoryString and its older kin, by tag, and how Python calls their encodings.
+_STRINGS = {0x0C: "utf-8", 0x12: "ascii", 0x13: "ascii", 0x14: "latin-1", 0x16: "ascii", 0x1A: "ascii",
+            0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Names:
+    """Short names, in printable ASCII; empty where the certificate has none that can be read."""
+
+    subject: str
+    issuer: str
+
+
+def names(certificate: bytes) -> Names:
+    """The names in a certificate in DER; DecodeError.
+
+    The subject's is its common name, else its organization, else its first DNS name (some authorities fill in no
+    other), else whatever comes first. The issuer's organization tells more than what it calls one of its keys.
+    """
+    issuer, _validity, subject, _key, *more = _fields(certificate)
+    return Names(
+        _best(_attributes(subject), (_COMMON_NAME, _ORGANIZATION), [one[:MOST] for one in _alternative(more)]),
+        _best(_attributes(issuer), (_ORGANIZATION, _COMMON_NAME), []),
+    )
+
+
+def validity(certificate: bytes) -> tuple[int, tuple[str, ...]]:
+    """Until when a certificate in DER is good, in Unix seconds, and for which DNS names; DecodeError."""
+    _issuer, validity, _subject, _key, *more = _fields(certificate)
+    (tag, text) = _some(_expect(validity, _SEQUENCE), 2)[1]
+    match = tag in _TIMES and _TIMES[tag].fullmatch(text)
+    if not match:
+        raise DecodeError("no time")
+    year, *rest = map(int, match.groups())
+    if tag == 0x17:  # two digits of a year from 1950 on
+        year += 1900 if year >= 50 else 2000
+    try:
+        return calendar.timegm((year, *rest)), tuple(_alternative(more))
+    except ValueError:
+        raise DecodeError("no day of any year") from None
+
+
+def _fields(certificate: bytes) -> list[_Item]:
+    """What a certificate says, from its issuer on."""
+    if len(certificate) > MAX_CERTIFICATE:
+        raise DecodeError("a certificate too long")
+    signed, *_ = _some(_only(certificate, _SEQUENCE), 3)  # and its signature: the algorithm and the bits
+    content = _expect(signed, _SEQUENCE)
+    has_version = content[:1] == _VERSION  # the first version leaves it out
+    return _some(content, 6 + has_version)[2 + has_version :]
+
+
+def _alternative(more: list[_Item]) -> list[str]:
+    return [name for tag, value in more if tag == _EXTENSIONS for name in _dns_names(value)]
+
+
+def _best(attributes: list[tuple[bytes, str]], order: tuple[bytes, ...], alternative: list[str]) -> str:
+    wanted = [text for kind in order for found, text in attributes if found == kind]
+    candidates = [*wanted, *alternative, *(text for _, text in attributes)]
+    return next(filter(None, candidates), "")
+
+
+def _attributes(name: _Item) -> list[tuple[bytes, str]]:
+    """The attributes of a distinguished name: their types and texts."""
+    found = []
+    for members in _items(_expect(name, _SEQUENCE)):
+        for member in _items(_expect(members, _SET)):
+            kind, value, *_ = _some(_expect(member, _SEQUENCE), 2)
+            found.append((_expect(kind, _OID), _text(*value)))
+    return found
+
+
+def _text(tag: int, value: bytes) -> str:
+    return shown(value.decode(_STRINGS[tag], "replace").encode("ascii", "replace")) if tag in _STRINGS else ""
+
+
+def _dns_names(extensions: bytes) -> Iterator[str]:
+    for extension in _items(_only(extensions, _SEQUENCE)):
+        kind, *values = _some(_expect(extension, _SEQUENCE), 2)
+        if kind == (_OID, _ALTERNATIVE_NAME):
+            for tag, name in _items(_only(_expect(values[-1], _OCTETS), _SEQUENCE)):
+                if tag == _DNS_NAME:
+                    yield shown(name, MAX_NAME)
+
+
+def _some(data: bytes, least: int) -> list[_Item]:
+    found = list(_items(data))
+    if len(found) < least:
+        raise DecodeError("fewer items than there have to be")
+    return found
+
+
+def _only(data: bytes, tag: int) -> bytes:
+    """The content of the item that the data begins with, which is all of it."""
+    item, *more = _some(data, 1)
+    if more:
+        raise DecodeError("more than one item")
+    return _expect(item, tag)
+
+
+def _expect(item: _Item, tag: int) -> bytes:
+    if item[0] != tag:
+        raise DecodeError("an item of another kind")
+    return item[1]
+
+
+def _items(data: bytes) -> Iterator[_Item]:
+    """The items that data is made of, each with a tag of one byte and a definite length, as DER has it."""
+    at = 0
+    while at < len(data):
+        tag, size, start = data[at], int.from_bytes(data[at + 1 : at + 2], "big"), at + 2
+        if size == 0x80 or tag & 0x1F == 0x1F:
+            raise DecodeError("what DER does not know, or no certificate has")
+        if size > 0x80:
+            digits = size & 0x7F
+            size, start = int.from_bytes(data[start : start + digits], "big"), start + digits
+            if size < 0x80 or size >> 8 * (digits - 1) == 0:
+                raise DecodeError("a length longer than it has to be")
+        at = start + size
+        if at > len(data):
+            raise DecodeError("an item cut short")
+        yield tag, data[start:at]

@@ -1,0 +1,134 @@
+"""Pairing: a key that both sides have and never send, what they prove it by, and the lines that it seals.
+
+The client says hello with a nonce, the server answers with its own (the challenge). From both lines and the key each
+side makes three keys by HKDF (RFC 5869): one for each role's lines, and the session's secret. From then on each line of
+the control channel stands behind its HMAC: the first of them, the client's proof, names the certificate that it saw.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+
+from ..core.errors import DecodeError
+
+# Crockford's base 32: digits and letters that cannot be taken for each other, in either case.
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_MISREAD = str.maketrans("ilo", "110")
+# 130 bits, as nobody will ever guess; and a check of two digits, by the largest prime beneath 32 * 32: so every wrong
+# digit is found, and every two neighbours that changed places.
+_KEY_DIGITS, _CHECK_DIGITS, _PRIME = 26, 2, 1021
+_GROUP = 4
+KEY_BYTES = 17  # of chance, for 130 bits
+
+# A key of the operator's own: of letters and digits at random so many have about 100 bits.
+LEAST_CHARACTERS, MOST_CHARACTERS = 20, 200
+
+_BLANKS = re.compile(r"[\s\-\u2010-\u2015]+")  # people's programs make long dashes of short ones
+NONCE_BYTES = 16  # two sessions of one key never have the same
+_MAC_DIGITS = 2 * hashlib.sha256().digest_size
+
+
+def make_key(drawn: bytes) -> str:
+    """A key of 26 random digits and their check, in groups of four; `drawn` are KEY_BYTES of chance."""
+    digits = _to_digits(int.from_bytes(drawn, "big") % 32**_KEY_DIGITS, _KEY_DIGITS)
+    return _grouped(digits + _check(digits))
+
+
+def read_key(text: str) -> str:
+    """A key as somebody typed or pasted it, in the form that both sides make the same of.
+
+    DecodeError says what is wrong with it: a made key has a typing error, or one's own is too short or too long.
+    """
+    text = text.strip()
+    digits = _BLANKS.sub("", text).lower().translate(_MISREAD)
+    whole = len(digits) == _KEY_DIGITS + _CHECK_DIGITS and not digits.strip(_DIGITS)
+    if whole and _check(digits[:_KEY_DIGITS]) == digits[_KEY_DIGITS:]:
+        return _grouped(digits)
+    sizes = sorted(map(len, _BLANKS.split(text)), key=lambda size: size != _GROUP)
+    groups = len(sizes) > 2 and set(sizes[:-1]) == {_GROUP} and sizes[-1] <= _GROUP + 1
+    if groups or (whole and len(sizes) == 1):
+        raise DecodeError(f"a digit of it is wrong, missing or too many: it has {len(digits)} of 28")
+    if not text.isprintable():
+        raise DecodeError("it has characters that nobody can see")
+    if not LEAST_CHARACTERS <= len(text) <= MOST_CHARACTERS:
+        raise DecodeError(f"it has {len(text)} characters, not {LEAST_CHARACTERS} to {MOST_CHARACTERS}")
+    return text
+
+
+def _check(digits: str) -> str:
+    value = 0
+    for digit in digits:
+        value = 32 * value + _DIGITS.index(digit)
+    return _to_digits(value % _PRIME, _CHECK_DIGITS)
+
+
+def _to_digits(value: int, count: int) -> str:
+    return "".join(_DIGITS[value >> 5 * place & 31] for place in reversed(range(count)))
+
+
+def _grouped(digits: str) -> str:
+    return "-".join(digits[at : at + _GROUP] for at in range(0, len(digits), _GROUP))
+
+
+def extract(salt: bytes, material: bytes) -> bytes:
+    """HKDF-Extract with SHA-256 (RFC 5869, section 2.2)."""
+    return hmac.new(salt, material, hashlib.sha256).digest()
+
+
+def expand(key: bytes, info: bytes) -> bytes:
+    """HKDF-Expand with SHA-256 (RFC 5869, section 2.3), of one block: 32 bytes."""
+    return hmac.new(key, info + b"\x01", hashlib.sha256).digest()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What comes from a pairing key for one session: the keys of both roles' lines, and the secret, 64 hex digits."""
+
+    client: bytes
+    server: bytes
+    secret: str
+
+
+def derive(key: str, hello: bytes, challenge: bytes) -> Keys:
+    """The keys of one session, by all that was said in the clear: who changes a word of it changes them too."""
+    shared = extract(hello + challenge, key.encode("utf-8", "surrogatepass"))
+    client, server, secret = (expand(shared, b"pnmcheck " + role) for role in (b"client", b"server", b"session"))
+    return Keys(client, server, secret.hex())
+
+
+def fingerprint(certificate: bytes) -> str:
+    """How a certificate in DER is named: 64 hex digits of SHA-256; nothing where there is none."""
+    return hashlib.sha256(certificate).hexdigest() if certificate else ""
+
+
+class Seals:
+    """One side's end of a paired control channel: seals the lines that it says, opens those that it hears, in order."""
+
+    def __init__(self, mine: bytes, theirs: bytes) -> None:
+        self._mine, self._theirs = mine, theirs
+        self._said = self._heard = 0
+
+    @property
+    def opened(self) -> bool:
+        """Whether the other side has shown that it knows the key: a line of its was opened."""
+        return self._heard > 0
+
+    def seal(self, line: bytes) -> bytes:
+        """A line, with its end, behind its HMAC, in hex digits."""
+        self._said += 1
+        return _mac(self._mine, self._said, line.rstrip(b"\n")) + line
+
+    def open(self, line: bytes) -> bytes:
+        """The line behind its HMAC, without its end; DecodeError where the other side did not seal it as its next."""
+        mac, plain = line[:_MAC_DIGITS], line[_MAC_DIGITS:]
+        if not hmac.compare_digest(mac, _mac(self._theirs, self._heard + 1, plain)):
+            raise DecodeError("a line that the key did not seal")
+        self._heard += 1
+        return plain
+
+
+def _mac(key: bytes, number: int, line: bytes) -> bytes:
+    return hmac.new(key, b"%d " % number + line, hashlib.sha256).hexdigest().encode("ascii")

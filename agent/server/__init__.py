@@ -1,0 +1,1 @@
+"""Sessions, answers, listeners, the event loop, the capture, and the helper that keeps root."""

@@ -1,0 +1,113 @@
+"""Ports that a service holds and goes on to serve: through which of them a check can be made, and what passed there."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Container, Mapping, Tuple
+
+from ..core.plan import Plan, Protocol, Transport, protocol_of
+from ..packet.ip import FIN, SYN, Packet
+from ..protocol.messages import MAX_SHOWN, AskService, Served, Service
+from ..protocol.stun import HEADER, TRANSACTION_BYTES
+from .packet_observer import SEQUENCES
+
+# A range of more UDP ports is media's, of which no service answers a stranger.
+MAX_TURN = 16
+# Flows of one client's address that are kept in mind, the newest: a check makes a few for each port, and others behind
+# the same address may poll. They take about 1 KB each, of one session at a time.
+MAX_FLOWS = 5_000
+# Of what the client sent: a mark of its own stands within it, whatever it speaks.
+MAX_CAME = 256
+
+_SPOKEN = {Protocol.HTTP: Served.HTTP, Protocol.TLS: Served.TLS, Protocol.FRAMED_STUN: Served.FRAMED_STUN}
+
+
+def served(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
+    """The busy ports of a plan that can be tried through whoever holds them, as About.SERVED has it.
+
+    Whatever listens there: what it answers is compared, not understood.
+    """
+    return {
+        Transport.TCP: {port: _SPOKEN[protocol_of(Transport.TCP, port, row.purpose)].value
+                        for row in plan.of(Transport.TCP) for port in row.ports if port in busy[Transport.TCP]},
+        Transport.UDP: {port: Served.TURN.value
+                        for row in plan.of(Transport.UDP) if len(row.ports) <= MAX_TURN
+                        for port in row.ports if port in busy[Transport.UDP]},
+    }  # fmt: skip
+
+
+@dataclass
+class _Flow:
+    """One connection, or one datagram and its answer."""
+
+    begins: int = 0  # the sequence numbers of the first byte of data, the client's and the service's
+    answers: int | None = None
+    came: bytes = b""
+    left: bytes = b""
+    closed: bool = False
+
+
+# The server's port; the client's address and port; over UDP the transaction.
+_Key = Tuple[int, bytes, int, bytes]
+
+
+class Passing:
+    """What passed the interface at served ports, of one session's client."""
+
+    def __init__(self) -> None:
+        self._flows: dict[_Key, _Flow] = {}
+
+    def came(self, packet: Packet) -> bool:
+        """A TCP segment of the client's came in, or a UDP probe that proved to be its; whether that was a new flow."""
+        key = packet.port, packet.source, packet.source_port, _transaction(packet)
+        flow = self._flows.get(key)
+        if packet.transport is Transport.UDP:
+            return flow is None and self._begin(key, _Flow(came=packet.payload[:MAX_CAME]))
+        if packet.flags & SYN:
+            begins = (packet.sequence + 1) % SEQUENCES
+            # One that is sent again is the same; a client, or a NAT, may come by the same port once more.
+            return (flow is None or flow.begins != begins) and self._begin(key, _Flow(begins))
+        # What comes first is what the service reads first; what is sent again is the same.
+        if flow and packet.sequence == flow.begins and len(packet.payload) > len(flow.came):
+            flow.came = packet.payload[:MAX_CAME]
+        return False
+
+    def _begin(self, key: _Key, flow: _Flow) -> bool:
+        self._flows.pop(key, None)
+        self._flows[key] = flow
+        if len(self._flows) > MAX_FLOWS:
+            del self._flows[next(iter(self._flows))]
+        return True
+
+    def went(self, packet: Packet) -> None:
+        """A TCP segment to the client left, or a UDP datagram."""
+        flow = self._flows.get((packet.source_port, packet.destination, packet.port, _transaction(packet)))
+        if not flow:
+            return
+        if packet.transport is Transport.UDP:
+            flow.left = flow.left or packet.payload[:MAX_SHOWN]
+        elif packet.flags & SYN:
+            flow.answers = (packet.sequence + 1) % SEQUENCES
+        else:
+            # Not what comes later, where the watch missed the first of it.
+            if packet.sequence == flow.answers and not flow.left:
+                flow.left = packet.payload[:MAX_SHOWN]
+            flow.closed |= bool(packet.flags & FIN)
+
+    def tell(self, asked: AskService) -> Service:
+        """What passed in the flow with this mark."""
+        mark = bytes.fromhex(asked.mark)
+        udp = asked.transport is Transport.UDP
+        for (port, _, _, transaction), flow in self._flows.items():
+            # A datagram may have come in at another port than it was sent to.
+            if transaction == mark if udp else port == asked.port and not transaction and mark in flow.came:
+                digest = hashlib.sha256(flow.left).hexdigest() if flow.left else ""
+                return Service(True, len(flow.left), digest, flow.closed)
+        return Service(False)
+
+
+def _transaction(packet: Packet) -> bytes:
+    """Which probe a datagram is, or answers."""
+    udp = packet.transport is Transport.UDP
+    return packet.payload[HEADER.size - TRANSACTION_BYTES : HEADER.size] if udp else b""

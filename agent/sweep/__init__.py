@@ -1,0 +1,1 @@
+"""The schedule of UDP probes: passes, pace, loss, limits, flows, samples and large probes."""

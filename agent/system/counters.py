@@ -1,0 +1,112 @@
+"""The limits that the server's own kernel sets, as Linux tells them in /proc (nf_conntrack-sysctl, proc_net(5)).
+
+All of it is of the network namespace of whoever reads. Elsewhere than on Linux nothing of it is there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Sequence
+
+from ..core.counters import MOST, Counters, Kernel
+from .files import Kept, read_text
+
+# The longest of these files has a row of 160 bytes for each CPU, of which Linux takes 8,192 at most.
+MAX_TEXT = 2 * 1024 * 1024
+
+_MAXIMUM, _COUNT = (f"/proc/sys/net/netfilter/nf_conntrack_{name}" for name in ("max", "count"))
+_STATISTICS = ("/proc/net/stat/nf_conntrack", "/proc/net/stat/ip_conntrack")  # an older name
+_SNMP, _SNMP6, _NETSTAT = "/proc/net/snmp", "/proc/net/snmp6", "/proc/net/netstat"
+
+_DECIMAL = re.compile(r"[0-9]{1,20}")
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
+
+
+def open_statistics() -> tuple[Kept, ...]:
+    """What connection tracking dropped, which many a Linux lets nobody but root open (mode 0440)."""
+    return tuple(map(Kept, _STATISTICS))
+
+
+def read_kernel(statistics: Sequence[Kept]) -> Kernel:
+    """What the kernel tells now."""
+    texts = (one.read(MAX_TEXT) for one in statistics)
+    drops = next((found for found in map(conntrack_drops, texts) if found is not None), None)
+    errors, refused = receive_errors(_read(_SNMP), _read(_SNMP6)), listen_drops(_read(_NETSTAT))
+    counters = Counters(drops, errors, listen_drops=refused)
+    return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
+
+
+def most_flows() -> int | None:
+    """The entries that connection tracking keeps at most; None where nothing is tracked, as far as is known."""
+    most, free = _decimal(_read(_MAXIMUM).strip()), free_flows(_read(_MAXIMUM), _read(_COUNT))
+    return None if free is None else most
+
+
+def _read(path: str) -> str:
+    return read_text(path, MAX_TEXT)
+
+
+def free_flows(maximum: str, count: str) -> int | None:
+    """The entries that connection tracking has left, by the texts of its two files.
+
+    It must be asked while a connection to this host is open. Then a count of 0 proves that nothing is tracked: the
+    module is there, but no rule of this namespace uses it, and its limit is nobody's.
+    """
+    most, used = _decimal(maximum.strip()), _decimal(count.strip())
+    if not most or not used:  # a limit of 0 is none
+        return None
+    return min(MOST, max(0, most - used))
+
+
+def conntrack_drops(text: str) -> int | None:
+    """The packets that connection tracking dropped: a line of names, then a row of numbers for each CPU.
+
+    `drop` alone are packets. `early_drop` are entries that made room for others, whose packets went on their way.
+    `insert_failed` are packets of which two came at a time: most of them went on too, and the others are in `drop`.
+    """
+    names, *rows = [line.split() for line in text.splitlines()] or [[]]
+    if "drop" not in names or not rows or any(len(row) != len(names) for row in rows):
+        return None
+    numbers = [_hexadecimal(row[names.index("drop")]) for row in rows]
+    found = [number for number in numbers if number is not None]
+    return sum(found) if len(found) == len(numbers) else None
+
+
+def receive_errors(snmp: str, snmp6: str) -> int | None:
+    """The UDP packets for which there was no room, IPv4 and IPv6; a host may well have only one of them.
+
+    `RcvbufErrors` found a full receive buffer; `MemErrors`, which Linux has from 5.11 on, all sockets' memory used up.
+    What a filter of a socket's drops is in neither.
+    """
+    full, short = (
+        [number for number in (_in_table(snmp, "Udp:", name), _in_list(snmp6, f"Udp6{name}")) if number is not None]
+        for name in ("RcvbufErrors", "MemErrors")
+    )
+    return sum(full) + sum(short) if full else None
+
+
+def listen_drops(text: str) -> int | None:
+    """The packets that would have opened a TCP connection, and found no room in a port's queue, by either IP."""
+    return _in_table(text, "TcpExt:", "ListenDrops")
+
+
+def _in_table(text: str, protocol: str, name: str) -> int | None:
+    """A protocol's first line has the names, its second the numbers."""
+    lines = [line.split() for line in text.splitlines() if line.startswith(protocol)]
+    if len(lines) != 2 or len(lines[0]) != len(lines[1]) or name not in lines[0]:
+        return None
+    return _decimal(lines[1][lines[0].index(name)])
+
+
+def _in_list(text: str, name: str) -> int | None:
+    """A line has one name and its number."""
+    lines = [line.split() for line in text.splitlines() if line.startswith(name)]
+    return _decimal(lines[0][1]) if len(lines) == 1 and len(lines[0]) == 2 else None
+
+
+def _decimal(word: str) -> int | None:
+    return int(word) if _DECIMAL.fullmatch(word) else None
+
+
+def _hexadecimal(word: str) -> int | None:
+    return int(word, 16) if _HEXADECIMAL.fullmatch(word) else None

@@ -1,0 +1,78 @@
+"""Which process holds a port, as Linux tells it in /proc (proc_net(5), proc_pid_fd(5))."""
+
+from __future__ import annotations
+
+import os
+from typing import Collection, Iterator, Mapping
+
+from ..core.plan import Transport
+from ..core.service import Holder
+from .files import read_text
+
+_LISTEN = "0A"  # the state of a listening TCP socket in /proc/net/tcp (include/net/tcp_states.h)
+MAX_NAME = 64  # the kernel's own threads have the longest names
+
+
+def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
+    """The owners that can be found, as `haproxy (pid 812)`.
+
+    Without root only the user's own processes can be looked into; elsewhere than on Linux nothing is found.
+    """
+    if not ports:  # the system takes most of a second to list ten thousand sockets, and longer than in proportion
+        return {}
+    inodes: dict[str, int] = {}
+    held: set[int] = set()
+    # Listening sockets come first: a port may be held by an outgoing connection too.
+    for port, _state, inode in sorted(_sockets(transport), key=lambda entry: entry[1] != _LISTEN):
+        if port in ports and port not in held and inode != "0":
+            inodes[inode] = port
+            held.add(port)
+    return {port: f"{name} (pid {pid})" for port, pid, name in _holders(inodes)}
+
+
+def held(transport: Transport) -> dict[str, int]:
+    """The port of each socket, by its inode, that keeps others from that port: for TCP one that listens."""
+    return {inode: port for port, state, inode in _sockets(transport)
+            if inode != "0" and (transport is Transport.UDP or state == _LISTEN)}  # fmt: skip
+
+
+def holders(transport: Transport, ports: Collection[int]) -> Iterator[Holder]:
+    """Every process that holds one of these ports."""
+    inodes = {inode: port for inode, port in held(transport).items() if port in ports}
+    for port, pid, name in _holders(inodes):
+        yield Holder(transport, port, pid, name)
+
+
+def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
+    """Port, state and inode of every socket of a transport in this network namespace."""
+    for name in (transport.value, transport.value + "6"):
+        try:
+            with open(f"/proc/net/{name}", encoding="ascii", errors="replace") as table:
+                rows = table.readlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if len(fields) > 9:
+                yield int(fields[1].rpartition(":")[2], 16), fields[3], fields[9]
+
+
+def _holders(inodes: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
+    """The port of each of these sockets, and the pid and the name of each process that has it."""
+    for pid in filter(str.isdigit, listdir("/proc") if inodes else ()):
+        for descriptor in listdir(f"/proc/{pid}/fd"):
+            try:
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            except OSError:  # closed meanwhile
+                continue
+            port = inodes.get(target[len("socket:[") : -1]) if target.startswith("socket:[") else None
+            if port is not None:
+                yield port, int(pid), read_text(f"/proc/{pid}/comm", MAX_NAME).strip() or "a process"
+
+
+def listdir(path: str) -> list[str]:
+    """The names in a directory; none of one that is not there."""
+    try:
+        return os.listdir(path)
+    except OSError:  # gone meanwhile, or another user's
+        return []

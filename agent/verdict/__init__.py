@@ -1,0 +1,1 @@
+"""Evidence to state, place and reason, and those to findings; what to tell the user."""

@@ -1,0 +1,266 @@
+"""The client's end of the control channel: pings between questions, over a pair of sockets of this machine."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from dataclasses import replace
+from typing import Iterator
+
+import pytest
+
+from agent.client.control import MAX_UNASKED, Channel, ControlLost, Greeting
+from agent.core.address import Family
+from agent.core.counters import Kernel
+from agent.core.errors import UserError
+from agent.core.plan import Transport, build_plan
+from agent.core.ports import PortRange
+from agent.net.tls import client_context, server_tls
+from agent.protocol import framing, pairing
+from agent.protocol import messages as control
+from agent.system.certificate import make_certificate
+
+WELCOME = control.Welcome(
+    control.PROTOCOL,
+    "0.1.0",
+    "0" * 16,
+    "0" * 64,
+    build_plan("plugnmeet"),
+    tls=False,
+    everywhere=True,
+    client="192.0.2.1",
+    capture=False,
+    flows=None,
+)
+KERNEL = Kernel(1234)
+PONG = control.encode(control.Pong(KERNEL))
+ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
+
+
+class Server:
+    """The other end, in the same thread: what it says is there before it is asked."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end, self._lines = end, framing.Lines()
+        end.setblocking(False)
+
+    def say(self, *messages: bytes) -> None:
+        self._end.sendall(b"".join(messages))
+
+    def heard(self) -> int:
+        """How many questions came."""
+        return len(self.read())
+
+    def read(self) -> list[control.Message]:
+        """The questions that came."""
+        return [control.decode(line) for line in self._lines.feed(self._end.recv(65536))]
+
+    def go(self) -> None:
+        self._end.close()
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Channel, Server]]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+        there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with here, there:
+        server = Server(there)
+        server.say(control.encode(WELCOME))
+        channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
+        assert server.heard() == 1
+        yield channel, server
+
+
+def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    assert server.heard() == 1
+    assert channel.look() is None
+    server.say(PONG)
+    assert channel.look() == KERNEL
+    assert channel.look() is None
+    assert not channel.lost
+
+
+def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    one, other = "192.0.2.7", "2001:db8::7"
+    for named, mine in (((one,), ()), ((one, other), (one,)), ((), (other,)), ((), ())):
+        channel.ping(["0123456789ab"])
+        assert server.read() == [control.AskKernel(mine, ("0123456789ab",))]
+        server.say(control.encode(control.Pong(KERNEL, named)))
+        assert channel.look() == KERNEL
+    assert channel.confirmed == {one, other}
+
+
+def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    named = [f"192.0.2.{number}" for number in range(2 * control.MAX_ELSEWHERE)]
+    for address in named:
+        channel.ping()
+        server.say(control.encode(control.Pong(KERNEL, (address,))))
+        channel.look()
+    assert channel.confirmed == set(named[: control.MAX_ELSEWHERE])
+    assert channel.named == ()
+
+
+def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(PONG[:3])
+    assert channel.look() is None
+    server.say(PONG[3:])
+    assert channel.look() == KERNEL
+
+
+def test_what_nobody_asked_for_is_no_pong(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.say(PONG)
+    assert channel.look() is None
+    channel.ping()
+    assert channel.look() is None
+    assert not channel.lost
+
+
+@pytest.mark.parametrize("pings", [0, 1, 3])
+def test_a_question_waits_for_the_pongs_and_gets_its_own_answer(ends: tuple[Channel, Server], pings: int) -> None:
+    channel, server = ends
+    for _ in range(pings):
+        channel.ping()
+    server.say(*[PONG] * pings)
+    answers = threading.Timer(0.05, server.say, [ANSWER])
+    answers.start()
+    assert channel.rows(control.About.SIGHTINGS, Transport.UDP) == {7: 3}
+    answers.join()
+    assert server.heard() == pings + 1
+
+
+def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(ANSWER)
+    assert channel.look() is None
+    assert channel.lost
+
+
+def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.say(*[PONG] * MAX_UNASKED)
+    channel.look()
+    assert not channel.lost
+    server.say(PONG)
+    channel.look()
+    assert channel.lost
+
+
+def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(b"HTTP/1.1 200 OK\n")
+    assert channel.look() is None
+    assert channel.lost
+
+
+def test_pings_are_no_round_trips_of_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    channel.ping()
+    server.say(PONG)
+    channel.look()
+    assert len(channel.rtts) == 1  # the hello's
+
+
+def test_a_channel_whose_address_is_gone_is_lost(ends: tuple[Channel, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    channel, _ = ends
+    channel.look_for_address()
+    assert (channel.lost, channel.moved) == (False, False)
+    monkeypatch.setattr(socket.socket, "getsockname", lambda _: ("192.0.2.1", 40000))  # nobody's
+    channel.look_for_address()
+    assert (channel.lost, channel.moved) == (True, True)
+
+
+def test_a_server_that_goes_is_noticed(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.go()
+    assert channel.look() is None
+    assert channel.lost
+    with pytest.raises(ControlLost):
+        channel.rows(control.About.SIGHTINGS, Transport.UDP)
+
+
+def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+    channel, server = ends
+    server.go()
+    channel.ping()
+    channel.ping()
+    assert channel.lost
+
+
+def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
+    pem = make_certificate()
+    tls = server_tls(pem) if pem else None
+    assert tls, "needs the openssl program"
+
+    def serve(context: ssl.SSLContext) -> None:
+        with context.wrap_socket(listening.accept()[0], server_side=True) as there:
+            there.sendall(control.encode(WELCOME))
+            for _ in ("the hello", "the question"):
+                there.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=serve, args=(tls.context,))
+        server.start()
+        with client_context().wrap_socket(socket.create_connection(listening.getsockname())) as here:
+            channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
+            with pytest.raises(ControlLost):
+                channel.rows(control.About.SIGHTINGS, Transport.UDP)
+            assert channel.lost
+        server.join()
+
+
+@pytest.mark.parametrize("by_ping", [True, False])
+def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[Channel, Server], by_ping: bool) -> None:
+    channel, server = ends
+    refusal = control.Refusal("order", "no more of that", "use another client")
+    server.say(control.encode(refusal))
+    if by_ping:
+        channel.ping()
+        assert channel.look() is None
+    else:
+        with pytest.raises(ControlLost):
+            channel.kernel()
+    assert (channel.refused, channel.lost) == (refusal, True)
+    with pytest.raises(ControlLost):
+        channel.rows(control.About.SIGHTINGS, Transport.UDP)
+
+
+@pytest.mark.parametrize(("certificate", "error"), [("", None), ("0" * 64, control.INTERCEPTED)])
+def test_a_paired_welcome_names_the_certificate_that_was_seen(certificate: str, error: str | None) -> None:
+    key = "of twenty characters or more"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+
+    def serve() -> None:
+        with there.makefile("rb") as lines:
+            hello, challenge = control.decode(lines.readline()[:-1]), control.Challenge("2" * 32)
+            assert isinstance(hello, control.Hello)
+            there.sendall(control.encode(challenge))
+            keys = control.session_keys(key, hello, challenge)
+            seals = pairing.Seals(keys.server, keys.client)
+            assert control.decode(seals.open(lines.readline()[:-1])) == control.Proof("")
+        welcome = replace(WELCOME, secret=None, certificate=certificate)
+        there.sendall(seals.seal(control.encode(welcome)))
+
+    with here, there:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        if error:
+            with pytest.raises(UserError) as raised:
+                Channel(here, 443, Greeting("0.1.0", Family.IPV4, key))
+            assert raised.value.code == error
+        else:
+            assert Channel(here, 443, Greeting("0.1.0", Family.IPV4, key)).paired
+        thread.join()

@@ -1,0 +1,108 @@
+"""What is stopped and started: how that is told to systemd and Docker, and the list of it on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.fields import FieldError
+from agent.core.plan import Transport
+from agent.core.ports import PortRange
+from agent.core.service import (
+    MAX_PORTS,
+    MAX_SERVICES,
+    Kind,
+    Moved,
+    Service,
+    Step,
+    StopList,
+    command,
+    is_name,
+    read_moved,
+    read_stop_list,
+    to_json,
+)
+from tests.core.values import ANY
+
+TCP, UDP = Transport.TCP, Transport.UDP
+HAPROXY = Service(Kind.UNIT, "haproxy.service", ("haproxy.socket",), ((TCP, PortRange(80, 80)),), ((TCP, 80),))
+COMPOSE = Service(Kind.COMPOSE, "plugnmeet", ("livekit", "redis"), awaited=((TCP, 7881), (UDP, 443)))
+LIST = StopList((HAPROXY, COMPOSE), 812, "4711", 600.0)
+
+
+@pytest.mark.parametrize(
+    ("service", "verb", "words"),
+    [
+        (HAPROXY, "stop", "systemctl --no-ask-password stop -- haproxy.socket haproxy.service"),
+        (HAPROXY, "start",
+         "systemctl --no-ask-password --job-mode=ignore-requirements start -- haproxy.socket haproxy.service"),
+        (COMPOSE, "stop", "docker compose -p plugnmeet stop livekit redis"),
+        (Service(Kind.CONTAINER, "turn"), "start", "docker start turn"),
+    ],
+)  # fmt: skip
+def test_what_stops_and_starts(service: Service, verb: str, words: str) -> None:
+    assert command(service, verb) == words.split()
+
+
+def test_the_list_as_it_is_on_disk() -> None:
+    shown = replace(LIST, services=(replace(HAPROXY, ports=()), COMPOSE))
+    assert read_stop_list(json.dumps(to_json(LIST)).encode()) == shown
+
+
+@pytest.mark.parametrize("name", ["haproxy.service", "coturn@a.service", r"dev-\x2d.socket", "a:b_c.timer", "x.path"])
+def test_names_of_units(name: str) -> None:
+    assert is_name(Kind.UNIT, name)
+
+
+@pytest.mark.parametrize("name", ["", "-h.service", "--now.service", "a b.service", "a/b.service", "x.target",
+                                  "x.service\n", "é.service", "x.mount", "a" * 256 + ".service"])  # fmt: skip
+def test_what_is_no_name_of_a_unit_that_is_stopped(name: str) -> None:
+    assert not is_name(Kind.UNIT, name)
+    assert not is_name(Kind.CONTAINER, "-x")
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**to_json(LIST), **fields}
+
+
+def one(**fields: Any) -> dict[str, Any]:
+    return changed(services=[{**to_json(LIST)["services"][0], **fields}])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [], {}, changed(services=None), changed(pid=0), changed(pid="812"), changed(seconds=-1), changed(began=4711),
+        changed(services=to_json(LIST)["services"] * MAX_SERVICES), one(kind="shell"), one(name="-rf"),
+        one(name="ssh.service; reboot"), one(members=["--now"]), one(members="x"), one(awaited=[80]),
+        one(awaited=[{"transport": "tcp", "port": 0}]), one(awaited=[{"transport": "sctp", "port": 80}]),
+        one(awaited=[{"transport": "tcp", "port": 80}] * (MAX_PORTS + 1)), one(kind="compose", name="../x"),
+    ],
+)  # fmt: skip
+def test_what_is_no_list(value: object) -> None:
+    with pytest.raises(FieldError):
+        read_stop_list(json.dumps(value).encode())
+
+
+@ANY
+@given(st.binary() | st.integers(0, 400).map(lambda at: json.dumps(to_json(LIST)).encode()[:at]))
+def test_any_bytes_are_a_list_or_are_refused(data: bytes) -> None:
+    with contextlib.suppress(FieldError):
+        read_stop_list(data)
+
+
+@pytest.mark.parametrize("moved", [Moved(Step.READY), Moved(Step.NOT_BACK, "x.service", "it failed")])
+def test_a_line_of_the_guardians(moved: Moved) -> None:
+    assert read_moved(json.dumps(vars(moved)).encode()) == moved
+
+
+@pytest.mark.parametrize("line", [b"Failed to start transient service unit", b'{"step":"ready"}', b""])
+def test_what_is_no_line_of_the_guardians(line: bytes) -> None:
+    with pytest.raises(FieldError):
+        read_moved(line)

@@ -1,0 +1,318 @@
+"""nft's listings: goldens of the real tool, statements by hand, and any JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.address import Family
+from agent.core.plan import Transport
+from agent.core.ports import HIGHEST, PortRange
+from agent.firewall import nftables
+from agent.firewall.evaluate import Flow, decide
+from agent.firewall.model import Act, Hook, Tool
+from agent.firewall.nft_text import MAX_TEXT, rule_text
+from agent.firewall.ruleset import (
+    ANYTHING,
+    NEVER,
+    STATES,
+    UNCLEAR,
+    Base,
+    Does,
+    Flags,
+    Match,
+    Names,
+    Rule,
+    UnreadableRules,
+)
+from tests.core.values import ANY
+from tests.firewall.goldens import golden
+
+V4, V6 = Family.IPV4, Family.IPV6
+TCP, UDP = frozenset((Transport.TCP,)), frozenset((Transport.UDP,))
+MEDIA = Flow(Transport.UDP, V4, (PortRange(443, 443), PortRange(50000, 60000)), ip_address("192.0.2.7"), None, "eth0")
+WEB = replace(MEDIA, transport=Transport.TCP, ports=tuple(PortRange(port, port) for port in (22, 80, 443)))
+
+
+def listing(*expressions: list[Any], sets: tuple[Any, ...] = (), **chain: Any) -> str:
+    """A table with one chain, as JSON."""
+    base = {"family": "inet", "table": "t", "name": "in", "type": "filter", "hook": "input", "prio": 0, **chain}
+    rules = [
+        {"rule": {"family": "inet", "table": "t", "chain": "in", "handle": 7, "expr": expr}} for expr in expressions
+    ]
+    return json.dumps({"nftables": [{"table": {"family": "inet", "name": "t"}}, *sets, {"chain": base}, *rules]})
+
+
+def rules_of(*statements: Any, sets: tuple[Any, ...] = ()) -> tuple[Rule, ...]:
+    return nftables.read(listing(list(statements), sets=sets)).tables[0].chains[0].rules
+
+
+def match(left: Any, right: Any, op: str = "==") -> Any:
+    return {"match": {"op": op, "left": left, "right": right}}
+
+
+def field(protocol: str, name: str) -> Any:
+    return {"payload": {"protocol": protocol, "field": name}}
+
+
+MANY = {rule.text: rule for rule in nftables.read(golden("many.nft.json")).tables[0].chains[1].rules}
+SYN = frozenset(("syn",))
+
+
+def net(first: str, last: str) -> tuple[int, int]:
+    return int(ip_address(first)), int(ip_address(last))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ct state established,related accept", Match(states=frozenset(("established", "related")))),
+        ("ct state { established, related } accept", Match(states=frozenset(("established", "related")))),
+        ("ct state != new accept", Match(states=STATES - {"new"})),
+        ("ct state ! new drop", Match(states=STATES - {"new"})),
+        ("ct state & new,untracked new drop", UNCLEAR),
+        ('iifname "lo" accept', Match(arrives=(Names(frozenset(("lo",))),))),
+        ('iif "lo" accept', Match(arrives=(Names(frozenset(("lo",))),))),
+        ('iifname != "lo" accept', Match(arrives=(Names(frozenset(("lo",)), negated=True),))),
+        ('iifname "eth*" accept', Match(arrives=(Names(begin=("eth",)),))),
+        ("iifname { eth0, eth1* } accept", Match(arrives=(Names(frozenset(("eth0",)), ("eth1",)),))),
+        ("meta l4proto { tcp, udp } th dport { 50-60, 80, 443 } accept",
+         Match(transports=TCP | UDP, ports=((50, 60), (80, 80), (443, 443)))),
+        ("tcp dport != { 80, 443 } drop", Match(transports=TCP, ports=((1, 79), (81, 442), (444, HIGHEST)))),
+        ("udp dport > 50000 drop", Match(transports=UDP, ports=((50001, HIGHEST),))),
+        ("udp dport 50000-60000 drop", Match(transports=UDP, ports=((50000, 60000),))),
+        ("udp dport @ports accept", Match(transports=UDP, ports=((80, 80), (443, 443), (50000, 60000)))),
+        ("ip saddr @ban drop", Match(V4, sources=(net("1.2.3.4", "1.2.3.4"), net("10.0.0.0", "10.255.255.255")))),
+        ("ip saddr @tm drop", Match(V4, sources=(net("9.9.9.9", "9.9.9.9"),))),
+        ("ip saddr { 1.2.3.4, 5.5.5.5-5.5.5.7, 10.0.0.0/8 } drop",
+         Match(V4, sources=(net("1.2.3.4", "1.2.3.4"), net("5.5.5.5", "5.5.5.7"), net("10.0.0.0", "10.255.255.255")))),
+        ("ip saddr != 1.2.3.0/24 drop",
+         Match(V4, sources=(net("0.0.0.0", "1.2.2.255"), net("1.2.4.0", "255.255.255.255")))),
+        ("ip daddr 127.0.0.0/8 drop", Match(V4, destinations=(net("127.0.0.0", "127.255.255.255"),))),
+        ("ip protocol udp accept", Match(V4, UDP)),
+        ("ip6 nexthdr udp accept", Match(V6, UDP)),
+        ("meta nfproto ipv4 accept", Match(V4)),
+        ("meta protocol ip accept", Match(V4)),
+        ("icmp type echo-request accept", NEVER),
+        ("meta l4proto { icmp, ipv6-icmp } accept", NEVER),
+        ("tcp flags & syn,ack syn accept", Match(transports=TCP, flags=(Flags(SYN | {"ack"}, SYN),))),
+        ("tcp flags & fin,syn fin,syn drop", Match(transports=TCP, flags=(Flags(SYN | {"fin"}, SYN | {"fin"}),))),
+        ("limit rate 5/second accept", UNCLEAR),
+        ("fib daddr type local accept", Match(to_local=True)),
+        ("fib saddr . iif oif missing drop", UNCLEAR),
+        ("ip saddr . tcp dport { 1.1.1.1 . 80 } accept", UNCLEAR),
+        ("reject with icmp host-prohibited", Match(V4)),
+        ("meta l4proto tcp reject with tcp reset", Match(transports=TCP)),
+        ("reject with icmpx admin-prohibited", ANYTHING),
+        ("meta mark 5 accept", UNCLEAR),
+        ("th dport 5 drop", Match(ports=((5, 5),))),
+        ("udp length 5 drop", Match(transports=UDP, unclear=True)),
+        ("ip ttl 1 drop", Match(V4, unclear=True)),
+        ("tcp dport & 1 1 drop", UNCLEAR),
+        ("meta pkttype broadcast drop", NEVER),
+        ("ct status dnat accept", NEVER),
+        ("ct direction original accept", UNCLEAR),
+    ],
+)  # fmt: skip
+def test_conditions_as_nft_lists_them(text: str, expected: Match) -> None:
+    verb = text.split(" with ", maxsplit=1)[0].rpartition(" ")[2] if " with " in text else text.rpartition(" ")[2]
+    assert (MANY[text].match, MANY[text].does) == (expected, Does(verb))
+
+
+def test_rules_have_their_number_and_handle() -> None:
+    table = nftables.read(golden("many.nft.json")).tables[0]
+    assert (table.tool, table.name, table.families) == (Tool.NFT, "inet filter", tuple(Family))
+    assert [chain.base for chain in table.chains] == [
+        None, Base(Hook.INPUT, 0, drops=True), Base(Hook.PREROUTING, -100, nat=True),
+    ]  # fmt: skip
+    ninth = MANY['iifname "eth*" accept']
+    assert ninth.number == 9
+    assert ninth.handle == 20
+    numbers = [rule.number for rule in table.chains[1].rules]
+    assert sorted(set(numbers)) == list(range(1, numbers[-1] + 1))
+
+
+def test_verdict_maps_are_rules_for_each_entry() -> None:
+    key = field("tcp", "dport")
+    data = [[22, {"jump": {"target": "x"}}], [{"range": [80, 90]}, {"goto": {"target": "y"}}], [5, {"drop": None}]]
+    named = {"map": {"family": "inet", "table": "t", "name": "m", "elem": data}}
+    for given_data, sets in (({"set": data}, ()), ("@m", (named,))):
+        found = rules_of({"vmap": {"key": key, "data": given_data}}, sets=sets)
+        assert [(rule.number, rule.match.ports, rule.does, rule.target) for rule in found] == [
+            (1, ((22, 22),), Does.JUMP, "x"), (1, ((80, 90),), Does.GOTO, "y"), (1, ((5, 5),), Does.DROP, ""),
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "vmap",
+    [
+        {"key": field("tcp", "dport"), "data": "@none"},
+        {"key": {"concat": []}, "data": {"set": [[1, {"drop": None}]]}},
+        {"key": {"meta": {"key": "iifname"}}, "data": {"set": [["*", {"drop": None}]]}},
+        {"key": {"numgen": {}}, "data": {"set": [[1, {"drop": None}]]}},
+        {},
+    ],
+)
+def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None:
+    assert [(rule.match, rule.does) for rule in rules_of({"vmap": vmap})] == [(UNCLEAR, Does.UNKNOWN)]
+
+
+@pytest.mark.parametrize(
+    ("statements", "expected", "does"),
+    [
+        ([{"redirect": {"port": 5}}], ANYTHING, Does.FORWARD),
+        ([{"redirect": None}], ANYTHING, Does.ACCEPT),
+        ([{"redirect": {"port": {"map": {}}}}], UNCLEAR, Does.FORWARD),
+        ([{"dnat": {"family": "ip", "addr": "1.2.3.4"}}], Match(V4), Does.FORWARD),
+        ([{"dnat": {"addr": {"map": {}}}}], UNCLEAR, Does.FORWARD),
+        ([{"reject": None}], ANYTHING, Does.REJECT),
+        ([{"reject": {"type": "icmpv6"}}], Match(V6), Does.REJECT),
+        ([{"counter": "named"}, {"log": None}], ANYTHING, Does.NOTHING),
+        ([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}], ANYTHING, Does.NOTHING),
+        ([{"mangle": {"key": field("tcp", "dport"), "value": 5}}], UNCLEAR, Does.UNKNOWN),
+        ([{"queue": None}], UNCLEAR, Does.UNKNOWN),
+        ([{"xt": {"type": "match", "name": "x"}}, {"drop": None}], UNCLEAR, Does.DROP),
+        ([{"xt": {"type": "target", "name": "REJECT"}}], UNCLEAR, Does.UNKNOWN),
+        ([{"xt": None}], UNCLEAR, Does.UNKNOWN),
+        ([{"drop": None, "accept": None}], UNCLEAR, Does.UNKNOWN),
+        (["drop"], UNCLEAR, Does.UNKNOWN),
+        ([{"jump": {}}], UNCLEAR, Does.UNKNOWN),
+        ([{"set": {"op": "add", "elem": 1, "set": "@x"}}, {"drop": None}], UNCLEAR, Does.DROP),
+        ([match(field("tcp", "flags"), "syn"), {"drop": None}], Match(transports=TCP, flags=(
+            Flags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")), SYN),)), Does.DROP),
+        ([match(field("tcp", "flags"), ["fin", "syn"], "!"), {"drop": None}], Match(transports=TCP, flags=(
+            Flags(SYN | {"fin"}, frozenset()),)), Does.DROP),
+        ([match(field("tcp", "flags"), ["syn", "fin"], "in"), {"drop": None}],
+         Match(transports=TCP, unclear=True), Does.DROP),
+        ([match(field("udp", "dport"), "domain"), {"drop": None}], Match(transports=UDP, unclear=True), Does.DROP),
+        ([match(field("udp", "dport"), True), {"drop": None}], Match(transports=UDP, unclear=True), Does.DROP),
+        ([match(field("udp", "dport"), "@none"), {"drop": None}], Match(transports=UDP, unclear=True), Does.DROP),
+        ([match({"exthdr": {"name": "rt", "field": "type"}}, 0), {"drop": None}], NEVER, Does.DROP),
+        ([match({"meta": {"key": "iifname"}}, "a\\*"), {"drop": None}], UNCLEAR, Does.DROP),
+        ([match({"meta": {"key": "oif"}}, "lo"), {"drop": None}], Match(leaves=(Names(frozenset(("lo",))),)),
+         Does.DROP),
+        ([match({"meta": {"key": "iif"}}, 5), {"drop": None}], UNCLEAR, Does.DROP),
+        ([match({"meta": {"key": "nfproto"}}, "ipv4", "!="), {"drop": None}], Match(V6), Does.DROP),
+        ([match({"meta": {"key": "l4proto"}}, {"range": [1, 20]}), {"drop": None}], UNCLEAR, Does.DROP),
+        ([match({"meta": {"key": "pkttype"}}, "host"), {"drop": None}], ANYTHING, Does.DROP),
+        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, {"set": ["local", "multicast"]}, "!="),
+          {"drop": None}], Match(to_local=False), Does.DROP),
+        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, "multicast"), {"drop": None}], NEVER, Does.DROP),
+        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, "unreachable"), {"drop": None}], UNCLEAR, Does.DROP),
+        ([match(field("ip", "saddr"), 5), {"drop": None}], Match(V4, unclear=True), Does.DROP),
+        ([match(field("ip6", "saddr"), "1.2.3.4"), {"drop": None}], Match(V6, unclear=True), Does.DROP),
+    ],
+)  # fmt: skip
+def test_statements(statements: list[Any], expected: Match, does: Does) -> None:
+    (rule,) = rules_of(*statements)
+    assert (rule.match, rule.does) == (expected, does)
+
+
+def test_what_is_not_tracked_goes_on() -> None:
+    assert [rule.does for rule in rules_of({"notrack": None}, {"accept": None})] == [Does.UNTRACK, Does.ACCEPT]
+
+
+def told(name: str, flow: Flow, blocked: bool = False) -> list[tuple[str, str, str, bool]]:
+    return [(", ".join(map(str, each.ports)), each.place.chain, each.text, each.sure)
+            for each in decide(nftables.read(golden(name)), flow, blocked)]  # fmt: skip
+
+
+def test_firewalld() -> None:
+    deny = ("443", "filter_IN_public_deny", "meta nfproto ipv4 udp dport 443 drop", True)
+    assert told("firewalld.nft.json", MEDIA) == [deny]
+    assert told("firewalld.nft.json", WEB) == [
+        ("443", "filter_IN_public", "reject with icmpx admin-prohibited", True)
+    ]  # fmt: skip
+    path = told("firewalld.nft.json", replace(MEDIA, family=V6, client=ip_address("2001:db8::7")), blocked=True)
+    assert path == [
+        ("443, 50000-60000", "filter_PREROUTING", "meta nfproto ipv6 fib saddr . mark . iif oif missing drop", False),
+        ("443", "filter_IN_public", "reject with icmpx admin-prohibited", True),
+    ]
+
+
+def test_fail2ban_by_a_set() -> None:
+    rule = "tcp dport 22 ip saddr @addr-set-sshd reject with icmp port-unreachable"
+    assert told("fail2ban.nft.json", WEB) == [("22", "f2b-chain", rule, True)]
+    assert told("fail2ban.nft.json", replace(WEB, client=ip_address("192.0.2.8"))) == []
+
+
+def test_what_iptables_made_is_in_doubt_where_nft_has_no_words() -> None:
+    (found,) = decide(nftables.read(golden("docker.nft.json")), WEB)
+    assert (found.act, found.place.table, found.sure) == (Act.DROP, "ip nat", False)
+
+
+def test_a_chain_at_a_device_that_may_stop_packets_is_told() -> None:
+    assert nftables.read(golden("many.nft.json")).ahead == ("table netdev z, chain y (ingress)",)
+    ingress = listing([{"counter": None}, {"accept": None}], hook="ingress")
+    assert nftables.read(ingress).ahead == ()
+    assert nftables.read(ingress.replace('"prio": 0', '"prio": 0, "policy": "drop"')).ahead != ()
+
+
+def test_a_table_that_sleeps_is_none() -> None:
+    text = listing([{"drop": None}])
+    assert nftables.read(text).tables
+    assert not nftables.read(text.replace('"name": "t"', '"name": "t", "flags": ["dormant"]', 1)).tables
+
+
+def test_other_families_are_left_out() -> None:
+    assert nftables.read(listing([{"drop": None}]).replace("inet", "bridge")).tables == ()
+
+
+def test_a_map_in_every_rule_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nftables, "MAX_RULES", 100)
+    vmap = {"vmap": {"key": field("tcp", "dport"), "data": {"set": [[port, {"drop": None}] for port in range(60)]}}}
+    assert len(nftables.read(listing([vmap])).tables[0].chains[0].rules) == 60
+    with pytest.raises(UnreadableRules):
+        nftables.read(listing([vmap], [vmap]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Error: syntax", "{}", "[]", '{"nftables": 5}', '{"nftables": [[]]}', '{"nftables": [{"rule": {}}]}',
+     "[" * 10**5, '{"nftables": [{"chain": {"name": []}}]}', listing(prio="x"),
+     '{"nftables": [' + "9" * 10**6],
+)  # fmt: skip
+def test_what_is_no_listing(text: str) -> None:
+    with pytest.raises(UnreadableRules):
+        nftables.read(text)
+
+
+def test_texts_are_short() -> None:
+    long = rule_text([match(field("tcp", "dport"), {"set": list(range(1000))}), {"drop": None}])
+    assert len(long) == MAX_TEXT
+    assert rule_text([match({"a": 1}, {"b": 2}), {"new": None}, {"new": 5}, 5]) == "a b new new 5 ?"
+    deep: Any = 5
+    for _ in range(50):
+        deep = {"range": [deep, deep]} if not isinstance(deep, dict) else {"elem": {"val": deep}}
+    assert rule_text([match(deep, 1)])
+    assert rule_text(5) == ""
+
+
+NAMES = """match vmap op left right payload protocol field meta key ct set range prefix addr len elem val data reject
+jump target drop & dnat fib flags type expr concat xt mangle limit exthdr"""
+KEYS = st.sampled_from(NAMES.split())
+LEAVES = st.none() | st.booleans() | st.integers(-5, 70000) | st.floats() | st.sampled_from(
+    ["==", "!=", "in", "tcp", "ip", "dport", "saddr", "state", "iifname", "new", "10.0.0.0", "@s", "*", "lo", "accept"]
+)  # fmt: skip
+TREES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+                     max_leaves=12)  # fmt: skip
+SETS = st.builds(lambda held: ({"set": {"family": "inet", "table": "t", "name": "s", "elem": held}},), TREES)
+
+
+@ANY
+@given(st.text() | TREES.map(json.dumps) | TREES.map(lambda tree: json.dumps({"nftables": tree}))
+       | st.builds(lambda one, sets: listing(one, sets=sets), st.lists(TREES, max_size=3), SETS)
+       | st.builds(lambda left, right: listing([match(left, right), {"drop": None}]), TREES, TREES))  # fmt: skip
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        found = nftables.read(text)
+    except UnreadableRules:
+        return
+    decide(found, MEDIA)
+    decide(found, replace(WEB, family=V6))

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from agent.core.address import Family
+from agent.core.plan import Transport
+from agent.core.ports import PortRange, parse_ports
+from agent.core.report import MAX_SENTENCE
+from agent.firewall.fixes import Remedy
+from agent.firewall.provider_fixes import MAX_RULES, cloud, egress
+from agent.system.provider import _PROVIDERS
+
+TCP, UDP = Transport.TCP, Transport.UDP
+WANTED = {TCP: parse_ports("443"), UDP: parse_ports("443,50000-60000")}
+MEDIA = {TCP: (), UDP: parse_ports("50000-60000")}
+CONSOLES = ("akamai", "scaleway", "upcloud", "alibaba")
+KEYS = [key for key, _ in _PROVIDERS]
+
+
+@pytest.mark.parametrize(
+    ("provider", "commands"),
+    [
+        ("aws", (
+            "aws ec2 authorize-security-group-ingress --group-id SG --ip-permissions "
+            "'IpProtocol=udp,FromPort=50000,ToPort=60000,IpRanges=[{CidrIp=0.0.0.0/0}]'",
+            "aws ec2 authorize-security-group-ingress --group-id SG --ip-permissions "
+            "'IpProtocol=udp,FromPort=50000,ToPort=60000,Ipv6Ranges=[{CidrIpv6=::/0}]'")),
+        ("google", (
+            "gcloud compute firewall-rules create pnmcheck-ipv4 --network=NETWORK --direction=INGRESS "
+            "--allow=udp:50000-60000 --source-ranges=0.0.0.0/0",
+            "gcloud compute firewall-rules create pnmcheck-ipv6 --network=NETWORK --direction=INGRESS "
+            "--allow=udp:50000-60000 --source-ranges=::/0")),
+        ("azure", (
+            "az network nsg rule create -g RG --nsg-name NSG -n pnmcheck-udp --priority 311 --direction Inbound "
+            "--access Allow --protocol Udp --destination-port-ranges 50000-60000",)),
+        ("digitalocean", (
+            'doctl compute firewall add-rules ID --inbound-rules '
+            '"protocol:udp,ports:50000-60000,address:0.0.0.0/0,address:::/0"',)),
+        ("hetzner", (
+            "hcloud firewall add-rule --direction in --protocol udp --port 50000-60000 --source-ips 0.0.0.0/0 "
+            "--source-ips ::/0 FW",)),
+        ("openstack", (
+            "openstack security group rule create --ingress --ethertype IPv4 --protocol udp "
+            "--dst-port 50000:60000 GROUP",
+            "openstack security group rule create --ingress --ethertype IPv6 --protocol udp "
+            "--dst-port 50000:60000 GROUP")),
+        ("vultr", (
+            "vultr-cli firewall rule create --id GROUP --ip-type v4 --protocol udp --size 0 --subnet 0.0.0.0 "
+            "--port 50000:60000",
+            "vultr-cli firewall rule create --id GROUP --ip-type v6 --protocol udp --size 0 --subnet :: "
+            "--port 50000:60000")),
+        ("exoscale", (
+            "exo compute security-group rule add GROUP --flow ingress --protocol udp --port 50000-60000 "
+            "--network 0.0.0.0/0",
+            "exo compute security-group rule add GROUP --flow ingress --protocol udp --port 50000-60000 "
+            "--network ::/0")),
+    ],
+)  # fmt: skip
+def test_the_commands_of_a_provider(provider: str, commands: tuple[str, ...]) -> None:
+    found = cloud(provider, MEDIA, set(Family))
+    assert found.commands == commands
+    assert len(found.sentences) == 1
+
+
+def test_oracles_rules_are_json_that_a_shell_hands_on_whole() -> None:
+    ipv4, ipv6 = cloud("oracle", WANTED, set(Family)).commands
+    tcp, *udp = json.loads(shlex.split(ipv4)[-1])
+    assert [one["udpOptions"]["destinationPortRange"] for one in udp] == [
+        {"min": 443, "max": 443}, {"min": 50000, "max": 60000}
+    ]  # fmt: skip
+    assert {(one["direction"], one["protocol"], one["source"]) for one in udp} == {("INGRESS", "17", "0.0.0.0/0")}
+    assert (tcp["protocol"], tcp["tcpOptions"]["destinationPortRange"]["min"]) == ("6", 443)
+    assert {one["source"] for one in json.loads(shlex.split(ipv6)[-1])} == {"::/0"}
+
+
+@pytest.mark.parametrize("provider", KEYS)
+def test_the_commands_for_many_ports_are_short_enough_to_be_shown(provider: str) -> None:
+    many = {UDP: tuple(PortRange(port, port + 1) for port in range(50000, 50000 + 3 * MAX_RULES, 3))}
+    found = cloud(provider, many, set(Family))
+    assert all(len(line) < MAX_SENTENCE for line in found.commands)
+    assert all(any(str(port) in line for line in found.commands) for port in (50000, 50118) if found.commands)
+
+
+def test_ports_are_merged() -> None:
+    assert "--allow=tcp:443,udp:443,udp:50000-60000 " in cloud("google", WANTED, [Family.IPV4]).commands[0]
+    assert cloud("aws", WANTED, [Family.IPV4]).commands[0].count("IpProtocol=") == 3
+    assert [line.split("-ranges ")[1] for line in cloud("azure", WANTED, set(Family)).commands] == [
+        "443", "443 50000-60000"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("provider", KEYS)
+def test_every_provider_that_is_recognised_has_its_way(provider: str) -> None:
+    for wanted in (MEDIA, WANTED):
+        found = cloud(provider, wanted, set(Family))
+        assert bool(found.commands) == (provider not in CONSOLES)
+        if provider in CONSOLES:
+            assert "50000-60000/udp" in found.sentences[0]
+        assert not any(word in line for line in found.commands for word in ("update", "delete", "replace"))
+        assert all("50000" in line or "443" in line for line in found.commands)
+
+
+@pytest.mark.parametrize("provider", [None, "somebody"])
+def test_a_provider_that_nobody_knows(provider: str | None) -> None:
+    found = cloud(provider, WANTED, set(Family))
+    assert found.commands == ()
+    assert "443/tcp and 443, 50000-60000/udp in the provider's firewall" in found.sentences[0]
+
+
+def test_nothing_to_open() -> None:
+    assert cloud("aws", {TCP: (), UDP: ()}, set(Family)) == Remedy()
+
+
+def test_more_rules_than_an_account_has_room_for() -> None:
+    many = {UDP: tuple(PortRange(port, port) for port in range(1, 2 * MAX_RULES + 3, 2))}
+    found = cloud("hetzner", many, set(Family))
+    assert found.commands == ()
+    assert "in Hetzner Cloud's console" in found.sentences[0]
+
+
+def test_where_answers_are_stopped() -> None:
+    assert "filters without memory" in egress(None)
+    assert "network ACLs" in egress("aws")

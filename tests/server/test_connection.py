@@ -1,0 +1,524 @@
+"""Connections to the server, driven by bytes: whatever comes in, in whatever pieces."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core import report as reports
+from agent.core.address import Family
+from agent.core.counters import Counters, Kernel
+from agent.core.events import Lost, Refused, Reported, Started
+from agent.core.plan import Transport
+from agent.core.ports import PortRange
+from agent.core.report import Problem, Report, Verdict
+from agent.protocol import framing, http_proof, pairing, stun
+from agent.protocol import messages as control
+from agent.protocol.messages import (
+    About,
+    Ask,
+    AskKernel,
+    AskService,
+    Bye,
+    Challenge,
+    Hello,
+    Pong,
+    Proof,
+    Received,
+    Refusal,
+    ReportPart,
+    Rows,
+    Service,
+    Take,
+    Taken,
+    Welcome,
+)
+from agent.server.connection import HELLO_SECONDS, IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS, Conversation
+from agent.server.sessions import MAX_SESSIONS, MAX_UNPAIRED, Desk
+from tests.core.values import ANY
+from tests.server.test_sessions import CLIENT, PLAN, STRANGER, TRANSACTION, make_desk, make_session, probe
+
+HELLO = Hello(control.PROTOCOL, "0.1.0", Family.IPV4)
+REPORT = Report("0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "mine", Verdict.PASS)
+
+
+def talk(desk: Desk, port: int = 80) -> Conversation:
+    return Conversation(desk, (CLIENT, 40000), port, now=0.0)
+
+
+def lines(*messages: control.Message) -> bytes:
+    return b"".join(map(control.encode, messages))
+
+
+def answers(sent: bytes) -> list[control.Message]:
+    return list(map(control.decode, sent.splitlines()))
+
+
+def say(conversation: Conversation, *messages: control.Message) -> list[control.Message]:
+    return answers(conversation.receive(lines(*messages), 1.0))
+
+
+def begun(desk: Desk) -> Conversation:
+    conversation = talk(desk)
+    say(conversation, HELLO)
+    desk.take_events()
+    return conversation
+
+
+def byte_by_byte(conversation: Conversation, data: bytes) -> bytes:
+    """What is sent until the conversation ends."""
+    sent = b""
+    for at in range(len(data)):
+        if not conversation.closing:
+            sent += conversation.receive(data[at : at + 1], 1.0)
+    return sent
+
+
+WAYS: list[Callable[[Conversation, bytes], bytes]] = [lambda one, data: one.receive(data, 1.0), byte_by_byte]
+ways = pytest.mark.parametrize("receive", WAYS, ids=["whole", "byte by byte"])
+
+
+@ways
+def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
+    desk = make_desk(kernel=[Kernel(7600, Counters(5, 70)), Kernel(0, Counters(9, 70))])
+    conversation = talk(desk)
+    (welcome,) = answers(receive(conversation, lines(HELLO)))
+    (session,) = desk.sessions.values()
+    assert welcome == Welcome(
+        control.PROTOCOL,
+        "0.1.0",
+        session.id,
+        session.key.decode(),
+        PLAN,
+        tls=True,
+        everywhere=True,
+        client=str(CLIENT),
+        capture=False,
+        flows=7600,
+    )
+    assert conversation.has_session
+    desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)
+    rows = answers(receive(conversation, lines(Ask(About.SIGHTINGS, Transport.UDP, 1))))
+    assert rows == [Rows(((PortRange(50000, 50000), 1),), None)]
+    desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
+    pong = Pong(Kernel(0, Counters(4, 0)), (str(STRANGER),))
+    assert answers(receive(conversation, lines(AskKernel()))) == [pong]
+    assert answers(receive(conversation, lines(AskKernel(pong.elsewhere)))) == [Pong(Kernel())]
+    assert desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
+    for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_PART + 50)):
+        assert answers(receive(conversation, lines(part))) == [Received()]
+        assert not conversation.closing
+    assert answers(receive(conversation, lines(Bye()))) == [Bye()]
+    assert conversation.closing
+    conversation.closed()
+    assert desk.take_events() == [Started(CLIENT), Reported(CLIENT, REPORT)]
+    assert desk.sessions == {}
+
+
+def test_a_session_ends_with_its_connection() -> None:
+    desk = make_desk()
+    conversation = begun(desk)
+    conversation.closed()
+    conversation.closed()
+    assert desk.sessions == {}
+    assert desk.take_events() == [Lost(CLIENT)]
+    talk(desk).closed()
+    assert desk.take_events() == []
+
+
+def test_a_stranger_says_little_and_a_session_ends() -> None:
+    conversation = talk(make_desk())
+    hello = lines(HELLO)
+    padded = hello.replace(b'"0.1.0"', b'"0.1.0"' + b" " * (MAX_HELLO + 1 - len(hello)))
+    assert conversation.receive(padded[:-1], 1.0) == b""
+    assert not conversation.closing
+    conversation.receive(b"\n", 1.0)
+    assert conversation.has_session
+    conversation.receive(b" " * (framing.MAX_LINE - 100), SESSION_SECONDS - 5.0)
+    assert not conversation.closing
+    conversation.receive(lines(AskKernel()), SESSION_SECONDS - 5.0)
+    assert conversation.deadline == SESSION_SECONDS
+    long = talk(make_desk())
+    assert long.receive(b"{" * (MAX_HELLO + 1), 1.0) == b""
+    assert long.closing
+
+
+def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
+    conversation = talk(make_desk())
+    assert conversation.deadline == HELLO_SECONDS
+    conversation.receive(lines(HELLO)[:-1], 5.0)
+    assert conversation.deadline == HELLO_SECONDS
+    conversation.receive(b"\n", 6.0)
+    assert conversation.deadline == 6.0 + IDLE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("start", "message", "code"),
+    [
+        ([], Hello(7, "7.0", Family.IPV4), "version"),
+        ([], Ask(About.SIGHTINGS, Transport.UDP, 1), "order"),
+        ([], AskKernel(), "order"),
+        ([], Bye(), "order"),
+        ([HELLO], HELLO, "order"),
+        ([HELLO], Received(), "order"),
+        ([HELLO], Pong(Kernel()), "order"),
+        ([HELLO], ReportPart("no report", last=True), "report"),
+        ([HELLO], ReportPart(reports.dumps(REPORT).replace("/1", "/2"), last=True), "report"),
+    ],
+)
+def test_a_refusal_is_told_on_both_sides_and_ends_it(
+    start: list[control.Message], message: control.Message, code: str
+) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    for earlier in start:
+        say(conversation, earlier)
+    (refusal,) = say(conversation, message)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, bool(refusal.message), bool(refusal.hint)) == (code, True, True)
+    assert conversation.closing
+    event = desk.take_events()[-1]
+    assert isinstance(event, Refused)
+    assert (event.client, vars(event.problem)) == (CLIENT, vars(refusal))
+
+
+@pytest.mark.parametrize(("number", "secret"), [(MAX_SESSIONS, "0" * 64), (MAX_UNPAIRED, None)])
+def test_more_checks_than_there_is_room_for(number: int, secret: str | None) -> None:
+    desk = make_desk()
+    for _ in range(number):
+        make_session(desk, secret)
+    (refusal,) = say(talk(desk), HELLO)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.message.partition(" ")[0]) == ("crowded", str(number))
+    assert len(desk.sessions) == number
+
+
+def test_a_client_is_told_that_services_go_on_running() -> None:
+    for live in (False, True):
+        desk = make_desk()
+        desk.live = live
+        (welcome,) = say(talk(desk), HELLO)
+        assert isinstance(welcome, Welcome)
+        assert welcome.live is live
+    (refusal,) = say(talk(desk), HELLO)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.hint) == ("crowded", "try again in a minute")
+
+
+def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection() -> None:
+    held: list[int | None] = []
+
+    def hold(part: int | None) -> bool:
+        held.append(part)
+        return len(held) < 100
+
+    desk = Desk(PLAN, "0.1.0", True, True, bytes, live=True, hold=hold)
+    desk.parts = {50000: 0, 50001: 1}
+    conversation = begun(desk)
+    assert held == []
+    assert say(conversation, Take(0)) == say(conversation, Take(1)) == [Taken()]
+    assert held == [0, 1]
+    assert say(conversation, ReportPart(reports.dumps(REPORT), last=True)) == [Received()]
+    assert held == [0, 1, None]
+    conversation.closed()
+    assert held == [0, 1, None, None]
+    for takes in ((1, 0), (0, 0), (1, 1)):
+        conversation = begun(desk)
+        (taken,), (refusal,) = (say(conversation, Take(part)) for part in takes)
+        assert taken == Taken()
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.hint, conversation.closing) == ("crowded", "try again in a minute", True)
+        conversation.closed()
+        assert held[-2:] == [takes[0], None]
+    held.extend([None] * 100)
+    for asked, parts in ((101, desk.parts), (0, {})):
+        desk.parts, before = parts, len(held)
+        (refusal,) = say(begun(desk), Take(0))
+        assert isinstance(refusal, Refusal)
+        assert (len(held) > before) is bool(asked)
+        desk.close(next(iter(desk.sessions.values())))
+
+
+def test_a_client_asks_what_services_were_seen_to_answer() -> None:
+    conversation = begun(make_desk())
+    assert say(conversation, AskService(Transport.TCP, 80, "0123456789abcdef")) == [Service(False)]
+
+
+def test_a_session_hands_over_one_report() -> None:
+    desk = make_desk()
+    conversation = begun(desk)
+    part = ReportPart(reports.dumps(REPORT), last=True)
+    assert say(conversation, part) == [Received()]
+    (refusal,) = say(conversation, part)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, "second report" in refusal.message) == ("order", True)
+    assert [type(event) for event in desk.take_events()] == [Reported, Refused]
+
+
+KEY, CERTIFICATE = "of twenty characters or more", b"a certificate"
+
+
+class Paired:
+    """A client's end of a conversation that has a key.
+
+    `seen` is the certificate that it saw, `heard` the hello that reached the server.
+    """
+
+    def __init__(
+        self, desk: Desk, key: str = KEY, seen: bytes = CERTIFICATE, heard: Callable[[Hello], Hello] = lambda one: one
+    ) -> None:
+        self.conversation = talk(desk)
+        self.conversation.certificate = CERTIFICATE
+        hello = replace(HELLO, nonce="1" * 32)
+        (challenge,) = say(self.conversation, heard(hello))
+        assert isinstance(challenge, Challenge)
+        self.challenge = challenge
+        self.keys = control.session_keys(key, hello, challenge)
+        self.seals = pairing.Seals(self.keys.client, self.keys.server)
+        self.proof = self.seals.seal(control.encode(Proof(pairing.fingerprint(seen))))
+
+    def send(self, line: bytes) -> control.Message:
+        """A line, sealed or not, and its answer, which has to be sealed."""
+        return control.decode(self.seals.open(self.conversation.receive(line, 1.0)[:-1]))
+
+    def say(self, message: control.Message) -> control.Message:
+        return self.send(self.seals.seal(control.encode(message)))
+
+
+def paired_desk() -> Desk:
+    desk = make_desk()
+    desk.key = KEY
+    return desk
+
+
+def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
+    desk = paired_desk()
+    client = Paired(desk)
+    assert not client.conversation.has_session
+    welcome = client.send(client.proof)
+    (session,) = desk.sessions.values()
+    assert session.paired
+    assert session.key.decode() == client.keys.secret
+    assert isinstance(welcome, Welcome)
+    assert (welcome.session, welcome.secret) == (session.id, None)
+    assert welcome.certificate == pairing.fingerprint(CERTIFICATE)
+    assert client.say(AskKernel()) == Pong(Kernel())
+    assert client.say(ReportPart(reports.dumps(REPORT), last=True)) == Received()
+    assert client.say(Bye()) == Bye()
+    assert client.conversation.closing
+
+
+def test_every_session_of_a_key_has_another_secret() -> None:
+    desk = paired_desk()
+    for _ in range(2):
+        client = Paired(desk)
+        client.send(client.proof)
+    assert len({session.key for session in desk.sessions.values()}) == 2
+
+
+@pytest.mark.parametrize("message", [HELLO, AskKernel(), Proof("")])
+def test_without_the_key_nothing_is_told_but_that_it_is_needed(message: control.Message) -> None:
+    desk = paired_desk()
+    sent = talk(desk).receive(lines(message), 1.0)
+    (refusal,) = answers(sent)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == ("key-needed" if message == HELLO else "order")
+    assert desk.sessions == {}
+    assert len(sent) < 300
+
+
+@pytest.mark.parametrize("forged", ["another key", "not sealed", "sealed twice", "another's session"])
+def test_a_proof_that_proves_nothing(forged: str) -> None:
+    desk = paired_desk()
+    client = Paired(desk, "another key of twenty characters" if forged == "another key" else KEY)
+    line = {
+        "another key": client.proof,
+        "not sealed": control.encode(Proof(pairing.fingerprint(CERTIFICATE))),
+        "sealed twice": client.seals.seal(control.encode(Proof(pairing.fingerprint(CERTIFICATE)))),
+        "another's session": Paired(desk).proof,
+    }[forged]
+    (refusal,) = answers(client.conversation.receive(line, 1.0))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "wrong-key"
+    assert client.conversation.closing
+    assert desk.sessions == {}
+
+
+def test_a_line_put_into_a_paired_channel_ends_it() -> None:
+    desk = paired_desk()
+    client = Paired(desk)
+    client.send(client.proof)
+    refusal = client.send(lines(AskKernel()))  # under seal: the client can open it
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, "changes what it says" in refusal.message) == (control.INTERCEPTED, True)
+    assert client.conversation.closing
+
+
+@pytest.mark.parametrize("change", [{"family": Family.IPV6}, {"nonce": "2" * 32}, {"program": "0.1.1"}])
+def test_a_hello_that_was_changed_on_the_way_proves_nothing(change: dict[str, Any]) -> None:
+    desk = paired_desk()
+    client = Paired(desk, heard=lambda hello: replace(hello, **change))
+    (refusal,) = answers(client.conversation.receive(client.proof, 1.0))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, desk.sessions) == ("wrong-key", {})
+
+
+@pytest.mark.parametrize("seen", [b"another's certificate", b""])
+def test_somebody_in_the_middle_is_told_to_both(seen: bytes) -> None:
+    desk = paired_desk()
+    client = Paired(desk, seen=seen)
+    refusal = client.send(client.proof)  # under seal: the one in the middle cannot have made it
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == control.INTERCEPTED
+    assert pairing.fingerprint(CERTIFICATE)[:16] in refusal.message
+    assert (pairing.fingerprint(seen)[:16] or "no certificate") in refusal.message
+    assert client.conversation.closing
+    assert desk.sessions == {}
+    assert desk.take_events() == [Refused(CLIENT, Problem(refusal.code, refusal.message, refusal.hint))]
+
+
+def test_a_client_with_a_key_at_a_server_without_one() -> None:
+    (refusal,) = say(talk(make_desk()), replace(HELLO, nonce="1" * 32))
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "no-key"
+
+
+def test_two_lines_at_a_time_are_refused_under_seal() -> None:
+    client = Paired(paired_desk())
+    refusal = client.send(client.proof * 2)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "order"
+
+
+@pytest.mark.parametrize("text", ["x" * control.MAX_PART, "xy", ""], ids=["full parts", "crumbs", "nothing"])
+def test_a_report_too_long_is_refused_by_what_it_takes_to_keep(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_PART)
+    conversation = begun(make_desk())
+    parts, each = 0, 8 + (sys.getsizeof(text) if text else 0)  # a list's place for it, and the text; there is one ""
+    while say(conversation, ReportPart(text, last=False)) == [Received()]:
+        parts += 1
+        assert parts * each <= 2 * control.MAX_REPORT
+    assert conversation.closing
+    assert len(text) < control.MAX_PART or parts >= 1
+
+
+def test_the_longest_report_that_a_client_sends_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_PART)
+    desk = make_desk()
+    conversation = begun(desk)
+    for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_REPORT)):
+        assert say(conversation, part) == [Received()]
+    conversation.closed()  # without a goodbye: the check is finished all the same
+    assert desk.take_events() == [Reported(CLIENT, REPORT)]
+
+
+@pytest.mark.parametrize("junk", [b"\xff" * 20, b"ssh", b"{}\n", b"{" + bytes(framing.MAX_LINE), b"\x04\xff", b"\n"])
+def test_junk_is_answered_with_the_end(junk: bytes) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    assert conversation.receive(junk, 1.0) == b""
+    assert conversation.closing
+    assert desk.take_events() == []
+
+
+def test_tls_that_nobody_took_off_gets_an_alert() -> None:
+    conversation = talk(make_desk())
+    alert = conversation.receive(bytes.fromhex("160301020001"), 1.0)
+    assert (alert[0], alert[5]) == (0x15, 2)  # RFC 8446, section 6: an alert, and a fatal one
+    assert int.from_bytes(alert[3:5], "big") == len(alert) - 5
+    assert conversation.closing
+
+
+def acme(desk: Desk, port: int) -> tuple[bytes, str]:
+    """A request for a proof, and the proof."""
+    session = make_session(desk)
+    token = http_proof.make_token(session.id, port, "0" * 16, session.key)
+    return http_proof.encode_request("meet.example.com", token), http_proof.proof(token, b"DER", session.key)
+
+
+@ways
+def test_http_for_a_clients_token(receive: Callable[[Conversation, bytes], bytes]) -> None:
+    desk = make_desk()
+    request, proof = acme(desk, 80)
+    conversation = talk(desk, 80)
+    conversation.certificate = b"DER"
+    assert receive(conversation, request) == http_proof.encode_answer(proof)
+    assert conversation.closing
+
+
+@ways
+@pytest.mark.parametrize("fault", ["another page", "another port", "another method", "no end"])
+def test_http_for_strangers_is_a_404(receive: Callable[[Conversation, bytes], bytes], fault: str) -> None:
+    desk = make_desk()
+    request = {
+        "another page": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "another port": acme(desk, 81)[0],
+        "another method": b"POST" + acme(desk, 80)[0][3:],
+        "no end": b"GET /" + b"x" * (http_proof.MAX_REQUEST + 1),
+    }[fault]
+    conversation = talk(desk, 80)
+    assert receive(conversation, request).startswith(b"HTTP/1.1 404 Not Found\r\n")
+    assert conversation.closing
+
+
+@ways
+def test_framed_stun_is_answered_frame_by_frame(receive: Callable[[Conversation, bytes], bytes]) -> None:
+    desk = make_desk()
+    session = make_session(desk)
+    conversation = talk(desk, 80)
+    request = framing.frame(probe(session, 80, number=1))  # the same again: a connection proves who sent it
+    sent = receive(conversation, request + framing.frame(b"") + request)
+    packets = framing.Frames(stun.MAX_BYTES).feed(sent)
+    assert [stun.proves(packet, TRANSACTION, session.key) for packet in packets] == [True, True]
+    assert not conversation.closing
+    assert receive(conversation, framing.frame(probe(session, 81))) == b""
+
+
+@pytest.mark.parametrize("questions", [2, 1000])
+def test_questions_that_do_not_wait_for_their_answers_are_refused(questions: int) -> None:
+    # One piece full of them would keep the server busy for seconds.
+    desk = make_desk()
+    conversation = begun(desk)
+    (refusal,) = say(conversation, *[Ask(About.SIGHTINGS, Transport.UDP, 1)] * questions)
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "order"
+    assert conversation.closing
+
+
+SAID = [lines(message) for message in (
+    HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), AskKernel(), ReportPart("{", False), Bye(),
+)]  # fmt: skip
+SPEECHES = st.lists(
+    st.sampled_from([*SAID, framing.frame(bytes(20)), b"GET / HTTP/1.1\r\n"]) | st.binary(min_size=1, max_size=10),
+    min_size=1, max_size=6,
+)  # fmt: skip
+
+
+@ANY
+@given(SPEECHES)
+def test_nothing_that_is_said_raises_or_leaves_a_session_behind(pieces: list[bytes]) -> None:
+    desk = make_desk()
+    conversation = talk(desk)
+    for piece in pieces:
+        if not conversation.closing:
+            conversation.receive(piece, 1.0)
+    conversation.closed()
+    assert desk.sessions == {}
+
+
+def test_what_is_read_and_written_is_noted_whether_anybody_understands_it_or_not() -> None:
+    desk = make_desk()
+    session = desk.open(CLIENT, Family.IPV4)
+    assert session
+    conversation = talk(desk)
+    noted: list[str] = []
+    session.watch.heard = lambda port, client_port: noted.append("heard")  # type: ignore[method-assign]
+    session.watch.said = lambda port, client_port: noted.append("said")  # type: ignore[method-assign]
+    conversation.heard()
+    conversation.said()
+    assert noted == ["heard", "said"]

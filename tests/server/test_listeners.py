@@ -1,0 +1,116 @@
+"""The ports that a server holds, on this machine's own sockets."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from typing import Iterator
+
+import pytest
+
+from agent.core.address import Family, parse_address
+from agent.core.observation import Reason
+from agent.core.plan import Need, Plan, Requirement, Transport
+from agent.core.ports import PortRange
+from agent.server import listeners as module
+from agent.server.listeners import Holdings
+from agent.server.loop import Loop
+from agent.server.privileged import Hands
+from agent.server.sessions import Desk
+
+HERE = parse_address("127.0.0.1")
+UDP, TCP = Transport.UDP, Transport.TCP
+NUMBER = 8
+
+
+def free_run() -> int:
+    """The first of some UDP ports in a row that are free, with a TCP port before them."""
+    for first in range(20000, 60000, NUMBER + 1):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            opened = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(NUMBER)]
+            try:
+                tcp.bind((str(HERE), first))
+                for number, one in enumerate(opened, 1):
+                    one.bind((str(HERE), first + number))
+                return first
+            except OSError:
+                continue
+            finally:
+                for one in opened:
+                    one.close()
+    raise AssertionError("no ports are free here")
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    made = Loop(Desk(Plan("none", ()), "0", False, True, random.Random(1).randbytes), None, None)
+    yield made
+    made.close()
+
+
+def listening(loop: Loop) -> list[int]:
+    return sorted(one.port for one in loop._listeners if one.transport is UDP)
+
+
+def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = free_run()
+    ports = range(first + 1, first + 1 + NUMBER)
+    rows = (Requirement(TCP, PortRange(first, first), "it", Need.REQUIRED),
+            Requirement(UDP, PortRange(ports[0], ports[-1]), "media", Need.REQUIRED))  # fmt: skip
+    plan = Plan("mine", rows)
+    parts = {port: int(port > ports[3]) for port in ports if port != ports[0]}
+    asked: list[int] = []
+
+    def denied(transport: Transport, port: int, *_: object) -> socket.socket:
+        asked.append(port)
+        raise PermissionError(13, "no")
+
+    hands = Hands(plan, None, HERE)
+    monkeypatch.setattr(hands, "open", denied)
+    told = [{ports[2]: "livekit-server (pid 1)"}, {}, {ports[2]: f"python (pid {os.getpid()})"}, {}]
+    monkeypatch.setattr(hands, "owners", lambda transport, _: told.pop(0) if transport is UDP else {})
+    holdings = Holdings(plan, None, HERE, loop, hands, parts)
+    room = holdings._opener.room
+    assert (listening(loop), holdings.first_taken(TCP, [first])) == ([ports[0]], first)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((str(HERE), ports[2]))
+        holdings.hold(0)
+        assert listening(loop) == [ports[0], ports[1], ports[3]]
+        assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}
+        assert (UDP, PortRange(ports[3], ports[3])) in holdings.listening()
+        assert [one.owner for one in holdings.untaken()] == ["livekit-server (pid 1)"]
+    holdings.hold(1)
+    # Who had it then is known, though he has it no more.
+    assert [one.owner for one in holdings.untaken()] == ["livekit-server (pid 1)"]
+    assert listening(loop) == [ports[0], *ports[4:]]
+    assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}  # as it was in its turn
+    assert holdings.listening() == ((TCP, PortRange(first, first)), (UDP, PortRange(ports[0], ports[0])),
+                                    (UDP, PortRange(ports[4], ports[7])))  # fmt: skip
+    holdings.hold(None)
+    assert (listening(loop), holdings._opener.room) == ([ports[0]], room)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind((str(HERE), ports[2]))
+        holdings.hold(0)
+        # This process may have it for another family: that is nobody to name.
+        assert [one.owner for one in holdings.untaken()] == [None]
+    holdings.hold(0)
+    assert listening(loop) == [*ports[:4]]
+    assert holdings.untested[Family.IPV4][UDP] == {}
+    assert asked == []
+    monkeypatch.setattr(module, "open_port", denied)
+    holdings.hold(1)
+    assert asked == [port for port in ports[4:] for _ in range(2)]
+    assert holdings.untested[Family.IPV4][UDP] == dict.fromkeys(ports[4:], Reason.DENIED)
+    holdings.hold(None)
+
+
+def test_a_port_that_is_held_for_one_family_may_not_do(loop: Loop) -> None:
+    first = free_run()
+    plan = Plan("mine", (Requirement(TCP, PortRange(first, first), "it", Need.REQUIRED),))
+    with socket.create_server((str(HERE), first)):
+        holdings = Holdings(plan, None, None, loop, Hands(plan, None, None), {})
+        if len(holdings.families) < 2:
+            return
+        assert holdings.first_taken(TCP, [first]) == first
+        assert holdings.first_taken(TCP, [first], everywhere=True) is None

@@ -1,0 +1,172 @@
+"""Ports that services hold: which of them can be tried, and what the server saw pass there."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+import pytest
+
+from agent.client.services import vouches
+from agent.core.plan import Need, Plan, Requirement, Transport, build_plan
+from agent.core.ports import PortRange
+from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
+from agent.protocol.messages import MAX_SHOWN, AskService, Service
+from agent.server import service_flows
+from agent.server.service_flows import MAX_CAME, MAX_TURN, Passing, served
+
+TCP, UDP = Transport.TCP, Transport.UDP
+HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
+FIRST, SERVICES = 2**32 - 1, 500  # numbers of the SYNs: the client's data begins with 0, the service's with 501
+MARK = b"0123456789abcdef"
+
+
+def came(flags: int, payload: bytes = b"", sequence: int = 0, client: int = 40000, port: int = 80) -> Packet:
+    return Packet(TCP, THERE, client, HERE, port, flags, payload, sequence)
+
+
+def went(flags: int, payload: bytes = b"", sequence: int = SERVICES + 1, client: int = 40000) -> Packet:
+    return Packet(TCP, HERE, 80, THERE, client, flags, payload, sequence)
+
+
+OPENS, GREETS = came(SYN, sequence=FIRST), went(SYN | ACK, sequence=SERVICES)
+BRINGS, SAYS, ENDS = came(PSH | ACK, b"GET " + MARK), went(ACK, b"HTTP"), went(FIN | ACK)
+
+
+def told(*packets: Packet, mark: bytes = MARK, port: int = 80, transport: Transport = TCP) -> Service:
+    passing = Passing()
+    for one in packets:
+        if one.source == THERE:
+            passing.came(one)
+        else:
+            passing.went(one)
+    return passing.tell(AskService(transport, port, mark.hex()))
+
+
+def said(data: bytes, closed: bool = False) -> Service:
+    return Service(True, len(data), hashlib.sha256(data).hexdigest(), closed)
+
+
+@pytest.mark.parametrize(
+    ("packets", "service"),
+    [
+        ((), Service(False)),
+        ((OPENS, GREETS), Service(False)),
+        ((GREETS, BRINGS, SAYS), Service(False)),  # it was opened before the check
+        ((OPENS, GREETS, BRINGS), Service(True)),
+        (
+            (OPENS, GREETS, came(PSH | ACK, BRINGS.payload, 1400)),
+            Service(False),
+        ),  # not where the service begins to read
+        ((OPENS, GREETS, BRINGS, went(ACK)), Service(True)),
+        ((OPENS, GREETS, BRINGS, SAYS), said(b"HTTP")),
+        ((OPENS, GREETS, BRINGS, SAYS, went(ACK, b"more", SERVICES + 5)), said(b"HTTP")),
+        ((OPENS, GREETS, BRINGS, SAYS, went(ACK, b"HTTP and more")), said(b"HTTP")),  # sent again with what followed
+        ((OPENS, GREETS, BRINGS, went(ACK, b"more", SERVICES + 5)), Service(True)),  # the watch missed the beginning
+        ((OPENS, BRINGS, SAYS), Service(True)),
+        ((OPENS, GREETS, BRINGS, went(ACK, bytes(MAX_SHOWN + 1))), said(bytes(MAX_SHOWN))),
+        ((OPENS, GREETS, BRINGS, ENDS), Service(True, closed=True)),
+        ((OPENS, GREETS, BRINGS, went(FIN | PSH | ACK, b"HTTP")), said(b"HTTP", closed=True)),
+        ((OPENS, GREETS, BRINGS, went(RST)), Service(True)),
+        ((OPENS, GREETS, BRINGS, SAYS, OPENS), said(b"HTTP")),
+        ((OPENS, GREETS, BRINGS, SAYS, came(SYN, sequence=7)), Service(False)),  # the port anew
+        ((OPENS, GREETS, came(ACK, b"GET"), BRINGS), Service(True)),
+    ],
+)
+def test_what_passed_in_a_connection(packets: tuple[Packet, ...], service: Service) -> None:
+    assert told(*packets) == service
+
+
+def test_a_mark_is_found_at_its_port_and_of_its_transport_alone() -> None:
+    packets = OPENS, GREETS, BRINGS, SAYS
+    assert told(*packets, mark=b"somebody else's") == Service(False)
+    assert told(*packets, port=443) == told(*packets, transport=UDP) == Service(False)
+    other = came(SYN, sequence=FIRST, client=40001), came(PSH | ACK, b"POST", client=40001)
+    assert told(*other, *packets, *other) == said(b"HTTP")
+
+
+def test_of_what_came_the_beginning_is_kept() -> None:
+    for before, service in ((MAX_CAME - len(MARK), Service(True)), (MAX_CAME, Service(False))):
+        assert told(OPENS, came(PSH | ACK, bytes(before) + MARK)) == service
+
+
+TRANSACTION = bytes(range(12))
+
+
+def datagram(leaves: bool, payload: bytes, port: int = 443, client: int = 40000) -> Packet:
+    ends = (HERE, port, THERE, client) if leaves else (THERE, client, HERE, port)
+    return Packet(UDP, *ends, 0, bytes(8) + payload)
+
+
+def test_what_passed_in_datagrams() -> None:
+    passing = Passing()
+    asked = AskService(UDP, 443, TRANSACTION.hex())
+    assert passing.tell(asked) == Service(False)
+    assert [passing.came(datagram(False, TRANSACTION)) for _ in range(2)] == [True, False]  # a VLAN's shows it again
+    for other in (
+        datagram(True, b"another one "),
+        datagram(True, TRANSACTION, 3478),
+        datagram(True, TRANSACTION, 443, 9),
+    ):
+        passing.went(other)
+    assert passing.tell(asked) == Service(True)
+    passing.went(datagram(True, TRANSACTION + b"mapped"))
+    passing.went(datagram(True, TRANSACTION + b"again"))
+    assert passing.tell(asked) == said(bytes(8) + TRANSACTION + b"mapped")
+
+
+def test_of_a_datagram_the_beginning_is_told() -> None:
+    passing = Passing()
+    passing.came(datagram(False, TRANSACTION))
+    passing.went(datagram(True, TRANSACTION + bytes(MAX_SHOWN)))
+    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_SHOWN
+
+
+def test_a_datagram_is_found_wherever_it_came_in() -> None:
+    passing = Passing()
+    passing.came(datagram(False, TRANSACTION, 3478))
+    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())) == Service(True)
+
+
+def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_flows, "MAX_FLOWS", 2)
+    passing = Passing()
+    for client in (1, 2, 1, 3):
+        passing.came(came(SYN, sequence=client + len(passing._flows), client=client))
+        passing.came(came(PSH | ACK, b"x" * 1500, client + len(passing._flows), client=client))
+    assert [key[2] for key in passing._flows] == [1, 3]  # the newest
+    assert all(len(flow.came) <= MAX_CAME for flow in passing._flows.values())
+
+
+@pytest.mark.parametrize(
+    ("service", "began", "closed", "vouched"),
+    [
+        (said(b"HTTP"), b"HTTP/1.1 301", False, True),
+        (said(b"HTTP", closed=True), b"HTTP", True, True),
+        (said(b"HTTP"), b"HTT", True, False),
+        (said(b"HTTP"), b"SSH-2", False, False),
+        (said(b"HTTP"), b"", True, False),
+        (Service(True), b"HTTP", True, False),
+        (Service(True, closed=True), b"", True, True),
+        (Service(True, closed=True), b"", False, False),
+        (Service(True, closed=True), b"H", True, False),
+        (Service(True), b"", True, False),
+        (Service(False, 4, hashlib.sha256(b"HTTP").hexdigest(), True), b"HTTP", True, False),
+    ],
+)
+def test_what_a_server_vouches_for(service: Service, began: bytes, closed: bool, vouched: bool) -> None:
+    assert vouches(service, began, closed) is vouched
+
+
+def test_which_ports_are_tried_through_services() -> None:
+    plan = build_plan("plugnmeet", ["rtmp", "sip"])
+    every = {transport: {*plan.ports(transport)} for transport in Transport}
+    framed = dict.fromkeys((1935, 5060, 5061, 7881), "framed-stun")
+    assert served(plan, every) == {
+        TCP: {80: "http", 443: "tls", **framed},
+        UDP: dict.fromkeys((443, 5060, 5061), "turn"),
+    }
+    assert served(plan, {TCP: {80, 8080}, UDP: {443, 50000}}) == {TCP: {80: "http"}, UDP: {443: "turn"}}
+    assert served(plan, {TCP: (), UDP: ()}) == {TCP: {}, UDP: {}}
+    few, many = (Requirement(UDP, PortRange(1, last), "media", Need.REQUIRED) for last in (MAX_TURN, MAX_TURN + 1))
+    assert [len(served(Plan("mine", (one,)), {TCP: (), UDP: {1, 2}})[UDP]) for one in (few, many)] == [2, 0]
