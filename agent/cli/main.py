@@ -21,7 +21,7 @@ from ..output.style import MAX_WIDTH, MIN_WIDTH, Style
 if TYPE_CHECKING:
     from ..client.check import Progress
     from ..config.model import Installed
-    from ..core.events import Notice
+    from ..core.events import Event
     from ..core.report import Report
 
 # The agents and the renderers are imported where they are used: `--help` need not wait for what it does not need.
@@ -275,7 +275,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     )  # fmt: skip
 
     # Whatever is imported later than here may not be found: nobody may not read what only root may.
-    def tell(notice: Notice) -> None:
+    def tell(notice: Event) -> None:
         if arguments.json:
             _print_json(events.to_json(notice))
         elif isinstance(notice, Reported):

@@ -9,7 +9,7 @@ from typing import Iterator
 from ..client import check
 from ..core.address import parse_address
 from ..core.errors import UserError
-from ..core.events import Listening, Notice
+from ..core.events import Event, Listening
 from ..core.plan import Need, Plan, Requirement, Transport
 from ..net.free_ports import free_run
 from ..server import run as server
@@ -25,7 +25,7 @@ def serving() -> Iterator[check.Options]:
     ready = threading.Event()
     found: list[Listening | UserError] = []
 
-    def tell(notice: Notice) -> None:
+    def tell(notice: Event) -> None:
         if isinstance(notice, Listening):
             found.append(notice)
             ready.set()

@@ -82,7 +82,7 @@ class Channel:
         self.named: tuple[str, ...] = ()  # where the server saw our UDP probes come from, to be confirmed
         self.confirmed: set[str] = set()
         self._answers: deque[bytes] = deque()
-        self._seals: pairing.Seals | None = None
+        self._seals: pairing.RecordAuthenticator | None = None
         key, secret = greeting.key, None
         nonce = os.urandom(pairing.NONCE_BYTES).hex() if key else None
         hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family, nonce)
@@ -108,7 +108,7 @@ class Channel:
     def _prove(self, keys: pairing.Keys) -> messages.Message:
         """Seal the channel; the server's welcome, or its refusal. UserError where somebody opens the connection."""
         seen = pairing.fingerprint(self._certificate())
-        self._seals = pairing.Seals(keys.client, keys.server)
+        self._seals = pairing.RecordAuthenticator(keys.client, keys.server)
         answer = self._exchange(messages.Proof(seen), HELLO_SECONDS)
         refused = isinstance(answer, messages.Refusal) and answer.code == messages.INTERCEPTED
         another = isinstance(answer, messages.Welcome) and answer.certificate != seen

@@ -23,7 +23,7 @@ from ..protocol.messages import MAX_SHOWN, AskService, Served, Service
 from ..protocol.pairing import fingerprint
 from . import tcp
 from .control import Channel
-from .tcp import ANSWER_SECONDS, Answer, Counted, Session, TcpProbes
+from .tcp import ANSWER_SECONDS, Answer, RecordingSocket, Session, TcpProbes
 
 # How long LiveKit is seen to keep a connection whose first STUN names a user: it ends others within a round trip.
 KEEP_SECONDS = 1.0
@@ -74,7 +74,7 @@ class _Tcp(_Services):
         ask = {Served.HTTP: self._http, Served.TLS: self._tls}.get(self._served[port], self._framed)
         return tcp.probe(self._target, port, self._session, self._stopped.is_set, ask)
 
-    def _http(self, opened: Counted, port: int, session: Session) -> Answer:
+    def _http(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
         answer = tcp.converse(opened, port, session, tcp.ask_http)
         self._keep(port, opened, _TOKEN)
         page = self._once_more(port, self._page)
@@ -83,15 +83,17 @@ class _Tcp(_Services):
         )
         return replace(answer, last=any(one.began for one in self.tries[port]))
 
-    def _page(self, opened: Counted, port: int, session: Session) -> Answer:
+    def _page(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
         """The front page, which haproxy answers itself; to what ACME asks it may have to get the answer elsewhere."""
         try:
             return _ask_http(b"/?" + os.urandom(16).hex().encode(), (), opened, port, session)
         finally:
             self._keep(port, opened, _QUERY)
 
-    def _tls(self, opened: Counted, port: int, session: Session) -> Answer:
-        def then(opened: Counted, port: int, session: Session, secure: tls.ClientLayer | None, early: bytes) -> Answer:
+    def _tls(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
+        def then(
+            opened: RecordingSocket, port: int, session: Session, secure: tls.ClientLayer | None, early: bytes
+        ) -> Answer:
             self.certificates[port] = (secure and secure.certificate) or b""
             return tcp.ask_http(opened, port, session, secure, early)
 
@@ -124,7 +126,7 @@ class _Tcp(_Services):
         if seen[0]:  # haproxy has an answer where LiveKit has none: without one it was the way, or not HTTP
             self.signalling[port] = seen[0]
 
-    def _framed(self, opened: Counted, port: int, session: Session) -> Answer:
+    def _framed(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
         answer = tcp.converse(opened, port, session, partial(tcp.ask_stun, seconds=KEEP_SECONDS))
         waits = answer.reply is Reply.MUTE and not opened.ended
         self._keep(port, opened, _FRAME, asks=not waits)
@@ -133,7 +135,7 @@ class _Tcp(_Services):
             return replace(answer, last=bool(opened.began) or opened.ended)
         return self._once_more(port, self._unnamed)
 
-    def _unnamed(self, opened: Counted, port: int, session: Session) -> Answer:
+    def _unnamed(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
         """STUN that names nobody, which LiveKit does not take."""
         transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
         opened.sendall(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", session.key)))
@@ -149,7 +151,7 @@ class _Tcp(_Services):
     def _once_more(self, port: int, ask: tcp.Ask) -> Answer:
         """Another connection."""
         opened = socket.socket(self._target.family, socket.SOCK_STREAM)
-        with Counted(opened) as counted:
+        with RecordingSocket(opened) as counted:
             opened.settimeout(ANSWER_SECONDS)
             try:
                 opened.connect(self._target.at(port))
@@ -157,13 +159,13 @@ class _Tcp(_Services):
                 return Answer(Reply.MUTE)
             return tcp.converse(counted, port, self._session, ask)
 
-    def _keep(self, port: int, opened: Counted, mark: slice, asks: bool = True) -> None:
+    def _keep(self, port: int, opened: RecordingSocket, mark: slice, asks: bool = True) -> None:
         if len(opened.said) >= mark.stop:
             self.tries[port].append(Try(opened.said[mark].hex(), opened.began[:MAX_SHOWN], opened.ended, asks))
 
 
 def _ask_http(
-    path: bytes, lines: tuple[bytes, ...], opened: Counted, port: int, session: Session,
+    path: bytes, lines: tuple[bytes, ...], opened: RecordingSocket, port: int, session: Session,
     secure: tls.ClientLayer | None = None, early: bytes = b"",
 ) -> Answer:  # fmt: skip
     """Ask for a path, and take the answer's head; OSError, TlsError."""

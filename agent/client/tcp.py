@@ -63,7 +63,7 @@ class Answer:
     last: bool = False
 
 
-class Counted:
+class RecordingSocket:
     """A connection: how many bytes came over it, how these and those sent began, and whether the other side ended it.
 
     As a context it is closed in the end.
@@ -74,7 +74,7 @@ class Counted:
         self.began = self.said = b""
         self.settimeout = opened.settimeout
 
-    def __enter__(self) -> Counted:
+    def __enter__(self) -> RecordingSocket:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,11 +92,11 @@ class Counted:
         return data
 
 
-_Then = Callable[[Counted, int, Session, Optional[tls.ClientLayer], bytes], Answer]
+_Then = Callable[[RecordingSocket, int, Session, Optional[tls.ClientLayer], bytes], Answer]
 # Whether an answer, as far as it came, proves our server: None where more of it may.
 _Proves = Callable[[bytes], Optional[bool]]
 # How one connection is used; OSError where nothing comes, ConnectionError where it is reset.
-Ask = Callable[[Counted, int, Session], Answer]
+Ask = Callable[[RecordingSocket, int, Session], Answer]
 
 
 def probe(
@@ -115,7 +115,7 @@ def probe(
             continue
         answer = Answer(attempt.reply)
         if attempt.socket:
-            with Counted(attempt.socket) as counted:
+            with RecordingSocket(attempt.socket) as counted:
                 answer = converse(counted, port, session, ask or ask_server)
             seen = replace(seen, received=max(seen.received or 0, counted.received))
         elif attempt.reset:
@@ -135,7 +135,7 @@ def probe(
     return seen
 
 
-def converse(opened: Counted, port: int, session: Session, ask: Ask) -> Answer:
+def converse(opened: RecordingSocket, port: int, session: Session, ask: Ask) -> Answer:
     """One connection, from its first byte to the proof or what came instead."""
     opened.settimeout(ANSWER_SECONDS)
     try:
@@ -146,7 +146,7 @@ def converse(opened: Counted, port: int, session: Session, ask: Ask) -> Answer:
         return Answer(Reply.MUTE)
 
 
-def ask_server(opened: Counted, port: int, session: Session) -> Answer:
+def ask_server(opened: RecordingSocket, port: int, session: Session) -> Answer:
     """As the port's protocol has it; OSError."""
     protocol = session.protocol(port)
     if protocol is Protocol.FRAMED_STUN:
@@ -160,7 +160,7 @@ def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, 
     return Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
 
 
-def ask_tls(opened: Counted, port: int, session: Session, then: _Then | None = None) -> Answer:
+def ask_tls(opened: RecordingSocket, port: int, session: Session, then: _Then | None = None) -> Answer:
     """By TLS; within it `then`, or as the proof's protocol has it; OSError."""
     # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
     secure = tls.ClientLayer(session.host)
@@ -181,7 +181,7 @@ def ask_tls(opened: Counted, port: int, session: Session, then: _Then | None = N
 
 
 def ask_http(
-    opened: Counted, port: int, session: Session, secure: tls.ClientLayer | None = None, early: bytes = b""
+    opened: RecordingSocket, port: int, session: Session, secure: tls.ClientLayer | None = None, early: bytes = b""
 ) -> Answer:
     """By HTTP, in TLS where there is a layer of it, from which `early` has come; OSError, TlsError."""
     certificate = (secure.certificate or b"") if secure else b""
@@ -201,7 +201,7 @@ def ask_http(
     return _foreign(answer, session, certificate, bool(certificate) and http_proof.answer_is_ours(answer, expected))
 
 
-def ask_stun(opened: Counted, port: int, session: Session, seconds: float | None = None) -> Answer:
+def ask_stun(opened: RecordingSocket, port: int, session: Session, seconds: float | None = None) -> Answer:
     """By STUN in frames, whose answer is waited for so long; OSError."""
     transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
     probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
@@ -220,7 +220,7 @@ def ask_stun(opened: Counted, port: int, session: Session, seconds: float | None
     return _foreign(answer, session) if answer else Answer(Reply.MUTE)
 
 
-def _plain(opened: Counted, secure: tls.ClientLayer | None, data: bytes) -> bytes:
+def _plain(opened: RecordingSocket, secure: tls.ClientLayer | None, data: bytes) -> bytes:
     """What came, without TLS; TlsError."""
     if not secure:
         return data
@@ -230,7 +230,7 @@ def _plain(opened: Counted, secure: tls.ClientLayer | None, data: bytes) -> byte
 
 
 def read(
-    opened: Counted, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"",
+    opened: RecordingSocket, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"",
     seconds: float | None = None,
 ) -> bytes:  # fmt: skip
     """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.

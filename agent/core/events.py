@@ -11,11 +11,11 @@ from .observation import Reason
 from .plan import Requirement, Transport
 from .ports import PortRange
 from .report import Problem, Report
-from .service import Left, Moved, Service
+from .service import Left, Service, ServiceTransition
 
 
 @dataclass(frozen=True)
-class Untaken:
+class Unavailable:
     """A run of ports that the server could not take; `family` is None where that holds for every family."""
 
     transport: Transport
@@ -31,11 +31,11 @@ class Listening:
 
     control: int
     listening: tuple[tuple[Transport, PortRange], ...]
-    untaken: tuple[Untaken, ...]
+    unavailable: tuple[Unavailable, ...]
     tls: bool
     own: tuple[Address, ...]
     seconds: float  # how long it will run at most
-    blind: str  # why the network interfaces are not watched, and what to do; empty where they are
+    capture_unavailable: str  # why the network interfaces are not watched, and what to do; empty where they are
     key: str | None = None  # the pairing key; None where none is set
     key_known: bool = False  # the client has it already, from its environment, so that it need not be shown
     root: str = ""  # why what reads from the network is still root; empty where it is not
@@ -115,4 +115,6 @@ class Restored:
     away: tuple[str, ...]
 
 
-Notice = Union[Listening, Notes, Started, Reported, Refused, Lost, Withheld, Stopped, Pausing, Moved, Restored]
+Event = Union[
+    Listening, Notes, Started, Reported, Refused, Lost, Withheld, Stopped, Pausing, ServiceTransition, Restored
+]

@@ -115,7 +115,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Alike:
+class FindingGroup:
     """Findings that are not open for one cause, and the number of the first of them.
 
     `extent` are their ports, joined over those between them that a sample left out or somebody holds; `sampled` says
@@ -141,7 +141,7 @@ class Alike:
         return sum(map(len, self.ports))
 
 
-def alike(findings: Sequence[Finding]) -> list[Alike]:
+def alike(findings: Sequence[Finding]) -> list[FindingGroup]:
     """The findings that are not open, those of one cause together; what is blocked, by its purpose too."""
     groups: dict[object, list[int]] = {}
     for number, one in enumerate(findings):
@@ -152,7 +152,7 @@ def alike(findings: Sequence[Finding]) -> list[Alike]:
             groups.setdefault(cause, []).append(number)
     gaps = _Gaps(findings)
     return [
-        Alike(numbers[0], tuple(map(findings.__getitem__, numbers)), gaps.extent(numbers), gaps.beside(numbers))
+        FindingGroup(numbers[0], tuple(map(findings.__getitem__, numbers)), gaps.extent(numbers), gaps.beside(numbers))
         for numbers in groups.values()
     ]
 

@@ -130,7 +130,7 @@ class Step(str, enum.Enum):
 
 
 @dataclass(frozen=True)
-class Moved:
+class ServiceTransition:
     """One step of stopping or starting, as the guardian tells it."""
 
     step: Step
@@ -197,7 +197,7 @@ def _port(value: object) -> tuple[Transport, int]:
     return fields.choice("transport", Transport), fields.integer("port", LOWEST, HIGHEST)
 
 
-def read_moved(line: bytes) -> Moved:
+def read_moved(line: bytes) -> ServiceTransition:
     """A line of the guardian's; FieldError for anything else."""
     fields = parse(line)
-    return Moved(fields.choice("step", Step), fields.text("service", MAX_NAME), fields.text("why", MAX_WHY))
+    return ServiceTransition(fields.choice("step", Step), fields.text("service", MAX_NAME), fields.text("why", MAX_WHY))

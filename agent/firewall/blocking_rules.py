@@ -13,7 +13,7 @@ from ..core.plan import Plan, Transport
 from ..core.ports import runs
 from ..core.report import BLOCKED, AddressReport, Report, State
 from .evaluate import Flow, decide
-from .model import Decision, Place
+from .model import Decision, RuleLocation
 from .ruleset import Ruleset
 
 
@@ -36,14 +36,14 @@ def _is_at(arrival: Arrival, address: AddressReport) -> bool:
     return arrival.address == parse_address(address.address).packed
 
 
-def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[Place]:
+def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[RuleLocation]:
     """The rules that would, or might, stop ports which are open for all that."""
     ports = runs(port for one in address.findings
                  if one.transport is flow.transport and one.state is State.OPEN for port in one.ports)  # fmt: skip
     return {one.place for one in decide(ruleset, replace(flow, ports=ports))} if ports else set()
 
 
-def _plausible(found: Sequence[Decision], passed: Container[Place]) -> Iterable[Decision]:
+def _plausible(found: Sequence[Decision], passed: Container[RuleLocation]) -> Iterable[Decision]:
     """Without what may decide where something likelier does.
 
     Likely is what is sure, then what would not stop open ports too; what would is not understood, whatever it seemed:

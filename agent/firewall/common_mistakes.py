@@ -10,7 +10,7 @@ from ..core.plan import Transport
 from ..core.ports import PortRange, list_ports, runs
 from ..core.report import BLOCKED, AddressReport, Finding, State
 from .fixes import is_docker, is_ufw, is_ufw_rule
-from .model import Act, Decision, Managers
+from .model import Act, Decision, FirewallManagers
 
 # From so many ports on, a row of the plan is a range of media ports, of which parts may be open.
 LEAST_RANGE = 100
@@ -37,7 +37,7 @@ _OTHERS = (
 _ORACLES = ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", "reject with icmp host-prohibited")
 
 
-def oracle(decisions: Sequence[Decision], managers: Managers) -> str | None:
+def oracle(decisions: Sequence[Decision], managers: FirewallManagers) -> str | None:
     """A REJECT with icmp-host-prohibited in INPUT itself, as Oracle's images have it (and others that copy it)."""
     for one in decisions:
         if one.act is Act.REJECT and one.place.path == ("INPUT",) and one.place.number and one.text in _ORACLES:
@@ -48,14 +48,14 @@ def oracle(decisions: Sequence[Decision], managers: Managers) -> str | None:
     return None
 
 
-def ufw_order(decisions: Sequence[Decision], managers: Managers) -> str | None:
+def ufw_order(decisions: Sequence[Decision], managers: FirewallManagers) -> str | None:
     """A rule of ufw's own that denies before another could allow."""
     if any(is_ufw(one, managers) and is_ufw_rule(one) for one in decisions):
         return "ufw takes the first rule that fits: to allow these ports further down does not help."
     return None
 
 
-def docker(decisions: Sequence[Decision], managers: Managers) -> str | None:
+def docker(decisions: Sequence[Decision], managers: FirewallManagers) -> str | None:
     """A port that Docker hands to a container."""
     if any(map(is_docker, decisions)):
         return "Docker bypasses ufw: what ufw allows or denies does not matter for a port that a container publishes."

@@ -10,7 +10,7 @@ from typing import Generic, Iterable, Iterator, NamedTuple, TypeVar
 from ..core.address import Address, Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, PortRange, runs
-from .model import Act, Decision, Hook, Place, Tool
+from .model import Act, Decision, Hook, RuleLocation, Tool
 from .ruleset import (
     ADDRESSES,
     PORTS,
@@ -174,7 +174,7 @@ _Value = TypeVar("_Value")
 
 class _Verdict(NamedTuple):
     act: Act
-    place: Place
+    place: RuleLocation
     text: str
     doubt: str | None = None
 
@@ -218,7 +218,7 @@ class _Walk:
         self._through(self._base_chain, live, (name,))
         if self._base.drops:
             policy = "policy drop" if self._table.tool is Tool.NFT else f"-P {name} DROP"
-            here = Place(self._table.tool, self._table.name, (name,), None)
+            here = RuleLocation(self._table.tool, self._table.name, (name,), None)
             # A rule at the chain's end is no way round the policy for what leaves before: that rule is the place.
             for spans, rule in self._left:
                 place = replace(here, number=rule.number, handle=rule.handle)
@@ -314,7 +314,7 @@ class _Walk:
         self._drop(spans, rule, path, why)
 
     def _drop(self, spans: list[tuple[int, int]], rule: Rule, path: tuple[str, ...], why: str | None) -> None:
-        place = Place(self._table.tool, self._table.name, path, rule.number, rule.handle)
+        place = RuleLocation(self._table.tool, self._table.name, path, rule.number, rule.handle)
         verdict = _Verdict(_ACTS.get(rule.does, Act.DROP), place, rule.text, why)
         if why is None:
             self._found.append((spans, verdict))

@@ -13,7 +13,7 @@ from typing import Callable, Container, Dict, Iterable, Iterator, List, Sequence
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import PortRange, runs
-from .model import Act, Decision, Hook, Managers, Place, Tool
+from .model import Act, Decision, FirewallManagers, Hook, RuleLocation, Tool
 
 SLOTS = 15  # ports in one rule of iptables' multiport, of which a range takes two (iptables-extensions(8))
 MAX_SET = 100  # runs in one rule of nft: a command stays far below 2,000 characters
@@ -60,7 +60,7 @@ Decisions = Sequence[Decision]
 Ports = Dict[Transport, List[PortRange]]
 
 
-def remedy(decisions: Decisions, managers: Managers) -> Remedy:
+def remedy(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     """What opens the ports that these rules block, by whoever manages them; each port is named once a family."""
     by_maker: dict[_Maker, list[Decision]] = {maker: [] for maker in _MAKERS}
     for one in decisions:
@@ -72,7 +72,7 @@ def remedy(decisions: Decisions, managers: Managers) -> Remedy:
     return found
 
 
-def is_ban(decision: Decision, managers: Managers) -> bool:
+def is_ban(decision: Decision, managers: FirewallManagers) -> bool:
     """Whether a rule is fail2ban's: in a chain or by a set of its own, or against just what it says that it bans.
 
     In ufw's and firewalld's chains, by which it can ban, its rules have no other mark.
@@ -94,7 +94,7 @@ def is_docker(decision: Decision) -> bool:
     return decision.act is Act.FORWARD and "DOCKER" in decision.place.path
 
 
-def is_ufw(decision: Decision, managers: Managers) -> bool:
+def is_ufw(decision: Decision, managers: FirewallManagers) -> bool:
     """Whether ufw decides, in a chain of its own or by the policy that it sets."""
     place = decision.place
     if managers.ufw is None or is_ban(decision, managers):
@@ -122,7 +122,7 @@ def _is_firewalld(decision: Decision) -> bool:
     return place.table == "inet firewalld" or "INPUT_ZONES" in place.path
 
 
-def _maker(decision: Decision, managers: Managers) -> _Maker:
+def _maker(decision: Decision, managers: FirewallManagers) -> _Maker:
     if is_ban(decision, managers):
         return _unban
     if is_docker(decision):
@@ -134,7 +134,7 @@ def _maker(decision: Decision, managers: Managers) -> _Maker:
     return _nft if decision.place.tool is Tool.NFT else _iptables
 
 
-def maker_of(decision: Decision, managers: Managers) -> str | None:
+def maker_of(decision: Decision, managers: FirewallManagers) -> str | None:
     """The program that wrote a rule, where it can be told."""
     if is_ufw(decision, managers):
         return "ufw"
@@ -142,11 +142,11 @@ def maker_of(decision: Decision, managers: Managers) -> str | None:
     return makers.get(_maker(decision, managers))
 
 
-def _unban(decisions: Decisions, managers: Managers) -> Remedy:
+def _unban(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     return unban(managers, {jail for one in decisions for jail in _jails(one)})
 
 
-def unban(managers: Managers, jails: Iterable[str] = ()) -> Remedy:
+def unban(managers: FirewallManagers, jails: Iterable[str] = ()) -> Remedy:
     """What lifts the client's bans, those of some jails where they can be told by their names, else all of them."""
     named = [one for one in managers.bans if one.jail in set(jails)] or managers.bans
     safe = [one for one in named if _NAME.fullmatch(one.jail) and _NETWORK.fullmatch(one.address)]
@@ -154,11 +154,11 @@ def unban(managers: Managers, jails: Iterable[str] = ()) -> Remedy:
     return Remedy(tuple(dict.fromkeys(commands)), () if safe else (_BANNED,))
 
 
-def _docker(decisions: Decisions, managers: Managers) -> Remedy:
+def _docker(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     return Remedy((), (_DOCKER,))
 
 
-def _ufw(decisions: Decisions, managers: Managers) -> Remedy:
+def _ufw(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     assert managers.ufw
     commands: list[str] = []
     closed = not managers.ufw.ipv6 and any(one.family is Family.IPV6 for one in decisions)
@@ -189,7 +189,7 @@ def _allow(ports: str, transport: Transport, out: bool, first: bool, rules: Sequ
     yield f"ufw {'prepend ' if first else ''}allow {way}{what}"
 
 
-def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
+def _firewalld(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     """Both what runs and what is kept: a reload would lose whatever else runs and is not kept."""
     found = Remedy()
     by_zone: dict[tuple[str, int | None], list[Decision]] = {}
@@ -213,7 +213,7 @@ def _firewalld(decisions: Decisions, managers: Managers) -> Remedy:
     return found
 
 
-def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str]:
+def _zone(decision: Decision, managers: FirewallManagers) -> tuple[str | None, str]:
     """The zone whose chains decide, and which part of them; else the one that rules the client's packets."""
     own = [match.group(1) for match in map(_ZONE.fullmatch, decision.place.path) if match]
     if own and own[-1].startswith("policy_"):
@@ -223,7 +223,7 @@ def _zone(decision: Decision, managers: Managers) -> tuple[str | None, str]:
     return managers.zone, ""
 
 
-def _iptables(decisions: Decisions, managers: Managers) -> Remedy:
+def _iptables(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     found = _forwarded(decisions)
     changed: set[tuple[Tool, Family]] = set()
     for (place, family, out), ports in sorted(_by_chain(decisions), key=lambda one: -_position(one[0][0])):
@@ -251,7 +251,7 @@ def _kept(changed: Container[tuple[Tool, Family]], saves: Sequence[str]) -> Reme
     return Remedy((" && ".join(commands),) if commands else (), tuple(sentences))
 
 
-def _accept(place: Place, family: Family, out: bool, ports: Ports) -> Iterator[str]:
+def _accept(place: RuleLocation, family: Family, out: bool, ports: Ports) -> Iterator[str]:
     table = "" if place.table == "filter" else f"-t {place.table} "
     at = f"-A {place.chain}" if place.number is None else f"-I {place.chain} {place.number}"
     side = "sport" if out else "dport"
@@ -266,7 +266,7 @@ def _binary(tool: Tool, family: Family) -> str:
     return tool.value if family is Family.IPV4 else tool.value.replace("ip", "ip6", 1)
 
 
-def _nft(decisions: Decisions, managers: Managers) -> Remedy:
+def _nft(decisions: Decisions, managers: FirewallManagers) -> Remedy:
     found = _forwarded(decisions)
     for (place, _, out), ports in _by_chain(decisions):
         named = _NAME.fullmatch(place.chain) and _TABLE.fullmatch(place.table)
@@ -288,11 +288,11 @@ def _forwarded(decisions: Decisions) -> Remedy:
     return Remedy((), (_ELSEWHERE,) if any(one.act is Act.FORWARD for one in decisions) else ())
 
 
-_Maker = Callable[[Decisions, Managers], Remedy]
+_Maker = Callable[[Decisions, FirewallManagers], Remedy]
 _MAKERS: tuple[_Maker, ...] = (_unban, _docker, _ufw, _firewalld, _nft, _iptables)
 
 
-def _by_chain(decisions: Decisions) -> list[tuple[tuple[Place, Family, bool], Ports]]:
+def _by_chain(decisions: Decisions) -> list[tuple[tuple[RuleLocation, Family, bool], Ports]]:
     """By chain the first place that decides there, and the ports: no rule before it decides for any of them.
 
     The chains of iptables are of one family; where nft's are of both, IPv4 stands for both.
@@ -308,7 +308,7 @@ def _by_chain(decisions: Decisions) -> list[tuple[tuple[Place, Family, bool], Po
     ]
 
 
-def _position(place: Place) -> float:
+def _position(place: RuleLocation) -> float:
     return float("inf") if place.number is None else place.number
 
 

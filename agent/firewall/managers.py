@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.address import Address
 from .fail2ban import bans_of, read_jails
 from .firewalld import Zones, read_firewalld, zone_of
-from .model import Managers, Ufw
+from .model import FirewallManagers, Ufw
 from .ufw import read_ufw
 
 # What each saves IPv4 and IPv6 by, relative to the root: the plugin of Debian's iptables-persistent, and the file of
@@ -43,7 +43,7 @@ def read_managers() -> Read:
     return Read(ufw, zones, jails, saves(), (("ufw", no_ufw), ("firewalld", no_zones), ("fail2ban", no_jails)))
 
 
-def as_for(client: Address, interface: str | None, read: Read) -> tuple[Managers, tuple[str, ...]]:
+def as_for(client: Address, interface: str | None, read: Read) -> tuple[FirewallManagers, tuple[str, ...]]:
     """The managers in force, as they treat a client whose packets come by an interface, if that is known.
 
     And sentences about what could not be read.
@@ -51,4 +51,4 @@ def as_for(client: Address, interface: str | None, read: Read) -> tuple[Managers
     zone, no_zone = zone_of(read.zones, client, interface)
     unread = (*read.troubles, ("firewalld", no_zone))
     sentences = tuple(f"What {name} does could not be read: {trouble}." for name, trouble in unread if trouble)
-    return Managers(read.ufw, zone, bans_of(client, read.jails), read.saves), sentences
+    return FirewallManagers(read.ufw, zone, bans_of(client, read.jails), read.saves), sentences

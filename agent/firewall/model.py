@@ -37,7 +37,7 @@ class Act(str, enum.Enum):
 
 
 @dataclass(frozen=True)
-class Place:
+class RuleLocation:
     """Where a rule stands: the `number`th, from 1, of a chain; None where it is the chain's policy.
 
     `table` is with its family as nft has it (`inet filter`), and without for iptables. `path` are the chains that lead
@@ -69,7 +69,7 @@ class Decision:
     ports: tuple[PortRange, ...]
     hook: Hook
     act: Act
-    place: Place
+    place: RuleLocation
     text: str
     sure: bool = True
     doubt: str | None = None
@@ -92,7 +92,7 @@ class Ban:
 
 
 @dataclass(frozen=True)
-class Managers:
+class FirewallManagers:
     """The programs that write the firewall's rules on this host, as far as they are in force."""
 
     ufw: Ufw | None = None
@@ -106,7 +106,7 @@ class Host:
     """What this server is, for the advice on its own terminal."""
 
     decisions: tuple[Decision, ...] = ()
-    managers: Managers = Managers()
+    managers: FirewallManagers = FirewallManagers()
     provider: str | None = None  # a key of the providers that are known
     addresses: tuple[str, ...] = ()  # of its interfaces
     unread: tuple[str, ...] = ()  # sentences: what could not be read, and why

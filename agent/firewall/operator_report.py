@@ -17,8 +17,8 @@ from ..core.report import (
     MAX_SENTENCE,
     AddressReport,
     Advice,
-    Alike,
     Finding,
+    FindingGroup,
     Report,
     State,
     alike,
@@ -28,7 +28,7 @@ from ..verdict.advice import advise
 from ..verdict.names import is_ours
 from . import common_mistakes
 from .fixes import Remedy, is_answer, maker_of, remedy, unban
-from .model import Act, Decision, Host, Managers
+from .model import Act, Decision, FirewallManagers, Host
 from .provider_fixes import cloud, egress
 
 MAX_QUOTE = 200  # characters of a rule: what it matches and does fits, a comment of somebody's need not
@@ -66,7 +66,7 @@ def for_operator(report: Report, host: Host, plan: Plan) -> Report:
 class _Case:
     """Findings that are blocked for one cause, and the rules that decide for them."""
 
-    group: Alike
+    group: FindingGroup
     family: Family
     decisions: tuple[Decision, ...]
 
@@ -216,7 +216,7 @@ class _Mistakes:
         return filter(None, found)
 
 
-def _who(case: _Case, managers: Managers) -> Iterable[str]:
+def _who(case: _Case, managers: FirewallManagers) -> Iterable[str]:
     """Who blocks it, as far as it was proven."""
     if case.group.first.state is State.INTERCEPTED and not case.opened:
         return

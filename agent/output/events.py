@@ -9,23 +9,23 @@ from ..core import report as reports
 from ..core.address import Address, Family
 from ..core.errors import UserError
 from ..core.events import (
+    Event,
     Listening,
     Lost,
-    Notice,
     Pausing,
     Refused,
     Reported,
     Restored,
     Started,
     Stopped,
-    Untaken,
+    Unavailable,
     Withheld,
 )
 from ..core.notes import Notes
 from ..core.observation import Reason
 from ..core.plan import CONTROL_PORTS, Transport
 from ..core.ports import PortRange, list_ports
-from ..core.service import Moved, Step
+from ..core.service import ServiceTransition, Step
 from .style import Style
 
 ARCHIVE = "pnmcheck.pyz"
@@ -39,15 +39,15 @@ def error_text(error: UserError, style: Style) -> str:
     return "\n".join([*lines, *style.wrap(f"what to do: {error.hint}", 2)]) + "\n"
 
 
-def to_json(notice: Notice) -> dict[str, Any]:
+def to_json(notice: Event) -> dict[str, Any]:
     """The notice as the event of `server --json`."""
     if isinstance(notice, Listening):
         return {
             "event": "listening",
             "control": notice.control,
             "listening": _runs_to_json(notice.listening),
-            "untested": list(map(_untaken_to_json, notice.untaken)),
-            "capture": not notice.blind,
+            "untested": list(map(_untaken_to_json, notice.unavailable)),
+            "capture": not notice.capture_unavailable,
             "tls": notice.tls,
             "paired": notice.key is not None,
             "key": None if notice.key_known else notice.key,
@@ -82,7 +82,7 @@ def to_json(notice: Notice) -> dict[str, Any]:
             "left": [{"owner": one.owner, "ports": _runs_to_json(one.ports), "why": one.why} for one in notice.left],
             "seconds": notice.seconds,
         }
-    if isinstance(notice, Moved):
+    if isinstance(notice, ServiceTransition):
         return {"event": "service", **vars(notice)}
     if isinstance(notice, Restored):
         return {"event": "restored", "services": list(notice.back), "failed": list(notice.away)}
@@ -93,7 +93,7 @@ def _runs_to_json(runs: Iterable[tuple[Transport, PortRange]]) -> list[dict[str,
     return [{"transport": transport.value, "first": run.first, "last": run.last} for transport, run in runs]
 
 
-def _untaken_to_json(one: Untaken) -> dict[str, Any]:
+def _untaken_to_json(one: Unavailable) -> dict[str, Any]:
     return {
         "transport": one.transport.value,
         "first": one.ports.first,
@@ -104,7 +104,7 @@ def _untaken_to_json(one: Untaken) -> dict[str, Any]:
     }
 
 
-def to_text(notice: Notice, style: Style) -> str:
+def to_text(notice: Event, style: Style) -> str:
     """The notice in words, with a newline at its end; empty for a report, which has a room of its own."""
     if isinstance(notice, Listening):
         return "\n".join(_listening(notice, style)) + "\n"
@@ -121,7 +121,7 @@ def to_text(notice: Notice, style: Style) -> str:
         return f"{notice.count} more such lines were left out: too many came at a time.\n"
     if isinstance(notice, Pausing):
         return "\n".join(_pausing(notice, style)) + "\n"
-    if isinstance(notice, Moved):
+    if isinstance(notice, ServiceTransition):
         text = f"{notice.service} {_MOVED[notice.step]}" + (notice.why and f": {notice.why}")
         return "\n".join(style.wrap(text, 2)) + "\n"
     if isinstance(notice, Restored):
@@ -177,19 +177,24 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
         held = f": of {halves} what they leave free is held while a check runs, and never more than half"
         yield from style.wrap("services go on running" + (held if notice.halves else ""), 2)
     alike: dict[tuple[Transport, Reason, str | None, Family | None], list[PortRange]] = {}
-    for one in notice.untaken:
+    for one in notice.unavailable:
         alike.setdefault((one.transport, one.reason, one.owner, one.family), []).append(one.ports)
     for (transport, reason, owner, family), ranges in alike.items():
-        why = owner or ("by a program that only root may see" if notice.blind else "by a program that has let it go")
+        why = owner or (
+            "by a program that only root may see" if notice.capture_unavailable else "by a program that has let it go"
+        )
         text = f"not {list_ports(ranges, transport.value)}{_ON[family]}, {reason.value}: {_WHY.get(reason, why)}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
-    if not notice.live and any((one.transport, one.reason) == (Transport.TCP, Reason.BUSY) for one in notice.untaken):
+    if not notice.live and any(
+        (one.transport, one.reason) == (Transport.TCP, Reason.BUSY) for one in notice.unavailable
+    ):
         yield from style.wrap(_IN_SERVICE, 2)
     channel = "inside TLS" if notice.tls else "not encrypted, since there is no openssl program here"
     paired = ", only for clients with the pairing key" if notice.key else ""
     yield from style.wrap(f"control on {notice.control}/tcp, {channel}{paired}", 2)
-    if notice.blind:
-        text = f"the network interface is not watched, so what stops a blocked port stays unknown: {notice.blind}"
+    if notice.capture_unavailable:
+        why = notice.capture_unavailable
+        text = f"the network interface is not watched, so what stops a blocked port stays unknown: {why}"
         yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
     if notice.root:
         text = f"what reads from the network keeps all rights of {notice.root}"

@@ -8,7 +8,19 @@ from ..core.address import Family
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import Need, Transport
 from ..core.ports import PortRange, list_ports, runs
-from ..core.report import BLOCKED, AddressReport, Advice, Alike, Finding, Problem, Report, Rtt, State, Verdict, alike
+from ..core.report import (
+    BLOCKED,
+    AddressReport,
+    Advice,
+    Finding,
+    FindingGroup,
+    Problem,
+    Report,
+    Rtt,
+    State,
+    Verdict,
+    alike,
+)
 from .style import Style
 
 # Runs of ports: so many are left open or unknown by loss or a limit, not by rules that somebody wrote.
@@ -149,7 +161,7 @@ def _address(address: AddressReport, names: Sequence[str], style: Style) -> list
     return lines + style.wrap("; ".join(_measured(address)), 2)
 
 
-def _which(group: Alike) -> str:
+def _which(group: FindingGroup) -> str:
     """The ports of a group, their state, and what they are for."""
     finding = group.first
     state, transport = finding.state.value, finding.transport.value

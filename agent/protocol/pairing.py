@@ -104,7 +104,7 @@ def fingerprint(certificate: bytes) -> str:
     return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
 
-class Seals:
+class RecordAuthenticator:
     """One side's end of a paired control channel: seals the lines that it says, opens those that it hears, in order."""
 
     def __init__(self, mine: bytes, theirs: bytes) -> None:

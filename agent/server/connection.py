@@ -13,7 +13,7 @@ from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import first_bytes, framing, http_proof, messages, pairing, stun
 from ..protocol.first_bytes import Speech
-from .sessions import Desk, Session
+from .sessions import Session, SessionRegistry
 
 # A client says hello at once; whoever has not after this is none, even over a bad path.
 HELLO_SECONDS = 10.0
@@ -59,11 +59,16 @@ def _intercepted(seen: str, mine: str) -> messages.Refusal:
     return messages.Refusal(messages.INTERCEPTED, what.format(*both), _ANOTHER_PATH)
 
 
-class Conversation:
+class ServerConnection:
     """One TCP connection, TLS taken off: bytes in, bytes out. `closing` says that nothing more will be said."""
 
     def __init__(
-        self, desk: Desk, client: tuple[Address, int], port: int, now: float, let_in: frozenset[int] = frozenset()
+        self,
+        desk: SessionRegistry,
+        client: tuple[Address, int],
+        port: int,
+        now: float,
+        let_in: frozenset[int] = frozenset(),
     ) -> None:
         self._desk, self._client, self._port, self._let_in = desk, client, port, let_in
         self.certificate = b""  # in DER, of the TLS that was taken off, if any: proofs are bound to it
@@ -74,7 +79,7 @@ class Conversation:
         self._session: Session | None = None
         self._hello: messages.Hello | None = None  # which was challenged
         self._keys: pairing.Keys | None = None
-        self._seals: pairing.Seals | None = None
+        self._seals: pairing.RecordAuthenticator | None = None
         self.deadline, self._ends = now + HELLO_SECONDS, now + SESSION_SECONDS
         self.closing = False
 
@@ -142,7 +147,7 @@ class Conversation:
         if not lines:
             return b""
         if self._keys and not self._seals:
-            self._seals = pairing.Seals(self._keys.server, self._keys.client)
+            self._seals = pairing.RecordAuthenticator(self._keys.server, self._keys.client)
         answer = messages.encode(self._refuse(_IMPATIENT) if len(lines) > 1 else self._answer_line(lines[0]))
         if self._session:
             self.deadline = min(now + IDLE_SECONDS, self._ends)

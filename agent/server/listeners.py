@@ -8,17 +8,17 @@ from collections import defaultdict
 from typing import Iterable, Mapping, Sequence
 
 from ..core.address import Address, Family
-from ..core.events import Untaken
+from ..core.events import Unavailable
 from ..core.observation import Reason
 from ..core.plan import Plan, Transport
 from ..core.ports import PortRange, runs
 from ..system import limits
 from .listen import Gap, Listener, Opener, open_port
 from .loop import Loop
-from .privileged import Hands
+from .privileged import PrivilegedOperations
 
 
-class Holdings:
+class Listeners:
     """The sockets of a plan, and of `control` where the plan does not have it; `loop` is given each one.
 
     This process opens them; later `hands` do what it may not. Those of `parts`, UDP ports, are held when that is asked.
@@ -26,7 +26,13 @@ class Holdings:
     """
 
     def __init__(
-        self, plan: Plan, control: int | None, bind: Address | None, loop: Loop, hands: Hands, parts: Mapping[int, int]
+        self,
+        plan: Plan,
+        control: int | None,
+        bind: Address | None,
+        loop: Loop,
+        hands: PrivilegedOperations,
+        parts: Mapping[int, int],
     ) -> None:
         self._plan, self._loop, self._hands, self._parts = plan, loop, hands, parts
         self._bind = bind
@@ -76,7 +82,7 @@ class Holdings:
             self._owners[transport].pop(port, None)
         self._lent = self._take(wanted)
 
-    def take_freed(self) -> bool:
+    def bind_freed(self) -> bool:
         """Try the ports again that were busy; whether that changed anything."""
         busy: dict[tuple[Transport, int], list[Family]] = defaultdict(list)
         for gap in self._gaps:
@@ -112,7 +118,7 @@ class Holdings:
         gaps = {gap.port for gap in self._gaps if gap.transport is transport}
         return next((port for port in taken if port not in gaps), taken[0] if taken and not everywhere else None)
 
-    def untaken(self) -> tuple[Untaken, ...]:
+    def unavailable(self) -> tuple[Unavailable, ...]:
         """What could not be taken, in runs of one reason and one owner."""
         families: dict[tuple[Transport, int], list[Gap]] = defaultdict(list)
         for gap in self._gaps:
@@ -125,12 +131,12 @@ class Holdings:
         for (transport, port), gaps in families.items():
             family = gaps[0].family if len(gaps) < len(self.families) else None
             alike[transport, gaps[0].reason, self._owners[transport].get(port), family].append(port)
-        untaken = [
-            Untaken(transport, run, reason, owner, family)
+        unavailable = [
+            Unavailable(transport, run, reason, owner, family)
             for (transport, reason, owner, family), ports in alike.items()
             for run in runs(ports)
         ]
-        return tuple(sorted(untaken, key=lambda one: (one.transport.value, one.ports)))
+        return tuple(sorted(unavailable, key=lambda one: (one.transport.value, one.ports)))
 
     def _busy(self, transport: Transport) -> set[int]:
         return {gap.port for gap in self._gaps if gap.transport is transport and gap.reason is Reason.BUSY}

@@ -18,9 +18,9 @@ from ..protocol import first_bytes, stun
 from ..system.limits import CONNECTIONS
 from . import listen
 from .capture import Capture
-from .connection import Conversation
+from .connection import ServerConnection
 from .listen import Listener
-from .sessions import Desk
+from .sessions import SessionRegistry
 
 # Of one client's address: fifty clients behind one have half as many at a time.
 MAX_STRANGERS = CONNECTIONS // 2
@@ -46,11 +46,11 @@ CHUNK = 65536
 CAPTURED_A_TURN, MAX_CAPTURED = 256, 30_000
 
 
-class Peer:
+class Connection:
     """One TCP connection of the server."""
 
     def __init__(
-        self, opened: socket.socket, conversation: Conversation, client: Address, secure: tls.ServerTls | None
+        self, opened: socket.socket, conversation: ServerConnection, client: Address, secure: tls.ServerTls | None
     ) -> None:
         self.socket, self.conversation, self.client = opened, conversation, client
         self._secure = secure
@@ -101,28 +101,28 @@ def _is_tls(data: bytes) -> bool:
         return False
 
 
-class Strangers:
+class UnauthenticatedConnections:
     """The connections without a session, the oldest first, by the networks that they come from."""
 
     def __init__(self) -> None:
-        self._of: dict[bytes, dict[Peer, None]] = {}
+        self._of: dict[bytes, dict[Connection, None]] = {}
 
-    def add(self, peer: Peer) -> None:
+    def add(self, peer: Connection) -> None:
         """One more."""
         self._of.setdefault(network_of(peer.client), {})[peer] = None
 
-    def discard(self, peer: Peer) -> None:
+    def discard(self, peer: Connection) -> None:
         """One less, if it is there."""
         own = self._of.get(network_of(peer.client), {})
         own.pop(peer, None)
         if not own:
             self._of.pop(network_of(peer.client), None)
 
-    def of(self, peer: Peer) -> Collection[Peer]:
+    def of(self, peer: Connection) -> Collection[Connection]:
         """Those of the same network."""
         return self._of.get(network_of(peer.client), {})
 
-    def most(self) -> Collection[Peer]:
+    def most(self) -> Collection[Connection]:
         """Those of the network that has most: who floods gives way to himself."""
         return max(self._of.values(), key=len, default=())
 
@@ -130,11 +130,11 @@ class Strangers:
 class Loop:
     """Every socket of one server."""
 
-    def __init__(self, desk: Desk, secure: tls.ServerTls | None, capture: Capture | None) -> None:
+    def __init__(self, desk: SessionRegistry, secure: tls.ServerTls | None, capture: Capture | None) -> None:
         self._desk, self._secure, self._capture = desk, secure, capture
         self._selector = selectors.DefaultSelector()
-        self._peers: dict[Peer, None] = {}
-        self._strangers = Strangers()
+        self._peers: dict[Connection, None] = {}
+        self._strangers = UnauthenticatedConnections()
         self._junk: Counter[socket.socket] = Counter()
         self._waiting: dict[Listener, None] = {}  # UDP ports that can be read, in the order in which they are
         self.slow_turns = 0
@@ -279,8 +279,8 @@ class Loop:
         opened.setblocking(False)
         client, here, now = addresses.endpoint(source), addresses.endpoint(opened.getsockname()), time.monotonic()
         let_in = self._desk.connected(client, here, now)
-        conversation = Conversation(self._desk, client, listener.port, now, let_in)
-        peer = Peer(opened, conversation, client[0], self._secure)
+        conversation = ServerConnection(self._desk, client, listener.port, now, let_in)
+        peer = Connection(opened, conversation, client[0], self._secure)
         self._peers[peer] = None
         self._selector.register(opened, selectors.EVENT_READ, (self._serve, peer))
         self._strangers.add(peer)
@@ -290,14 +290,14 @@ class Loop:
         elif len(self._peers) > CONNECTIONS:
             self._give_up(self._strangers.most())
 
-    def _give_up(self, strangers: Iterable[Peer]) -> None:
+    def _give_up(self, strangers: Iterable[Connection]) -> None:
         """Drop the oldest of these, if any."""
         oldest = next(iter(strangers), None)
         if oldest:
             self._desk.gave_way(oldest.client)
             self._drop(oldest)
 
-    def _serve(self, peer: Peer) -> None:
+    def _serve(self, peer: Connection) -> None:
         if peer not in self._peers:  # dropped earlier in this turn
             return
         try:
@@ -319,12 +319,12 @@ class Loop:
         wanted = selectors.EVENT_WRITE if peer.unsent else selectors.EVENT_READ
         self._selector.modify(peer.socket, wanted, (self._serve, peer))
 
-    def _read(self, peer: Peer) -> None:
+    def _read(self, peer: Connection) -> None:
         peer.read(time.monotonic())
         if peer.conversation.has_session:
             self._strangers.discard(peer)
 
-    def _drop(self, peer: Peer) -> None:
+    def _drop(self, peer: Connection) -> None:
         del self._peers[peer]
         self._strangers.discard(peer)
         self._selector.unregister(peer.socket)

@@ -53,7 +53,7 @@ _FURTHER = (Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH, Where.UNK
 
 
 @dataclass
-class Watch:
+class PacketObserver:
     """Packets at the interface, for one session."""
 
     at_interface: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})

@@ -44,7 +44,7 @@ _HEAD, _DESCRIPTOR = struct.Struct("=I"), struct.Struct("=i")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ())
 
 
-class Gone(Exception):
+class HelperGone(Exception):
     """Nobody with root is left to ask."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Reading(NamedTuple):
     xdp: tuple[str, ...]
 
 
-class Hands:
+class PrivilegedOperations:
     """Does what needs root, in this process. `certificates` are the files that it may look into, or directories."""
 
     def __init__(self, plan: Plan, control: int | None, bind: Address | None, certificates: Sequence[str] = ()) -> None:
@@ -88,7 +88,7 @@ class Hands:
         """Nothing more will be asked."""
 
 
-class Helper(Hands):
+class PrivilegedHelper(PrivilegedOperations):
     """Has it done by the process at the other end of these lines: the first is the loop's, the others threads' own."""
 
     def __init__(self, pid: int, lines: list[socket.socket]) -> None:
@@ -122,7 +122,7 @@ class Helper(Hands):
         try:
             owners: dict[int, str] = _ask(self._lines[0], f"owners {transport.value} {words}", QUICK_SECONDS)
             return owners
-        except Gone:
+        except HelperGone:
             return {}
 
     def open(self, transport: Transport, port: int, families: tuple[Family, ...]) -> socket.socket:
@@ -131,7 +131,7 @@ class Helper(Hands):
         try:
             opened: socket.socket = _ask(self._lines[0], f"open {transport.value} {port} {words}", QUICK_SECONDS)
             return opened
-        except Gone:
+        except HelperGone:
             raise OSError(errno.EADDRINUSE, "in use when it was last tried") from None
 
     def close(self) -> None:
@@ -180,7 +180,7 @@ def _ask(line: socket.socket, request: str, seconds: float) -> Any:
         answer = pickle.load(_Answer(line, length))
     except (OSError, EOFError, struct.error, pickle.UnpicklingError):
         line.close()  # what comes late would be taken for the answer to the next
-        raise Gone from None
+        raise HelperGone from None
     if isinstance(answer, Exception):
         raise answer
     for _, _, data in ancillary:
@@ -189,7 +189,7 @@ def _ask(line: socket.socket, request: str, seconds: float) -> Any:
     return answer
 
 
-def start_helper(hands: Hands, readers: int) -> Helper:
+def start_helper(hands: PrivilegedOperations, readers: int) -> PrivilegedHelper:
     """Start a process that keeps root and does what `hands` would, while this one may give root up; OSError.
 
     At most `readers` threads may read at a time. To be called while there is one thread, and nothing that the other
@@ -211,10 +211,10 @@ def start_helper(hands: Hands, readers: int) -> Helper:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     for _, theirs in pairs:
         theirs.close()
-    return Helper(pid, [ours for ours, _ in pairs])
+    return PrivilegedHelper(pid, [ours for ours, _ in pairs])
 
 
-def _help(hands: Hands, lines: list[socket.socket]) -> None:
+def _help(hands: PrivilegedOperations, lines: list[socket.socket]) -> None:
     """Serve until the other end of the first line is gone."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):  # who waits for the end of the server's output must not wait for this process
@@ -224,7 +224,7 @@ def _help(hands: Hands, lines: list[socket.socket]) -> None:
     _serve(hands, lines[0])
 
 
-def _serve(hands: Hands, line: socket.socket) -> None:
+def _serve(hands: PrivilegedOperations, line: socket.socket) -> None:
     """Answer one line's requests. Its end is that of the process, and so is a request that is not on the list."""
     try:
         with line.makefile("rb") as requests:
@@ -235,7 +235,7 @@ def _serve(hands: Hands, line: socket.socket) -> None:
         os._exit(0)
 
 
-def job_of(hands: Hands, request: str) -> Callable[[], object]:
+def job_of(hands: PrivilegedOperations, request: str) -> Callable[[], object]:
     """What a request asks for; ValueError or KeyError where it is not on the list."""
     if request == "read\n":
         return hands.read

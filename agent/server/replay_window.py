@@ -7,7 +7,7 @@ from __future__ import annotations
 BLOCKS = 8192
 
 
-class Window:
+class ReplayWindow:
     """The numbers that were taken, of the last 65,536 up to the highest, give or take a block."""
 
     def __init__(self) -> None:

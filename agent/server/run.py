@@ -16,7 +16,7 @@ from ..config.model import Installed
 from ..core.address import Address, Family
 from ..core.counters import Kernel
 from ..core.errors import Exit, UserError
-from ..core.events import Listening, Notice, Reported, Started, Stopped, Untaken, Withheld
+from ..core.events import Event, Listening, Reported, Started, Stopped, Unavailable, Withheld
 from ..core.notes import Note, Notes, Outside
 from ..core.observation import Reason
 from ..core.partitions import halves, ranges
@@ -35,13 +35,13 @@ from ..system.privileges import give_up_root, has_root, why_kept
 from ..system.provider import read_provider
 from . import service_flows
 from .capture import open_capture
-from .listeners import Holdings
+from .listeners import Listeners
 from .local_stun import answers_stun
 from .loop import Loop
 from .outside import ask_outside, comes_back
-from .privileged import Gone, Hands, start_helper
-from .sessions import Desk
-from .token_bucket import Ration
+from .privileged import HelperGone, PrivilegedOperations, start_helper
+from .sessions import SessionRegistry
+from .token_bucket import TokenBucket
 
 # What is proposed for the control channel where services have all planned ports; none of plugNmeet's is near.
 SPARE_PORT = 9443
@@ -92,7 +92,7 @@ class Options:
     live: bool = False
 
 
-Tell = Callable[[Notice], None]
+Tell = Callable[[Event], None]
 
 
 class Server:
@@ -101,7 +101,9 @@ class Server:
     def __init__(self, options: Options, tell: Tell) -> None:
         self._options, self._tell = options, tell
         certificates = [path for _, path in options.installed.certificates] if options.installed else []
-        self._hands = Hands(options.plan, options.control, options.bind, tuple(dict.fromkeys(certificates)))
+        self._hands = PrivilegedOperations(
+            options.plan, options.control, options.bind, tuple(dict.fromkeys(certificates))
+        )
         self._gives_up, self._root = False, ""
         if options.give_up_root and has_root():
             self._root = why_kept()
@@ -111,7 +113,7 @@ class Server:
         self._tls = tls.server_tls(pem) if pem else None
         self._capture, self._blind = open_capture(options.plan)
         self._statistics = open_statistics()
-        self._desk = Desk(
+        self._desk = SessionRegistry(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
             self._catch_up, self._overrun, options.key, self._capture is not None, options.live,
             self._hold,
@@ -124,12 +126,12 @@ class Server:
             with contextlib.suppress(OSError):  # then it goes on seeing what it saw
                 self._capture.narrow(self._desk.tag, self._watched)
         self._loop = Loop(self._desk, self._tls, self._capture)
-        self._untaken: tuple[Untaken, ...] = ()
+        self._untaken: tuple[Unavailable, ...] = ()
         self._tried = 0.0
         self._status = Exit.INCONCLUSIVE
         self._ends = self._farewell = float("inf")
-        self._notices, self._reports = Ration(NOTICES, NOTICES_A_SECOND), Ration(REPORTS, REPORTS_A_SECOND)
-        self._holds, self._withheld = Ration(HOLDS, HOLDS_A_SECOND), 0
+        self._notices, self._reports = TokenBucket(NOTICES, NOTICES_A_SECOND), TokenBucket(REPORTS, REPORTS_A_SECOND)
+        self._holds, self._withheld = TokenBucket(HOLDS, HOLDS_A_SECOND), 0
         self._looking: list[threading.Thread] = []
         self._looked: queue.Queue[Reported] = queue.Queue()
         self._noted: queue.Queue[Notes] = queue.Queue()
@@ -140,7 +142,7 @@ class Server:
         """Serve until the time is over, or the first check where that was asked; the status of the last check."""
         try:
             self._ends = time.monotonic() + self._options.seconds
-            self._holdings = Holdings(
+            self._holdings = Listeners(
                 self._options.plan, self._options.control, self._options.bind, self._loop, self._hands, self._desk.parts
             )
             if self._gives_up:  # from here on the network is listened to
@@ -187,7 +189,7 @@ class Server:
         now = time.monotonic()
         if not self._options.live and now >= self._tried + RETRY_SECONDS:  # nor take what a service gives up to restart
             self._tried = now
-            if self._holdings.take_freed():
+            if self._holdings.bind_freed():
                 self._announce()
 
     def _hold(self, part: int | None) -> bool:
@@ -202,7 +204,7 @@ class Server:
     def _tell_desk(self) -> None:
         """What could not be taken, and who has it."""
         self._desk.untested = self._holdings.untested
-        self._untaken = self._holdings.untaken()
+        self._untaken = self._holdings.unavailable()
         if self._options.live:
             self._desk.served = service_flows.served(self._options.plan, self._busy())
         self._desk.owners = {
@@ -349,7 +351,7 @@ class Server:
     def _read_host(self, event: Reported) -> Host:
         try:
             rules, unread, read, xdp = self._hands.read()
-        except Gone as gone:
+        except HelperGone as gone:
             unread = (f"What blocks ports here could not be read: {gone}.",)
             return Host(provider=read_provider(), addresses=read_interfaces(), unread=unread)
         managers, more = as_for(event.client, event.arrival.interface if event.arrival else None, read)

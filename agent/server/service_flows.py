@@ -52,7 +52,7 @@ class _Flow:
 _Key = Tuple[int, bytes, int, bytes]
 
 
-class Passing:
+class ServiceFlows:
     """What passed the interface at served ports, of one session's client."""
 
     def __init__(self) -> None:

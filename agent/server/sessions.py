@@ -10,7 +10,7 @@ from typing import Callable, Collection, Iterable, Iterator, Mapping
 from ..core.address import Address, Family, network_of
 from ..core.counters import Counters, Kernel
 from ..core.errors import DecodeError
-from ..core.events import Arrival, Lost, Notice, Started
+from ..core.events import Arrival, Event, Lost, Started
 from ..core.observation import Reason
 from ..core.plan import Plan, Transport
 from ..core.ports import PortRange
@@ -19,11 +19,11 @@ from ..packet.ip import SYN
 from ..protocol import http_proof, messages, stun
 from ..protocol.messages import About
 from ..protocol.stun import Request
-from ..sweep.flows import Shares
-from .packet_observer import Watch
-from .replay_window import Window
-from .service_flows import Passing
-from .source_validator import Sources
+from ..sweep.flows import FlowQuota
+from .packet_observer import PacketObserver
+from .replay_window import ReplayWindow
+from .service_flows import ServiceFlows
+from .source_validator import SourceValidator
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
 MAX_SESSIONS = 64
@@ -63,15 +63,15 @@ class Session:
     finished: bool = False
     kernel: Kernel = field(default_factory=Kernel)  # when it began
     flows: int | None = None  # the most that it was told of those that connection tracking has free
-    watch: Watch = field(default_factory=Watch)
-    passing: Passing = field(default_factory=Passing)
+    watch: PacketObserver = field(default_factory=PacketObserver)
+    passing: ServiceFlows = field(default_factory=ServiceFlows)
     alive: dict[int, bool] = field(default_factory=dict)  # whether the services of silent UDP ports answer here
     paired: bool = False
     unsent: Counter[int] = field(default_factory=Counter)  # UDP answers that the kernel would not send, by their port
     withheld: Counter[int] = field(default_factory=Counter)  # UDP probes that were sighted and not to be answered
-    sources: Sources = field(default_factory=Sources)
-    at_interface: Window = field(default_factory=Window)  # UDP probes by their numbers
-    at_socket: Window = field(default_factory=Window)
+    sources: SourceValidator = field(default_factory=SourceValidator)
+    at_interface: ReplayWindow = field(default_factory=ReplayWindow)  # UDP probes by their numbers
+    at_socket: ReplayWindow = field(default_factory=ReplayWindow)
     overrun: Mapping[int, int] = field(default_factory=dict)  # when it began, as the desk's `read_overrun` told
     gave_way: int = 0  # TCP connections from its address that had to give way to others
     part: int = -1  # of the ports that are not held all at a time, which it had last
@@ -93,7 +93,7 @@ class _Caller:
 Untested = Mapping[Transport, Mapping[int, Reason]]
 
 
-class Desk:
+class SessionRegistry:
     """All sessions of one server. `draw` gives random bytes, `read_kernel` what the kernel tells at the moment.
 
     `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
@@ -128,7 +128,7 @@ class Desk:
         self.parts: Mapping[int, int] = {}
         self.certificates: Mapping[int, Collection[str]] = {}
         self.ask_here: Callable[[bytes, int], bool] = lambda address, port: False
-        self.events: list[Notice] = []
+        self.events: list[Event] = []
         self.sessions: dict[str, Session] = {}
         self.draw, self._read_kernel, self._catch_up, self._hold = draw, read_kernel, catch_up, hold
         self._read_overrun, self.capture = read_overrun, watched
@@ -137,11 +137,11 @@ class Desk:
         self.tag = draw(stun.TAG_DIGITS // 2).hex()
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._callers: dict[tuple[Address, Address], _Caller] = {}
-        self._shares = Shares()
+        self._shares = FlowQuota()
         self._udp_ports = sum(1 for _ in plan.ports(Transport.UDP))
         self._ports = self._udp_ports + sum(1 for _ in plan.ports(Transport.TCP))
 
-    def take_events(self) -> list[Notice]:
+    def take_events(self) -> list[Event]:
         """What happened since the last call."""
         events, self.events = self.events, []
         return events

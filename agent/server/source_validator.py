@@ -21,7 +21,7 @@ class _Source:
     proven: bool = False
 
 
-class Sources:
+class SourceValidator:
     """Such addresses of one session.
 
     Who knows a session's secret may write anybody's address into a probe. So the client is told of it, and confirms it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Ration:
+class TokenBucket:
     """`most` at once, and `rate` a second later on."""
 
     def __init__(self, most: float, rate: float) -> None:

@@ -15,7 +15,7 @@ from typing import Callable, Sequence
 from ..core.errors import Exit, UsageError
 from ..core.fields import FieldError
 from ..core.plan import Transport
-from ..core.service import MAX_WHY, Kind, Moved, Service, Step, StopList, command, read_stop_list
+from ..core.service import MAX_WHY, Kind, Service, ServiceTransition, Step, StopList, command, read_stop_list
 from ..system.commands import PATH, ask
 from ..system.port_owners import held
 from . import stop_list as disk
@@ -33,7 +33,7 @@ TICK = 0.05  # services are to be back within seconds
 
 _LATE = "did not finish in"
 
-Say = Callable[[Moved], None]
+Say = Callable[[ServiceTransition], None]
 
 
 def guard() -> Exit:
@@ -99,7 +99,7 @@ def _listen(orders: list[str]) -> StopList:
     return todo
 
 
-def _say(moved: Moved) -> None:
+def _say(moved: ServiceTransition) -> None:
     with contextlib.suppress(OSError):  # nobody is left to be told
         os.write(1, json.dumps(vars(moved)).encode("ascii") + b"\n")
 
@@ -109,10 +109,10 @@ def _stop(todo: StopList, orders: Sequence[str]) -> None:
     for service in todo.services:
         if orders:
             return
-        _say(Moved(Step.STOPPING, service.name))
+        _say(ServiceTransition(Step.STOPPING, service.name))
         why = _run(command(service, "stop"), STOP_SECONDS, orders)
-        _say(Moved(Step.NOT_STOPPED if why else Step.STOPPED, service.name, why))
-    _say(Moved(Step.READY))
+        _say(ServiceTransition(Step.NOT_STOPPED if why else Step.STOPPED, service.name, why))
+    _say(ServiceTransition(Step.READY))
     ends = time.monotonic() + todo.seconds + MARGIN_SECONDS
     while not orders and time.monotonic() < ends:
         time.sleep(TICK)
@@ -173,7 +173,7 @@ def _restore(todo: StopList, say: Say) -> bool:
     failed: dict[Service, str] = {}
     waiting = [*reversed(todo.services)]
     for service in waiting:
-        say(Moved(Step.STARTING, service.name))
+        say(ServiceTransition(Step.STARTING, service.name))
         if (
             service.kind is Kind.UNIT
         ):  # it may be started only so often in a while (StartLimitBurst=): that is no failure
@@ -187,13 +187,13 @@ def _restore(todo: StopList, say: Say) -> bool:
             if not why or final or late:
                 waiting.remove(service)
                 away += [service] if why else []
-                say(Moved(Step.NOT_BACK if why else Step.BACK, service.name, why[:MAX_WHY]))
+                say(ServiceTransition(Step.NOT_BACK if why else Step.BACK, service.name, why[:MAX_WHY]))
         time.sleep(TICK if waiting else 0)
     if away:
         disk.write_list(replace(todo, services=tuple(reversed(away))))
     else:
         disk.remove_list()
-    say(Moved(Step.DONE))
+    say(ServiceTransition(Step.DONE))
     return not away
 
 

@@ -12,10 +12,10 @@ from functools import partial
 from typing import Callable, Iterator, Sequence
 
 from ..core.errors import Exit, UserError
-from ..core.events import Notice, Pausing, Restored, Stopped
+from ..core.events import Event, Pausing, Restored, Stopped
 from ..core.fields import FieldError
 from ..core.plan import Plan
-from ..core.service import Kind, Moved, Step, StopList, is_name, read_moved, to_json
+from ..core.service import Kind, ServiceTransition, Step, StopList, is_name, read_moved, to_json
 from ..system.commands import PATH
 from ..system.privileges import has_root
 from . import guardian
@@ -35,7 +35,7 @@ _BY_SYSTEMD = (
 # What -I leaves out of the path: where this program's files are no archive.
 _FROM_SOURCE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from agent.__main__ import main; sys.exit(main())"
 
-Tell = Callable[[Notice], None]
+Tell = Callable[[Event], None]
 
 
 def paused(plan: Plan, seconds: float, tell: Tell, ask: Callable[[], bool], serve: Callable[[], Exit]) -> Exit:
@@ -77,9 +77,9 @@ def refuse_elsewhere() -> None:
 def restore_left(tell: Tell) -> Exit:
     """Start what an earlier run left stopped; UserError where not all of it is back, or a guardian does it."""
     refuse_elsewhere()
-    moves: list[Moved] = []
+    moves: list[ServiceTransition] = []
 
-    def say(moved: Moved) -> None:
+    def say(moved: ServiceTransition) -> None:
         moves.append(moved)
         if moved.service:
             tell(moved)
@@ -89,7 +89,7 @@ def restore_left(tell: Tell) -> Exit:
     return Exit.PASS
 
 
-def _conclude(moves: Sequence[Moved], tell: Tell) -> None:
+def _conclude(moves: Sequence[ServiceTransition], tell: Tell) -> None:
     """Say what came of it; UserError where a service is not back."""
     of = {step: [one.service for one in moves if one.step is step] for step in (Step.BACK, Step.NOT_BACK)}
     away = of[Step.NOT_BACK]
@@ -160,7 +160,7 @@ class _Guard:
             self._process.stdin.write(line.encode("ascii") + b"\n")
             self._process.stdin.flush()
 
-    def _moves(self) -> Iterator[Moved]:
+    def _moves(self) -> Iterator[ServiceTransition]:
         """What the guardian tells, as it comes, until it is ready or has ended; the user is told too."""
         assert self._process
         assert self._process.stdout

@@ -10,7 +10,7 @@ MARGIN = 2.0  # seconds more, since an entry is aged from its last packet and sw
 TABLE_SHARE = 0.8  # of the entries that a table turned out to have: the rest is for others
 
 
-class FlowRoom:
+class FlowBudget:
     """At most `most` new flows in any `seconds`."""
 
     def __init__(self, most: int, seconds: float) -> None:
@@ -51,7 +51,7 @@ class FlowRoom:
         return math.ceil(more / self.most) * self.seconds - begun
 
 
-class Shares:
+class FlowQuota:
     """What a server tells its sessions of the entries that its own connection tracking has free.
 
     A session makes half as many flows as the most that it was told. All of them together make half as many as were
@@ -83,7 +83,7 @@ class Shares:
         return (free - (self._most_free + 1) // 2) // sessions
 
 
-class Rooms:
+class FlowBudgets:
     """The tables that a check's flows are kept in, as far as they are known.
 
     `free` are the entries that the server's own connection tracking has free, None where it has none; of several
@@ -93,7 +93,7 @@ class Rooms:
     def __init__(self, free: int | None) -> None:
         # Half of them: the rest is for whoever else uses the server.
         self._free = free
-        self._rooms = [] if free is None else [FlowRoom(free // 2, FLOW_LIFE)]
+        self._rooms = [] if free is None else [FlowBudget(free // 2, FLOW_LIFE)]
         self.were_short = self.are_none
 
     @property
@@ -113,7 +113,7 @@ class Rooms:
 
     def add_table(self, flows: int, seconds: float) -> None:
         """A table on the way has shown that it keeps about so many flows for so long."""
-        self._rooms.append(FlowRoom(int(TABLE_SHARE * flows), max(FLOW_LIFE, seconds) + MARGIN))
+        self._rooms.append(FlowBudget(int(TABLE_SHARE * flows), max(FLOW_LIFE, seconds) + MARGIN))
 
     def learn(self, free: int, now: float) -> None:
         """The server has so many entries free now: a probe that a firewall stopped has taken none."""

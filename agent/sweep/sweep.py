@@ -16,7 +16,7 @@ from typing import Iterable, Iterator, NamedTuple, Sequence
 from ..core.observation import Reason
 from ..core.ports import runs
 from . import limit, pings
-from .flows import Rooms
+from .flows import FlowBudgets
 from .limit import Kind, Limit, Outage
 from .loss import MAX_CHANCE, Tally, pooled, upper_bound
 from .pace import Pace
@@ -111,7 +111,7 @@ class Sweep:
         self.timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
         self._pace = Pace(now, rtt, self._round_wait, self.timeout, ceiling)
-        self._rooms: Rooms = after._rooms if after else Rooms(flows)
+        self._rooms: FlowBudgets = after._rooms if after else FlowBudgets(flows)
         self._most, self._after = most, after
         self._probes: list[_Sent] = []
         self._flows: set[tuple[int, int]] = set()

@@ -31,7 +31,7 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     """What a tool printed; where that is None, `trouble` says why, and `missing` that there is no such tool."""
 
     text: str | None
@@ -39,11 +39,11 @@ class Told:
     missing: bool = False
 
 
-def ask(tool: str, *arguments: str) -> Told:
+def ask(tool: str, *arguments: str) -> CommandResult:
     """Run a tool that lists something, in English. What it prints is text of unknown origin."""
     path = shutil.which(tool, path=PATH)
     if path is None:
-        return Told(None, f"there is no {tool} here", missing=True)
+        return CommandResult(None, f"there is no {tool} here", missing=True)
     environment = {**os.environ, "PATH": PATH, "LC_ALL": "C", "LANGUAGE": ""}
     try:
         with _starting:
@@ -53,19 +53,19 @@ def ask(tool: str, *arguments: str) -> Told:
             )  # fmt: skip
             _running.add(process)
     except (OSError, ValueError) as error:  # a ValueError is an argument that cannot be one
-        return Told(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
+        return CommandResult(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
     with process:
         text, errors, waited = _listen(process)
     _running.discard(process)
     if waited is not None:
-        return Told(None, f"{tool} did not answer in {waited:.0f} s")
+        return CommandResult(None, f"{tool} did not answer in {waited:.0f} s")
     if len(text) > MAX_OUTPUT:
-        return Told(None, f"{tool} prints more than {MAX_OUTPUT // 1024 // 1024} MiB")
+        return CommandResult(None, f"{tool} prints more than {MAX_OUTPUT // 1024 // 1024} MiB")
     if process.returncode:
         first = errors.decode("utf-8", "replace").strip().partition("\n")[0]
         first = "".join(char if char.isprintable() else "?" for char in first)
-        return Told(None, f"{tool} failed: {first or f'status {process.returncode}'}")
-    return Told(text.decode("utf-8", "replace"))
+        return CommandResult(None, f"{tool} failed: {first or f'status {process.returncode}'}")
+    return CommandResult(text.decode("utf-8", "replace"))
 
 
 def end_all() -> None:

@@ -9,7 +9,7 @@ import re
 from typing import Sequence
 
 from ..core.counters import MOST, Counters, Kernel
-from .files import Kept, read_text
+from .files import ReopenableFile, read_text
 
 # The longest of these files has a row of 160 bytes for each CPU, of which Linux takes 8,192 at most.
 MAX_TEXT = 2 * 1024 * 1024
@@ -22,12 +22,12 @@ _DECIMAL = re.compile(r"[0-9]{1,20}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
-def open_statistics() -> tuple[Kept, ...]:
+def open_statistics() -> tuple[ReopenableFile, ...]:
     """What connection tracking dropped, which many a Linux lets nobody but root open (mode 0440)."""
-    return tuple(map(Kept, _STATISTICS))
+    return tuple(map(ReopenableFile, _STATISTICS))
 
 
-def read_kernel(statistics: Sequence[Kept]) -> Kernel:
+def read_kernel(statistics: Sequence[ReopenableFile]) -> Kernel:
     """What the kernel tells now."""
     texts = (one.read(MAX_TEXT) for one in statistics)
     drops = next((found for found in map(conntrack_drops, texts) if found is not None), None)

@@ -54,7 +54,7 @@ def _refuse(path: str, why: str, hint: str) -> NoReturn:
     raise UserError("configuration", f"{path} cannot be read", why, hint)
 
 
-class Kept:
+class ReopenableFile:
     """A file that stays open, so that it can be read again by who may not open it any more."""
 
     def __init__(self, path: str) -> None:

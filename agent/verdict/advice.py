@@ -8,7 +8,7 @@ from typing import Sequence
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import HTTP_PORT, HTTPS_PORT, MEDIA, Need, Transport
 from ..core.ports import list_ports
-from ..core.report import BLOCKED, Advice, Alike, Finding, State, alike
+from ..core.report import BLOCKED, Advice, Finding, FindingGroup, State, alike
 
 _MEANING = {
     (Transport.TCP, HTTP_PORT): "Let's Encrypt cannot issue or renew the certificate.",
@@ -82,7 +82,7 @@ def advise(findings: Sequence[Finding], hole: int = 0, here: bool = False) -> tu
     )
 
 
-def _sampled(group: Alike, hole: int, fine: bool) -> str:
+def _sampled(group: FindingGroup, hole: int, fine: bool) -> str:
     """What a sample says, and does not say, of the ports that it left out."""
     if group.first.state in BLOCKED and group.sampled:
         return "How far this reaches is not known: a sample was checked."
@@ -93,7 +93,7 @@ def _sampled(group: Alike, hole: int, fine: bool) -> str:
     return f"If {hole:,} or more of these were blocked, 95 of 100 such samples would have shown it; fewer may hide."
 
 
-def _meaning(group: Alike, media: int) -> str:
+def _meaning(group: FindingGroup, media: int) -> str:
     finding = group.first
     if finding.state in (State.UNTESTED, State.UNKNOWN):
         return ""
@@ -109,7 +109,7 @@ def _one_in(share: float) -> str:
     return f"one time in {round(1 / share):,}" if share <= 1 / 3 else f"{math.floor(100 * share)}% of the time"
 
 
-def _what_to_do(group: Alike, media: int, here: bool) -> str:
+def _what_to_do(group: FindingGroup, media: int, here: bool) -> str:
     finding = group.first
     if finding.reason is Reason.ABORTED and finding.shown:
         return "Mend that, or check from another computer."
@@ -131,7 +131,7 @@ def _what_to_do(group: Alike, media: int, here: bool) -> str:
     return " ".join(texts + (elsewhere if far and finding.purpose == MEDIA and len(group) == media else []))
 
 
-def _knocked(group: Alike) -> str:
+def _knocked(group: FindingGroup) -> str:
     """Whether packets for ports that are in use come as far as the server; empty where that was not tried."""
     came = [one.evidence.at_interface for one in group.findings]
     if None in came:

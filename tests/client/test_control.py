@@ -249,7 +249,7 @@ def test_a_paired_welcome_names_the_certificate_that_was_seen(certificate: str, 
             assert isinstance(hello, control.Hello)
             there.sendall(control.encode(challenge))
             keys = control.session_keys(key, hello, challenge)
-            seals = pairing.Seals(keys.server, keys.client)
+            seals = pairing.RecordAuthenticator(keys.server, keys.client)
             assert control.decode(seals.open(lines.readline()[:-1])) == control.Proof("")
         welcome = replace(WELCOME, secret=None, certificate=certificate)
         there.sendall(seals.seal(control.encode(welcome)))

@@ -18,8 +18,8 @@ from agent.core.service import (
     MAX_PORTS,
     MAX_SERVICES,
     Kind,
-    Moved,
     Service,
+    ServiceTransition,
     Step,
     StopList,
     command,
@@ -97,8 +97,10 @@ def test_any_bytes_are_a_list_or_are_refused(data: bytes) -> None:
         read_stop_list(data)
 
 
-@pytest.mark.parametrize("moved", [Moved(Step.READY), Moved(Step.NOT_BACK, "x.service", "it failed")])
-def test_a_line_of_the_guardians(moved: Moved) -> None:
+@pytest.mark.parametrize(
+    "moved", [ServiceTransition(Step.READY), ServiceTransition(Step.NOT_BACK, "x.service", "it failed")]
+)
+def test_a_line_of_the_guardians(moved: ServiceTransition) -> None:
     assert read_moved(json.dumps(vars(moved)).encode()) == moved
 
 

@@ -9,12 +9,12 @@ from agent.core.observation import Reason, Where
 from agent.core.plan import MEDIA
 from agent.core.report import AddressReport, Finding, State, Verdict
 from agent.firewall import common_mistakes
-from agent.firewall.model import Act, Managers, Ufw
+from agent.firewall.model import Act, FirewallManagers, Ufw
 from tests.firewall.test_fixes import decision, ufw_rule
 from tests.verdict.test_advice import finding, media
 
 OPEN, FILTERED, REJECTED = State.OPEN, State.FILTERED, State.REJECTED
-NONE, UFW = Managers(), Managers(ufw=Ufw())
+NONE, UFW = FirewallManagers(), FirewallManagers(ufw=Ufw())
 ORACLE = replace(
     decision("443/udp", act=Act.REJECT), text="-A INPUT -j REJECT --reject-with icmp-host-prohibited"
 )  # fmt: skip

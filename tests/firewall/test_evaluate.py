@@ -17,7 +17,7 @@ from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import evaluate as judge
 from agent.firewall.evaluate import Flow, decide
-from agent.firewall.model import Act, Decision, Hook, Place, Tool
+from agent.firewall.model import Act, Decision, Hook, RuleLocation, Tool
 from agent.firewall.ruleset import (
     ADDRESSES,
     ANYTHING,
@@ -75,7 +75,7 @@ def test_the_first_rule_that_drops_is_found_with_its_place() -> None:
     found = decide(ruleset(chain("in", (ANYTHING, Does.NOTHING), (TO_MEDIA, Does.JUMP, "user"), base=BASE),
                            chain("user", (Match(ports=((53000, 53999),)), Does.REJECT), (ANYTHING, Does.RETURN),
                                  (ANYTHING, Does.DROP))), FLOW)  # fmt: skip
-    place = Place(Tool.NFT, "inet filter", ("in", "user"), 1, 101)
+    place = RuleLocation(Tool.NFT, "inet filter", ("in", "user"), 1, 101)
     assert found == (
         Decision(UDP, Family.IPV4, (PortRange(53000, 53999),), Hook.INPUT, Act.REJECT, place, "user 1"),
     )  # fmt: skip
@@ -86,7 +86,7 @@ def test_a_policy_decides_what_is_left() -> None:
     base = Base(Hook.INPUT, drops=True)
     found = decide(ruleset(chain("in", (Match(ports=((50001, 60000),)), Does.ACCEPT), base=base)), FLOW)
     assert told(found) == [("policy drop", "443, 50000", None)]
-    assert found[0].place == Place(Tool.NFT, "inet filter", ("in",), None)
+    assert found[0].place == RuleLocation(Tool.NFT, "inet filter", ("in",), None)
     legacy = Ruleset((Table(Tool.IPTABLES, "filter", (Family.IPV4,), (Chain("INPUT", base=base),)),))
     assert told(decide(legacy, FLOW)) == [("-P INPUT DROP", "443, 50000-60000", None)]
 

@@ -10,14 +10,14 @@ from agent.core.plan import Transport
 from agent.core.ports import PortRange, parse_ports
 from agent.firewall import common_mistakes
 from agent.firewall.fixes import SLOTS, Remedy, maker_of, remedy
-from agent.firewall.model import Act, Ban, Decision, Hook, Managers, Place, Tool, Ufw
+from agent.firewall.model import Act, Ban, Decision, FirewallManagers, Hook, RuleLocation, Tool, Ufw
 
 TCP, UDP = Transport.TCP, Transport.UDP
 V4, V6 = Family.IPV4, Family.IPV6
 SAVE = "netfilter-persistent save"
 PERSISTENT = (SAVE, SAVE)
-UFW = Managers(ufw=Ufw(("22/tcp                     ALLOW IN    Anywhere",)), saves=PERSISTENT)
-SAVES = Managers(saves=PERSISTENT)
+UFW = FirewallManagers(ufw=Ufw(("22/tcp                     ALLOW IN    Anywhere",)), saves=PERSISTENT)
+SAVES = FirewallManagers(saves=PERSISTENT)
 
 
 def decision(
@@ -26,7 +26,7 @@ def decision(
 ) -> Decision:  # fmt: skip
     """A decision for ports such as `50000-60000/udp`, in the last chain of a path such as `INPUT ufw-user-input`."""
     listed, _, transport = ports.partition("/")
-    place = Place(tool, table, tuple(path.split()), number, handle)
+    place = RuleLocation(tool, table, tuple(path.split()), number, handle)
     return Decision(Transport(transport), family, parse_ports(listed), hook, act, place, "the rule", **rest)
 
 
@@ -34,12 +34,12 @@ def nft(ports: str, path: str = "input", number: int | None = 3, handle: int | N
     return decision(ports, path, number, **{"tool": Tool.NFT, "table": "inet filter", "handle": handle, **rest})
 
 
-def commands(*decisions: Decision, managers: Managers = SAVES) -> list[str]:
+def commands(*decisions: Decision, managers: FirewallManagers = SAVES) -> list[str]:
     return list(remedy(decisions, managers).commands)
 
 
 def test_nothing_blocks() -> None:
-    assert remedy([], Managers()) == Remedy()
+    assert remedy([], FirewallManagers()) == Remedy()
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,8 @@ def test_iptables(given: Decision, wanted: str) -> None:
 
 
 def test_the_variant_of_iptables_that_has_the_rule() -> None:
-    legacy = [replace(decision("443/tcp", family=one), place=Place(Tool.IPTABLES_LEGACY, "filter", ("INPUT",), 5))
-              for one in Family]  # fmt: skip
+    place = RuleLocation(Tool.IPTABLES_LEGACY, "filter", ("INPUT",), 5)
+    legacy = [replace(decision("443/tcp", family=family), place=place) for family in Family]
     found = remedy(legacy, SAVES)
     assert found.commands == (
         "iptables-legacy -I INPUT 5 -p tcp -m tcp --dport 443 -j ACCEPT",
@@ -85,7 +85,7 @@ def test_the_variant_of_iptables_that_has_the_rule() -> None:
     ],
 )
 def test_what_keeps_the_rules_of_each_family(families: tuple[Family, ...], save: str) -> None:
-    services = Managers(saves=("service iptables save", "service ip6tables save"))
+    services = FirewallManagers(saves=("service iptables save", "service ip6tables save"))
     changed = [decision("443/tcp", family=one) for one in families]
     assert commands(*changed, managers=services)[len(changed) :] == [save]
     # What was not changed is not saved.
@@ -107,7 +107,7 @@ def test_each_variant_that_was_changed_is_kept() -> None:
 
 
 def test_where_nothing_keeps_the_rules_it_says_so() -> None:
-    found = remedy([decision("443/tcp")], Managers())
+    found = remedy([decision("443/tcp")], FirewallManagers())
     assert len(found.commands) == 1
     assert "until a reboot" in found.sentences[0]
 
@@ -129,9 +129,11 @@ def test_the_fewest_commands_at_the_first_rule_that_decides() -> None:
 
 def test_so_many_ports_as_a_rule_takes() -> None:
     singles = list(range(1, 100, 2))
-    made = commands(decision(f"{','.join(map(str, singles))}/udp", family=V6), managers=Managers())
+    made = commands(decision(f"{','.join(map(str, singles))}/udp", family=V6), managers=FirewallManagers())
     assert [line.count(",") + 1 for line in made] == [SLOTS] * 3 + [5]
-    pairs = commands(decision(f"{','.join(f'{one}-{one + 1}' for one in range(1, 60, 4))}/udp"), managers=Managers())
+    pairs = commands(
+        decision(f"{','.join(f'{one}-{one + 1}' for one in range(1, 60, 4))}/udp"), managers=FirewallManagers()
+    )
     assert [line.count(":") for line in pairs] == [7, 7, 1]
 
 
@@ -219,7 +221,7 @@ def test_ufw_whose_own_rule_denies() -> None:
     ],
 )
 def test_a_rule_that_ufw_has_already_would_stay_where_it_is(rule: str, deleted: str | None) -> None:
-    managers = Managers(ufw=Ufw((rule, rule)))
+    managers = FirewallManagers(ufw=Ufw((rule, rule)))
     default = decision("50000-50999/udp", number=None)
     assert commands(default, managers=managers) == ["ufw allow 50000:50999/udp"]  # none of its rules is in the way
     made = commands(ufw_rule("50000-50999/udp"), managers=managers)
@@ -243,7 +245,7 @@ def test_ufw_lets_answers_out() -> None:
 def test_a_rule_of_ufws_own_that_keeps_answers_in() -> None:
     rules = ("Anywhere                   DENY OUT    443/udp                    (out)",)
     denied = decision("443/udp", "OUTPUT ufw-before-output ufw-user-output", 1, hook=Hook.OUTPUT)
-    assert commands(denied, managers=Managers(ufw=Ufw(rules))) == [
+    assert commands(denied, managers=FirewallManagers(ufw=Ufw(rules))) == [
         "ufw delete deny out proto udp from any port 443 to any",
         "ufw prepend allow out proto udp from any port 443 to any",
     ]
@@ -257,7 +259,7 @@ def test_a_chain_for_both_ways_gets_a_rule_for_each() -> None:
 
 
 def test_ufw_that_knows_no_ipv6() -> None:
-    only_ipv4 = Managers(ufw=Ufw((), ipv6=False))
+    only_ipv4 = FirewallManagers(ufw=Ufw((), ipv6=False))
     found = remedy([decision("443/udp", number=None, family=V6)], only_ipv4)
     assert found.commands == (
         "sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw", "ufw reload", "ufw allow 443/udp"
@@ -291,7 +293,7 @@ def firewalld(ports: str, path: str = PUBLIC, **rest: Any) -> Decision:
     return nft(ports, path, **{"table": "inet firewalld", **rest})
 
 
-ZONE = Managers(zone="public")
+ZONE = FirewallManagers(zone="public")
 
 
 @pytest.mark.parametrize(
@@ -339,7 +341,7 @@ def test_what_no_port_of_a_zone_opens(given: Decision) -> None:
 
 
 def test_firewalld_whose_zone_could_not_be_read() -> None:
-    assert remedy([firewalld("443/tcp", "filter_INPUT")], Managers()).commands == ()
+    assert remedy([firewalld("443/tcp", "filter_INPUT")], FirewallManagers()).commands == ()
 
 
 def test_many_ports_of_firewalld() -> None:
@@ -349,7 +351,7 @@ def test_many_ports_of_firewalld() -> None:
     assert max(map(len, made)) < 2000
 
 
-BANS = Managers(bans=(Ban("sshd", "203.0.113.2"), Ban("portscan", "2001:db8::/32")))
+BANS = FirewallManagers(bans=(Ban("sshd", "203.0.113.2"), Ban("portscan", "2001:db8::/32")))
 
 
 @pytest.mark.parametrize(
@@ -400,7 +402,7 @@ def test_what_is_no_ban(text: str) -> None:
 
 def test_a_ban_that_nobody_knows_of() -> None:
     for bans in ((), (Ban("a; reboot", "203.0.113.2"),), (Ban("sshd", "$(reboot)"),)):
-        found = remedy([decision("443/tcp", "INPUT f2b-sshd", 1)], Managers(bans=bans))
+        found = remedy([decision("443/tcp", "INPUT f2b-sshd", 1)], FirewallManagers(bans=bans))
         assert found.commands == ()
         assert "fail2ban" in found.sentences[0]
 
@@ -425,7 +427,7 @@ UNSAFE = ["a;reboot", "$(reboot)", "-j", "a'b", "a" * 65, "ä", "a\n"]
 
 @pytest.mark.parametrize("name", UNSAFE)
 def test_names_that_a_shell_would_read_get_into_no_command(name: str) -> None:
-    place = Place(Tool.IPTABLES, "filter", ("INPUT", name), 1)
+    place = RuleLocation(Tool.IPTABLES, "filter", ("INPUT", name), 1)
     zoned = ("filter_INPUT", f"filter_IN_{name}")
     for given in (
         replace(decision("443/tcp"), place=place),
@@ -434,7 +436,7 @@ def test_names_that_a_shell_would_read_get_into_no_command(name: str) -> None:
         replace(decision("443/tcp"), place=replace(place, tool=Tool.NFT, table=f"inet {name}", path=("i",), handle=1)),
         replace(decision("443/tcp"), place=replace(place, tool=Tool.NFT, table="inet firewalld", path=zoned)),
     ):
-        found = remedy([given], Managers(zone=name))
+        found = remedy([given], FirewallManagers(zone=name))
         assert found.commands == ()
         assert "by hand" in found.sentences[0]
 

@@ -10,25 +10,25 @@ import pytest
 
 from agent.firewall import fail2ban, firewalld, managers, ufw
 from agent.firewall.firewalld import Zone, Zones
-from agent.firewall.model import Ban, Managers, Ufw
-from agent.system.commands import Told
+from agent.firewall.model import Ban, FirewallManagers, Ufw
+from agent.system.commands import CommandResult
 
 GOLDENS = Path(__file__).parent / "goldens"
 CLIENT = ipaddress.ip_address("203.0.113.2")
-MISSING = Told(None, "there is none", missing=True)
-HANGS = Told(None, "it did not answer in 5 s")
+MISSING = CommandResult(None, "there is none", missing=True)
+HANGS = CommandResult(None, "it did not answer in 5 s")
 
 
 def golden(name: str) -> str:
     return (GOLDENS / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, str | Told]) -> None:
+def answer(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, str | CommandResult]) -> None:
     """What the tools say to a command line; all others are not there."""
 
-    def ask(*command: str) -> Told:
+    def ask(*command: str) -> CommandResult:
         said = answers.get(" ".join(command), MISSING)
-        return Told(said) if isinstance(said, str) else said
+        return CommandResult(said) if isinstance(said, str) else said
 
     for module in (ufw, firewalld, fail2ban):
         monkeypatch.setattr(module, "ask", ask)
@@ -125,7 +125,7 @@ def test_the_zone_of_a_client(client: str, interface: str | None, zone: str) -> 
 
 
 def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: dict[str, str | Told] = {
+    answers: dict[str, str | CommandResult] = {
         "firewall-cmd --get-active-zones": golden("firewalld-active"),
         "firewall-cmd --get-default-zone": "home\n",
         **{f"firewall-cmd --list-all --zone={one}": golden(f"firewalld-{one}") for one in ("dmz", "public", "trusted")},
@@ -158,15 +158,17 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     ("told", "trouble"),
     [
         (MISSING, ""),
-        (Told(None, "firewall-cmd failed: FirewallD is not running"), ""),
+        (CommandResult(None, "firewall-cmd failed: FirewallD is not running"), ""),
         (
-            Told(None, "firewall-cmd failed: Error: DBUS_ERROR: Failed to connect to socket /run/dbus/x: No such file"),
+            CommandResult(
+                None, "firewall-cmd failed: Error: DBUS_ERROR: Failed to connect to socket /run/dbus/x: No such file"
+            ),
             "",
         ),
         (HANGS, HANGS.trouble),
     ],
 )
-def test_firewalld_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_firewalld_that_says_nothing(told: CommandResult, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"firewall-cmd --get-active-zones": told})
     assert firewalld.read_firewalld() == (Zones(), trouble)
 
@@ -184,7 +186,7 @@ def test_the_bans_of_one_address_alone() -> None:
 
 
 def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers: dict[str, str | Told] = {
+    answers: dict[str, str | CommandResult] = {
         "fail2ban-client status": golden("fail2ban-status"),
         "fail2ban-client status portscan": golden("fail2ban-portscan"),
         "fail2ban-client status sshd": golden("fail2ban-sshd"),
@@ -205,11 +207,14 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ("told", "trouble"),
     [
         (MISSING, ""),
-        (Told(None, "fail2ban-client failed: ERROR Failed to access socket path: /x. Is fail2ban running?"), ""),
+        (
+            CommandResult(None, "fail2ban-client failed: ERROR Failed to access socket path: /x. Is fail2ban running?"),
+            "",
+        ),
         (HANGS, HANGS.trouble),
     ],
 )
-def test_fail2ban_that_says_nothing(told: Told, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fail2ban_that_says_nothing(told: CommandResult, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"fail2ban-client status": told})
     assert fail2ban.read_jails() == ((), trouble)
 
@@ -241,7 +246,7 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
         "What fail2ban does could not be read: it did not answer in 5 s.",
     )
     answer(monkeypatch, {"fail2ban-client status": HANGS})
-    assert managers.as_for(CLIENT, None, managers.read_managers()) == (Managers(), unread[1:])
+    assert managers.as_for(CLIENT, None, managers.read_managers()) == (FirewallManagers(), unread[1:])
     zones = Zones((), None, HANGS.trouble)
     read = managers.Read(None, zones, (("sshd", golden("fail2ban-sshd")),), (), ())
-    assert managers.as_for(CLIENT, "eth0", read) == (Managers(bans=(Ban("sshd", "203.0.113.2"),)), unread[:1])
+    assert managers.as_for(CLIENT, "eth0", read) == (FirewallManagers(bans=(Ban("sshd", "203.0.113.2"),)), unread[:1])

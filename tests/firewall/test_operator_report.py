@@ -25,7 +25,7 @@ from agent.core.report import (
     dumps,
     from_json,
 )
-from agent.firewall.model import Act, Ban, Decision, Hook, Host, Managers, Ufw
+from agent.firewall.model import Act, Ban, Decision, FirewallManagers, Hook, Host, Ufw
 from agent.firewall.operator_report import for_operator
 from agent.verdict.advice import advise
 from tests.core.values import FEW, REPORTS
@@ -36,7 +36,7 @@ PLAN = build_plan("plugnmeet")
 V4, V6 = Family.IPV4, Family.IPV6
 OPEN, FILTERED, REJECTED, INTERCEPTED = State.OPEN, State.FILTERED, State.REJECTED, State.INTERCEPTED
 BEFORE, AT_HOST, BACK = Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH
-UFW = Managers(ufw=Ufw())
+UFW = FirewallManagers(ufw=Ufw())
 
 
 def address(*findings: Finding, family: Family = V4, text: str = "", **rest: Any) -> AddressReport:
@@ -128,7 +128,7 @@ def test_a_rule_that_was_not_found() -> None:
     (one,) = advice(ALL_UDP, provider="aws")
     assert "no rule that does it was found" in one.text
     assert one.commands == ()
-    (one,) = advice(ALL_UDP, managers=Managers(bans=(Ban("sshd", "203.0.113.2"),)))
+    (one,) = advice(ALL_UDP, managers=FirewallManagers(bans=(Ban("sshd", "203.0.113.2"),)))
     assert one.commands == ("fail2ban-client set sshd unbanip 203.0.113.2",)
 
 
@@ -235,7 +235,9 @@ def test_what_the_firewall_says_is_made_short_and_printable() -> None:
 
 def test_more_commands_than_a_report_holds() -> None:
     every_other = replace(POLICY, ports=tuple(PortRange(port, port) for port in range(50000, 52400, 2)))
-    (one,) = advice(ALL_UDP, decisions=(every_other,), managers=Managers(saves=("save them", "save the others")))
+    (one,) = advice(
+        ALL_UDP, decisions=(every_other,), managers=FirewallManagers(saves=("save them", "save the others"))
+    )
     assert len(one.commands) == MAX_COMMANDS
     assert one.commands[-1] == "save them"
     assert "then check again" in one.text

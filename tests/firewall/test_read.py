@@ -10,15 +10,15 @@ from agent.core.address import Family
 from agent.firewall import read as firewall
 from agent.firewall.model import Tool
 from agent.firewall.read import read_rules
-from agent.system.commands import Told
+from agent.system.commands import CommandResult
 from tests.firewall.goldens import golden
 
 NFT = ("nft", "-j", "list", "ruleset")
-NFT_DEFAULT: dict[tuple[str, ...], str | Told] = {
+NFT_DEFAULT: dict[tuple[str, ...], str | CommandResult] = {
     ("iptables", "-V"): "iptables v1.8.9 (nf_tables)\n",
     ("ip6tables", "-V"): "ip6tables v1.8.9 (nf_tables)\n",
 }
-LEGACY_DEFAULT: dict[tuple[str, ...], str | Told] = {
+LEGACY_DEFAULT: dict[tuple[str, ...], str | CommandResult] = {
     ("iptables", "-V"): "iptables v1.8.9 (legacy)\n",
     ("ip6tables", "-V"): "ip6tables v1.6.1\n",
 }
@@ -29,18 +29,18 @@ class Tools:
     """Tools that print what they are given; the others are not there."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        self.prints: dict[tuple[str, ...], str | Told] = {}
+        self.prints: dict[tuple[str, ...], str | CommandResult] = {}
         self.asked: list[str] = []
         self.names = tmp_path / "ip_tables_names"
         monkeypatch.setattr(firewall, "ask", self._ask)
         monkeypatch.setattr(firewall, "_LEGACY", {Family.IPV4: str(self.names), Family.IPV6: str(tmp_path / "none")})
 
-    def _ask(self, *words: str) -> Told:
+    def _ask(self, *words: str) -> CommandResult:
         self.asked.append(words[0])
         told = self.prints.get(words)
         if told is None:
-            return Told(None, f"there is no {words[0]} here", missing=True)
-        return told if isinstance(told, Told) else Told(told)
+            return CommandResult(None, f"there is no {words[0]} here", missing=True)
+        return told if isinstance(told, CommandResult) else CommandResult(told)
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ def test_without_nft_or_its_json_iptables_still_lists_its_own(tools: Tools) -> N
     assert sorted(read()[0]) == sorted(IPTABLES)
     assert read()[1] == ()
     trouble = "nft failed: Error: JSON support not compiled-in"
-    tools.prints[NFT] = Told(None, trouble)
+    tools.prints[NFT] = CommandResult(None, trouble)
     assert sorted(read()[0]) == sorted(IPTABLES)
     assert read()[1] == (trouble,)
 
 
 def test_what_hangs_or_is_no_listing_is_told_once(tools: Tools) -> None:
     tools.prints = {NFT: "table inet filter {", **NFT_DEFAULT, ("iptables-save",): "noise",
-                    ("ip6tables-save",): Told(None, "ip6tables-save did not answer in 5 s")}  # fmt: skip
+                    ("ip6tables-save",): CommandResult(None, "ip6tables-save did not answer in 5 s")}  # fmt: skip
     assert read() == ([], (
         "nft printed no listing of rules in JSON", "iptables-save printed a line outside any table",
         "ip6tables-save did not answer in 5 s",

@@ -90,7 +90,7 @@ def _paired() -> tuple[bytes, ...]:
     """What a client with the key says to a server whose chance is all zeros, and what one without says."""
     hello, challenge = replace(HELLO, nonce="1" * 32), messages.Challenge("0" * 32)
     keys = messages.session_keys(PAIRING_KEY, hello, challenge)
-    seals = pairing.Seals(keys.client, keys.server)
+    seals = pairing.RecordAuthenticator(keys.client, keys.server)
     whole: tuple[messages.Message, ...] = (
         messages.Proof(""),
         messages.AskKernel(),
@@ -103,7 +103,7 @@ def _paired() -> tuple[bytes, ...]:
 
 
 PAIRED_CONVERSATIONS = _paired()
-SEALED = pairing.Seals(KEY, KEY).seal(LINES[0] + b"\n")[:-1]
+SEALED = pairing.RecordAuthenticator(KEY, KEY).seal(LINES[0] + b"\n")[:-1]
 
 PACKETS = (
     ipv4(udp(PROBE, PORT)),

@@ -13,7 +13,7 @@ from agent.core import fields
 from agent.core import report as reports
 from agent.core.address import Family
 from agent.core.errors import DecodeError, UserError
-from agent.core.events import Notice, Reported
+from agent.core.events import Event, Reported
 from agent.core.fields import FieldError
 from agent.core.notes import Notes
 from agent.core.plan import Transport, build_plan
@@ -29,8 +29,8 @@ from agent.output.style import Style
 from agent.packet import icmp, interceptor, ip, printable, x509
 from agent.preflight.evaluate import of_report
 from agent.protocol import first_bytes, framing, http_proof, messages, pairing, stun
-from agent.server.connection import Conversation
-from agent.server.sessions import Desk
+from agent.server.connection import ServerConnection
+from agent.server.sessions import SessionRegistry
 from agent.system import counters, interfaces
 from tests.fuzz import seeds
 from tests.fuzz.seeds import KEY, PORT, SESSION, TRANSACTION
@@ -202,7 +202,7 @@ def _show(report: Report) -> None:
     json.dumps(reports.to_json(told), allow_nan=False)
 
 
-def _tell(notice: Notice) -> None:
+def _tell(notice: Event) -> None:
     json.dumps(events.to_json(notice), allow_nan=False)
     for style in STYLES:
         _is_safe(events.to_text(notice, style))
@@ -210,9 +210,9 @@ def _tell(notice: Notice) -> None:
         _show(notice.report)
 
 
-def _begun() -> tuple[Desk, Conversation]:
-    desk = Desk(PLAN, "0.1.0", True, True, bytes, watched=True)
-    return desk, Conversation(desk, (CLIENT, 40000), PORT, 0.0)
+def _begun() -> tuple[SessionRegistry, ServerConnection]:
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, bytes, watched=True)
+    return desk, ServerConnection(desk, (CLIENT, 40000), PORT, 0.0)
 
 
 def converse(data: bytes, key: str | None = None) -> None:
@@ -243,8 +243,8 @@ def _pairing_key(data: bytes) -> None:
 
 
 def _sealed(data: bytes) -> None:
-    line = pairing.Seals(KEY, KEY).open(data)
-    assert pairing.Seals(KEY, KEY).seal(line) == data
+    line = pairing.RecordAuthenticator(KEY, KEY).open(data)
+    assert pairing.RecordAuthenticator(KEY, KEY).seal(line) == data
 
 
 def _flow(family: Family) -> Flow:

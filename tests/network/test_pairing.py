@@ -197,7 +197,7 @@ IMPOSTOR = """
 import json, socket, sys, threading
 from agent.protocol import pairing
 script = json.loads(sys.argv[1])
-seals = pairing.Seals(bytes(32), bytes(32))
+seals = pairing.RecordAuthenticator(bytes(32), bytes(32))
 
 def serve(opened):
     with opened:
@@ -294,7 +294,7 @@ def test_neither_key_nor_secret_crosses_the_wire(net: Lab, archive: Path, tmp_pa
     hidden = [key, digits, keys.secret, keys.client.hex(), keys.server.hex(), digits[:12]]
     raw = [bytes.fromhex(keys.secret), keys.client, keys.server]
     assert [one for one in (*map(str.encode, hidden), *raw) if one.lower() in crossed.lower()] == []
-    assert pairing.Seals(keys.server, keys.client).open(sealed(crossed, b"proof"))
+    assert pairing.RecordAuthenticator(keys.server, keys.client).open(sealed(crossed, b"proof"))
 
 
 def derived(key: str, hello: messages.Message, challenge: messages.Message) -> pairing.Keys:

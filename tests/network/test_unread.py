@@ -58,7 +58,7 @@ class Scenario:
     seconds: float = 20  # within which the server has its report after the client
     no_sys: bool = False
     prefix: tuple[str, ...] = ()  # what the server is run by
-    blind: bool = False  # it cannot watch its interfaces
+    capture_unavailable: bool = False  # it cannot watch its interfaces
     vanishing: bool = False  # one of them goes away while it does
 
 
@@ -80,8 +80,8 @@ SCENARIOS = (
     Scenario("nft prints half of its JSON", {NFT: HALF_JSON}, (NFT,)),
     Scenario("there are no tools", dict.fromkeys(ALL)),
     Scenario("there is no /sys", {}, no_sys=True),
-    Scenario("the server runs without root", {}, ("root",), prefix=NOBODY, blind=True),
-    Scenario("the server may not watch its interfaces", {}, blind=True,
+    Scenario("the server runs without root", {}, ("root",), prefix=NOBODY, capture_unavailable=True),
+    Scenario("the server may not watch its interfaces", {}, capture_unavailable=True,
              prefix=("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")),
     Scenario("an interface vanishes", {}, vanishing=True),
 )  # fmt: skip
@@ -144,10 +144,10 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
 def test_the_check_goes_on(scenario: Scenario, outcome: Callable[[Scenario], Outcome]) -> None:
     seen = outcome(scenario)
-    where = "unknown" if scenario.blind else "server-host"
+    where = "unknown" if scenario.capture_unavailable else "server-host"
     blocked = {"udp 50010-50019": f"filtered {where}", "tcp 7881": f"filtered {where}"}
     assert wrong(seen.seen.report, blocked, plan=PLAN) == []
-    assert seen.listening["capture"] is not scenario.blind
+    assert seen.listening["capture"] is not scenario.capture_unavailable
     assert [word for word in scenario.named if word not in seen.said] == [], seen.said
     texts = [*_texts(seen.report), seen.stderr]
     assert [one for one in texts if any(not char.isprintable() and char != "\n" for char in one)] == []

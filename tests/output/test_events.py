@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from agent.core.address import Family
 from agent.core.errors import UsageError, UserError
 from agent.core.events import (
+    Event,
     Listening,
     Lost,
-    Notice,
     Pausing,
     Refused,
     Reported,
     Restored,
     Started,
     Stopped,
-    Untaken,
+    Unavailable,
     Withheld,
 )
 from agent.core.notes import Note, Notes
@@ -30,7 +30,7 @@ from agent.core.observation import UNTESTED_REASONS, Reason
 from agent.core.plan import TURN_UDP, Need, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Problem, Report, Verdict, to_json
-from agent.core.service import Kind, Left, Moved, Service, Step
+from agent.core.service import Kind, Left, Service, ServiceTransition, Step
 from agent.output import events
 from agent.output.style import MAX_WIDTH, Style
 from tests.core.values import FEW, texts
@@ -44,8 +44,8 @@ LISTENING = Listening(
     443,
     ((TCP, PortRange(443, 443)), (TCP, PortRange(7881, 7881)), (UDP, PortRange(50000, 60000))),
     (
-        Untaken(TCP, PortRange(80, 80), Reason.BUSY, "haproxy (pid 812)", None),
-        Untaken(UDP, PortRange(443, 443), Reason.DENIED, None, Family.IPV6),
+        Unavailable(TCP, PortRange(80, 80), Reason.BUSY, "haproxy (pid 812)", None),
+        Unavailable(UDP, PortRange(443, 443), Reason.DENIED, None, Family.IPV6),
     ),
     True,
     (PRIVATE,),
@@ -143,14 +143,15 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (replace(LISTENING, seconds=7200.0), "This ends after 2 hours, or with ctrl-C."),
         (replace(LISTENING, seconds=60.0), "This ends after 1 minute, or with ctrl-C."),
         (replace(LISTENING, seconds=90.0), "This ends after 90 seconds, or with ctrl-C."),
-        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.LIMIT, None, Family.IPV4),)),
+        (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.LIMIT, None, Family.IPV4),)),
          "  not 1-9/udp on IPv4, limit: too many open files; as root: ulimit -n 65536,"),
-        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, None, None),)),
+        (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.BUSY, None, None),)),
          "  not 1-9/udp, busy: by a program that has let it go"),
-        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, None, None),), blind="no root"),
+        (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.BUSY, None, None),),
+                 capture_unavailable="no root"),
          "  not 1-9/udp, busy: by a program that only root may see"),
-        (replace(LISTENING, untaken=(Untaken(UDP, PortRange(1, 9), Reason.BUSY, "x (pid 1)", None),
-                                     Untaken(UDP, PortRange(11, 12), Reason.BUSY, "x (pid 1)", None))),
+        (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.BUSY, "x (pid 1)", None),
+                                     Unavailable(UDP, PortRange(11, 12), Reason.BUSY, "x (pid 1)", None))),
          "  not 1-9, 11-12/udp, busy: x (pid 1)"),
         (replace(LISTENING, root="root: only on Linux can they be given up"),
          "  what reads from the network keeps all rights of root: only on Linux can they"),
@@ -163,13 +164,13 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (Withheld(12), "12 more such lines were left out: too many came at a time."),
         (Stopped("time is over"), "Stopped: time is over."),
         (Pausing((), (), 600.0), "No service has to be stopped."),
-        (Moved(Step.STOPPING, "haproxy.service"), "  haproxy.service is being stopped"),
-        (Moved(Step.NOT_STOPPED, "haproxy.service", "systemctl did not finish in 30 s"),
+        (ServiceTransition(Step.STOPPING, "haproxy.service"), "  haproxy.service is being stopped"),
+        (ServiceTransition(Step.NOT_STOPPED, "haproxy.service", "systemctl did not finish in 30 s"),
          "  haproxy.service did not stop: systemctl did not finish in 30 s"),
         (Restored((), ()), "Nothing is left to be started."),
     ],
 )  # fmt: skip
-def test_a_notice_in_words(notice: Notice, line: str) -> None:
+def test_a_notice_in_words(notice: Event, line: str) -> None:
     told = events.to_text(notice, Style())
     assert line in told.splitlines()
     assert told.endswith("\n")
@@ -264,13 +265,13 @@ def test_a_report_has_a_room_of_its_own() -> None:
                 "seconds": 600.0,
             },
         ),
-        (Moved(Step.BACK, "haproxy.service"),
+        (ServiceTransition(Step.BACK, "haproxy.service"),
          {"event": "service", "step": "back", "service": "haproxy.service", "why": ""}),
         (Restored(("a.service",), ("b.service",)),
          {"event": "restored", "services": ["a.service"], "failed": ["b.service"]}),
     ],
 )  # fmt: skip
-def test_a_notice_for_programs(notice: Notice, event: dict[str, object]) -> None:
+def test_a_notice_for_programs(notice: Event, event: dict[str, object]) -> None:
     assert json.loads(json.dumps(events.to_json(notice))) == event
 
 
@@ -299,14 +300,14 @@ def test_an_error_in_three_short_parts(error: UserError, expected: str) -> None:
 @FEW
 @given(texts(), texts(), texts(), st.sampled_from(UNTESTED_REASONS))
 def test_nothing_from_others_moves_the_cursor(one: str, two: str, three: str, reason: Reason) -> None:
-    untaken = (Untaken(TCP, PortRange(80, 80), reason, one, None),)
+    unavailable = (Unavailable(TCP, PortRange(80, 80), reason, one, None),)
     for told in (
         events.error_text(UserError("x", one, two, three), Style()),
         events.to_text(Refused(CLIENT, Problem("x", two, three)), Style()),
-        events.to_text(replace(LISTENING, untaken=untaken), Style()),
+        events.to_text(replace(LISTENING, unavailable=unavailable), Style()),
         events.to_text(Notes((replace(NOTE, what=one, breaks=two, fix=three),), (one,), (two, three)), Style()),
         events.to_text(Pausing(PAUSING.services, (Left(one, (), two),), 600.0), Style()),
-        events.to_text(Moved(Step.NOT_BACK, one, two), Style()),
+        events.to_text(ServiceTransition(Step.NOT_BACK, one, two), Style()),
     ):
         lines = told.split("\n")
         assert all(line.isprintable() and line.isascii() and len(line) <= MAX_WIDTH for line in lines)

@@ -20,7 +20,7 @@ from agent.core.notes import Interface
 from agent.core.ports import PortRange
 from agent.preflight import collect
 from agent.system import counters
-from agent.system.commands import Told
+from agent.system.commands import CommandResult
 from tests.core.values import ANY
 from tests.lab import need
 
@@ -165,18 +165,20 @@ def test_a_directory_that_cannot_be_listed(folder: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("told", "clock"),
     [
-        (Told("NTPSynchronized=yes\n"), True),
-        (Told("NTPSynchronized=no\n"), False),
-        (Told("something else"), None),
-        (Told(None, "there is no timedatectl here"), None),
+        (CommandResult("NTPSynchronized=yes\n"), True),
+        (CommandResult("NTPSynchronized=no\n"), False),
+        (CommandResult("something else"), None),
+        (CommandResult(None, "there is no timedatectl here"), None),
     ],
 )
-def test_the_clock_by_what_timedatectl_prints(told: Told, clock: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_by_what_timedatectl_prints(
+    told: CommandResult, clock: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Sequence[str]] = []
 
-    def ask(*command: str) -> Told:
+    def ask(*command: str) -> CommandResult:
         asked.append(command)
-        return told if command[0] == "timedatectl" else Told(None, "no ip")
+        return told if command[0] == "timedatectl" else CommandResult(None, "no ip")
 
     monkeypatch.setattr(collect, "ask", ask)
     machine = collect.read_machine([])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.core.errors import DecodeError
 from agent.protocol import pairing
-from agent.protocol.pairing import KEY_BYTES, MOST_CHARACTERS, Seals, expand, extract, make_key, read_key
+from agent.protocol.pairing import KEY_BYTES, MOST_CHARACTERS, RecordAuthenticator, expand, extract, make_key, read_key
 
 DRAWN = st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES)
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -111,8 +111,8 @@ def test_everything_that_goes_into_the_keys_changes_all_of_them() -> None:
     assert len({part for keys in made for part in (keys.client, keys.server, keys.secret.encode())}) == 3 * len(made)
 
 
-def ends() -> tuple[Seals, Seals]:
-    return Seals(b"client", b"server"), Seals(b"server", b"client")
+def ends() -> tuple[RecordAuthenticator, RecordAuthenticator]:
+    return RecordAuthenticator(b"client", b"server"), RecordAuthenticator(b"server", b"client")
 
 
 @given(st.lists(st.tuples(st.booleans(), st.binary().filter(lambda line: b"\n" not in line))))

@@ -38,8 +38,8 @@ from agent.protocol.messages import (
     Taken,
     Welcome,
 )
-from agent.server.connection import HELLO_SECONDS, IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS, Conversation
-from agent.server.sessions import MAX_SESSIONS, MAX_UNPAIRED, Desk
+from agent.server.connection import HELLO_SECONDS, IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS, ServerConnection
+from agent.server.sessions import MAX_SESSIONS, MAX_UNPAIRED, SessionRegistry
 from tests.core.values import ANY
 from tests.server.test_sessions import CLIENT, PLAN, STRANGER, TRANSACTION, make_desk, make_session, probe
 
@@ -47,8 +47,8 @@ HELLO = Hello(control.PROTOCOL, "0.1.0", Family.IPV4)
 REPORT = Report("0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example.com", "mine", Verdict.PASS)
 
 
-def talk(desk: Desk, port: int = 80) -> Conversation:
-    return Conversation(desk, (CLIENT, 40000), port, now=0.0)
+def talk(desk: SessionRegistry, port: int = 80) -> ServerConnection:
+    return ServerConnection(desk, (CLIENT, 40000), port, now=0.0)
 
 
 def lines(*messages: control.Message) -> bytes:
@@ -59,18 +59,18 @@ def answers(sent: bytes) -> list[control.Message]:
     return list(map(control.decode, sent.splitlines()))
 
 
-def say(conversation: Conversation, *messages: control.Message) -> list[control.Message]:
+def say(conversation: ServerConnection, *messages: control.Message) -> list[control.Message]:
     return answers(conversation.receive(lines(*messages), 1.0))
 
 
-def begun(desk: Desk) -> Conversation:
+def begun(desk: SessionRegistry) -> ServerConnection:
     conversation = talk(desk)
     say(conversation, HELLO)
     desk.take_events()
     return conversation
 
 
-def byte_by_byte(conversation: Conversation, data: bytes) -> bytes:
+def byte_by_byte(conversation: ServerConnection, data: bytes) -> bytes:
     """What is sent until the conversation ends."""
     sent = b""
     for at in range(len(data)):
@@ -79,12 +79,12 @@ def byte_by_byte(conversation: Conversation, data: bytes) -> bytes:
     return sent
 
 
-WAYS: list[Callable[[Conversation, bytes], bytes]] = [lambda one, data: one.receive(data, 1.0), byte_by_byte]
+WAYS: list[Callable[[ServerConnection, bytes], bytes]] = [lambda one, data: one.receive(data, 1.0), byte_by_byte]
 ways = pytest.mark.parametrize("receive", WAYS, ids=["whole", "byte by byte"])
 
 
 @ways
-def test_a_whole_check(receive: Callable[[Conversation, bytes], bytes]) -> None:
+def test_a_whole_check(receive: Callable[[ServerConnection, bytes], bytes]) -> None:
     desk = make_desk(kernel=[Kernel(7600, Counters(5, 70)), Kernel(0, Counters(9, 70))])
     conversation = talk(desk)
     (welcome,) = answers(receive(conversation, lines(HELLO)))
@@ -217,7 +217,7 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
         held.append(part)
         return len(held) < 100
 
-    desk = Desk(PLAN, "0.1.0", True, True, bytes, live=True, hold=hold)
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, bytes, live=True, hold=hold)
     desk.parts = {50000: 0, 50001: 1}
     conversation = begun(desk)
     assert held == []
@@ -270,7 +270,11 @@ class Paired:
     """
 
     def __init__(
-        self, desk: Desk, key: str = KEY, seen: bytes = CERTIFICATE, heard: Callable[[Hello], Hello] = lambda one: one
+        self,
+        desk: SessionRegistry,
+        key: str = KEY,
+        seen: bytes = CERTIFICATE,
+        heard: Callable[[Hello], Hello] = lambda one: one,
     ) -> None:
         self.conversation = talk(desk)
         self.conversation.certificate = CERTIFICATE
@@ -279,7 +283,7 @@ class Paired:
         assert isinstance(challenge, Challenge)
         self.challenge = challenge
         self.keys = control.session_keys(key, hello, challenge)
-        self.seals = pairing.Seals(self.keys.client, self.keys.server)
+        self.seals = pairing.RecordAuthenticator(self.keys.client, self.keys.server)
         self.proof = self.seals.seal(control.encode(Proof(pairing.fingerprint(seen))))
 
     def send(self, line: bytes) -> control.Message:
@@ -290,7 +294,7 @@ class Paired:
         return self.send(self.seals.seal(control.encode(message)))
 
 
-def paired_desk() -> Desk:
+def paired_desk() -> SessionRegistry:
     desk = make_desk()
     desk.key = KEY
     return desk
@@ -434,7 +438,7 @@ def test_tls_that_nobody_took_off_gets_an_alert() -> None:
     assert conversation.closing
 
 
-def acme(desk: Desk, port: int) -> tuple[bytes, str]:
+def acme(desk: SessionRegistry, port: int) -> tuple[bytes, str]:
     """A request for a proof, and the proof."""
     session = make_session(desk)
     token = http_proof.make_token(session.id, port, "0" * 16, session.key)
@@ -442,7 +446,7 @@ def acme(desk: Desk, port: int) -> tuple[bytes, str]:
 
 
 @ways
-def test_http_for_a_clients_token(receive: Callable[[Conversation, bytes], bytes]) -> None:
+def test_http_for_a_clients_token(receive: Callable[[ServerConnection, bytes], bytes]) -> None:
     desk = make_desk()
     request, proof = acme(desk, 80)
     conversation = talk(desk, 80)
@@ -453,7 +457,7 @@ def test_http_for_a_clients_token(receive: Callable[[Conversation, bytes], bytes
 
 @ways
 @pytest.mark.parametrize("fault", ["another page", "another port", "another method", "no end"])
-def test_http_for_strangers_is_a_404(receive: Callable[[Conversation, bytes], bytes], fault: str) -> None:
+def test_http_for_strangers_is_a_404(receive: Callable[[ServerConnection, bytes], bytes], fault: str) -> None:
     desk = make_desk()
     request = {
         "another page": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -467,7 +471,7 @@ def test_http_for_strangers_is_a_404(receive: Callable[[Conversation, bytes], by
 
 
 @ways
-def test_framed_stun_is_answered_frame_by_frame(receive: Callable[[Conversation, bytes], bytes]) -> None:
+def test_framed_stun_is_answered_frame_by_frame(receive: Callable[[ServerConnection, bytes], bytes]) -> None:
     desk = make_desk()
     session = make_session(desk)
     conversation = talk(desk, 80)

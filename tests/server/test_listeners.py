@@ -14,10 +14,10 @@ from agent.core.observation import Reason
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.server import listeners as module
-from agent.server.listeners import Holdings
+from agent.server.listeners import Listeners
 from agent.server.loop import Loop
-from agent.server.privileged import Hands
-from agent.server.sessions import Desk
+from agent.server.privileged import PrivilegedOperations
+from agent.server.sessions import SessionRegistry
 
 HERE = parse_address("127.0.0.1")
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -44,7 +44,7 @@ def free_run() -> int:
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
-    made = Loop(Desk(Plan("none", ()), "0", False, True, random.Random(1).randbytes), None, None)
+    made = Loop(SessionRegistry(Plan("none", ()), "0", False, True, random.Random(1).randbytes), None, None)
     yield made
     made.close()
 
@@ -66,11 +66,11 @@ def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeyp
         asked.append(port)
         raise PermissionError(13, "no")
 
-    hands = Hands(plan, None, HERE)
+    hands = PrivilegedOperations(plan, None, HERE)
     monkeypatch.setattr(hands, "open", denied)
     told = [{ports[2]: "livekit-server (pid 1)"}, {}, {ports[2]: f"python (pid {os.getpid()})"}, {}]
     monkeypatch.setattr(hands, "owners", lambda transport, _: told.pop(0) if transport is UDP else {})
-    holdings = Holdings(plan, None, HERE, loop, hands, parts)
+    holdings = Listeners(plan, None, HERE, loop, hands, parts)
     room = holdings._opener.room
     assert (listening(loop), holdings.first_taken(TCP, [first])) == ([ports[0]], first)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
@@ -79,10 +79,10 @@ def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeyp
         assert listening(loop) == [ports[0], ports[1], ports[3]]
         assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}
         assert (UDP, PortRange(ports[3], ports[3])) in holdings.listening()
-        assert [one.owner for one in holdings.untaken()] == ["livekit-server (pid 1)"]
+        assert [one.owner for one in holdings.unavailable()] == ["livekit-server (pid 1)"]
     holdings.hold(1)
     # Who had it then is known, though he has it no more.
-    assert [one.owner for one in holdings.untaken()] == ["livekit-server (pid 1)"]
+    assert [one.owner for one in holdings.unavailable()] == ["livekit-server (pid 1)"]
     assert listening(loop) == [ports[0], *ports[4:]]
     assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}  # as it was in its turn
     assert holdings.listening() == ((TCP, PortRange(first, first)), (UDP, PortRange(ports[0], ports[0])),
@@ -93,7 +93,7 @@ def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeyp
         other.bind((str(HERE), ports[2]))
         holdings.hold(0)
         # This process may have it for another family: that is nobody to name.
-        assert [one.owner for one in holdings.untaken()] == [None]
+        assert [one.owner for one in holdings.unavailable()] == [None]
     holdings.hold(0)
     assert listening(loop) == [*ports[:4]]
     assert holdings.untested[Family.IPV4][UDP] == {}
@@ -109,7 +109,7 @@ def test_a_port_that_is_held_for_one_family_may_not_do(loop: Loop) -> None:
     first = free_run()
     plan = Plan("mine", (Requirement(TCP, PortRange(first, first), "it", Need.REQUIRED),))
     with socket.create_server((str(HERE), first)):
-        holdings = Holdings(plan, None, None, loop, Hands(plan, None, None), {})
+        holdings = Listeners(plan, None, None, loop, PrivilegedOperations(plan, None, None), {})
         if len(holdings.families) < 2:
             return
         assert holdings.first_taken(TCP, [first]) == first

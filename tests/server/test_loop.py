@@ -18,7 +18,7 @@ from agent.core.ports import PortRange
 from agent.protocol import framing, stun
 from agent.server import connection, listen, loop
 from agent.server.listen import Opener
-from agent.server.sessions import Desk
+from agent.server.sessions import SessionRegistry
 
 HERE = ipaddress.ip_address("127.0.0.1")
 SOON = 10.0  # seconds that a busy machine may take for what takes none
@@ -33,7 +33,7 @@ class Serving:
         self.tcp, self.udp = (one.socket.getsockname()[1] for one in held)
         rows = [Requirement(transport, PortRange(port, port), "it", Need.REQUIRED)
                 for transport, port in zip(Transport, (self.tcp, self.udp))]  # fmt: skip
-        self.desk = Desk(Plan("mine", tuple(rows)), "0", False, True, random.Random(1).randbytes)
+        self.desk = SessionRegistry(Plan("mine", tuple(rows)), "0", False, True, random.Random(1).randbytes)
         self.loop = loop.Loop(self.desk, None, None)
         for one in held:
             self.loop.add(listen.Listener(one.transport, one.socket.getsockname()[1], one.socket, one.families))

@@ -11,10 +11,10 @@ from agent.core.observation import Where
 from agent.core.plan import Transport
 from agent.packet.ip import ACK, PSH, RST, SYN, Packet
 from agent.server import packet_observer
-from agent.server.packet_observer import Watch
+from agent.server.packet_observer import PacketObserver
 
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
-Step = Callable[[Watch, int], None]
+Step = Callable[[PacketObserver, int], None]
 
 
 FIRST = 2**32 - 1  # of the client's sequence numbers: its data begins with 0
@@ -41,7 +41,7 @@ STRANGER: Step = lambda one, client: one.stranger_came(80)  # noqa: E731
 
 
 def place(*connections: tuple[Step, ...]) -> str:
-    one = Watch()
+    one = PacketObserver()
     for client, steps in enumerate(connections, 40000):
         for step in steps:
             step(one, client)
@@ -82,7 +82,7 @@ def test_of_several_connections_the_one_that_came_furthest_tells() -> None:
 
 
 def test_each_syn_counts_and_each_port_has_its_own() -> None:
-    one = Watch()
+    one = PacketObserver()
     for step in (OPENS, OPENS, BRINGS, came(SYN, port=443)):
         step(one, 40000)
     assert one.at_interface[Transport.TCP] == {80: 2, 443: 1}
@@ -91,7 +91,7 @@ def test_each_syn_counts_and_each_port_has_its_own() -> None:
 
 def test_connections_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packet_observer, "MAX_FLOWS", 2)
-    one = Watch()
+    one = PacketObserver()
     for client in (1, 2, 3):
         OPENS(one, client)
         GREETS(one, client)

@@ -22,7 +22,7 @@ from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.net.free_ports import free_run
 from agent.server import privileged
-from agent.server.privileged import Gone, Hands, Helper, job_of, start_helper
+from agent.server.privileged import HelperGone, PrivilegedHelper, PrivilegedOperations, job_of, start_helper
 from tests.core.values import ANY
 
 HERE = "127.0.0.1"
@@ -31,11 +31,11 @@ PLAN = Plan("mine", tuple(Requirement(one, PORTS, "mine", Need.REQUIRED) for one
 
 
 @pytest.fixture
-def helper() -> Iterator[Helper]:
+def helper() -> Iterator[PrivilegedHelper]:
     """A process of one's own, for two free ports of each transport."""
     free = {one: free_run(one, HERE, 2) for one in Transport}
     plan = Plan("mine", tuple(Requirement(one, free[one], "mine", Need.REQUIRED) for one in Transport))
-    with contextlib.closing(start_helper(Hands(plan, None, parse_address(HERE)), 1)) as started:
+    with contextlib.closing(start_helper(PrivilegedOperations(plan, None, parse_address(HERE)), 1)) as started:
         started.planned = {one: {*free[one]} for one in Transport}
         yield started
 
@@ -44,7 +44,7 @@ def helper() -> Iterator[Helper]:
                                       "owners tcp 9443\n", "open tcp 7880 ipv4\n",
                                       "open udp 7881 ipv6 ipv4\n"])  # fmt: skip
 def test_what_is_on_the_list(request_: str) -> None:
-    assert callable(job_of(Hands(PLAN, 9443, None), request_))
+    assert callable(job_of(PrivilegedOperations(PLAN, 9443, None), request_))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_on_the_list(request_: str) -> None:
 )  # fmt: skip
 def test_what_is_not_on_the_list(request_: str) -> None:
     with pytest.raises((ValueError, KeyError)):
-        job_of(Hands(PLAN, 9443, None), request_)
+        job_of(PrivilegedOperations(PLAN, 9443, None), request_)
 
 
 WORDS = st.sampled_from(["read", "machine", "owners", "open", "tcp", "udp", "ipv4", "7880", "22", " ", "\n"])
@@ -71,10 +71,10 @@ WORDS = st.sampled_from(["read", "machine", "owners", "open", "tcp", "udp", "ipv
 @given(st.text() | st.lists(WORDS | st.text(max_size=3), max_size=6).map(" ".join))
 def test_any_text_is_a_job_of_planned_ports_or_none(text: str) -> None:
     with contextlib.suppress(ValueError, KeyError):
-        job_of(Hands(PLAN, None, None), text)
+        job_of(PrivilegedOperations(PLAN, None, None), text)
 
 
-def test_a_port_that_the_other_process_opens(helper: Helper) -> None:
+def test_a_port_that_the_other_process_opens(helper: PrivilegedHelper) -> None:
     for transport, kind in ((Transport.TCP, socket.SOCK_STREAM), (Transport.UDP, socket.SOCK_DGRAM)):
         port, other = sorted(helper.planned[transport])
         with helper.open(transport, port, (Family.IPV4,)) as opened:
@@ -89,7 +89,7 @@ def test_a_port_that_the_other_process_opens(helper: Helper) -> None:
 
 
 def test_the_other_process_has_none_of_this_ones_sockets() -> None:
-    with contextlib.closing(start_helper(Hands(PLAN, None, None), 1)) as helper, socket.socket() as ours:
+    with contextlib.closing(start_helper(PrivilegedOperations(PLAN, None, None), 1)) as helper, socket.socket() as ours:
         folder = f"/proc/{helper.pid}/fd"
         helper.owners(Transport.TCP, PORTS)  # an answer, so it is ready
         theirs = {os.readlink(f"{folder}/{one}") for one in os.listdir(folder)}
@@ -97,26 +97,26 @@ def test_the_other_process_has_none_of_this_ones_sockets() -> None:
         assert len([one for one in theirs if one.startswith("socket:")]) == 2
 
 
-def test_the_other_process_tells_of_the_machine(helper: Helper) -> None:
+def test_the_other_process_tells_of_the_machine(helper: PrivilegedHelper) -> None:
     machine = helper.machine()
     assert machine.lent is not None
     assert abs(machine.now - time.time()) < 60
 
 
-def test_a_request_for_another_port_ends_it(helper: Helper) -> None:
+def test_a_request_for_another_port_ends_it(helper: PrivilegedHelper) -> None:
     assert helper.owners(Transport.TCP, {22}) == {}
-    with pytest.raises(Gone):
+    with pytest.raises(HelperGone):
         helper.read()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
-def test_a_signal_that_is_for_all_does_not_end_it(helper: Helper, number: signal.Signals) -> None:
+def test_a_signal_that_is_for_all_does_not_end_it(helper: PrivilegedHelper, number: signal.Signals) -> None:
     os.kill(helper.pid, number)
     port, _ = helper.planned[Transport.TCP]
     helper.open(Transport.TCP, port, (Family.IPV4,)).close()
 
 
-def test_nobody_is_left_to_ask(helper: Helper) -> None:
+def test_nobody_is_left_to_ask(helper: PrivilegedHelper) -> None:
     os.kill(helper.pid, signal.SIGKILL)
     port, _ = helper.planned[Transport.UDP]
     assert helper.owners(Transport.UDP, {port}) == {}
@@ -125,18 +125,18 @@ def test_nobody_is_left_to_ask(helper: Helper) -> None:
     assert caught.value.errno == errno.EADDRINUSE
     for _ in range(2):
         for ask in (helper.read, helper.machine):
-            with pytest.raises(Gone, match="root"):
+            with pytest.raises(HelperGone, match="root"):
                 ask()
 
 
-def test_one_that_hangs_is_not_waited_for(helper: Helper, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_hangs_is_not_waited_for(helper: PrivilegedHelper, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("QUICK_SECONDS", "READ_SECONDS", "END_SECONDS"):
         monkeypatch.setattr(privileged, name, 0.1)
     port, _ = helper.planned[Transport.UDP]
     os.kill(helper.pid, signal.SIGSTOP)
     try:
         assert helper.owners(Transport.UDP, {port}) == {}
-        with pytest.raises(Gone):
+        with pytest.raises(HelperGone):
             helper.read()
         helper.close()
     finally:
@@ -154,7 +154,7 @@ def test_half_an_answer_or_none(said: bytes) -> None:
     with theirs:
         theirs.sendall(said)
         theirs.shutdown(socket.SHUT_WR)
-        with pytest.raises(Gone):
+        with pytest.raises(HelperGone):
             privileged._ask(ours, "read", 5)
     assert ours.fileno() == -1
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.server.replay_window import BLOCKS, Window
+from agent.server.replay_window import BLOCKS, ReplayWindow
 from tests.core.values import ANY
 
 SIZE = 8 * BLOCKS
@@ -21,7 +21,7 @@ STEPS = st.lists(
 @ANY
 @given(STEPS, st.integers(0, HIGHEST))
 def test_a_number_is_taken_once_and_only_while_it_is_not_too_old(steps: list[int], number: int) -> None:
-    window, taken = Window(), {0}
+    window, taken = ReplayWindow(), {0}
     for step in (0, *steps):
         number = min(max(number + step, 0), HIGHEST)
         oldest = (max(taken) // 8 - BLOCKS + 1) * 8
@@ -32,7 +32,7 @@ def test_a_number_is_taken_once_and_only_while_it_is_not_too_old(steps: list[int
 
 def test_it_reaches_back_as_far_as_it_says() -> None:
     for highest in (SIZE, SIZE + 7, 5 * SIZE + 4):
-        window = Window()
+        window = ReplayWindow()
         assert window.take(highest)
         fresh = [number for number in range(max(1, highest - 2 * SIZE), highest) if window.take(number)]
         assert fresh == list(range(fresh[0], highest))
@@ -40,7 +40,7 @@ def test_it_reaches_back_as_far_as_it_says() -> None:
 
 
 def test_its_memory_does_not_grow() -> None:
-    window = Window()
+    window = ReplayWindow()
     for number in (1, SIZE - 1, SIZE, 3 * SIZE + 5, HIGHEST, HIGHEST - SIZE + 8):
         window.take(number)
         assert len(window._taken) == BLOCKS

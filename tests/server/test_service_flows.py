@@ -13,7 +13,7 @@ from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
 from agent.protocol.messages import MAX_SHOWN, AskService, Service
 from agent.server import service_flows
-from agent.server.service_flows import MAX_CAME, MAX_TURN, Passing, served
+from agent.server.service_flows import MAX_CAME, MAX_TURN, ServiceFlows, served
 
 TCP, UDP = Transport.TCP, Transport.UDP
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
@@ -34,7 +34,7 @@ BRINGS, SAYS, ENDS = came(PSH | ACK, b"GET " + MARK), went(ACK, b"HTTP"), went(F
 
 
 def told(*packets: Packet, mark: bytes = MARK, port: int = 80, transport: Transport = TCP) -> Service:
-    passing = Passing()
+    passing = ServiceFlows()
     for one in packets:
         if one.source == THERE:
             passing.came(one)
@@ -99,7 +99,7 @@ def datagram(leaves: bool, payload: bytes, port: int = 443, client: int = 40000)
 
 
 def test_what_passed_in_datagrams() -> None:
-    passing = Passing()
+    passing = ServiceFlows()
     asked = AskService(UDP, 443, TRANSACTION.hex())
     assert passing.tell(asked) == Service(False)
     assert [passing.came(datagram(False, TRANSACTION)) for _ in range(2)] == [True, False]  # a VLAN's shows it again
@@ -116,21 +116,21 @@ def test_what_passed_in_datagrams() -> None:
 
 
 def test_of_a_datagram_the_beginning_is_told() -> None:
-    passing = Passing()
+    passing = ServiceFlows()
     passing.came(datagram(False, TRANSACTION))
     passing.went(datagram(True, TRANSACTION + bytes(MAX_SHOWN)))
     assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_SHOWN
 
 
 def test_a_datagram_is_found_wherever_it_came_in() -> None:
-    passing = Passing()
+    passing = ServiceFlows()
     passing.came(datagram(False, TRANSACTION, 3478))
     assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())) == Service(True)
 
 
 def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_flows, "MAX_FLOWS", 2)
-    passing = Passing()
+    passing = ServiceFlows()
     for client in (1, 2, 1, 3):
         passing.came(came(SYN, sequence=client + len(passing._flows), client=client))
         passing.came(came(PSH | ACK, b"x" * 1500, client + len(passing._flows), client=client))

@@ -27,8 +27,8 @@ from agent.server.sessions import (
     MAX_SESSIONS,
     MAX_UNPAIRED,
     PROBES_A_SECOND,
-    Desk,
     Session,
+    SessionRegistry,
 )
 from tests.packet.test_ip import ipv4, tcp, udp
 
@@ -46,13 +46,13 @@ TRANSACTION = stun.make_transaction(1, bytes(range(8)))
 THERE_PORT = 40001
 
 
-def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> Desk:
+def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> SessionRegistry:
     """A desk whose kernel tells these, one after the other; without any, nothing."""
     told = iter(kernel)
-    return Desk(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, Kernel()))
+    return SessionRegistry(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, Kernel()))
 
 
-def make_session(desk: Desk, secret: str | None = None, client: Address = CLIENT) -> Session:
+def make_session(desk: SessionRegistry, secret: str | None = None, client: Address = CLIENT) -> Session:
     session = desk.open(client, Family.IPV4, secret=secret)
     assert session
     return session
@@ -271,7 +271,7 @@ def test_sessions_are_few_and_of_their_own() -> None:
 
 
 def test_where_services_go_on_running_there_is_one_session_at_a_time() -> None:
-    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, live=True)
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes, live=True)
     only = make_session(desk)
     assert desk.open(STRANGER, Family.IPV6, secret="0" * 64) is None
     assert "one at a time" in desk.crowded(STRANGER, paired=True)
@@ -352,14 +352,14 @@ def test_each_session_is_told_of_its_share_of_the_flows() -> None:
 
 
 def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
-    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes)
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes)
     session = make_session(desk)
     assert (session.kernel.free_flows, desk.kernel(session)) == (None, Kernel())
 
 
 def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
     drawn = iter([b"\1\2\3\4", bytes(4), bytes(32), bytes(4), b"\0\0\0\1", bytes(32)])
-    desk = Desk(PLAN, "0.1.0", True, True, lambda _: next(drawn))
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, lambda _: next(drawn))
     assert [make_session(desk).id, make_session(desk).id] == ["0102030400000000", "0102030400000001"]
     assert stun.is_tagged(probe(desk.sessions["0102030400000001"]), desk.tag)
 
@@ -378,7 +378,7 @@ def test_what_sockets_did_not_take_is_told_of_the_session_alone(
     kernels = iter([Kernel(counters=Counters(receive_errors=5)), Kernel(counters=Counters(receive_errors=errors))])
     counts = iter([{50001: 2, 50002: 9}, {50001: 5, 50002: 9, 50003: 1}])
     draw = random.Random(1).randbytes
-    desk = Desk(PLAN, "0.1.0", True, True, draw, lambda: next(kernels), read_overrun=lambda: next(counts))
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, draw, lambda: next(kernels), read_overrun=lambda: next(counts))
     rows = desk.rows(make_session(desk), Ask(About.OVERRUN, UDP, 1)).rows
     assert [(str(ports), count) for ports, count in rows] == told
 
@@ -454,16 +454,16 @@ def test_a_run_is_not_cut_by_a_page() -> None:
     assert [(str(run), value) for run, value in page.rows] == [("50000-54999", 1), ("55000", 2), ("55001-60000", 1)]
 
 
-def watched() -> Desk:
+def watched() -> SessionRegistry:
     """A desk that watches its interfaces; nothing waits there."""
-    return Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, watched=True)
+    return SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes, watched=True)
 
 
 def seen_udp(data: bytes, port: int = 50000) -> bytes:
     return ipv4(udp(data, port))
 
 
-def told(desk: Desk, session: Session, about: About, transport: Transport = UDP) -> dict[str, int | str]:
+def told(desk: SessionRegistry, session: Session, about: About, transport: Transport = UDP) -> dict[str, int | str]:
     return {str(ports): value for ports, value in desk.rows(session, Ask(about, transport, 1)).rows}
 
 
@@ -484,7 +484,7 @@ def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> No
 MARK = b"0123456789abcdef"
 
 
-def passes(desk: Desk, port: int, source: bytes, client: int = 40000) -> None:
+def passes(desk: SessionRegistry, port: int, source: bytes, client: int = 40000) -> None:
     """A connection in which a service answers: from here, to there."""
     for flags, data, sequence in ((SYN, b"", 9), (PSH, MARK, 10)):
         desk.seen(framed(flags, data, sequence, client, port, source), leaves=False, interface="eth0")
@@ -653,7 +653,7 @@ def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
         while waiting:
             desk.seen(waiting.pop(), leaves=False, interface="eth0")
 
-    desk = Desk(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up, watched=True)
+    desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up, watched=True)
     session = make_session(desk)
     waiting.append(seen_udp(probe(session)))
     assert desk.capture

@@ -4,14 +4,14 @@ import ipaddress
 import random
 
 from agent.protocol.messages import MAX_ELSEWHERE
-from agent.server.source_validator import UNPROVEN_ANSWERS, Sources
+from agent.server.source_validator import UNPROVEN_ANSWERS, SourceValidator
 
 ONE, OTHER = ipaddress.ip_address("192.0.2.7"), ipaddress.ip_address("2001:db8::7")
 draw = random.Random(1).randbytes
 
 
-def noted(*addresses: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Sources:
-    sources = Sources()
+def noted(*addresses: ipaddress.IPv4Address | ipaddress.IPv6Address) -> SourceValidator:
+    sources = SourceValidator()
     for address in addresses:
         sources.note(address, draw)
     return sources
@@ -48,7 +48,7 @@ def test_answers_are_few_until_the_client_shows_that_he_gets_them() -> None:
 
 
 def test_a_nonce_of_an_address_that_is_not_confirmed_proves_nothing() -> None:
-    sources = Sources()
+    sources = SourceValidator()
     sources.note(ONE, bytes)
     sources.confirm([], ["0" * 12])
     sources.confirm([str(ONE)], [])

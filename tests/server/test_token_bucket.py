@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from agent.server.token_bucket import Ration
+from agent.server.token_bucket import TokenBucket
 
 
 def test_many_at_once_and_then_as_fast_as_the_rate_lets() -> None:
-    ration = Ration(3, 2.0)
+    ration = TokenBucket(3, 2.0)
     assert [ration.take(10.0) for _ in range(5)] == [True, True, True, False, False]
     assert [ration.take(10.4), ration.take(10.5), ration.take(10.6)] == [False, True, False]
     assert [ration.take(1000.0) for _ in range(5)] == [True, True, True, False, False]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.core.plan import Transport
-from agent.core.service import Kind, Moved, Service, StopList
+from agent.core.service import Kind, Service, ServiceTransition, StopList
 from agent.services import guardian, stop_list
 from agent.services.guardian import _end, _missing, _restore, _run, _stop
 from agent.system import commands
@@ -145,7 +145,7 @@ def test_what_is_stopped_last_is_started_first(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(guardian, "PATH", commands.PATH)
     monkeypatch.setattr(stop_list, "FOLDER", str(tmp_path / "lib"))
     todo = StopList((Service(Kind.UNIT, "plugnmeet.service"), HAPROXY), 1, "1", 0.0)
-    told: list[Moved] = []
+    told: list[ServiceTransition] = []
     with stop_list.guarding():
         stop_list.write_list(todo)
         _stop(todo, ["end"])

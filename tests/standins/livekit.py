@@ -126,10 +126,10 @@ def listen(port: int, family: socket.AddressFamily = socket.AF_INET6) -> socket.
 
 
 # What is done with a connection: it goes on whenever something has come, and when it is over, the connection is too.
-Conversation = Iterator[None]
+ServerConnection = Iterator[None]
 
 
-def ice(taken: socket.socket) -> Conversation:
+def ice(taken: socket.socket) -> ServerConnection:
     """7881: the first frame decides."""
     came = b""
     while len(came) < 2 or len(came) < 2 + int.from_bytes(came[:2], "big"):
@@ -147,10 +147,10 @@ def ice(taken: socket.socket) -> Conversation:
             return
 
 
-def web(counts: dict[str, int]) -> Callable[[socket.socket], Conversation]:
+def web(counts: dict[str, int]) -> Callable[[socket.socket], ServerConnection]:
     """7880, 8080: one request a connection."""
 
-    def talk(taken: socket.socket) -> Conversation:
+    def talk(taken: socket.socket) -> ServerConnection:
         came = b""
         while b"\r\n\r\n" not in came:
             yield
@@ -191,7 +191,7 @@ def serve(calls: Calls, arguments: argparse.Namespace) -> None:
     turn = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     turn.bind(("0.0.0.0", arguments.turn))
     loop.register(turn, selectors.EVENT_READ, None)
-    talking: dict[socket.socket, Conversation] = {}
+    talking: dict[socket.socket, ServerConnection] = {}
     print("ready", flush=True)
     due = time.monotonic()
     while True:

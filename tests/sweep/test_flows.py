@@ -4,11 +4,11 @@ import math
 
 import pytest
 
-from agent.sweep.flows import FLOW_LIFE, MARGIN, TABLE_SHARE, FlowRoom, Rooms, Shares
+from agent.sweep.flows import FLOW_LIFE, MARGIN, TABLE_SHARE, FlowBudget, FlowBudgets, FlowQuota
 
 
 def test_so_many_new_flows_in_any_time_so_long() -> None:
-    room = FlowRoom(100, 30.0)
+    room = FlowBudget(100, 30.0)
     assert room.left(0.0) == 100
     room.take(60, 0.0)
     assert (room.left(10.0), room.next_at(10.0)) == (40, 10.0)
@@ -17,7 +17,7 @@ def test_so_many_new_flows_in_any_time_so_long() -> None:
 
 
 def test_room_comes_as_the_oldest_flows_end() -> None:
-    room = FlowRoom(100, 40.0)
+    room = FlowBudget(100, 40.0)
     room.take(60, 1.0)
     room.take(40, 2.0)
     assert room.next_at(5.0) == 41.0
@@ -28,7 +28,7 @@ def test_room_comes_as_the_oldest_flows_end() -> None:
 
 
 def test_more_than_there_is_room_for_leaves_none() -> None:
-    room = FlowRoom(5, 30.0)
+    room = FlowBudget(5, 30.0)
     room.take(10, 0.0)
     assert (room.left(1.0), room.next_at(1.0), room.left(30.0)) == (0, 30.0, 5)
 
@@ -38,7 +38,7 @@ def test_more_than_there_is_room_for_leaves_none() -> None:
     [(0, 1, 0), (1, 1, 0), (40, 1, 0), (0, 10, 0), (1, 10, 20), (100, 10, 20), (101, 10, 50), (1, 29, 1)],
 )  # fmt: skip
 def test_how_long_so_many_more_flows_wait(flows: int, now: float, seconds: float) -> None:
-    room = FlowRoom(100, 30.0)
+    room = FlowBudget(100, 30.0)
     room.take(60, 0.0)
     if now > 1:
         room.take(40, 2.0)
@@ -46,13 +46,13 @@ def test_how_long_so_many_more_flows_wait(flows: int, now: float, seconds: float
 
 
 def test_no_room_at_all_comes_never() -> None:
-    room = FlowRoom(0, 30.0)
+    room = FlowBudget(0, 30.0)
     assert (room.left(50.0), room.next_at(50.0)) == (0, math.inf)
     assert (room.waiting(0, 50.0), room.waiting(1, 50.0)) == (0.0, math.inf)
 
 
 def test_where_no_table_is_known_there_is_always_room() -> None:
-    rooms = Rooms(None)
+    rooms = FlowBudgets(None)
     rooms.take(100_000, 0.0)
     assert (rooms.left(32, 0.0), rooms.next_at(5.0), rooms.waiting(9000, 5.0)) == (32, 5.0, 0.0)
     assert (rooms.are_none, rooms.were_short, rooms.least, rooms.longest) == (False, False, None, FLOW_LIFE)
@@ -60,20 +60,20 @@ def test_where_no_table_is_known_there_is_always_room() -> None:
 
 @pytest.mark.parametrize(("free", "none"), [(0, True), (1, True), (2, False), (3, False)])
 def test_half_of_what_the_server_has_free_may_be_none(free: int, none: bool) -> None:
-    rooms = Rooms(free)
+    rooms = FlowBudgets(free)
     assert (rooms.are_none, rooms.were_short, rooms.least) == (none, none, free // 2)
     assert rooms.left(5, 0.0) == free // 2
 
 
 def test_they_were_short_once_less_was_left_than_wanted() -> None:
-    rooms = Rooms(200)
+    rooms = FlowBudgets(200)
     for wanted, left, short in ((32, 32, False), (100, 100, False), (101, 100, True), (1, 1, True)):
         assert rooms.left(wanted, 0.0) == left
         assert rooms.were_short is short
 
 
 def test_a_table_that_showed_itself_bounds_what_follows_beside_the_servers() -> None:
-    rooms = Rooms(4000)
+    rooms = FlowBudgets(4000)
     rooms.take(1900, 0.0)
     rooms.add_table(1500, 41.0)
     assert (rooms.least, rooms.longest) == (int(TABLE_SHARE * 1500), 41.0 + MARGIN)
@@ -88,7 +88,7 @@ def test_a_table_that_showed_itself_bounds_what_follows_beside_the_servers() -> 
 
 
 def test_no_table_keeps_flows_shorter_than_the_shortest() -> None:
-    rooms = Rooms(None)
+    rooms = FlowBudgets(None)
     rooms.add_table(2000, 12.0)
     assert rooms.longest == FLOW_LIFE + MARGIN
     rooms.take(1600, 0.0)
@@ -96,7 +96,7 @@ def test_no_table_keeps_flows_shorter_than_the_shortest() -> None:
 
 
 def test_what_the_server_has_free_corrects_what_was_taken() -> None:
-    rooms = Rooms(1000)
+    rooms = FlowBudgets(1000)
     rooms.take(500, 0.0)
     rooms.learn(900, 10.0)  # a firewall stopped the others
     assert rooms.left(500, 10.0) == 400
@@ -109,7 +109,7 @@ def test_what_the_server_has_free_corrects_what_was_taken() -> None:
 
 
 def test_what_the_server_has_free_says_nothing_of_other_tables() -> None:
-    rooms = Rooms(None)
+    rooms = FlowBudgets(None)
     rooms.learn(5, 0.0)
     assert rooms.left(1000, 0.0) == 1000
     rooms.add_table(1000, 30.0)
@@ -121,10 +121,10 @@ def test_what_the_server_has_free_says_nothing_of_other_tables() -> None:
 class Client:
     """One that makes as many flows as it may, at a server whose table has so many entries."""
 
-    def __init__(self, shares: Shares, free: int, sessions: int, promised: int) -> None:
+    def __init__(self, shares: FlowQuota, free: int, sessions: int, promised: int) -> None:
         told = shares.first(free, sessions, promised)
         assert told is not None
-        self.shares, self.most, self.rooms, self.made = shares, told, Rooms(told), 0
+        self.shares, self.most, self.rooms, self.made = shares, told, FlowBudgets(told), 0
 
     def make(self, wanted: int) -> None:
         left = self.rooms.left(wanted, 0.0)
@@ -140,13 +140,13 @@ class Client:
 
 def test_one_session_is_told_all_that_is_free() -> None:
     for free in (0, 1, 2, 7, 7600):
-        shares = Shares()
+        shares = FlowQuota()
         told = shares.first(free, 1, 0)
         assert [told, *(shares.later(left, 1, told) for left in range(free + 1))] == [free, *range(free + 1)]
 
 
 def test_nobody_is_told_of_what_nothing_limits() -> None:
-    shares = Shares()
+    shares = FlowQuota()
     assert (shares.first(None, 1, 0), shares.later(None, 1, 5), shares.later(5, 1, None)) == (None, None, None)
 
 
@@ -154,7 +154,7 @@ def test_nobody_is_told_of_what_nothing_limits() -> None:
 @pytest.mark.parametrize("wanted", [30, 500, 10_000])
 @pytest.mark.parametrize("sessions", [2, 3, 50])
 def test_many_sessions_make_half_of_the_flows_that_were_free(size: int, wanted: int, sessions: int) -> None:
-    shares, clients = Shares(), list[Client]()
+    shares, clients = FlowQuota(), list[Client]()
 
     def free() -> int:
         return size - sum(one.made for one in clients)
@@ -176,7 +176,7 @@ def test_many_sessions_make_half_of_the_flows_that_were_free(size: int, wanted: 
 
 
 def test_whoever_comes_first_does_not_keep_more_than_others_once_there_is_room() -> None:
-    shares = Shares()
+    shares = FlowQuota()
     clients = [Client(shares, 1000, number + 1, 500 if number else 0) for number in range(5)]
     clients[0].make(10_000)
     assert [one.rooms.least for one in clients] == [500, 1, 1, 1, 1]

@@ -68,8 +68,8 @@ def test_a_group_waits_for_room_for_all_its_flows() -> None:
 
 @pytest.mark.parametrize(("free", "waits"), [(600, False), (300, True), (None, True)])
 def test_what_a_firewall_stopped_has_taken_no_flow_of_the_server(free: int | None, waits: bool) -> None:
-    blind = Network(blocked=frozenset(PORTS), free=free)
-    course = run(PORTS[:400], blind, flows=600)
+    capture_unavailable = Network(blocked=frozenset(PORTS), free=free)
+    course = run(PORTS[:400], capture_unavailable, flows=600)
     assert (course.seconds > FLOW_LIFE) is waits
     assert course.most_within(0.25) <= 300 + 20
 

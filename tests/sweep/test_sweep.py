@@ -628,8 +628,8 @@ def test_a_pass_that_was_slept_in_is_none(seconds: float, counts: bool) -> None:
     course = run(PORTS, Network(blocked=HOLE, sleep=(1.02, seconds)))
     assert course.sweep.tries == awake.tries + (not counts)
     assert course.sweep.chance == pytest.approx(awake.chance)
-    blind = run(PORTS, replace(BLIND, sleep=(1.02, seconds)))
-    assert blind.sweep.tries == BLIND_TRIES + (not counts)
+    capture_unavailable = run(PORTS, replace(BLIND, sleep=(1.02, seconds)))
+    assert capture_unavailable.sweep.tries == BLIND_TRIES + (not counts)
 
 
 def test_the_first_pass_is_none_either_where_it_was_slept_in() -> None:

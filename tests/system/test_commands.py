@@ -48,7 +48,7 @@ def test_a_tool_that_fails_says_why_by_its_first_line() -> None:
 @pytest.mark.parametrize("hangs", ["exec sleep 60", "sleep 60 & sleep 60", "sleep 60 & exit 0", "yes >&2"])
 def test_a_tool_that_hangs_is_ended_with_all_that_it_started(hangs: str, quick: None) -> None:
     began = time.monotonic()
-    assert ask("sh", "-c", hangs) == commands.Told(None, "sh did not answer in 0 s")
+    assert ask("sh", "-c", hangs) == commands.CommandResult(None, "sh did not answer in 0 s")
     assert time.monotonic() - began < 10
 
 
@@ -59,7 +59,7 @@ def test_a_tool_that_works_is_waited_for_but_not_for_ever(quick: None, monkeypat
     assert ask("sh", "-c", f"for n in 1 2 3 4 5 6 7 8; do {spins}; done; echo done").text == "done\n"
     monkeypatch.setattr(commands, "MAX_TOOL_SECONDS", 1.0)
     told = ask(sys.executable, "-c", works.format(60))
-    assert told == commands.Told(None, f"{sys.executable} did not answer in 1 s")
+    assert told == commands.CommandResult(None, f"{sys.executable} did not answer in 1 s")
 
 
 def test_a_tool_that_prints_without_end(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
