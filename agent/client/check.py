@@ -30,7 +30,7 @@ from ..verdict import hops as hop_judging
 from ..verdict import names
 from ..verdict.advice import advise
 from ..verdict.classify import Conditions
-from ..verdict.observe import Followed, ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
+from ..verdict.observe import FollowUp, ServerRecords, anything_came, fell_silent, measure_loss, measure_rtt, observe
 from .control import Channel, ControlLost, Greeting, NotOurs, open_channel
 from .services import ServiceProbes
 from .tcp import Session, TcpProbes
@@ -42,7 +42,7 @@ MORE_CONNECTS = 2
 # How long the UDP ports wait for the TCP ports: a connect, TLS, a question and an answer; and what two threads need.
 TCP_ROUND_TRIPS, TCP_SECONDS = 6, 0.1
 # Packets for each port that is in use: where one in five is lost, one of 25 ports loses both.
-KNOCKS = 2
+BUSY_TRIES = 2
 # Packets a second: what lets more of them pass hardly slows a check, nor would anybody else notice it.
 NOTABLE_RATE = 3_000
 # With these errors an address may still be checked through another one: nobody, or somebody else, answers there.
@@ -249,12 +249,12 @@ class _AddressCheck:
         self._services: ServiceProbes | None = None
         self._sweeps: list[Sweep] = []
         self._to_come = 0  # ports of the parts that follow
-        self._server = ServerSide()
+        self._server = ServerRecords()
         self._unsendable: dict[int, str] = {}
         self._refusals: dict[int, Refusal] = {}
         self._strangers: dict[int, str] = {}
         self._sample: Sample | None = None
-        self._followed: dict[int, Followed] = {}  # by the number of the sweep
+        self._followed: dict[int, FollowUp] = {}  # by the number of the sweep
         self._shut_out = False
         self.aborted = False
 
@@ -305,7 +305,7 @@ class _AddressCheck:
                 prober.catch_up()
                 self._follow_up(prober, sweep)
                 if last:
-                    self._knock(prober, sweep)
+                    self._probe_busy_ports(prober, sweep)
                     break
         finally:
             prober.close()
@@ -360,7 +360,7 @@ class _AddressCheck:
 
     def _ask_server(self, sweep: Sweep) -> None:
         self._tell(Progress("asking the server what it saw"))
-        seen = ServerSide()
+        seen = ServerRecords()
         for transport in Transport:
             seen.sightings[transport] = self._counts(About.SIGHTINGS, transport)
             seen.redirected[transport] = self._counts(About.REDIRECTED, transport)
@@ -370,7 +370,7 @@ class _AddressCheck:
         self._server.add(seen, sweep.sent)
         if self._through == self._target:  # else the server knows this client by another address
             self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
-            self._server.let_in = self._ask_who_let_in()
+            self._server.accepted_before = self._ask_who_let_in()
 
     def _follow_up(self, prober: Prober, sweep: Sweep) -> None:
         """Whether the UDP ports that answered one small packet carry what a call sends."""
@@ -390,14 +390,14 @@ class _AddressCheck:
         second = Sweep(proven, chance, min(self._channel.rtts), time.perf_counter(), ceiling=ceiling, ends=sweep.ends)
         prober.follow_up_all(second, self._channel, self._tell_sweep)
         if second.open:  # the server may be gone
-            self._followed[len(self._sweeps)] = Followed(second, ServerSide(), silent)
+            self._followed[len(self._sweeps)] = FollowUp(second, ServerRecords(), silent)
         seen = self._seen_of_udp().udp_since(before)
         prober.catch_up()
         if second.open or not prober.follow_up(drawn, sweep.timeout, rate, large=False) >= set(drawn):
             # Else nothing comes through any more, large or small.
-            self._followed[len(self._sweeps)] = Followed(second, seen, silent)
+            self._followed[len(self._sweeps)] = FollowUp(second, seen, silent)
 
-    def _knock(self, prober: Prober, sweep: Sweep) -> None:
+    def _probe_busy_ports(self, prober: Prober, sweep: Sweep) -> None:
         """Whether packets for media ports that are in use come as far as the server's network interface.
 
         Whoever has them does not answer a stranger.
@@ -413,21 +413,21 @@ class _AddressCheck:
             return
         self._tell(Progress("trying ports that are in use"))
         rate = large.pace(self._options.rate, limit)
-        prober.follow_up(busy, sweep.timeout, rate, large=False, tries=KNOCKS)
+        prober.follow_up(busy, sweep.timeout, rate, large=False, tries=BUSY_TRIES)
         seen = self._counts(About.AT_INTERFACE, Transport.UDP)
-        self._server.knocked = {port: seen.get(port, 0) for port in busy}
+        self._server.busy_at_interface = {port: seen.get(port, 0) for port in busy}
 
-    def _seen_of_udp(self) -> ServerSide:
+    def _seen_of_udp(self) -> ServerRecords:
         """What the server saw of UDP up to now."""
-        seen = ServerSide()
+        seen = ServerRecords()
         seen.sightings[Transport.UDP] = self._counts(About.SIGHTINGS, Transport.UDP)
         self._ask_how_far_udp(seen)
         return seen
 
-    def _ask_how_far_udp(self, seen: ServerSide) -> None:
-        seen.withheld = self._counts(About.WITHHELD, Transport.UDP)
-        seen.overrun = self._counts(About.OVERRUN, Transport.UDP)
-        seen.left = self._counts(About.LEFT, Transport.UDP)
+    def _ask_how_far_udp(self, seen: ServerRecords) -> None:
+        seen.unanswered = self._counts(About.WITHHELD, Transport.UDP)
+        seen.receive_drops = self._counts(About.OVERRUN, Transport.UDP)
+        seen.answers_sent = self._counts(About.LEFT, Transport.UDP)
         if self._channel.welcome.capture:
             seen.at_interface[Transport.UDP] = self._counts(About.AT_INTERFACE, Transport.UDP)
 
@@ -435,7 +435,7 @@ class _AddressCheck:
         """Whether a port did not prove open: else nobody asks how far its packets came."""
         return sweep.open < len(sweep.sent) or any(seen.reply is not Reply.PROOF for seen in self._tcp.seen.values())
 
-    def _ask_how_far(self, seen: ServerSide) -> None:
+    def _ask_how_far(self, seen: ServerRecords) -> None:
         """What the server's interface showed."""
         self._ask_how_far_udp(seen)
         if (
@@ -452,8 +452,10 @@ class _AddressCheck:
         if not any(map(judging.is_stopped, self._tcp.seen.values())):
             return set()
         # What comes in elsewhere was not let in where the server has it.
-        let_in = self._counts(About.LET_IN, Transport.TCP).keys() - self._server.redirected[Transport.TCP].values()
-        return {self._channel.port, *let_in}
+        accepted_before = (
+            self._counts(About.LET_IN, Transport.TCP).keys() - self._server.redirected[Transport.TCP].values()
+        )
+        return {self._channel.port, *accepted_before}
 
     def _wait_for_tcp(self, rtt: float) -> None:
         """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too.
@@ -463,10 +465,10 @@ class _AddressCheck:
         self._tcp.join(TCP_ROUND_TRIPS * rtt + TCP_SECONDS)
         seen, planned = self._tcp.seen, self._to_probe(Transport.TCP)
         if len(seen) < len(planned):
-            let_in = {port for port, one in seen.items() if one.reply is Reply.PROOF}
+            accepted_before = {port for port, one in seen.items() if one.reply is Reply.PROOF}
             if self._through == self._target:
-                let_in |= {self._channel.port} - set(planned)
-            self._tcp.start(sorted(let_in))
+                accepted_before |= {self._channel.port} - set(planned)
+            self._tcp.start(sorted(accepted_before))
 
     def _try_tcp_again(self, sweep: Sweeps) -> None:
         """What is silent and may not be shut; and whether this client is let in where it was."""

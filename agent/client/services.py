@@ -292,13 +292,13 @@ class ServiceProbes:
         asked = [(one, service) for one, service in told if one.asks]
         # What only had to arrive stands for what users send.
         arrived = len(asked) == len(told) or any(service.arrived for one, service in told if not one.asks)
-        vouched = arrived and any(vouches(service, one.began, one.ended) for one, service in asked)
-        seen = replace(seen, service=words[:MAX_WORDS], vouched=vouched)
+        corroborated = arrived and any(corroborates(service, one.began, one.ended) for one, service in asked)
+        seen = replace(seen, service=words[:MAX_WORDS], corroborated=corroborated)
         if seen.transport is Transport.TCP:
             return seen
         left = sum(bool(service.size) for _, service in asked)
         came = sum(service.arrived for _, service in asked) if told else None
-        return replace(seen, at_interface=came, at_socket=left, left=left,  # who answers has read it
+        return replace(seen, at_interface=came, at_socket=left, answers_sent=left,  # who answers has read it
                        alive=any(service.alive for _, service in asked))  # fmt: skip
 
     def notes(self) -> Iterator[str]:
@@ -315,7 +315,7 @@ class ServiceProbes:
                        "holds the port (`systemctl reload haproxy`).")  # fmt: skip
 
 
-def vouches(told: Service, received: bytes, closed: bool) -> bool:
+def corroborates(told: Service, received: bytes, closed: bool) -> bool:
     """Whether what the client got is what the server saw its service say: so all of it came through, both ways.
 
     `received` is how the answer began; `closed` says that the connection came to its end without any. An end without

@@ -89,12 +89,14 @@ class Observation:
     answered: int | None = None  # probes whose proof came back
     at_interface: int | None = None  # probes that the server saw at its network interface
     at_socket: int | None = None  # probes that the server read from the port's socket
-    withheld: int | None = None  # UDP: probes of those that were not to be answered, as nobody confirmed their source
-    overrun: int | None = None  # UDP packets, anybody's, that found the receive buffer of the port's socket full
-    left: int | None = None  # answers that the server saw leave by its network interface
+    unanswered: int | None = None  # UDP: probes of those that were not to be answered, as nobody confirmed their source
+    receive_drops: int | None = None  # UDP packets, anybody's, that found the receive buffer of the port's socket full
+    answers_sent: int | None = None  # answers that the server saw leave by its network interface
     place: Where | None = None  # TCP: how far the client's packets came, as the server's interface showed it
     connections: int | None = None  # TCP: connections that the server accepted there from this client
-    let_in: bool = False  # TCP: it let this client in shortly before: for the control channel, or an earlier check
+    accepted_before: bool = (
+        False  # TCP: it let this client in shortly before: for the control channel, or an earlier check
+    )
     received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself
@@ -105,5 +107,5 @@ class Observation:
     owner: str | None = None  # who holds the port, where it is busy and may be told
     only_small: bool = False  # UDP: it answered one small packet, and none that followed and was as large as a call's
     service: str | None = None  # where it was tried through the service that holds it, what that showed, if anything
-    vouched: bool = False  # the server saw that service get this client's probe, and say what the client got
+    corroborated: bool = False  # the server saw that service get this client's probe, and say what the client got
     alive: bool = False  # UDP: that service, silent to the client, answers the server itself

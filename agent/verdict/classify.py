@@ -75,7 +75,7 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
     """The state of one port."""
     if seen.reply is Reply.PROOF:
         return Cause(State.OPEN)
-    if seen.vouched:
+    if seen.corroborated:
         return Cause(State.OPEN, through=seen.service)
     if seen.untested:
         return _blocked_service(seen, conditions) or Cause(State.UNTESTED, reason=seen.untested, owner=seen.owner)
@@ -101,14 +101,14 @@ def classify(seen: Observation, conditions: Conditions) -> Cause:
         return _classify_tcp(seen, conditions)
     if seen.transport is Transport.UDP and foreign:
         return Cause(State.INTERCEPTED, shown=seen.shown, interceptor=seen.interceptor)
-    if seen.withheld and seen.withheld >= (seen.at_socket or 0):
+    if seen.unanswered and seen.unanswered >= (seen.at_socket or 0):
         return Cause(State.UNKNOWN, reason=Reason.NO_CONTROL, shown=NOT_CONFIRMED)
     # Tries are a second apart: a router's passing trouble may meet one of them, and loss the others.
     if seen.reply is Reply.UNREACHABLE and (conditions.conclusive or (seen.errors or 0) > 1):
         return Cause(State.REJECTED, place(seen, bool(conditions.counters.capture_drops)), seen.by, icmp=seen.icmp)
     if seen.transport is Transport.UDP and not conditions.conclusive:
         return Cause(State.UNKNOWN, reason=Reason.PATH_LOSS)
-    if seen.overrun and not seen.at_socket:
+    if seen.receive_drops and not seen.at_socket:
         # They came, and somebody's flood to the same port left no room for them: no firewall did that.
         return Cause(State.UNKNOWN, reason=Reason.RATE_LIMIT)
     # Never its turn: the check did not get to this port.
@@ -189,7 +189,7 @@ def _blocked_service_udp(seen: Observation, conditions: Conditions) -> Cause | N
             else Cause(State.REJECTED, place(seen, missed), seen.by, icmp=seen.icmp)
         )
     # Silence of a service whose host got the probes may be its own, unless it answers others.
-    tries = seen.left or (seen.at_interface if seen.alive else 0) if seen.at_interface else seen.sent
+    tries = seen.answers_sent or (seen.at_interface if seen.alive else 0) if seen.at_interface else seen.sent
     if chance_of_service(tries or 0, conditions.loss) > MAX_CHANCE:
         return None
     return Cause(State.FILTERED, place(seen, missed))
@@ -240,7 +240,9 @@ def _tcp_place(seen: Observation, conditions: Conditions) -> Where:
 
 def judge(plan: Plan, observations: Observations, conditions: Conditions) -> tuple[Finding, ...]:
     """The findings of one address, in the plan's order: every planned port is in exactly one."""
-    closed = [seen for seen in observations.get(Transport.TCP, {}).values() if seen.let_in and is_stopped(seen)]
+    closed = [
+        seen for seen in observations.get(Transport.TCP, {}).values() if seen.accepted_before and is_stopped(seen)
+    ]
     conditions = replace(conditions, closed=(*conditions.closed, *closed))
     findings = [
         finding
@@ -321,7 +323,7 @@ def _finding(row: Requirement, members: Sequence[Observation], cause: Cause, con
         _total(seen.at_interface for seen in members),
         _total(seen.at_socket for seen in members),
         _total(seen.answered for seen in members),
-        left=_total(seen.left for seen in members),
+        left=_total(seen.answers_sent for seen in members),
         **vars(counters),
         errors=_total(seen.errors for seen in members),
         chance=_chance_of_services(members, conditions.loss) if cause.state is State.FILTERED else None,
@@ -335,7 +337,7 @@ def _chance_of_services(members: Sequence[Observation], loss: float) -> float | 
     """What loss may have done to UDP ports that were tried through services; None where these are none."""
     if any(seen.service is None or seen.transport is Transport.TCP for seen in members):
         return None
-    return sum(chance_of_service(seen.left or seen.sent or 0, loss) for seen in members)
+    return sum(chance_of_service(seen.answers_sent or seen.sent or 0, loss) for seen in members)
 
 
 def _of(transport: Transport, counters: Counters) -> Counters:

@@ -21,40 +21,40 @@ LEAST_SIGHTED = 0.5
 
 
 @dataclass
-class ServerSide:
+class ServerRecords:
     """What the server told of one session, port by port; None is what it was not asked, or could not tell any more."""
 
     untested: dict[Transport, dict[int, Reason]] = field(default_factory=lambda: {one: {} for one in Transport})
     owners: dict[Transport, dict[int, str]] = field(default_factory=lambda: {one: {} for one in Transport})
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     at_interface: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
-    withheld: PerPort | None = None  # UDP probes that were sighted, and not to be answered
-    overrun: PerPort | None = None  # UDP packets that found a port's receive buffer full
-    left: PerPort | None = None  # UDP answers that left the server
+    unanswered: PerPort | None = None  # UDP probes that were sighted, and not to be answered
+    receive_drops: PerPort | None = None  # UDP packets that found a port's receive buffer full
+    answers_sent: PerPort | None = None  # UDP answers that left the server
     places: Mapping[int, Where] | None = None  # how far the packets to TCP ports came
     redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
     connections: PerPort | None = None
-    let_in: Container[int] = ()  # TCP ports, as the client dials them
+    accepted_before: Container[int] = ()  # TCP ports, as the client dials them
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began
-    knocked: PerPort = field(default_factory=dict)  # UDP probes at its interface, for ports that are in use
+    busy_at_interface: PerPort = field(default_factory=dict)  # UDP probes at its interface, for ports that are in use
 
-    def add(self, seen: ServerSide, ports: Container[int]) -> None:
+    def add(self, seen: ServerRecords, ports: Container[int]) -> None:
         """What it told of probes, of UDP to these ports; of others what it told before they were followed up."""
         for table, more in ((self.sightings, seen.sightings), (self.at_interface, seen.at_interface)):
             table[Transport.TCP] = more[Transport.TCP]
             table[Transport.UDP] = _joined(table[Transport.UDP], more[Transport.UDP], ports)
         redirected = _joined(self.redirected[Transport.UDP], seen.redirected[Transport.UDP], ports) or {}
         self.redirected = {Transport.TCP: seen.redirected[Transport.TCP], Transport.UDP: redirected}
-        self.withheld = _joined(self.withheld, seen.withheld, ports)
-        self.overrun = _joined(self.overrun, seen.overrun, ports)
-        self.left = _joined(self.left, seen.left, ports)
+        self.unanswered = _joined(self.unanswered, seen.unanswered, ports)
+        self.receive_drops = _joined(self.receive_drops, seen.receive_drops, ports)
+        self.answers_sent = _joined(self.answers_sent, seen.answers_sent, ports)
 
-    def udp_since(self, before: ServerSide) -> ServerSide:
+    def udp_since(self, before: ServerRecords) -> ServerRecords:
         """What it saw of UDP after it had told `before`."""
-        after = ServerSide(
-            withheld=_since(self.withheld, before.withheld),
-            overrun=_since(self.overrun, before.overrun),
-            left=_since(self.left, before.left),
+        after = ServerRecords(
+            unanswered=_since(self.unanswered, before.unanswered),
+            receive_drops=_since(self.receive_drops, before.receive_drops),
+            answers_sent=_since(self.answers_sent, before.answers_sent),
         )
         for table, now, then in ((after.sightings, self.sightings, before.sightings),
                                  (after.at_interface, self.at_interface, before.at_interface)):  # fmt: skip
@@ -73,12 +73,12 @@ def _joined(before: PerPort | None, more: PerPort | None, ports: Container[int])
 
 
 @dataclass(frozen=True)
-class Followed:
+class FollowUp:
     """Large probes in the flows of ports that had answered, and what the server told of those alone."""
 
     sweep: Sweep
-    server: ServerSide
-    at_first: frozenset[int] = frozenset()  # ports that were silent all the times they were asked before
+    server: ServerRecords
+    silent_before: frozenset[int] = frozenset()  # ports that were silent all the times they were asked before
 
     @property
     def unsure(self) -> Reason | None:
@@ -94,7 +94,7 @@ class Followed:
     def silent(self) -> frozenset[int]:
         """Ports that answered none of them; where it could not tell, of those that were asked often."""
         silent = (port for port, answers in self.sweep.answered.items() if not answers)
-        often = self.at_first.union(port for port, sent in self.sweep.sent.items() if sent >= MIN_TRIES)
+        often = self.silent_before.union(port for port, sent in self.sweep.sent.items() if sent >= MIN_TRIES)
         return frozenset(port for port in silent if not self.unsure or port in often)
 
 
@@ -103,11 +103,11 @@ def observe(
     sweep: Swept | None,
     unsendable: Mapping[int, str],
     tcp: Mapping[int, Observation],
-    server: ServerSide,
+    server: ServerRecords,
     left_out: Container[int] = (),
     refusals: Mapping[int, Refusal] | None = None,
     strangers: Mapping[int, str] | None = None,
-    followed: Iterable[Followed] = (),
+    followed: Iterable[FollowUp] = (),
     served: Mapping[int, Observation] | None = None,
 ) -> dict[Transport, dict[int, Observation]]:
     """An observation of every planned port.
@@ -133,7 +133,7 @@ def observe(
     }  # fmt: skip
 
 
-def _tcp(seen: Observation, server: ServerSide) -> Observation:
+def _tcp(seen: Observation, server: ServerRecords) -> Observation:
     port = seen.port
     return replace(
         seen,
@@ -141,7 +141,7 @@ def _tcp(seen: Observation, server: ServerSide) -> Observation:
         at_socket=_count(server.sightings[Transport.TCP], port) if seen.sent else None,
         place=server.places.get(port) if server.places else None,
         connections=_count(server.connections, port),
-        let_in=port in server.let_in,
+        accepted_before=port in server.accepted_before,
         redirected_to=server.redirected[Transport.TCP].get(port),
         untested=server.untested[Transport.TCP].get(port),
         owner=server.owners[Transport.TCP].get(port),
@@ -155,7 +155,7 @@ class _Udp:
         self,
         sweep: Swept | None,
         unsendable: Mapping[int, str],
-        server: ServerSide,
+        server: ServerRecords,
         left_out: Container[int],
         refusals: Mapping[int, Refusal],
         strangers: Mapping[int, str],
@@ -165,9 +165,13 @@ class _Udp:
         self._unsendable, self._left_out = unsendable, left_out
         self._refusals, self._strangers = refusals, strangers
         self._sightings, self._at_interface = server.sightings[Transport.UDP], server.at_interface[Transport.UDP]
-        self._left, self._overrun, self._withheld = server.left, server.overrun, server.withheld
+        self._answers_sent, self._receive_drops, self._unanswered = (
+            server.answers_sent,
+            server.receive_drops,
+            server.unanswered,
+        )
         self._redirected, self._untested = server.redirected[Transport.UDP], server.untested[Transport.UDP]
-        self._owners, self._knocked = server.owners[Transport.UDP], server.knocked
+        self._owners, self._busy_at_interface = server.owners[Transport.UDP], server.busy_at_interface
 
     def observe(self, port: int) -> Observation:
         """One port; of 10,000, so it is made at once."""
@@ -176,9 +180,9 @@ class _Udp:
         unsendable = None if answered else self._unsendable.get(port)
         if not sent or unsendable:
             owner = self._owners.get(port)
-            knocked = self._knocked.get(port)
+            busy = self._busy_at_interface.get(port)
             return Observation(
-                Transport.UDP, port, unsendable=unsendable, untested=untested, owner=owner, at_interface=knocked
+                Transport.UDP, port, unsendable=unsendable, untested=untested, owner=owner, at_interface=busy
             )
         seen = Observation(
             Transport.UDP,
@@ -188,9 +192,9 @@ class _Udp:
             answered=answered,
             at_interface=_count(self._at_interface, port),
             at_socket=_count(self._sightings, port),
-            withheld=_count(self._withheld, port),
-            overrun=_count(self._overrun, port),
-            left=_count(self._left, port),
+            unanswered=_count(self._unanswered, port),
+            receive_drops=_count(self._receive_drops, port),
+            answers_sent=_count(self._answers_sent, port),
             redirected_to=self._redirected.get(port),
             untested=untested,
         )
@@ -211,13 +215,13 @@ def _count(counts: PerPort | None, port: int) -> int | None:
     return None if counts is None else counts.get(port, 0)
 
 
-def anything_came(sweep: Swept | None, tcp: Mapping[int, Observation], server: ServerSide) -> bool:
+def anything_came(sweep: Swept | None, tcp: Mapping[int, Observation], server: ServerRecords) -> bool:
     """Whether any packet made its way between the two sides, or from whoever else has the address."""
     arrived = any(server.sightings.values()) or bool(sweep and sweep.open)
     return arrived or any(seen.reply not in (None, Reply.NOTHING, Reply.UNREACHABLE) for seen in tcp.values())
 
 
-def fell_silent(sweep: Swept | None, server: ServerSide) -> bool:
+def fell_silent(sweep: Swept | None, server: ServerRecords) -> bool:
     """Whether probes reached the server at first and later no more, while no answer came back that would tell.
 
     Ports whose answers alone are stopped are sighted at every try, but for what the path loses.
@@ -229,7 +233,7 @@ def fell_silent(sweep: Swept | None, server: ServerSide) -> bool:
     return sum(sightings.values()) < LEAST_SIGHTED * sent
 
 
-def measure_loss(sweep: Swept | None, server: ServerSide) -> Loss:
+def measure_loss(sweep: Swept | None, server: ServerRecords) -> Loss:
     """The path's loss each way, by the probes to ports that proved open; not measured where a limit stopped some."""
     sightings = server.sightings[Transport.UDP]
     if not sweep or sightings is None or sweep.limit:
@@ -237,7 +241,7 @@ def measure_loss(sweep: Swept | None, server: ServerSide) -> Loss:
     proven = [port for port, answers in sweep.answered.items() if answers]
     sent = sum(sweep.sent[port] for port in proven)
     arrived = sum(sightings.get(port, 0) for port in proven)
-    left = arrived - sum((server.withheld or {}).get(port, 0) for port in proven)
+    left = arrived - sum((server.unanswered or {}).get(port, 0) for port in proven)
     answered = sum(sweep.answered[port] for port in proven)
     return Loss(_share(sent - arrived, sent), _share(left - answered, left))
 

@@ -16,7 +16,7 @@ def place(seen: Observation, missed: bool) -> Where:
     """
     if seen.at_socket:
         # An answer that never left was stopped by the host's own rules for outgoing packets.
-        return Where.RETURN_PATH if seen.left or missed or seen.left is None else Where.SERVER_HOST
+        return Where.RETURN_PATH if seen.answers_sent or missed or seen.answers_sent is None else Where.SERVER_HOST
     if seen.at_interface:
         return Where.SERVER_HOST
     return Where.UNKNOWN if missed or seen.at_interface is None else Where.BEFORE_SERVER

@@ -7,7 +7,7 @@ import ipaddress
 
 import pytest
 
-from agent.client.services import vouches
+from agent.client.services import corroborates
 from agent.core.plan import Need, Plan, Requirement, Transport, build_plan
 from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
@@ -139,7 +139,7 @@ def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("service", "began", "closed", "vouched"),
+    ("service", "began", "closed", "corroborated"),
     [
         (said(b"HTTP"), b"HTTP/1.1 301", False, True),
         (said(b"HTTP", closed=True), b"HTTP", True, True),
@@ -154,8 +154,8 @@ def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.Monkey
         (Service(False, 4, hashlib.sha256(b"HTTP").hexdigest(), True), b"HTTP", True, False),
     ],
 )
-def test_what_a_server_vouches_for(service: Service, began: bytes, closed: bool, vouched: bool) -> None:
-    assert vouches(service, began, closed) is vouched
+def test_what_a_server_corroborates(service: Service, began: bytes, closed: bool, corroborated: bool) -> None:
+    assert corroborates(service, began, closed) is corroborated
 
 
 def test_which_ports_are_tried_through_services() -> None:

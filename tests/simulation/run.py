@@ -15,7 +15,7 @@ from agent.core.report import Finding, State
 from agent.sweep.pings import OVERDUE
 from agent.sweep.sweep import Probe, Sweep
 from agent.verdict.classify import Conditions, judge
-from agent.verdict.observe import ServerSide, fell_silent, observe
+from agent.verdict.observe import ServerRecords, fell_silent, observe
 from tests.simulation.control import Question, ask
 from tests.simulation.network import Network
 from tests.simulation.result import Result, Socket, Wrong
@@ -86,7 +86,7 @@ class _Client:
         weather, sweep, ports = self._weather, self._sweep, self._weather.ports
         sightings = ask(self._network, self._rtt, self._now, OVERDUE)
         plan = Plan("simulation", (Requirement(Transport.UDP, PortRange(ports[0], ports[-1]), MEDIA, Need.REQUIRED),))
-        server = ServerSide()
+        server = ServerRecords()
         if sightings is not None:
             server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
         findings = judge(plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None, server))
@@ -186,7 +186,7 @@ def _sweep(weather: Weather, make: Make, rtt: float) -> Any:
     return make(weather.ports, random.Random(f"client {weather.seed}"), rtt, 0.0, **more)
 
 
-def _conditions(sweep: Any, control: bool, server: ServerSide) -> Conditions:
+def _conditions(sweep: Any, control: bool, server: ServerRecords) -> Conditions:
     """The conditions of the observations, as the client has them."""
     return Conditions(
         control=control,

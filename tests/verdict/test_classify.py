@@ -179,9 +179,9 @@ def through(transport: Transport, reply: Reply, **rest: Any) -> Observation:
 @pytest.mark.parametrize(
     ("situation", "port", "conditions", "cause"),
     [
-        ("the server vouches for what it answered", through(TCP, Reply.FOREIGN, service=THROUGH, vouched=True), SURE,
-         Cause(State.OPEN, through=THROUGH)),
-        ("whatever went wrong after", through(UDP, Reply.FOREIGN, service=THROUGH, vouched=True), GONE,
+        ("the server vouches for what it answered", through(TCP, Reply.FOREIGN, service=THROUGH, corroborated=True),
+         SURE, Cause(State.OPEN, through=THROUGH)),
+        ("whatever went wrong after", through(UDP, Reply.FOREIGN, service=THROUGH, corroborated=True), GONE,
          Cause(State.OPEN, through=THROUGH)),
         ("it was given up meanwhile", through(TCP, Reply.PROOF), SURE, OPEN),
         # What services say and refuse is theirs, as long as it may have been they.
@@ -217,14 +217,15 @@ def through(transport: Transport, reply: Reply, **rest: Any) -> Observation:
         ("UDP met a limit", through(UDP, Reply.NOTHING, at_interface=0), MET, BUSY),
         ("UDP was not watched well", through(UDP, Reply.NOTHING, at_interface=0), MISSED, BUSY),
         ("UDP was not watched", through(UDP, Reply.NOTHING, at_interface=None), SURE, BUSY),
-        ("UDP comes, and the service is silent", through(UDP, Reply.NOTHING, at_interface=5, left=0), SURE, BUSY),
-        ("UDP comes, and answers do not", through(UDP, Reply.NOTHING, at_interface=5, left=5, at_socket=5), SURE,
-         HALF_WAY),
+        ("UDP comes, and the service is silent", through(UDP, Reply.NOTHING, at_interface=5, answers_sent=0), SURE,
+         BUSY),
+        ("UDP comes, and answers do not", through(UDP, Reply.NOTHING, at_interface=5, answers_sent=5, at_socket=5),
+         SURE, HALF_WAY),
         ("UDP comes to a service that answers others", through(UDP, Reply.NOTHING, at_interface=5, alive=True), SURE,
          Cause(State.FILTERED, Where.SERVER_HOST)),
         ("some UDP comes to a service that answers others", through(UDP, Reply.NOTHING, at_interface=4, alive=True),
          SURE, BUSY),
-        ("UDP comes, and one answer does not", through(UDP, Reply.NOTHING, at_interface=5, left=1), SURE, BUSY),
+        ("UDP comes, and one answer does not", through(UDP, Reply.NOTHING, at_interface=5, answers_sent=1), SURE, BUSY),
         ("somebody answers UDP", through(UDP, Reply.FOREIGN, at_interface=0, shown="an echo"), SURE,
          Cause(State.INTERCEPTED, shown="an echo")),
         ("somebody answers UDP that came", through(UDP, Reply.FOREIGN, at_interface=1, shown="an echo"), SURE, BUSY),
@@ -249,7 +250,7 @@ def test_a_port_that_was_tried_through_its_service(
 def test_what_loss_may_have_done_to_a_service_is_its_own() -> None:
     plan = Plan("mine", (row(UDP, 7, 7), row(UDP, 1, 2)))
     never = through(UDP, Reply.NOTHING, at_interface=0)
-    back = through(UDP, Reply.NOTHING, at_interface=5, at_socket=5, left=5, sent=6)
+    back = through(UDP, Reply.NOTHING, at_interface=5, at_socket=5, answers_sent=5, sent=6)
     for port, where in ((never, Where.BEFORE_SERVER), (back, Where.RETURN_PATH)):
         found = judge(plan, observed(plan, p7=port, p1=SILENT, p2=SILENT), Conditions(chance=1e-6))
         assert [(one.where, one.evidence.chance) for one in found] == [
@@ -297,11 +298,11 @@ def test_a_limit_is_judged_by_the_ports_that_let_this_client_in() -> None:
     plan = Plan("mine", (row(TCP, 1, 5),))
     refused = seen(TCP, Reply.UNREACHABLE, by="192.0.2.1")
     ports = {
-        1: seen(TCP, let_in=True),
+        1: seen(TCP, accepted_before=True),
         2: seen(TCP),
         3: refused,
-        4: seen(TCP, Reply.MUTE, let_in=True, received=0, connections=3),
-        5: seen(TCP, Reply.PROOF, let_in=True),
+        4: seen(TCP, Reply.MUTE, accepted_before=True, received=0, connections=3),
+        5: seen(TCP, Reply.PROOF, accepted_before=True),
     }
     observations = {TCP: {port: replace(one, port=port) for port, one in ports.items()}, UDP: {}}
     found = ["tcp 1-2 unknown", "tcp 3 rejected", "tcp 4 filtered", "tcp 5 open"]
@@ -416,8 +417,8 @@ def test_limited_errors_tell_of_their_neighbours(what: str, ports: dict[int, Obs
 
 
 def test_what_came_in_is_no_part_of_a_refused_stretch() -> None:
-    let_in = {"p1": refused(1), "p2": SILENT, "p3": refused(1)}
-    ports = {name: replace(one, at_socket=4, left=4) for name, one in let_in.items()}
+    accepted_before = {"p1": refused(1), "p2": SILENT, "p3": refused(1)}
+    ports = {name: replace(one, at_socket=4, answers_sent=4) for name, one in accepted_before.items()}
     findings = judge(PLAN, observed(PLAN, **ports), SURE)[2:5]
     assert [told(one) for one in findings] == ["udp 1 rejected", "udp 2 filtered", "udp 3 rejected"]
     assert {one.where for one in findings} == {Where.RETURN_PATH}
@@ -589,8 +590,8 @@ def test_the_verdict_of_all_addresses_is_the_worst(verdicts: list[Verdict], verd
         (seen(UDP, at_interface=0, at_socket=0), SURE, Where.BEFORE_SERVER),
         (seen(UDP, at_interface=0, at_socket=0), MISSED, Where.UNKNOWN),
         (seen(UDP, at_interface=4, at_socket=0), MISSED, Where.SERVER_HOST),
-        (seen(UDP, at_interface=4, at_socket=4, left=0), SURE, Where.SERVER_HOST),
-        (seen(UDP, at_interface=4, at_socket=4, left=4), SURE, Where.RETURN_PATH),
+        (seen(UDP, at_interface=4, at_socket=4, answers_sent=0), SURE, Where.SERVER_HOST),
+        (seen(UDP, at_interface=4, at_socket=4, answers_sent=4), SURE, Where.RETURN_PATH),
         (seen(TCP, place=Where.BEFORE_SERVER, at_interface=0), SURE, Where.BEFORE_SERVER),
         (seen(TCP, place=Where.BEFORE_SERVER, at_interface=0), MISSED, Where.UNKNOWN),
         (seen(TCP, place=Where.SERVER_HOST, at_interface=3), MISSED, Where.SERVER_HOST),
@@ -667,7 +668,7 @@ def test_who_is_reset_when_the_connection_stands_may_have_sent_nothing() -> None
 
 
 def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
-    lost, came = (replace(SILENT, sent=3, at_interface=count, left=0) for count in (0, 2))
+    lost, came = (replace(SILENT, sent=3, at_interface=count, answers_sent=0) for count in (0, 2))
     ports = {"p1": came, "p2": lost, "p3": came}
     for loss, expected in ((0.0, ["udp 1 server-host", "udp 2 before-server", "udp 3 server-host"]),
                            (0.2, ["udp 1-3 server-host"])):  # fmt: skip
@@ -680,7 +681,7 @@ def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
 def test_answers_that_get_lost_do_not_hide_where_packets_are_stopped() -> None:
     """Nor does a client that is too busy to take them in."""
     plan = Plan("mine", (row(UDP, 1, 300),))
-    came, lost = (replace(SILENT, at_interface=count, left=0) for count in (4, 0))
+    came, lost = (replace(SILENT, at_interface=count, answers_sent=0) for count in (4, 0))
     answered = Observation(UDP, 0, 4, Reply.PROOF, answered=1, at_interface=4, at_socket=4)
     for at_interface, expected in ((4, "udp 151-200 before-server"), (2, "udp 153-200 before-server")):
         around = replace(answered, at_interface=at_interface)
@@ -695,10 +696,10 @@ def test_answers_that_get_lost_do_not_hide_where_packets_are_stopped() -> None:
 @pytest.mark.parametrize(
     ("silent", "state"),
     [
-        (replace(SILENT, overrun=1), State.UNKNOWN),
-        (replace(SILENT, overrun=1, at_interface=4), State.UNKNOWN),
-        (replace(SILENT, overrun=1, at_socket=4), State.FILTERED),  # it came through all the same
-        (replace(SILENT, overrun=0), State.FILTERED),
+        (replace(SILENT, receive_drops=1), State.UNKNOWN),
+        (replace(SILENT, receive_drops=1, at_interface=4), State.UNKNOWN),
+        (replace(SILENT, receive_drops=1, at_socket=4), State.FILTERED),  # it came through all the same
+        (replace(SILENT, receive_drops=0), State.FILTERED),
     ],
 )
 def test_what_a_flood_at_the_port_explains_is_not_taken_for_a_firewall(silent: Observation, state: State) -> None:
@@ -709,12 +710,12 @@ def test_what_a_flood_at_the_port_explains_is_not_taken_for_a_firewall(silent: O
 @pytest.mark.parametrize(
     ("silent", "state"),
     [
-        (replace(SILENT, withheld=4, at_socket=4), State.UNKNOWN),
-        (replace(SILENT, withheld=4, at_socket=4, reply=Reply.UNREACHABLE, errors=4), State.UNKNOWN),
-        (replace(SILENT, withheld=4), State.UNKNOWN),  # what it was asked first came a moment later
-        (replace(SILENT, withheld=1, at_socket=4), State.FILTERED),  # the others were answered
-        (replace(SILENT, withheld=0, at_socket=4), State.FILTERED),
-        (replace(SILENT, withheld=0, at_socket=0), State.FILTERED),
+        (replace(SILENT, unanswered=4, at_socket=4), State.UNKNOWN),
+        (replace(SILENT, unanswered=4, at_socket=4, reply=Reply.UNREACHABLE, errors=4), State.UNKNOWN),
+        (replace(SILENT, unanswered=4), State.UNKNOWN),  # what it was asked first came a moment later
+        (replace(SILENT, unanswered=1, at_socket=4), State.FILTERED),  # the others were answered
+        (replace(SILENT, unanswered=0, at_socket=4), State.FILTERED),
+        (replace(SILENT, unanswered=0, at_socket=0), State.FILTERED),
     ],
 )
 def test_what_was_not_to_be_answered_is_not_taken_for_a_firewall(silent: Observation, state: State) -> None:

@@ -11,7 +11,15 @@ from agent.core.ports import PortRange
 from agent.core.report import Loss, Rtt
 from agent.sweep.limit import Limit
 from agent.sweep.sweep import Sweep
-from agent.verdict.observe import Followed, ServerSide, anything_came, fell_silent, measure_loss, measure_rtt, observe
+from agent.verdict.observe import (
+    FollowUp,
+    ServerRecords,
+    anything_came,
+    fell_silent,
+    measure_loss,
+    measure_rtt,
+    observe,
+)
 
 TCP, UDP = Transport.TCP, Transport.UDP
 PLAN = Plan(
@@ -21,9 +29,11 @@ PLAN = Plan(
 
 
 def test_a_port_that_a_service_held_was_tried_through_it_whoever_has_it_now() -> None:
-    seen = Observation(UDP, 4, 1, Reply.FOREIGN, at_interface=1, at_socket=1, left=1, service="STUN", vouched=True)
+    seen = Observation(
+        UDP, 4, 1, Reply.FOREIGN, at_interface=1, at_socket=1, answers_sent=1, service="STUN", corroborated=True
+    )
     for untested in ({4: Reason.BUSY}, {}):
-        server = ServerSide(untested={TCP: {}, UDP: untested}, owners={TCP: {}, UDP: {4: "coturn"}})
+        server = ServerRecords(untested={TCP: {}, UDP: untested}, owners={TCP: {}, UDP: {4: "coturn"}})
         found = observe(PLAN, NOTHING_SENT, {}, {}, server, served={4: seen})[UDP]
         assert found[4] == replace(seen, untested=Reason.BUSY, owner=found[4].owner)
         assert found[3].service is None
@@ -47,15 +57,15 @@ NOTHING_SENT = swept({1: 0, 2: 0, 3: 0, 4: 0}, {})
 def test_both_sides_of_each_port_are_joined() -> None:
     sweep = swept({1: 2, 2: 4, 3: 0}, {1: 1})  # the server does not listen on 4
     tcp = {80: Observation(TCP, 80, 1, Reply.PROOF, answered=1)}
-    server = ServerSide(
+    server = ServerRecords(
         untested={TCP: {81: Reason.BUSY}, UDP: {4: Reason.LIMIT}},
         sightings={TCP: {80: 1}, UDP: {1: 2, 2: 3}},
         at_interface={TCP: {80: 2}, UDP: {1: 2, 2: 4}},
-        left={1: 1},
+        answers_sent={1: 1},
         places={80: Where.SERVER_HOST},
         redirected={TCP: {}, UDP: {2: 9}},
         connections={80: 5},
-        let_in={80},
+        accepted_before={80},
     )
     seen = observe(PLAN, sweep, {}, tcp, server)
     assert seen[TCP] == {
@@ -69,51 +79,57 @@ def test_both_sides_of_each_port_are_joined() -> None:
             at_socket=1,
             connections=5,
             place=Where.SERVER_HOST,
-            let_in=True,
+            accepted_before=True,
         ),
         81: Observation(TCP, 81, connections=0, untested=Reason.BUSY),
     }
     assert seen[UDP] == {
-        1: Observation(UDP, 1, 2, Reply.PROOF, answered=1, at_interface=2, at_socket=2, left=1),
-        2: Observation(UDP, 2, 4, Reply.NOTHING, answered=0, at_interface=4, at_socket=3, left=0, redirected_to=9),
+        1: Observation(UDP, 1, 2, Reply.PROOF, answered=1, at_interface=2, at_socket=2, answers_sent=1),
+        2: Observation(
+            UDP, 2, 4, Reply.NOTHING, answered=0, at_interface=4, at_socket=3, answers_sent=0, redirected_to=9
+        ),
         3: Observation(UDP, 3),
         4: Observation(UDP, 4, untested=Reason.LIMIT),
     }
 
 
 def test_what_was_not_to_be_answered_was_not_lost() -> None:
-    server = ServerSide(sightings={TCP: None, UDP: {1: 4, 2: 2}}, withheld={1: 2, 3: 9})
+    server = ServerRecords(sightings={TCP: None, UDP: {1: 4, 2: 2}}, unanswered={1: 2, 3: 9})
     assert measure_loss(swept({1: 4, 2: 2}, {1: 1, 2: 1}), server) == Loss(0.0, 0.5)
 
 
 def test_what_the_server_told_of_parts_is_joined_by_their_ports() -> None:
-    server = ServerSide()
-    first = ServerSide(sightings={TCP: {80: 1}, UDP: {1: 2, 3: 9}}, at_interface={TCP: None, UDP: {1: 3, 3: 9}})
-    first.redirected[UDP], first.overrun, first.left, first.withheld = {1: 4, 3: 9}, {1: 1}, {1: 2}, {}
+    server = ServerRecords()
+    first = ServerRecords(sightings={TCP: {80: 1}, UDP: {1: 2, 3: 9}}, at_interface={TCP: None, UDP: {1: 3, 3: 9}})
+    first.redirected[UDP], first.receive_drops, first.answers_sent, first.unanswered = {1: 4, 3: 9}, {1: 1}, {1: 2}, {}
     server.add(first, {1, 2})
-    second = ServerSide(sightings={TCP: {80: 2}, UDP: {1: 7, 3: 4}}, at_interface={TCP: {80: 5}, UDP: None})
-    second.redirected[TCP], second.left, second.withheld = {80: 81}, {1: 7, 3: 4}, {3: 1}
+    second = ServerRecords(sightings={TCP: {80: 2}, UDP: {1: 7, 3: 4}}, at_interface={TCP: {80: 5}, UDP: None})
+    second.redirected[TCP], second.answers_sent, second.unanswered = {80: 81}, {1: 7, 3: 4}, {3: 1}
     server.add(second, {3, 4})
     assert server.sightings == {TCP: {80: 2}, UDP: {1: 2, 3: 4}}
     assert server.at_interface == {TCP: {80: 5}, UDP: {1: 3}}
     assert server.redirected == {TCP: {80: 81}, UDP: {1: 4}}
-    assert (server.overrun, server.left, server.withheld) == ({1: 1}, {1: 2, 3: 4}, {3: 1})
+    assert (server.receive_drops, server.answers_sent, server.unanswered) == ({1: 1}, {1: 2, 3: 4}, {3: 1})
 
 
 def test_what_answers_no_large_packet_is_taken_back() -> None:
     first, second = swept({1: 1, 2: 1, 3: 1, 4: 3}, {1: 1, 2: 1, 3: 1}), swept({1: 1, 2: 5, 3: 5}, {1: 1})
     second.done = True
-    before = ServerSide(sightings={UDP: {1: 1, 2: 1, 3: 1}}, at_interface={UDP: {1: 1, 2: 1, 3: 1}}, left={2: 1})
-    after = ServerSide(sightings={UDP: {1: 2, 2: 4, 3: 1}}, at_interface={UDP: {1: 2, 2: 4, 3: 1}}, left={2: 4})
-    before.overrun, after.overrun = {1: 1, 2: 1}, {1: 1, 2: 6}
-    before.withheld, after.withheld = {2: 1}, {2: 3}
-    followed = Followed(second, after.udp_since(before))
-    seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerSide(), followed=[followed])[UDP]
+    before = ServerRecords(
+        sightings={UDP: {1: 1, 2: 1, 3: 1}}, at_interface={UDP: {1: 1, 2: 1, 3: 1}}, answers_sent={2: 1}
+    )
+    after = ServerRecords(
+        sightings={UDP: {1: 2, 2: 4, 3: 1}}, at_interface={UDP: {1: 2, 2: 4, 3: 1}}, answers_sent={2: 4}
+    )
+    before.receive_drops, after.receive_drops = {1: 1, 2: 1}, {1: 1, 2: 6}
+    before.unanswered, after.unanswered = {2: 1}, {2: 3}
+    followed = FollowUp(second, after.udp_since(before))
+    seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerRecords(), followed=[followed])[UDP]
     assert seen == {
         1: Observation(UDP, 1, 1, Reply.PROOF, answered=1),
         2: Observation(
-            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, withheld=2, overrun=5, left=3,
-            only_small=True,
+            UDP, 2, 5, Reply.NOTHING, answered=0, at_interface=3, at_socket=3, unanswered=2, receive_drops=5,
+            answers_sent=3, only_small=True,
         ),
         3: Observation(UDP, 3, unsendable="not permitted", only_small=True),
         4: Observation(UDP, 4, 3, Reply.NOTHING, answered=0),
@@ -136,7 +152,7 @@ def test_where_large_packets_could_not_tell_ports_are_doubtful_that_were_asked_o
 ) -> None:
     second = swept({1: 5, 2: 3, 3: 2, 4: 2}, {1: 1})
     second.done, second.conclusive, second._limit = done, conclusive, limit
-    followed = Followed(second, ServerSide(), frozenset((1, 3)))
+    followed = FollowUp(second, ServerRecords(), frozenset((1, 3)))
     assert followed.unsure is unsure
     assert set(followed.silent) == silent
 
@@ -145,7 +161,7 @@ def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() 
     refusal, service = Refusal(2, "192.0.2.1", "port unreachable"), Interceptor.OTHER_SERVICE
     sweep = swept({1: 3, 2: 3, 3: 3, 4: 3}, {1: 1})
     refusals, strangers = {1: refusal, 2: refusal, 3: refusal}, {1: "an echo", 3: "an echo", 4: ""}
-    seen = observe(PLAN, sweep, {}, {}, ServerSide(), (), refusals, strangers)[UDP]
+    seen = observe(PLAN, sweep, {}, {}, ServerRecords(), (), refusals, strangers)[UDP]
     assert seen == {
         1: Observation(UDP, 1, 3, Reply.PROOF, answered=1),
         2: Observation(UDP, 2, 3, Reply.UNREACHABLE, "192.0.2.1", "port unreachable", 2, 0),
@@ -155,48 +171,48 @@ def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() 
 
 
 def test_what_the_server_could_not_tell_is_not_measured() -> None:
-    seen = observe(PLAN, swept({1: 1, 2: 1, 3: 1, 4: 1}, {}), {}, {}, ServerSide())
+    seen = observe(PLAN, swept({1: 1, 2: 1, 3: 1, 4: 1}, {}), {}, {}, ServerRecords())
     assert seen[UDP][1] == Observation(UDP, 1, 1, Reply.NOTHING, answered=0)
-    assert observe(PLAN, None, {}, {}, ServerSide())[UDP][1] == Observation(UDP, 1)
+    assert observe(PLAN, None, {}, {}, ServerRecords())[UDP][1] == Observation(UDP, 1)
 
 
 def test_what_the_clients_network_would_not_send_was_not_sent() -> None:
     sweep = swept({1: 4, 2: 4, 3: 4, 4: 4}, {2: 1})
-    seen = observe(PLAN, sweep, {1: "not permitted", 2: "not permitted"}, {}, ServerSide())[UDP]
+    seen = observe(PLAN, sweep, {1: "not permitted", 2: "not permitted"}, {}, ServerRecords())[UDP]
     assert seen[1] == Observation(UDP, 1, unsendable="not permitted")
     assert seen[2].reply is Reply.PROOF  # later it was
 
 
 def test_packets_for_a_port_in_use_are_told_where_they_arrived() -> None:
-    server = ServerSide(untested={TCP: {}, UDP: {1: Reason.BUSY, 2: Reason.BUSY}}, knocked={1: 2, 2: 0})
+    server = ServerRecords(untested={TCP: {}, UDP: {1: Reason.BUSY, 2: Reason.BUSY}}, busy_at_interface={1: 2, 2: 0})
     seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server)[UDP]
     assert [seen[port].at_interface for port in (1, 2, 4)] == [2, 0, None]
     assert seen[1].untested is Reason.BUSY
 
 
 def test_what_a_sample_left_out_was_not_tried() -> None:
-    server = ServerSide(untested={TCP: {}, UDP: {2: Reason.BUSY}})
+    server = ServerRecords(untested={TCP: {}, UDP: {2: Reason.BUSY}})
     seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server, frozenset((1, 2, 4)))[UDP]
     assert [seen[port].untested for port in (1, 2, 3, 4)] == [Reason.SAMPLED, Reason.BUSY, None, Reason.SAMPLED]
     assert seen[1] == Observation(UDP, 1, untested=Reason.SAMPLED)
 
 
-MUTE = ServerSide(sightings={TCP: {}, UDP: {}})
+MUTE = ServerRecords(sightings={TCP: {}, UDP: {}})
 
 
 @pytest.mark.parametrize(
     ("sweep", "reply", "server", "came"),
     [
-        (None, None, ServerSide(), False),
+        (None, None, ServerRecords(), False),
         (NOTHING_SENT, Reply.NOTHING, MUTE, False),
         (NOTHING_SENT, Reply.UNREACHABLE, MUTE, False),
         (NOTHING_SENT, Reply.REFUSED, MUTE, True),
         (NOTHING_SENT, Reply.FOREIGN, MUTE, True),
         (swept({1: 1}, {1: 1}), Reply.NOTHING, MUTE, True),
-        (NOTHING_SENT, Reply.NOTHING, ServerSide(sightings={TCP: None, UDP: {1: 1}}), True),
+        (NOTHING_SENT, Reply.NOTHING, ServerRecords(sightings={TCP: None, UDP: {1: 1}}), True),
     ],
 )
-def test_whether_anything_came(sweep: Sweep | None, reply: Reply | None, server: ServerSide, came: bool) -> None:
+def test_whether_anything_came(sweep: Sweep | None, reply: Reply | None, server: ServerRecords, came: bool) -> None:
     assert anything_came(sweep, {80: Observation(TCP, 80, reply=reply)}, server) is came
 
 
@@ -221,12 +237,12 @@ FIVE_TIMES = {1: 5, 2: 5, 3: 5, 4: 5}
 def test_whether_probes_came_at_first_and_later_no_more(
     situation: str, sent: dict[int, int], answered: dict[int, int], sightings: dict[int, int] | None, silent: bool
 ) -> None:
-    server = ServerSide(sightings={TCP: {80: 1}, UDP: sightings})
+    server = ServerRecords(sightings={TCP: {80: 1}, UDP: sightings})
     assert fell_silent(swept(sent, answered), server) is silent
 
 
 def test_without_a_sweep_nothing_fell_silent() -> None:
-    assert not fell_silent(None, ServerSide(sightings={TCP: {}, UDP: {1: 1}}))
+    assert not fell_silent(None, ServerRecords(sightings={TCP: {}, UDP: {1: 1}}))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +259,7 @@ def test_without_a_sweep_nothing_fell_silent() -> None:
 def test_loss_is_measured_by_ports_proven_open(
     sent: dict[int, int], sightings: dict[int, int], answered: dict[int, int], loss: Loss
 ) -> None:
-    assert measure_loss(swept(sent, answered), ServerSide(sightings={TCP: None, UDP: sightings})) == loss
+    assert measure_loss(swept(sent, answered), ServerRecords(sightings={TCP: None, UDP: sightings})) == loss
 
 
 @pytest.mark.parametrize("limit", [Limit(Reason.RATE_LIMIT, rate=300.0), Limit(Reason.SCAN_BLOCK)])
@@ -256,7 +272,7 @@ def test_what_a_limit_stopped_is_no_loss_of_the_path(limit: Limit) -> None:
 
 def test_loss_without_both_sides_is_not_measured() -> None:
     assert measure_loss(None, replace(MUTE)) == Loss()
-    assert measure_loss(swept({1: 1}, {1: 1}), ServerSide()) == Loss()
+    assert measure_loss(swept({1: 1}, {1: 1}), ServerRecords()) == Loss()
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,14 @@ def silent(**rest: Any) -> Observation:
     [
         ({}, False, NOT_KNOWN),
         ({"at_socket": 0}, False, NOT_KNOWN),
-        ({"at_interface": 0, "at_socket": 0, "left": 0}, False, BEFORE),
-        ({"at_interface": 0, "at_socket": 0, "left": 0}, True, NOT_KNOWN),
-        ({"at_interface": 1, "at_socket": 0, "left": 0}, False, HOST),
-        ({"at_interface": 1, "at_socket": 0, "left": 0}, True, HOST),
-        ({"at_interface": 3, "at_socket": 3, "left": 0}, False, HOST),
-        ({"at_interface": 3, "at_socket": 3, "left": 0}, True, BACK),
-        ({"at_interface": 3, "at_socket": 3, "left": 1}, False, BACK),
-        ({"at_socket": 3, "left": 0}, False, HOST),
+        ({"at_interface": 0, "at_socket": 0, "answers_sent": 0}, False, BEFORE),
+        ({"at_interface": 0, "at_socket": 0, "answers_sent": 0}, True, NOT_KNOWN),
+        ({"at_interface": 1, "at_socket": 0, "answers_sent": 0}, False, HOST),
+        ({"at_interface": 1, "at_socket": 0, "answers_sent": 0}, True, HOST),
+        ({"at_interface": 3, "at_socket": 3, "answers_sent": 0}, False, HOST),
+        ({"at_interface": 3, "at_socket": 3, "answers_sent": 0}, True, BACK),
+        ({"at_interface": 3, "at_socket": 3, "answers_sent": 1}, False, BACK),
+        ({"at_socket": 3, "answers_sent": 0}, False, HOST),
         ({"at_socket": 3}, False, BACK),
     ],
 )
@@ -57,7 +57,8 @@ def test_how_far_one_ports_probes_came(counts: dict[str, int], missed: bool, whe
     ],
 )
 def test_loss_is_not_taken_for_a_firewall_before_the_server(seen: str, loss: float, expected: str) -> None:
-    made = {"x": silent(at_interface=2, at_socket=0, left=0), ".": silent(at_interface=0, at_socket=0, left=0),
-            "o": silent(at_interface=2, at_socket=2, left=2)}  # fmt: skip
+    made = {"x": silent(at_interface=2, at_socket=0, answers_sent=0),
+            ".": silent(at_interface=0, at_socket=0, answers_sent=0),
+            "o": silent(at_interface=2, at_socket=2, answers_sent=2)}  # fmt: skip
     letters = {BEFORE: "b", HOST: "h", NOT_KNOWN: "u", BACK: "o"}
     assert "".join(letters[one] for one in places([made[letter] for letter in seen], loss, False)) == expected
