@@ -29,7 +29,7 @@ ROOMS: dict[str, tuple[str, str]] = {
                  "provider_fixes operator_report nft_text"),
     "config": ("core system", "__init__ model"),
     "preflight": ("config core packet protocol system", "__init__ evaluate"),
-    "services": ("core system", "__init__ plan"),
+    "services": ("core system", "__init__ model plan"),
     "output": ("core", "*"),
     "client": ("core net packet protocol sweep verdict", "__init__"),
     "server": ("config core firewall net packet preflight protocol sweep system", "__init__ sessions connection "

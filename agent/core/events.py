@@ -11,7 +11,7 @@ from .observation import Reason
 from .plan import Requirement, Transport
 from .ports import PortRange
 from .report import Problem, Report
-from .service import Left, Service, ServiceTransition
+from .service import LeftRunning, Service, ServiceTransition
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Pausing:
     """What is to be stopped, in this order, for so long at most, and what is left."""
 
     services: tuple[Service, ...]
-    left: tuple[Left, ...]
+    left: tuple[LeftRunning, ...]
     seconds: float
 
 

@@ -134,8 +134,8 @@ _MOVED = {
     Step.STOPPED: "is stopped",
     Step.NOT_STOPPED: "did not stop",
     Step.STARTING: "is being started",
-    Step.BACK: "runs again",
-    Step.NOT_BACK: "does not run again",
+    Step.RUNNING: "runs again",
+    Step.FAILED: "does not run again",
 }
 
 

@@ -10,10 +10,11 @@ from typing import Collection, Iterable, Iterator, Mapping
 
 from ..core.fields import FieldError, Fields, parse
 from ..core.plan import Plan, Transport
-from ..core.service import Container, Found, Holder, Kind, Unit, is_name
+from ..core.service import ServiceKind
 from ..system.commands import ask
 from ..system.files import read_text
-from ..system.port_owners import holders, listdir
+from ..system.port_owners import listdir, port_holders
+from .model import Container, Holder, Inventory, Unit, is_name
 
 MAX_CGROUP = 16 * 1024  # a line for each hierarchy, of which there are a dozen
 MAX_COMMAND = 4096  # bytes of a command line: what matters comes first
@@ -39,17 +40,21 @@ _INSPECT = (
 _COMPOSE = "com.docker.compose."
 
 
-def look(plan: Plan) -> Found:
+def find_services(plan: Plan) -> Inventory:
     """Find out who holds the ports of a plan; root's, it takes a second, or some where a tool hangs."""
     troubles: list[str] = []
-    found = [_placed(one) for transport in Transport for one in holders(transport, frozenset(plan.ports(transport)))]
+    found = [
+        _placed(Holder(transport, *holder))
+        for transport in Transport
+        for holder in port_holders(transport, frozenset(plan.ports(transport)))
+    ]
     containers = [replace(one, folder=one.folder and os.path.realpath(one.folder)) for one in _containers(troubles)]
     runners = dict(_runners()) if any(one.project for one in containers) else {}
     names = {*filter(None, (one.unit for one in found)), *runners.values()}
     if any(one.pid == 1 for one in found):
         names.add("*.socket")  # systemd holds it for a service that is not needed yet
     units = _units(names, troubles)
-    return Found(
+    return Inventory(
         tuple(_of_systemd(one, units) if one.pid == 1 else one for one in found),
         units, tuple(containers), runners, parse_cgroup(_cgroup("self"))[0], _lent(), tuple(troubles),
     )  # fmt: skip
@@ -57,7 +62,7 @@ def look(plan: Plan) -> Found:
 
 def _placed(holder: Holder) -> Holder:
     unit, container, why = parse_cgroup(_cgroup(str(holder.pid)))
-    return holder._replace(unit=unit, container=container, why=why)
+    return replace(holder, unit=unit, container=container, obstacle=why)
 
 
 def _cgroup(pid: str) -> str:
@@ -67,7 +72,7 @@ def _cgroup(pid: str) -> str:
 def _of_systemd(holder: Holder, units: Mapping[str, Unit]) -> Holder:
     port = (holder.transport, holder.port)
     unit = next((one.name for one in units.values() if port in one.listens and one.active), "")
-    return holder._replace(unit=unit, why="" if unit else "systemd itself holds it")
+    return replace(holder, unit=unit, obstacle="" if unit else "systemd itself holds it")
 
 
 def parse_cgroup(text: str) -> tuple[str, str, str]:
@@ -83,7 +88,7 @@ def parse_cgroup(text: str) -> tuple[str, str, str]:
         match = _SERVICE.fullmatch(path)
         if path.startswith("/user.slice/"):
             return "", "", "it was started by a user, and nothing would start it again"
-        if match and is_name(Kind.UNIT, match.group(1)):
+        if match and is_name(ServiceKind.UNIT, match.group(1)):
             return match.group(1), "", ""
     return "", "", "no service runs it, so nothing would start it again"
 
@@ -158,7 +163,7 @@ def parse_containers(text: str) -> Iterator[Container]:
             name = fields.text("name", 256).lstrip("/")
             labels = fields.optional("labels", fields.object) or Fields({})
             project, service, folder = (_label(labels, key) for key in ("project", "service", "project.working_dir"))
-            if all(is_name(Kind.CONTAINER, one) for one in (name, *filter(None, (project, service)))):
+            if all(is_name(ServiceKind.CONTAINER, one) for one in (name, *filter(None, (project, service)))):
                 yield Container(fields.text("id", 64), name, project, service, folder, fields.boolean("remove"),
                                 tuple(_published(line)))  # fmt: skip
         except FieldError:

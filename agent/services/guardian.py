@@ -15,10 +15,11 @@ from typing import Callable, Sequence
 from ..core.errors import Exit, UsageError
 from ..core.fields import FieldError
 from ..core.plan import Transport
-from ..core.service import MAX_WHY, Kind, Service, ServiceTransition, Step, StopList, command, read_stop_list
+from ..core.service import Service, ServiceKind, ServiceTransition, Step
 from ..system.commands import PATH, ask
-from ..system.port_owners import held
+from ..system.port_owners import bound_ports
 from . import stop_list as disk
+from .model import MAX_WHY, StopList, command, read_stop_list
 
 # A unit that is not down by then refuses; systemd itself kills it after 90 s by default. As long for one to start.
 STOP_SECONDS = START_SECONDS = 30.0
@@ -164,7 +165,7 @@ def _kill(todo: StopList, number: int) -> None:
 
 def _held(service: Service) -> list[tuple[Transport, int]]:
     """Those of its ports that somebody holds."""
-    ports = {transport: {*held(transport).values()} for transport in Transport}
+    ports = {transport: {*bound_ports(transport).values()} for transport in Transport}
     return [(transport, port) for transport, port in service.awaited if port in ports[transport]]
 
 
@@ -175,7 +176,7 @@ def _restore(todo: StopList, say: Say) -> bool:
     for service in waiting:
         say(ServiceTransition(Step.STARTING, service.name))
         if (
-            service.kind is Kind.UNIT
+            service.kind is ServiceKind.UNIT
         ):  # it may be started only so often in a while (StartLimitBurst=): that is no failure
             _run(["systemctl", "reset-failed", "--", service.name], RESET_SECONDS)
         failed[service] = _run(command(service, "start"), START_SECONDS)
@@ -187,7 +188,7 @@ def _restore(todo: StopList, say: Say) -> bool:
             if not why or final or late:
                 waiting.remove(service)
                 away += [service] if why else []
-                say(ServiceTransition(Step.NOT_BACK if why else Step.BACK, service.name, why[:MAX_WHY]))
+                say(ServiceTransition(Step.FAILED if why else Step.RUNNING, service.name, why[:MAX_WHY]))
         time.sleep(TICK if waiting else 0)
     if away:
         disk.write_list(replace(todo, services=tuple(reversed(away))))
@@ -201,7 +202,7 @@ def _missing(service: Service, failed: str) -> tuple[str, bool]:
     """Why a service is not back, if it is not, and whether waiting is of no use."""
     lacking = ", ".join(f"{port}/{one.value}" for one, port in sorted({*service.awaited} - {*_held(service)}))
     why = f"nothing listens on {lacking}" if lacking else ""
-    if service.kind is not Kind.UNIT:
+    if service.kind is not ServiceKind.UNIT:
         return failed or why, bool(failed)
     told = ask("systemctl", "show", "--property=ActiveState", "--value", "--", *service.members, service.name)
     if told.text is None:  # then the ports alone tell

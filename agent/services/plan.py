@@ -8,7 +8,8 @@ from typing import Iterable, NamedTuple, Set, Tuple
 
 from ..core.plan import Plan, Transport
 from ..core.ports import PortRange, runs
-from ..core.service import MAX_PORTS, Container, Found, Holder, Kind, Left, Service, is_name
+from ..core.service import LeftRunning, Service, ServiceKind
+from .model import MAX_PORTS, Container, Holder, Inventory, is_name
 
 # A range of a plan that is longer is lent from, port by port; what holds one now need not hold it again.
 MAX_FIXED = 16
@@ -28,17 +29,17 @@ _Ports = Set[Tuple[Transport, int]]
 class _Owner(NamedTuple):
     """What holds ports: of no kind where it is just a process."""
 
-    kind: Kind | None
+    kind: ServiceKind | None
     name: str
 
 
-def plan_stop(found: Found, plan: Plan) -> tuple[tuple[Service, ...], tuple[Left, ...]]:
+def plan_stop(found: Inventory, plan: Plan) -> tuple[tuple[Service, ...], tuple[LeftRunning, ...]]:
     """What to stop, in this order, and what is left. To be started it has the reverse order."""
     return _Planner(found, plan).result()
 
 
 class _Planner:
-    def __init__(self, found: Found, plan: Plan) -> None:
+    def __init__(self, found: Inventory, plan: Plan) -> None:
         self._found, self._plan = found, plan
         self._ports: dict[_Owner, _Ports] = defaultdict(set)
         self._names: dict[_Owner, set[str]] = defaultdict(set)
@@ -67,26 +68,26 @@ class _Planner:
             unit = self._found.units.get(holder.unit)
             # A socket goes with what it starts, where that runs.
             active = [name for name in (unit.starts if unit else ()) if self._is_active(name)]
-            return _Owner(Kind.UNIT, active[0] if active else holder.unit)
+            return _Owner(ServiceKind.UNIT, active[0] if active else holder.unit)
         owner = _Owner(None, f"{holder.name} (pid {holder.pid})")
-        self._why[owner] = holder.why or self._untold("Docker does not tell of its container")
+        self._why[owner] = holder.obstacle or self._untold("Docker does not tell of its container")
         return owner
 
     def _of_container(self, container: Container) -> _Owner:
-        unit = self._found.runners.get(container.folder) if container.project else None
+        unit = self._found.compose_units.get(container.folder) if container.project else None
         if unit:
-            return _Owner(Kind.UNIT, unit)
-        if container.removed:
+            return _Owner(ServiceKind.UNIT, unit)
+        if container.auto_remove:
             owner = _Owner(None, f"the container {container.name}")
             self._why[owner] = "Docker removes it when it stops"
         elif container.project and container.service:
-            owner = _Owner(Kind.COMPOSE, container.project)
+            owner = _Owner(ServiceKind.COMPOSE, container.project)
             self._members[owner].add(container.service)
         else:
-            owner = _Owner(Kind.CONTAINER, container.name)
+            owner = _Owner(ServiceKind.CONTAINER, container.name)
         return owner
 
-    def result(self) -> tuple[tuple[Service, ...], tuple[Left, ...]]:
+    def result(self) -> tuple[tuple[Service, ...], tuple[LeftRunning, ...]]:
         for owner in sorted(self._ports, key=lambda one: (bool(_PROXY.match(one.name)), one.name)):
             obstacle = self._why.get(owner) or self._outgoing(owner) or self._obstacle(owner, ())
             if obstacle:
@@ -94,7 +95,7 @@ class _Planner:
             else:
                 self._put(owner)
         left = tuple(
-            Left(one.name, _runs(ports), self._why[one])
+            LeftRunning(one.name, _runs(ports), self._why[one])
             for one, ports in self._ports.items()
             if one in self._why and one not in self._order
         )
@@ -104,23 +105,25 @@ class _Planner:
         """What depends on it goes before it: systemd would stop that along with it, and nobody would start it."""
         if owner not in self._order:
             for name in self._dependents(owner):
-                self._put(_Owner(Kind.UNIT, name))
+                self._put(_Owner(ServiceKind.UNIT, name))
             self._order.append(owner)
 
     def _outgoing(self, owner: _Owner) -> str:
-        lent = all(transport is Transport.UDP and port in self._found.lent for transport, port in self._ports[owner])
+        lent = all(
+            transport is Transport.UDP and port in self._found.ephemeral for transport, port in self._ports[owner]
+        )
         media = any(_MEDIA.search(name) for name in self._names[owner])
         return "it looks like an outgoing socket, to which the system lent this port" if lent and not media else ""
 
     def _obstacle(self, owner: _Owner, above: tuple[_Owner, ...]) -> str:
         """Why it cannot be stopped, and started again; empty where it can. `above` are those that it depends on."""
-        if owner.kind is not Kind.UNIT:
+        if owner.kind is not ServiceKind.UNIT:
             return ""
         if _NEVER.fullmatch(owner.name):
             return "this machine, or the way to it, rests on it"
-        if owner.name == self._found.own:
+        if owner.name == self._found.own_unit:
             return "this program runs in it"
-        if not is_name(Kind.UNIT, owner.name):
+        if not is_name(ServiceKind.UNIT, owner.name):
             return "it is more than a service"
         if owner in above:
             return "it depends on itself"
@@ -132,22 +135,22 @@ class _Planner:
         members = (self._found.units[name] for name in self._triggers(owner))
         obstacle = unit.obstacle or next((one.obstacle for one in members if one.obstacle), "")
         for name in self._dependents(owner):
-            other = self._obstacle(_Owner(Kind.UNIT, name), (*above, owner))
+            other = self._obstacle(_Owner(ServiceKind.UNIT, name), (*above, owner))
             obstacle = obstacle or (other and f"{name} would be stopped along with it, and {other}")
         return obstacle
 
     def _untold(self, why: str) -> str:
-        return "; ".join((why, *self._found.troubles))
+        return "; ".join((why, *self._found.errors))
 
     def _is_active(self, name: str) -> bool:
         return name in self._found.units and self._found.units[name].active
 
     def _triggers(self, owner: _Owner) -> list[str]:
-        unit = self._found.units.get(owner.name) if owner.kind is Kind.UNIT else None
+        unit = self._found.units.get(owner.name) if owner.kind is ServiceKind.UNIT else None
         return sorted(name for name in (unit.triggers if unit else ()) if self._is_active(name))
 
     def _dependents(self, owner: _Owner) -> list[str]:
-        if owner.kind is not Kind.UNIT:
+        if owner.kind is not ServiceKind.UNIT:
             return []
         own = [owner.name, *self._triggers(owner)]
         names = {name for one in own for name in self._found.units[one].dependents if self._is_active(name)}
@@ -158,7 +161,7 @@ class _Planner:
         assert kind
         held = {(one.transport, one.port) for one in self._found.holders}
         awaited = [port for port in self._ports[owner] if port in held and not self._lends(*port)]
-        members = self._triggers(owner) if kind is Kind.UNIT else sorted(self._members[owner])
+        members = self._triggers(owner) if kind is ServiceKind.UNIT else sorted(self._members[owner])
         return Service(kind, owner.name, tuple(members), self._shown(owner), tuple(sorted(awaited)[:MAX_PORTS]))
 
     def _shown(self, owner: _Owner) -> tuple[tuple[Transport, PortRange], ...]:

@@ -15,12 +15,13 @@ from ..core.errors import Exit, UserError
 from ..core.events import Event, Pausing, Restored, Stopped
 from ..core.fields import FieldError
 from ..core.plan import Plan
-from ..core.service import Kind, ServiceTransition, Step, StopList, is_name, read_moved, to_json
+from ..core.service import ServiceKind, ServiceTransition, Step
 from ..system.commands import PATH
 from ..system.privileges import has_root
 from . import guardian
 from . import stop_list as disk
-from .find import look
+from .find import find_services
+from .model import StopList, is_name, read_transition, to_json
 from .plan import plan_stop
 
 MAX_LINE = 4096  # twice what a line of the guardian's has
@@ -48,7 +49,7 @@ def paused(plan: Plan, seconds: float, tell: Tell, ask: Callable[[], bool], serv
     trouble = disk.trouble()
     if trouble:
         raise trouble
-    found = look(plan)
+    found = find_services(plan)
     services, left = plan_stop(found, plan)
     tell(Pausing(services, left, seconds))
     if not services:
@@ -91,14 +92,14 @@ def restore_left(tell: Tell) -> Exit:
 
 def _conclude(moves: Sequence[ServiceTransition], tell: Tell) -> None:
     """Say what came of it; UserError where a service is not back."""
-    of = {step: [one.service for one in moves if one.step is step] for step in (Step.BACK, Step.NOT_BACK)}
-    away = of[Step.NOT_BACK]
-    tell(Restored(tuple(of[Step.BACK]), tuple(away)))
+    of = {step: [one.service for one in moves if one.step is step] for step in (Step.RUNNING, Step.FAILED)}
+    away = of[Step.FAILED]
+    tell(Restored(tuple(of[Step.RUNNING]), tuple(away)))
     if away:
-        units = " ".join(f"-u {name}" for name in away if is_name(Kind.UNIT, name))
+        units = " ".join(f"-u {name}" for name in away if is_name(ServiceKind.UNIT, name))
         look_at = f"journalctl {units}" if units else "docker ps --all"
         raise UserError("not-back", f"{' and '.join(away)} did not come back",
-                        next(one.why for one in moves if one.step is Step.NOT_BACK),
+                        next(one.why for one in moves if one.step is Step.FAILED),
                         f"look with `{look_at}`; {disk.RESTORE}")  # fmt: skip
 
 
@@ -166,7 +167,7 @@ class _Guard:
         assert self._process.stdout
         for line in iter(partial(self._process.stdout.readline, MAX_LINE), b""):
             try:
-                moved = read_moved(line)
+                moved = read_transition(line)
             except FieldError:
                 self._trouble = (self._trouble + line.decode("utf-8", "replace"))[:MAX_TROUBLE]
                 continue

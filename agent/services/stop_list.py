@@ -10,9 +10,9 @@ from typing import Callable, Iterator
 
 from ..core.errors import UserError
 from ..core.fields import FieldError
-from ..core.service import StopList, read_stop_list, to_json
 from ..system.files import read_text
 from ..system.port_owners import listdir
+from .model import StopList, read_stop_list, to_json
 
 FOLDER = "/var/lib/pnmcheck"
 MAX_LIST = 1024 * 1024  # 64 services of 100 ports each; that of a real server has 2 KiB

@@ -6,7 +6,6 @@ import os
 from typing import Collection, Iterator, Mapping
 
 from ..core.plan import Transport
-from ..core.service import Holder
 from .files import read_text
 
 _LISTEN = "0A"  # the state of a listening TCP socket in /proc/net/tcp (include/net/tcp_states.h)
@@ -30,17 +29,15 @@ def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
     return {port: f"{name} (pid {pid})" for port, pid, name in _holders(inodes)}
 
 
-def held(transport: Transport) -> dict[str, int]:
-    """The port of each socket, by its inode, that keeps others from that port: for TCP one that listens."""
+def bound_ports(transport: Transport) -> dict[str, int]:
+    """Return the port of each socket, by its inode, that keeps others from that port: for TCP, a listening one."""
     return {inode: port for port, state, inode in _sockets(transport)
             if inode != "0" and (transport is Transport.UDP or state == _LISTEN)}  # fmt: skip
 
 
-def holders(transport: Transport, ports: Collection[int]) -> Iterator[Holder]:
-    """Every process that holds one of these ports."""
-    inodes = {inode: port for inode, port in held(transport).items() if port in ports}
-    for port, pid, name in _holders(inodes):
-        yield Holder(transport, port, pid, name)
+def port_holders(transport: Transport, ports: Collection[int]) -> Iterator[tuple[int, int, str]]:
+    """Yield every process that holds one of these ports: the port, the process id and the process's name."""
+    yield from _holders({inode: port for inode, port in bound_ports(transport).items() if port in ports})
 
 
 def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:

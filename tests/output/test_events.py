@@ -30,7 +30,7 @@ from agent.core.observation import UNTESTED_REASONS, Reason
 from agent.core.plan import TURN_UDP, Need, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Problem, Report, Verdict, to_json
-from agent.core.service import Kind, Left, Service, ServiceTransition, Step
+from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
 from agent.output import events
 from agent.output.style import MAX_WIDTH, Style
 from tests.core.values import FEW, texts
@@ -67,12 +67,12 @@ In order: interfaces, certificates; not found out: STUN (--offline).
 """
 PAUSING = Pausing(
     (
-        Service(Kind.COMPOSE, "plugnmeet", ("livekit", "web"), ((TCP, PortRange(7881, 7881)),
+        Service(ServiceKind.COMPOSE, "plugnmeet", ("livekit", "web"), ((TCP, PortRange(7881, 7881)),
                                                                 (UDP, PortRange(50_000, 60_000)))),
-        Service(Kind.UNIT, "needs-haproxy.service"),
-        Service(Kind.UNIT, "haproxy.service", (), ((TCP, PortRange(80, 80)), (TCP, PortRange(443, 443)))),
+        Service(ServiceKind.UNIT, "needs-haproxy.service"),
+        Service(ServiceKind.UNIT, "haproxy.service", (), ((TCP, PortRange(80, 80)), (TCP, PortRange(443, 443)))),
     ),
-    (Left("chrony.service", ((UDP, PortRange(50_123, 50_123)),), "it looks like an outgoing socket"),),
+    (LeftRunning("chrony.service", ((UDP, PortRange(50_123, 50_123)),), "it looks like an outgoing socket"),),
     600.0,
 )  # fmt: skip
 PAUSING_TEXT = """\
@@ -265,7 +265,7 @@ def test_a_report_has_a_room_of_its_own() -> None:
                 "seconds": 600.0,
             },
         ),
-        (ServiceTransition(Step.BACK, "haproxy.service"),
+        (ServiceTransition(Step.RUNNING, "haproxy.service"),
          {"event": "service", "step": "back", "service": "haproxy.service", "why": ""}),
         (Restored(("a.service",), ("b.service",)),
          {"event": "restored", "services": ["a.service"], "failed": ["b.service"]}),
@@ -306,8 +306,8 @@ def test_nothing_from_others_moves_the_cursor(one: str, two: str, three: str, re
         events.to_text(Refused(CLIENT, Problem("x", two, three)), Style()),
         events.to_text(replace(LISTENING, unavailable=unavailable), Style()),
         events.to_text(Notes((replace(NOTE, what=one, breaks=two, fix=three),), (one,), (two, three)), Style()),
-        events.to_text(Pausing(PAUSING.services, (Left(one, (), two),), 600.0), Style()),
-        events.to_text(ServiceTransition(Step.NOT_BACK, one, two), Style()),
+        events.to_text(Pausing(PAUSING.services, (LeftRunning(one, (), two),), 600.0), Style()),
+        events.to_text(ServiceTransition(Step.FAILED, one, two), Style()),
     ):
         lines = told.split("\n")
         assert all(line.isprintable() and line.isascii() and len(line) <= MAX_WIDTH for line in lines)

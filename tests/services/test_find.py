@@ -10,11 +10,18 @@ import pytest
 
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
-from agent.core.service import Container, Unit
 from agent.services import find
-from agent.services.find import compose_folder, is_compose_up, look, parse_cgroup, parse_containers, parse_units
+from agent.services.find import (
+    compose_folder,
+    find_services,
+    is_compose_up,
+    parse_cgroup,
+    parse_containers,
+    parse_units,
+)
+from agent.services.model import Container, Unit
 from agent.system import commands
-from agent.system.port_owners import held, holders
+from agent.system.port_owners import bound_ports, port_holders
 
 TCP, UDP = Transport.TCP, Transport.UDP
 HERE = "127.0.0.1"
@@ -141,7 +148,7 @@ def test_a_container_as_docker_tells_of_it() -> None:
 @pytest.mark.parametrize("change", ['"labels":null', '"labels":{}'])
 def test_a_container_without_a_project(change: str) -> None:
     line = '{"id":"' + ID + '","name":"/turn",' + change + ',"ports":{},"remove":true}'
-    assert list(parse_containers(line)) == [Container(ID, "turn", removed=True)]
+    assert list(parse_containers(line)) == [Container(ID, "turn", auto_remove=True)]
 
 
 @pytest.mark.parametrize(
@@ -213,26 +220,26 @@ def test_who_holds_ports_here(stubs: Path) -> None:
         udp.bind((HERE, 0))
         bound.bind((HERE, 0))
         plan = plan_of(tcp, udp, bound)
-        found = look(plan)
+        found = find_services(plan)
         assert {(one.transport, one.port, one.pid) for one in found.holders} == {
             (TCP, tcp.getsockname()[1], os.getpid()), (UDP, udp.getsockname()[1], os.getpid()),
         }  # fmt: skip
         first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
-        assert found.lent == range(int(first), int(last) + 1)
-        assert found.troubles[0].startswith("docker failed")
-        assert tcp.getsockname()[1] in held(TCP).values()
-        assert bound.getsockname()[1] not in held(TCP).values()
+        assert found.ephemeral == range(int(first), int(last) + 1)
+        assert found.errors[0].startswith("docker failed")
+        assert tcp.getsockname()[1] in bound_ports(TCP).values()
+        assert bound.getsockname()[1] not in bound_ports(TCP).values()
 
 
 def test_units_and_all_that_depends_on_them(stubs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find, "_cgroup", lambda pid: V2.format("/system.slice/a.service"))
     stub(stubs, "systemctl", 'for unit; do echo "Id=$unit\nActiveState=active\nRequiredBy=${unit#a}b.service\n"; done')
     with socket.create_server((HERE, 0)) as tcp:
-        found = look(plan_of(tcp))
-        assert found.own == "a.service"
+        found = find_services(plan_of(tcp))
+        assert found.own_unit == "a.service"
         assert found.units["a.service"].dependents == (".serviceb.service",)
         monkeypatch.setattr(find, "MAX_UNITS", 3)
-        assert len(look(plan_of(tcp)).units) < 20
+        assert len(find_services(plan_of(tcp)).units) < 20
 
 
 @pytest.mark.parametrize(
@@ -248,17 +255,17 @@ def test_docker(
 ) -> None:
     monkeypatch.setattr(commands, "TOOL_SECONDS", 0.4)
     stub(stubs, "docker", script)
-    found = look(Plan("none", ()))
-    assert (found.troubles, len(found.containers)) == (troubles, count)
+    found = find_services(Plan("none", ()))
+    assert (found.errors, len(found.containers)) == (troubles, count)
 
 
 def test_no_docker(stubs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "PATH", "/nowhere")
-    assert look(Plan("none", ())).troubles == ()
+    assert find_services(Plan("none", ())).errors == ()
 
 
 def test_all_holders_of_a_port() -> None:
     with socket.create_server((HERE, 0)) as tcp:
         port = tcp.getsockname()[1]
-        assert {one.pid for one in holders(TCP, {port})} == {os.getpid()}
-        assert list(holders(TCP, ())) == []
+        assert {pid for _, pid, _ in port_holders(TCP, {port})} == {os.getpid()}
+        assert list(port_holders(TCP, ())) == []

@@ -13,14 +13,15 @@ from pathlib import Path
 import pytest
 
 from agent.core.plan import Transport
-from agent.core.service import Kind, Service, ServiceTransition, StopList
+from agent.core.service import Service, ServiceKind, ServiceTransition
 from agent.services import guardian, stop_list
 from agent.services.guardian import _end, _missing, _restore, _run, _stop
+from agent.services.model import StopList
 from agent.system import commands
 from tests.lab import need
 
 TCP = Transport.TCP
-HAPROXY = Service(Kind.UNIT, "haproxy.service")
+HAPROXY = Service(ServiceKind.UNIT, "haproxy.service")
 
 
 @pytest.mark.parametrize(
@@ -89,14 +90,14 @@ def test_its_ports_count_too_and_alone_where_systemd_says_nothing(
     systemctl(tmp_path, script, monkeypatch)
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-        one = Service(Kind.UNIT, "haproxy.service", awaited=((TCP, port),))
+        one = Service(ServiceKind.UNIT, "haproxy.service", awaited=((TCP, port),))
         assert _missing(one, "") == ("", False)
     assert _missing(one, "") == (f"nothing listens on {port}/tcp", False)
 
 
 def test_a_container_that_cannot_be_started() -> None:
-    assert _missing(Service(Kind.CONTAINER, "turn"), "no such image") == ("no such image", True)
-    assert _missing(Service(Kind.CONTAINER, "turn"), "") == ("", False)
+    assert _missing(Service(ServiceKind.CONTAINER, "turn"), "no such image") == ("no such image", True)
+    assert _missing(Service(ServiceKind.CONTAINER, "turn"), "") == ("", False)
 
 
 STUBBORN = (
@@ -144,7 +145,7 @@ def test_what_is_stopped_last_is_started_first(tmp_path: Path, monkeypatch: pyte
     systemctl(tmp_path, f'echo "$@" >>{tmp_path}/log; case $* in *show*) echo active ;; esac', monkeypatch)
     monkeypatch.setattr(guardian, "PATH", commands.PATH)
     monkeypatch.setattr(stop_list, "FOLDER", str(tmp_path / "lib"))
-    todo = StopList((Service(Kind.UNIT, "plugnmeet.service"), HAPROXY), 1, "1", 0.0)
+    todo = StopList((Service(ServiceKind.UNIT, "plugnmeet.service"), HAPROXY), 1, "1", 0.0)
     told: list[ServiceTransition] = []
     with stop_list.guarding():
         stop_list.write_list(todo)

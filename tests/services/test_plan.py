@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Iterable, Mapping
 
 import pytest
 
 from agent.core.plan import PLANS, Plan, Transport, build_plan
 from agent.core.ports import PortRange
-from agent.core.service import Container, Found, Holder, Kind, Left, Service, Unit
+from agent.core.service import LeftRunning, Service, ServiceKind
+from agent.services.model import Container, Holder, Inventory, Unit
 from agent.services.plan import plan_stop
 
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -18,11 +20,11 @@ HAPROXY = [Holder(TCP, 80, 68, "haproxy", "haproxy.service"), Holder(TCP, 443, 6
 LIVEKIT = [Holder(TCP, 7881, 71, "livekit-server", "plugnmeet.service"),
            Holder(UDP, 443, 71, "livekit-server", "plugnmeet.service"),
            Holder(UDP, 50_005, 71, "livekit-server", "plugnmeet.service")]  # fmt: skip
-IN_CONTAINER = [one._replace(unit="", container=ID) for one in LIVEKIT]
+IN_CONTAINER = [replace(one, unit="", container=ID) for one in LIVEKIT]
 PROXY_PORTS = ((TCP, PortRange(80, 80)), (TCP, PortRange(443, 443)))
 MEDIA_PORTS = ((TCP, PortRange(7881, 7881)), (UDP, PortRange(443, 443)), (UDP, PortRange(50_000, 60_000)))
-PROXY = Service(Kind.UNIT, "haproxy.service", (), PROXY_PORTS, ((TCP, 80), (TCP, 443)))
-MEDIA = Service(Kind.UNIT, "plugnmeet.service", (), MEDIA_PORTS, ((TCP, 7881), (UDP, 443)))
+PROXY = Service(ServiceKind.UNIT, "haproxy.service", (), PROXY_PORTS, ((TCP, 80), (TCP, 443)))
+MEDIA = Service(ServiceKind.UNIT, "plugnmeet.service", (), MEDIA_PORTS, ((TCP, 7881), (UDP, 443)))
 
 
 def unit(name: str, active: bool = True, obstacle: str = "", **lists: tuple[str, ...]) -> Unit:
@@ -36,16 +38,16 @@ def found(
     runners: Mapping[str, str] | None = None,
     own: str = "",
     troubles: tuple[str, ...] = (),
-) -> Found:
+) -> Inventory:
     named = {one.name: one for one in units}
-    return Found(tuple(holders), named, containers, runners or {}, own, range(32_768, 61_000), troubles)
+    return Inventory(tuple(holders), named, containers, runners or {}, own, range(32_768, 61_000), troubles)
 
 
 def names(services: Iterable[Service]) -> list[str]:
     return [one.name for one in services]
 
 
-def left_of(one: Found, plan: Plan = PLAN) -> dict[str, str]:
+def left_of(one: Inventory, plan: Plan = PLAN) -> dict[str, str]:
     return {left.owner: left.why for left in plan_stop(one, plan)[1]}
 
 
@@ -78,7 +80,7 @@ def test_what_depends_on_a_unit_goes_before_it() -> None:
     ]  # fmt: skip
     services, left = plan_stop(found(HAPROXY, units), PLAN)
     assert names(services) == ["a.service", "b.service", "haproxy.service"]
-    assert services[1] == Service(Kind.UNIT, "b.service", ("b.timer",))
+    assert services[1] == Service(ServiceKind.UNIT, "b.service", ("b.timer",))
     assert left == ()
 
 
@@ -117,7 +119,7 @@ def test_a_socket_goes_with_what_it_starts() -> None:
 )  # fmt: skip
 def test_a_unit_that_cannot_be_stopped(units: list[Unit], why: str) -> None:
     one = found(HAPROXY, units, troubles=("systemctl did not answer in 5 s",))
-    assert plan_stop(one, PLAN) == ((), (Left("haproxy.service", PROXY_PORTS, why),))
+    assert plan_stop(one, PLAN) == ((), (LeftRunning("haproxy.service", PROXY_PORTS, why),))
 
 
 @pytest.mark.parametrize("name", ["ssh.service", "sshd@4.service", "systemd-resolved.service", "dbus.service",
@@ -137,7 +139,7 @@ def test_what_this_program_runs_in() -> None:
 
 
 def test_a_process_of_nobodys() -> None:
-    holder = Holder(TCP, 443, 5, "python3", why="it was started by a user")
+    holder = Holder(TCP, 443, 5, "python3", obstacle="it was started by a user")
     assert left_of(found([holder])) == {"python3 (pid 5)": "it was started by a user"}
 
 
@@ -179,7 +181,7 @@ def test_a_compose_project_of_its_own() -> None:
     proxied = Holder(TCP, 80, 300, "docker-proxy", "docker.service")
     one = found([*IN_CONTAINER, proxied], [unit("docker.service")], (COMPOSED, web), {"/srv": "other.service"})
     (service,), left = plan_stop(one, PLAN)
-    assert (service.kind, service.name, service.members) == (Kind.COMPOSE, "plugnmeet", ("livekit", "web"))
+    assert (service.kind, service.name, service.members) == (ServiceKind.COMPOSE, "plugnmeet", ("livekit", "web"))
     assert service.awaited == ((TCP, 80), (TCP, 7881), (UDP, 443))
     assert left == ()
 
@@ -187,7 +189,7 @@ def test_a_compose_project_of_its_own() -> None:
 def test_a_container_of_its_own() -> None:
     lone = Container(ID, "turn", published=((UDP, 443), (UDP, 53)))
     assert plan_stop(found([], containers=(lone,)), PLAN) == (
-        (Service(Kind.CONTAINER, "turn", (), ((UDP, PortRange(443, 443)),)),),
+        (Service(ServiceKind.CONTAINER, "turn", (), ((UDP, PortRange(443, 443)),)),),
         (),
     )
 
@@ -195,7 +197,7 @@ def test_a_container_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("containers", "left"),
     [
-        ((Container(ID, "turn", removed=True),), {"the container turn": "Docker removes it when it stops"}),
+        ((Container(ID, "turn", auto_remove=True),), {"the container turn": "Docker removes it when it stops"}),
         ((), {"livekit-server (pid 71)": "Docker does not tell of its container; docker did not answer in 5 s"}),
     ],
 )

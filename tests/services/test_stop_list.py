@@ -12,11 +12,12 @@ from typing import Callable
 import pytest
 
 from agent.core.errors import UserError
-from agent.core.service import Kind, Service, StopList, to_json
+from agent.core.service import Service, ServiceKind
 from agent.services import stop_list
+from agent.services.model import StopList, to_json
 from tests.lab import need
 
-LIST = StopList((Service(Kind.UNIT, "haproxy.service"),), 812, "4711", 600.0)
+LIST = StopList((Service(ServiceKind.UNIT, "haproxy.service"),), 812, "4711", 600.0)
 
 
 @pytest.fixture(autouse=True)

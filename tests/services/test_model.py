@@ -14,25 +14,22 @@ from hypothesis import strategies as st
 from agent.core.fields import FieldError
 from agent.core.plan import Transport
 from agent.core.ports import PortRange
-from agent.core.service import (
+from agent.core.service import Service, ServiceKind, ServiceTransition, Step
+from agent.services.model import (
     MAX_PORTS,
     MAX_SERVICES,
-    Kind,
-    Service,
-    ServiceTransition,
-    Step,
     StopList,
     command,
     is_name,
-    read_moved,
     read_stop_list,
+    read_transition,
     to_json,
 )
 from tests.core.values import ANY
 
 TCP, UDP = Transport.TCP, Transport.UDP
-HAPROXY = Service(Kind.UNIT, "haproxy.service", ("haproxy.socket",), ((TCP, PortRange(80, 80)),), ((TCP, 80),))
-COMPOSE = Service(Kind.COMPOSE, "plugnmeet", ("livekit", "redis"), awaited=((TCP, 7881), (UDP, 443)))
+HAPROXY = Service(ServiceKind.UNIT, "haproxy.service", ("haproxy.socket",), ((TCP, PortRange(80, 80)),), ((TCP, 80),))
+COMPOSE = Service(ServiceKind.COMPOSE, "plugnmeet", ("livekit", "redis"), awaited=((TCP, 7881), (UDP, 443)))
 LIST = StopList((HAPROXY, COMPOSE), 812, "4711", 600.0)
 
 
@@ -43,7 +40,7 @@ LIST = StopList((HAPROXY, COMPOSE), 812, "4711", 600.0)
         (HAPROXY, "start",
          "systemctl --no-ask-password --job-mode=ignore-requirements start -- haproxy.socket haproxy.service"),
         (COMPOSE, "stop", "docker compose -p plugnmeet stop livekit redis"),
-        (Service(Kind.CONTAINER, "turn"), "start", "docker start turn"),
+        (Service(ServiceKind.CONTAINER, "turn"), "start", "docker start turn"),
     ],
 )  # fmt: skip
 def test_what_stops_and_starts(service: Service, verb: str, words: str) -> None:
@@ -57,14 +54,14 @@ def test_the_list_as_it_is_on_disk() -> None:
 
 @pytest.mark.parametrize("name", ["haproxy.service", "coturn@a.service", r"dev-\x2d.socket", "a:b_c.timer", "x.path"])
 def test_names_of_units(name: str) -> None:
-    assert is_name(Kind.UNIT, name)
+    assert is_name(ServiceKind.UNIT, name)
 
 
 @pytest.mark.parametrize("name", ["", "-h.service", "--now.service", "a b.service", "a/b.service", "x.target",
                                   "x.service\n", "é.service", "x.mount", "a" * 256 + ".service"])  # fmt: skip
 def test_what_is_no_name_of_a_unit_that_is_stopped(name: str) -> None:
-    assert not is_name(Kind.UNIT, name)
-    assert not is_name(Kind.CONTAINER, "-x")
+    assert not is_name(ServiceKind.UNIT, name)
+    assert not is_name(ServiceKind.CONTAINER, "-x")
 
 
 def changed(**fields: Any) -> dict[str, Any]:
@@ -98,13 +95,13 @@ def test_any_bytes_are_a_list_or_are_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "moved", [ServiceTransition(Step.READY), ServiceTransition(Step.NOT_BACK, "x.service", "it failed")]
+    "moved", [ServiceTransition(Step.READY), ServiceTransition(Step.FAILED, "x.service", "it failed")]
 )
 def test_a_line_of_the_guardians(moved: ServiceTransition) -> None:
-    assert read_moved(json.dumps(vars(moved)).encode()) == moved
+    assert read_transition(json.dumps(vars(moved)).encode()) == moved
 
 
 @pytest.mark.parametrize("line", [b"Failed to start transient service unit", b'{"step":"ready"}', b""])
 def test_what_is_no_line_of_the_guardians(line: bytes) -> None:
     with pytest.raises(FieldError):
-        read_moved(line)
+        read_transition(line)
