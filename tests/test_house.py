@@ -32,8 +32,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "services": ("core system", "__init__ model plan"),
     "output": ("core", "*"),
     "client": ("core net packet protocol sweep verdict", "__init__"),
-    "server": ("config core firewall net packet preflight protocol sweep system", "__init__ sessions connection "
-               "token_bucket replay_window source_validator packet_observer service_flows"),
+    "server": ("config core firewall net packet preflight protocol system", "__init__ sessions connection "
+               "token_bucket flow_quota replay_window source_validator packet_observer service_flows"),
     "cli": ("client config core net output protocol server services", "__init__"),
     "__main__": ("cli", ""),
 }  # fmt: skip

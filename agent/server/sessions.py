@@ -19,7 +19,7 @@ from ..packet.ip import SYN
 from ..protocol import http_proof, messages, stun
 from ..protocol.messages import About
 from ..protocol.stun import Request
-from ..sweep.flows import FlowQuota
+from .flow_quota import FlowQuota
 from .packet_observer import PacketObserver
 from .replay_window import ReplayWindow
 from .service_flows import ServiceFlows
@@ -159,7 +159,7 @@ class SessionRegistry:
         )  # fmt: skip
         promised = sum(map(self._flows_to_come, self.sessions.values()))
         self.sessions[session.id] = session
-        session.flows = self._shares.first(session.kernel.free_flows, self._parts(client), promised)
+        session.flows = self._shares.at_start(session.kernel.free_flows, self._parts(client), promised)
         self.events.append(Started(client))
         return session
 

@@ -51,38 +51,6 @@ class FlowBudget:
         return math.ceil(more / self.most) * self.seconds - begun
 
 
-class FlowQuota:
-    """What a server tells its sessions of the entries that its own connection tracking has free.
-
-    A session makes half as many flows as the most that it was told. All of them together make half as many as were
-    free: the rest is for whoever else uses the server. Where these have no room for all, each gets the same.
-    """
-
-    def __init__(self) -> None:
-        self._most_free = 0
-
-    def first(self, free: int | None, sessions: int, promised: int) -> int | None:
-        """What a new one is told, with which there are so many; the others may still make the `promised` flows."""
-        if free is None:
-            return None
-        if sessions == 1:
-            self._most_free = 0
-        # One flow is enough to go on and ask again; with none it would give up.
-        return min(free, max(2, 2 * self._share(free - promised, sessions) + 1))
-
-    def later(self, free: int | None, sessions: int, told: int | None) -> int | None:
-        """What is told to one of so many that asks again, and was told so many at most before."""
-        if free is None or told is None:
-            return None
-        share = self._share(free, sessions)
-        return max(0, share + max(share, told - told // 2))
-
-    def _share(self, free: int, sessions: int) -> int:
-        """How many flows one may make now; less than none where others took what is kept for them."""
-        self._most_free = max(free, self._most_free)
-        return (free - (self._most_free + 1) // 2) // sessions
-
-
 class FlowBudgets:
     """The tables that a check's flows are kept in, as far as they are known.
 

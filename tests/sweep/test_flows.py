@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from agent.sweep.flows import FLOW_LIFE, MARGIN, TABLE_SHARE, FlowBudget, FlowBudgets, FlowQuota
+from agent.sweep.flows import FLOW_LIFE, MARGIN, TABLE_SHARE, FlowBudget, FlowBudgets
 
 
 def test_so_many_new_flows_in_any_time_so_long() -> None:
@@ -116,74 +116,3 @@ def test_what_the_server_has_free_says_nothing_of_other_tables() -> None:
     rooms.take(800, 1.0)
     rooms.learn(100_000, 2.0)
     assert rooms.left(1, 2.0) == 0
-
-
-class Client:
-    """One that makes as many flows as it may, at a server whose table has so many entries."""
-
-    def __init__(self, shares: FlowQuota, free: int, sessions: int, promised: int) -> None:
-        told = shares.first(free, sessions, promised)
-        assert told is not None
-        self.shares, self.most, self.rooms, self.made = shares, told, FlowBudgets(told), 0
-
-    def make(self, wanted: int) -> None:
-        left = self.rooms.left(wanted, 0.0)
-        self.rooms.take(left, 0.0)
-        self.made += left
-
-    def ask(self, free: int, sessions: int) -> None:
-        told = self.shares.later(free, sessions, self.most)
-        assert told is not None
-        self.most = max(self.most, told)
-        self.rooms.learn(told, 0.0)
-
-
-def test_one_session_is_told_all_that_is_free() -> None:
-    for free in (0, 1, 2, 7, 7600):
-        shares = FlowQuota()
-        told = shares.first(free, 1, 0)
-        assert [told, *(shares.later(left, 1, told) for left in range(free + 1))] == [free, *range(free + 1)]
-
-
-def test_nobody_is_told_of_what_nothing_limits() -> None:
-    shares = FlowQuota()
-    assert (shares.first(None, 1, 0), shares.later(None, 1, 5), shares.later(5, 1, None)) == (None, None, None)
-
-
-@pytest.mark.parametrize("size", [1000, 1001, 50_000, 262_144])
-@pytest.mark.parametrize("wanted", [30, 500, 10_000])
-@pytest.mark.parametrize("sessions", [2, 3, 50])
-def test_many_sessions_make_half_of_the_flows_that_were_free(size: int, wanted: int, sessions: int) -> None:
-    shares, clients = FlowQuota(), list[Client]()
-
-    def free() -> int:
-        return size - sum(one.made for one in clients)
-
-    for number in range(1, sessions + 1):  # all begin before any has made one
-        clients.append(Client(shares, size, number, sum(min(one.most // 2, wanted) for one in clients)))
-    for _ in range(20):
-        for one in clients:
-            one.make(wanted - one.made)
-        now = free()
-        for one in clients:  # all ask before any goes on
-            one.ask(now, sessions)
-    made = [one.made for one in clients]
-    assert sum(made) <= size // 2 + sessions  # each may make one to begin with
-    if sessions * wanted < 0.99 * size / 2:
-        assert made == [wanted] * sessions
-    else:
-        assert sum(made) > 0.95 * size / 2 - sessions
-
-
-def test_whoever_comes_first_does_not_keep_more_than_others_once_there_is_room() -> None:
-    shares = FlowQuota()
-    clients = [Client(shares, 1000, number + 1, 500 if number else 0) for number in range(5)]
-    clients[0].make(10_000)
-    assert [one.rooms.least for one in clients] == [500, 1, 1, 1, 1]
-    for free, each in ((500, 0), (600, 20), (1000, 100)):
-        for one in clients:
-            one.ask(free, 5)
-        assert [one.rooms.left(10_000, 0.0) for one in clients] == [each] * 5
-    for one in clients[:2]:
-        one.ask(1000, 2)  # the others ended
-    assert [one.rooms.left(10_000, 0.0) for one in clients[:2]] == [250, 250]
