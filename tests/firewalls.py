@@ -89,9 +89,9 @@ def firewalld(host: Host, directory: Path) -> Iterator[None]:
     bus.write_text(_BUS, encoding="ascii")
     (directory / "run/dbus").mkdir()
     with _daemon(host, directory, "dbus-daemon", "--nofork", "--nopidfile", f"--config-file={bus}"):
-        until((directory / "run/dbus/system_bus_socket").exists, 20, "the bus")
+        until((directory / "run/dbus/system_bus_socket").exists, "the bus")
         with _daemon(host, directory, "firewalld", "--nofork", "--nopid"):
-            until(lambda: host.run(["firewall-cmd", "--state"]).stdout == "running\n", 30, "firewalld")
+            until(lambda: host.run(["firewall-cmd", "--state"]).stdout == "running\n", "firewalld")
             yield
 
 
@@ -109,7 +109,7 @@ def fail2ban(host: Host, directory: Path, action: str = "%(action_)s") -> Iterat
     (directory / "run/fail2ban").mkdir()
     (directory / "log/web.log").touch()
     with _daemon(host, directory, "fail2ban-server", "-f", "start"):
-        until(lambda: host.run(["fail2ban-client", "ping"]).returncode == 0, 30, "fail2ban")
+        until(lambda: host.run(["fail2ban-client", "ping"]).returncode == 0, "fail2ban")
         yield
 
 

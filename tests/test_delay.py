@@ -59,7 +59,7 @@ def ask(net: Lab, address: str, packets: int = PACKETS) -> tuple[list[int], list
 def test_every_packet_is_held_and_none_is_lost(net: Lab, family: str) -> None:
     address = getattr(net.server, family)
     with delayed(net, EACH_WAY):
-        until(lambda: ask(net, address, 1)[0], 20, f"the first answer by {family}: the neighbours have to be found")
+        until(lambda: ask(net, address, 1)[0], f"the first answer by {family}: the neighbours have to be found")
         numbers, seconds = ask(net, address)
     assert numbers == list(range(PACKETS))
     assert min(seconds) >= 2 * EACH_WAY

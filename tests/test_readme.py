@@ -148,7 +148,7 @@ def run_here(command: str, folder: Path, feed: str = "", **kw: Any) -> subproces
         input=feed,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=120,
         check=False,
         **kw,
     )
@@ -222,7 +222,7 @@ def test_scp(net: lab.Lab, here: Path, there: Path, tmp_path: Path, env: dict[st
     keys, address = tmp_path / "keys", net.server.ipv4
     keys.mkdir()
     for name in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], timeout=20, check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", keys / name], timeout=120, check=True)
     (keys / "sshd_config").write_text(SSHD.format(address=address, keys=keys), encoding="utf-8")
     (keys / "known").write_text(f"{address} {(keys / 'host.pub').read_text(encoding='ascii')}", encoding="ascii")
     home = tmp_path / "home"
@@ -302,7 +302,7 @@ def test_a_server_in_service(copied: Path, env: dict[str, str]) -> None:
             terminal.wait_for("ctrl-C")
             done = meet.client.run(typed(CLIENT.replace("SERVER", meet.machine.ipv4)), cwd=copied, env=env)
             assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
-            assert stopping.wait(20) == 0, terminal.text
+            assert stopping.wait() == 0, terminal.text
         terminal.close()
         assert "haproxy.service runs again" in terminal.text
         assert meet.runs()
@@ -318,7 +318,7 @@ def test_a_server_in_service(copied: Path, env: dict[str, str]) -> None:
             assert "80, 443, 7881/tcp" in done.stdout, done.stderr
             assert " FAIL" not in done.stdout
             terminal.type("\x03")
-            assert live.wait(20) == lab.INTERRUPTED
+            assert live.wait() == lab.INTERRUPTED
         terminal.close()
         assert meet.runs()
 

@@ -15,7 +15,7 @@ START_LIMIT = 0.2  # seconds
 
 @pytest.mark.parametrize("version", TOO_OLD)
 def test_one_sentence_for_a_python_too_old(archive: Path, version: str) -> None:
-    done = subprocess.run([need(version), archive, "client", "::1"], capture_output=True, timeout=20, check=False)
+    done = subprocess.run([need(version), archive, "client", "::1"], capture_output=True, timeout=120, check=False)
     told = done.stderr.decode("ascii")
     assert (done.returncode, done.stdout) == (2, b"")
     assert "3.8" in told
@@ -27,7 +27,7 @@ def test_one_sentence_for_a_python_too_old(archive: Path, version: str) -> None:
 
 @pytest.mark.parametrize("version", SUPPORTED)
 def test_help_on_every_supported_python(archive: Path, version: str) -> None:
-    done = subprocess.run([need(version), archive, "--help"], capture_output=True, timeout=20, check=False)
+    done = subprocess.run([need(version), archive, "--help"], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"server" in done.stdout
     assert b"client" in done.stdout
@@ -43,6 +43,6 @@ def test_help_comes_at_once(archive: Path) -> None:
     times = []
     for _ in range(7):
         before = _children()
-        subprocess.run([sys.executable, archive, "--help"], stdout=subprocess.DEVNULL, timeout=20, check=True)
+        subprocess.run([sys.executable, archive, "--help"], stdout=subprocess.DEVNULL, timeout=120, check=True)
         times.append(_children() - before)
     assert statistics.median(times) <= START_LIMIT, times

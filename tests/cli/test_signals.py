@@ -34,7 +34,7 @@ def writer() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(command, cwd=build.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr
         assert process.stderr.readline() == b"ready\n"
-        until(lambda: writes(process.pid), 20, "a full pipe")
+        until(lambda: writes(process.pid), "a full pipe")
         yield process
         process.kill()
 
@@ -47,14 +47,14 @@ def writes(pid: int) -> bool:
 
 def test_a_line_is_whole_when_a_signal_comes(writer: subprocess.Popen[bytes]) -> None:
     os.kill(writer.pid, signal.SIGINT)
-    out, _ = writer.communicate(timeout=20)
+    out, _ = writer.communicate(timeout=120)
     assert json.loads(out) == {"long": "x" * LONG}
     assert writer.returncode == 130
 
 
 def test_a_second_signal_ends_what_nobody_reads(writer: subprocess.Popen[bytes]) -> None:
     os.kill(writer.pid, signal.SIGINT)
-    until(lambda: not waits(writer.pid) and writes(writer.pid), 20, "the first signal's handler")
+    until(lambda: not waits(writer.pid) and writes(writer.pid), "the first signal's handler")
     os.kill(writer.pid, signal.SIGINT)
     assert writer.wait(20) == 130
 

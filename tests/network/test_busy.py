@@ -63,7 +63,7 @@ def haproxy(host: Host, settings: str, certificate: Path, port: int) -> Iterator
     file.write_text(settings.format(certificate=certificate), encoding="ascii")
     with host.popen(["haproxy", "-db", "-f", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: host.must("ss", "-Htln", f"sport = :{port}"), 10, f"haproxy on {port}")
+            until(lambda: host.must("ss", "-Htln", f"sport = :{port}"), f"haproxy on {port}")
             yield process.pid
         finally:
             process.kill()

@@ -151,16 +151,16 @@ def test_a_probe_is_answered_to_nobody_elses_address(archive: Path) -> None:
 
         forge(range(1, 101), client)  # whoever knows a session's secret is taken for its client
         assert named() == []
-        until(lambda: came() == [100, 0], 10, "the answers")
+        until(lambda: came() == [100, 0], "the answers")
         for source in (victim, client):  # overheard, and sent again
             forge(range(1, 101), source)
         assert named() == []
         assert came() == [100, 0]
         forge(range(101, 201), victim)
-        until(lambda: named() == [victim.ipv4], 10, "the victim's name")
+        until(lambda: named() == [victim.ipv4], "the victim's name")
         holder.tell(f"confirm {client.ipv4}")
         assert came() == [100, 0]
         holder.tell(f"confirm {victim.ipv4}")
         forger.tell(f"50000 201 {victim.ipv4}")
-        until(lambda: came() == [100, 1], 10, "the answer")
+        until(lambda: came() == [100, 1], "the answer")
         assert wrong(check(stranger, archive, host.ipv4).report, plan=FEW) == []

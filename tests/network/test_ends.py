@@ -99,13 +99,13 @@ def test_the_server_ends_after_one_check_with_its_status(net: Lab, archive: Path
             stack.enter_context(hold(net.server, "udp 50000"))
         running = stack.enter_context(server(net.server, archive, *UDP, "--once"))
         assert check(net.client, archive, net.server.ipv4).status == status
-        assert running.wait(10) == status
+        assert running.wait() == status
         assert [one["event"] for one in after(running)] == ["session", "report", "stopped"]
 
 
 def test_the_servers_time_is_over(net: Lab, archive: Path) -> None:
     with server(net.server, archive, "--for", "1s") as running:
-        assert running.wait(10) == 3
+        assert running.wait() == 3
         assert after(running) == [{"event": "stopped", "why": "time is over"}]
 
 
@@ -116,6 +116,6 @@ def test_nothing_is_left_behind_and_the_certificates_key_lies_nowhere(net: Lab, 
         assert list(tmp_path.iterdir()) == []
         checking = start_check(net.client, archive, net.server.ipv4, "--key", running.listening["key"])
         assert wrong(checking.finish().report, plan=FEW) == []
-        assert running.wait(10) == 0
+        assert running.wait() == 0
     assert list(tmp_path.iterdir()) == []
     assert net.server.must("ss", "-Hlntu").splitlines() == []

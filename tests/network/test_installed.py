@@ -87,7 +87,7 @@ def test_haproxy_listens_where_it_is_read_to(net: Lab, tmp_path: Path) -> None:
     (tmp_path / "it.cfg").write_text("\n".join([*kept, ""]), encoding="utf-8")
     with net.server.popen(["haproxy", "-db", "-f", tmp_path / "it.cfg"], stderr=subprocess.DEVNULL) as running:
         try:
-            until(lambda: ":2002" in net.server.must("ss", "-Hltn"), 20, "haproxy listens on its last port")
+            until(lambda: ":2002" in net.server.must("ss", "-Hltn"), "haproxy listens on its last port")
             ports = {int(line.split()[3].rpartition(":")[2]) for line in net.server.must("ss", "-Hltn").splitlines()}
         finally:
             running.kill()

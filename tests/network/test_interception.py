@@ -121,7 +121,7 @@ def running(host: Host, port: int, *command: str | Path) -> Iterator[None]:
     need(str(command[0]))
     with host.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: host.must("ss", "-Htln", f"sport = :{port}"), 10, f"{command[0]} on {port}")
+            until(lambda: host.must("ss", "-Htln", f"sport = :{port}"), f"{command[0]} on {port}")
             yield
         finally:
             process.terminate()  # nginx's workers end with it

@@ -204,7 +204,7 @@ def sending(net: Lab, sender: Path, junk: bytes) -> Iterator[Callable[[int], Non
         def send(number: int) -> None:
             print(number, file=stdin, flush=True)
             assert stdout.readline() == "sent\n"
-            until(lambda: waiting(net.server) < FEW_BYTES, 60, "the server to read")
+            until(lambda: waiting(net.server) < FEW_BYTES, "the server to read")
 
         yield send
         process.kill()
@@ -234,7 +234,7 @@ def test_a_million_datagrams(net: Lab, archive: Path, sender: Path) -> None:
         with sending(net, sender, junk) as send:
             for _ in range(DATAGRAMS // BATCH):
                 send(BATCH)
-            until(lambda: not waiting(net.server), 60, "the server to read all")
+            until(lambda: not waiting(net.server), "the server to read all")
         seconds = time.monotonic() - begun
         after, answered = net.server.usage(), net.server.counted()
         taken, missed = dealt_with(net.server) - taken, net.server.snmp("RcvbufErrors") - missed

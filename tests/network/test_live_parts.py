@@ -183,7 +183,7 @@ def test_ports_are_lent_all_the_time_and_verdicts_are_right(scenario: Scenario, 
         assert running.listening["halves"] == [{"transport": "udp", "first": FIRST, "last": LAST}]
         seen = check(net.client, archive, net.server.ipv4)
         running.wait_for("report")
-        until(lambda: held(net.server) == others, 5, "the ports to be given back")
+        until(lambda: held(net.server) == others, "the ports to be given back")
     print(scenario.fault, lent.value, max(watched.value), f"{seen.report['elapsed_s']} s")
     # What was lent when it was tried may be busy; no more than were lent at a time in each half's turn.
     exceptions = {ports: f"{cause} or untested busy" for ports, cause in scenario.found.items()}
@@ -238,7 +238,7 @@ def test_a_second_client_is_told_to_wait_and_the_ports_of_one_that_dies_are_give
     with watching(net) as watched, server(net.server, archive, "--live") as running:
         for number, ends in enumerate((signal.SIGKILL, signal.SIGINT), 1):
             first = start_check(net.client, archive, net.server.ipv4)
-            until(lambda: held(net.server), 20, "ports to be held")
+            until(lambda: held(net.server), "ports to be held")
             second = check(net.client, archive, net.server.ipv4)
             assert (second.status, second.report["error"]["code"]) == (3, "crowded")
             assert "another check is running" in second.report["error"]["message"]
@@ -249,7 +249,7 @@ def test_a_second_client_is_told_to_wait_and_the_ports_of_one_that_dies_are_give
             else:
                 first.process.communicate()
             running.wait_for("lost", number=number)
-            until(lambda: not held(net.server), 5, "the ports to be given back")
+            until(lambda: not held(net.server), "the ports to be given back")
         running.stop()
     assert max(watched.value) == HALF
 
@@ -283,7 +283,7 @@ def test_a_client_has_each_half_once_and_in_order(net: Lab, archive: Path) -> No
             assert told[0]["live"] is True
             assert told[1]["type"] == "taken"
             assert told[2].get("code", "") == code
-            until(lambda: not held(net.server), 5, "the ports to be given back")
+            until(lambda: not held(net.server), "the ports to be given back")
         running.stop()
     with server(net.server, archive), net.client.popen(
         [sys.executable, "-c", TAKER, net.server.ipv4, HELLO, "0"], stdout=subprocess.PIPE

@@ -105,7 +105,7 @@ def services(host: Host, folder: Path, *livekit: str) -> Iterator[None]:
             assert held.stdout.readline()
             with host.popen(["haproxy", "-db", "-f", settings], **quiet) as proxy:
                 try:
-                    until(lambda: host.must("ss", "-Htln", "sport = :443"), 10, "haproxy")
+                    until(lambda: host.must("ss", "-Htln", "sport = :443"), "haproxy")
                     yield
                 finally:
                     proxy.kill()
@@ -119,7 +119,7 @@ def coturn(host: Host) -> Iterator[None]:
     need("turnserver")
     with host.popen(COTURN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: host.must("ss", "-Hlun", "sport = :443"), 10, "coturn")
+            until(lambda: host.must("ss", "-Hlun", "sport = :443"), "coturn")
             yield
         finally:
             process.kill()

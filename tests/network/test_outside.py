@@ -71,7 +71,7 @@ def stun_server(host: Host) -> Iterator[None]:
                "-L", host.ipv4, "-L", host.ipv6)  # fmt: skip
     with host.popen(command, stdout=-3, stderr=-3) as process:
         try:
-            until(lambda: host.run(["ss", "-Huln", "sport", "=", f":{PORT}"]).stdout, 20, "coturn")
+            until(lambda: host.run(["ss", "-Huln", "sport", "=", f":{PORT}"]).stdout, "coturn")
             yield
         finally:
             process.kill()

@@ -119,7 +119,7 @@ def test_one_check(net: Lab, archive: Path, docker: Docker, tmp_path: Path) -> N
         }]  # fmt: skip
         assert not docker.runs
         assert wrong(check(net.client, archive, net.server.ipv4).report, {}, plan=FEW) == []
-        assert running.wait(20) == 0
+        assert running.wait() == 0
         assert running.of("restored") == [{"event": "restored", "services": ["turn"], "failed": []}]
     assert docker.runs
     assert is_clean(tmp_path)
@@ -145,8 +145,8 @@ def test_nobody_else_has_the_pipe_by_which_it_is_seen_that_the_program_ended(
 def test_it_is_ended(net: Lab, archive: Path, docker: Docker, tmp_path: Path, number: signal.Signals) -> None:
     with stopping(docker, archive) as running:
         assert running.stop(number) == (-number if number is signal.SIGKILL else INTERRUPTED)
-        until(lambda: docker.runs, 5, "the container")
-        until(lambda: is_clean(tmp_path), 5, "the end of the guardian")
+        until(lambda: docker.runs, "the container")
+        until(lambda: is_clean(tmp_path), "the end of the guardian")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda one: one.name)
@@ -162,7 +162,7 @@ def test_signals_that_are_for_all_do_not_end_the_guardian(
 def test_the_guardian_is_asked_to_end(archive: Path, docker: Docker, tmp_path: Path) -> None:
     with stopping(docker, archive) as running:
         os.kill(guardian(tmp_path), signal.SIGTERM)
-        assert running.wait(10) == INTERRUPTED
+        assert running.wait() == INTERRUPTED
     assert docker.runs
     assert is_clean(tmp_path)
 

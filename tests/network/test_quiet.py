@@ -27,7 +27,7 @@ def test_a_thousand_that_are_turned_away_fill_no_terminal(net: Lab, archive: Pat
         with program(net.client, STRANGERS, net.server.ipv4, str(TURNED_AWAY)) as strangers:
             assert strangers.stdout
             assert strangers.stdout.readline() == "done\n"
-        until(lambda: told(running) + withheld(running) == TURNED_AWAY, 10, "all of them, told or counted")
+        until(lambda: told(running) + withheld(running) == TURNED_AWAY, "all of them, told or counted")
         print(f"{told(running)} of {TURNED_AWAY} refusals told, {len(json.dumps(running.events)):,} characters")
         assert NOTICES <= told(running) + len(running.of("withheld")) <= NOTICES + 20 * NOTICES_A_SECOND
         seen = check(net.client, archive, net.server.ipv4)

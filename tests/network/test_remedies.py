@@ -561,7 +561,7 @@ def test_the_terminal_shows_each_command_on_a_line_of_its_own(net: Lab, archive:
         assert process.stderr
         assert any("pnmcheck.pyz client" in line for line in iter(process.stderr.readline, ""))
         check(net.client, archive, net.server.ipv4)
-        printed = process.communicate(timeout=60)[0]
+        printed = process.communicate(timeout=120)[0]
     commands = [line.strip() for line in printed.splitlines() if line.strip().startswith("nft ")]
     assert len(commands) == 2, printed
     assert [_did(net.server, one) for one in commands] == [(0, "")] * 2

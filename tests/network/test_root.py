@@ -96,11 +96,11 @@ def test_nothing_stays_of_a_server_that_is_killed(net: Lab, archive: Path) -> No
         with server(net.server, archive, *UDP) as running:
             helper = helper_of(running)
             check(net.client, archive, net.server.ipv4)
-            until(lambda: started.exists() and started.read_text(), 10, "the tool")
+            until(lambda: started.exists() and started.read_text(), "the tool")
             tool = int(started.read_text())
             assert alive(tool)
             running.stop(signal.SIGKILL)
-            until(lambda: not alive(helper) and not alive(tool), 1, "the end of its helper and the tool")
+            until(lambda: not alive(helper) and not alive(tool), "the end of its helper and the tool")
 
 
 def test_a_server_whose_helper_is_killed_still_checks(net: Lab, archive: Path) -> None:

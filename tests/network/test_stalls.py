@@ -103,7 +103,7 @@ def stalled(net: Crowd, archive: Path, stalls: Sequence[Stall]) -> Iterator[Stal
               f"beside them; the server {more[1]} descriptors and {more[0]:,} KiB more")  # fmt: skip
         yield Stalled(seen, seconds, Usage(*more), before)
     # Whoever stalled is gone, and nothing of it is left.
-    until(lambda: net.server.usage().descriptors <= before.descriptors, LATER_SECONDS, "the server to shut them")
+    until(lambda: net.server.usage().descriptors <= before.descriptors, "the server to shut them", within=LATER_SECONDS)
 
 
 def assert_small(found: Stalled) -> None:
@@ -118,7 +118,9 @@ def test_a_thousand_stall_at_each_port_in_the_middle_of_a_request(archive: Path)
     with crowd(2) as net, server(net.server, archive, *UDP), stalled(net, archive, HALVES) as found:
         assert_small(found)
         until(
-            lambda: net.server.usage().descriptors <= found.idle.descriptors, HELLO_SECONDS + LATER_SECONDS, "their end"
+            lambda: net.server.usage().descriptors <= found.idle.descriptors,
+            "their end",
+            within=HELLO_SECONDS + LATER_SECONDS,
         )
 
 

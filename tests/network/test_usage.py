@@ -90,7 +90,7 @@ LINES = (
 @pytest.mark.parametrize(("line", "named"), [pytest.param(*one, id=one[0][:40] or "nothing") for one in LINES])
 def test_usage(archive: Path, line: str, named: str) -> None:
     done = subprocess.run(
-        [sys.executable, archive, *line.split()], capture_output=True, encoding="utf-8", timeout=20, check=False
+        [sys.executable, archive, *line.split()], capture_output=True, encoding="utf-8", timeout=120, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert named in done.stderr
@@ -99,5 +99,5 @@ def test_usage(archive: Path, line: str, named: str) -> None:
 
 
 def test_a_host_may_not_be_empty(archive: Path) -> None:
-    done = subprocess.run([sys.executable, archive, "client", ""], capture_output=True, timeout=20, check=False)
+    done = subprocess.run([sys.executable, archive, "client", ""], capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (2, b"")

@@ -31,7 +31,7 @@ def test_every_port_is_judged_right(archive: Path, net: lab.Lab, serving: str, c
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["text", "json"])
 def test_selftest(archive: Path, version: str, options: tuple[str, ...]) -> None:
     command: list[str | Path] = [need(version), "-W", "error", "-X", "dev", archive, "selftest", *options]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     if options:
         report = json.loads(done.stdout)

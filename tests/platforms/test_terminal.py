@@ -98,7 +98,7 @@ def seen(request: pytest.FixtureRequest, archive: Path, network: lab.Lab) -> Ite
             env=environment(*scenario.environment),
         ) as process:
             try:
-                status = process.wait(60)
+                status = process.wait(120)
             finally:
                 process.kill()
         return Seen(status, stdout.text(), stderr.text())
@@ -158,10 +158,10 @@ def test_a_newcomer_at_a_terminal(archive: Path, tmp_path: Path) -> None:
 
         tmux("new-session", "-d", "-x", "80", "-y", "40", "sh")
         try:
-            (prompt,) = lab.until(lambda: "".join(screen()).split(), 20, "a prompt")
+            (prompt,) = lab.until(lambda: "".join(screen()).split(), "a prompt")
             tmux("send-keys", typed, "Enter")
-            live = lab.until(progress, 60, "progress")
-            lab.until(at_prompt, 60, "the end")
+            live = lab.until(progress, "progress")
+            lab.until(at_prompt, "the end")
             ended, coloured = screen(), tmux("capture-pane", "-p", "-e")
         finally:
             tmux("kill-server")

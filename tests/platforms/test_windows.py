@@ -35,7 +35,7 @@ class Windows(NamedTuple):
         """Its output as it leaves the program."""
         command = self.net.client.command([self.python, *arguments])
         env = {**os.environ, **self.env}
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=60, check=False)
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, timeout=120, check=False)
 
     def text(self, status: int, *arguments: str) -> tuple[str, str]:
         """What the program writes to a pipe, stdout and stderr, in the code page of Western Windows."""

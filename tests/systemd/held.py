@@ -26,7 +26,7 @@ def holder(meet: Plugnmeet, name: str, unit: str = "", service: str = "", term: 
     )
     meet.machine.systemctl("daemon-reload")
     meet.machine.systemctl("start", name)
-    until(lambda: listens(meet), 10, f"{name} to listen")
+    until(lambda: listens(meet), f"{name} to listen")
 
 
 def listens(meet: Plugnmeet) -> bool:

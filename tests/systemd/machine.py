@@ -128,7 +128,7 @@ class Machine(Host):
         self._wait_until_booted()
 
     def _wait_until_booted(self) -> None:
-        until(self._booted, BOOT, f"{self.name} to boot")
+        until(self._booted, f"{self.name} to boot", within=BOOT)
 
     def _booted(self) -> bool:
         if self._process.poll() is not None:
@@ -142,7 +142,7 @@ class Machine(Host):
         """Have it dead at once, and boot it anew with the files that it has."""
         before = self.init
         os.kill(before, signal.SIGKILL)
-        until(lambda: not Path(f"/proc/{before}").exists(), BOOT, f"{self.name} to be gone")
+        until(lambda: not Path(f"/proc/{before}").exists(), f"{self.name} to be gone", within=BOOT)
         self._wait_until_booted()
 
     def command(self, argv: Sequence[str | Path]) -> list[str]:
@@ -152,7 +152,7 @@ class Machine(Host):
     def popen(self, argv: Sequence[str | Path], **kw: Any) -> Inside:
         started = Inside(self.command(argv), **{"stdin": subprocess.DEVNULL, "encoding": "utf-8", **kw})
         # A signal that is sent from now on reaches it.
-        until(lambda: started.inner or started.poll() is not None, 10, f"{argv[0]} to start")
+        until(lambda: started.inner or started.poll() is not None, f"{argv[0]} to start")
         return started
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
@@ -219,4 +219,4 @@ def remove_cgroups(name: str) -> None:
             done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", folder, name], check=False)
         return done.returncode == 0
 
-    until(removed, BOOT, f"all processes of {name} to be gone")
+    until(removed, f"all processes of {name} to be gone", within=BOOT)

@@ -88,7 +88,7 @@ class Plugnmeet(NamedTuple):
         """
         began = time.monotonic()
         try:
-            until(lambda: not self.left() and self.runs(), seconds, "the services")
+            until(lambda: not self.left() and self.runs(), "the services", within=seconds)
         except AssertionError as error:
             told = f"{self.left()} is left, and {self.serving()} serve\n{self.machine.journal()[-6000:]}"
             raise AssertionError(f"{error}: {told}") from None
@@ -138,7 +138,7 @@ class Terminal:
 
     def wait_for(self, text: str, seconds: float = 20) -> None:
         """Wait until the program has written this."""
-        until(lambda: text in self.text, seconds, f"{text!r} on the terminal")
+        until(lambda: text in self.text, f"{text!r} on the terminal", within=seconds)
 
     def type(self, text: str) -> None:
         """Type this; ctrl-C is `\\x03`."""

@@ -46,10 +46,10 @@ def test_what_is_stopped_is_shown_before_it_is_asked(meet: Plugnmeet, archive: P
 def test_yes(meet: Plugnmeet, archive: Path) -> None:
     with asked(meet, archive) as (terminal, running):
         terminal.type("y\n")
-        until(lambda: not any(meet.machine.active(one) for one in UNITS), 20, "all to be stopped")
+        until(lambda: not any(meet.machine.active(one) for one in UNITS), "all to be stopped")
         terminal.wait_for("7881")
         terminal.type("\x03")
-        assert running.wait(20) == INTERRUPTED
+        assert running.wait() == INTERRUPTED
         assert meet.runs()
         assert meet.left() == []
         terminal.wait_for(f"{HAPROXY} runs again")
@@ -60,7 +60,7 @@ def test_anything_else_is_no(meet: Plugnmeet, archive: Path, typed: str) -> None
     before = meet.machine.show(HAPROXY, "MainPID")
     with asked(meet, archive) as (terminal, running):
         terminal.type(typed)
-        assert running.wait(20) == 3
+        assert running.wait() == 3
     assert meet.machine.show(HAPROXY, "MainPID") == before
 
 
@@ -68,7 +68,7 @@ def test_ctrl_c_is_no(meet: Plugnmeet, archive: Path) -> None:
     before = meet.machine.show(HAPROXY, "MainPID")
     with asked(meet, archive) as (terminal, running):
         terminal.type("\x03")
-        assert running.wait(20) == INTERRUPTED
+        assert running.wait() == INTERRUPTED
         assert "Traceback" not in terminal.text
     assert meet.machine.show(HAPROXY, "MainPID") == before
 
@@ -77,12 +77,12 @@ def test_ctrl_c_twice(meet: Plugnmeet, archive: Path) -> None:
     """The second one ends the waiting; the services are started all the same."""
     with asked(meet, archive) as (terminal, running):
         terminal.type("y\n")
-        until(lambda: not any(meet.machine.active(one) for one in UNITS), 20, "all to be stopped")
+        until(lambda: not any(meet.machine.active(one) for one in UNITS), "all to be stopped")
         terminal.wait_for("7881")
         terminal.type("\x03")
         terminal.wait_for("is being started")
         terminal.type("\x03")
-        assert running.wait(20) in (3, INTERRUPTED)
+        assert running.wait() in (3, INTERRUPTED)
         assert "Traceback" not in terminal.text
 
 
@@ -107,7 +107,7 @@ def test_who_is_not_root_is_refused(meet: Plugnmeet, archive: Path) -> None:
 def test_the_guardian_does_nothing_for_strangers(meet: Plugnmeet, archive: Path) -> None:
     """Who is root can start it by hand: what it is told to stop must be what the program itself would write."""
     for told in ("", "{}", "[]", "x" * 10_000, json.dumps({"services": [{"kind": "unit", "name": "--now"}]})):
-        done = meet.machine.run([sys.executable, archive, "server", "--guardian"], input=told + "\n", timeout=20)
+        done = meet.machine.run([sys.executable, archive, "server", "--guardian"], input=told + "\n", timeout=120)
         assert done.returncode in (2, 3), (told, done.stderr)
         assert "Traceback" not in done.stderr
     assert meet.runs()

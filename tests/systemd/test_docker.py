@@ -109,7 +109,7 @@ def test_a_project_that_a_unit_runs_is_stopped_by_its_unit(meet: Plugnmeet, arch
         assert running_containers(meet) == []
         assert running.listening["untested"] == []
         assert check(meet.client, archive, meet.machine.ipv4).status == 0
-        assert running.wait(60) == 0
+        assert running.wait() == 0
     names = [one["name"] for one in running.of("services")[0]["stopping"]]
     assert (names[-1], {*names}) == (HAPROXY, {*UNITS})
     assert meet.runs()
@@ -123,11 +123,11 @@ def test_a_project_that_a_unit_runs_is_back_after_a_kill(meet: Plugnmeet, archiv
 
 def test_a_container_alone(meet: Plugnmeet, archive: Path) -> None:
     meet.machine.must(*_RUN, "--name", "alone", "empty", "/usr/bin/python3", "/opt/held.py")
-    until(lambda: listens(meet), 20, "the container")
+    until(lambda: listens(meet), "the container")
     with server(meet.machine, archive, *PLAN) as running:
         assert [one["name"] for one in running.of("services")[0]["stopping"]] == ["alone"]
         assert running.listening["untested"] == []
-        running.stop(timeout=30)
+        running.stop()
     assert "alone" in running_containers(meet)
     assert listens(meet)
     meet.machine.must("docker", "rm", "-f", "alone")
@@ -135,7 +135,7 @@ def test_a_container_alone(meet: Plugnmeet, archive: Path) -> None:
 
 def test_a_container_that_docker_removes_is_left(meet: Plugnmeet, archive: Path) -> None:
     meet.machine.must(*_RUN, "--rm", "--name", "removed", "empty", "/usr/bin/python3", "/opt/held.py")
-    until(lambda: listens(meet), 20, "the container")
+    until(lambda: listens(meet), "the container")
     with server(meet.machine, archive, *PLAN) as running:
         assert running.of("services")[0]["stopping"] == []
         assert [port for port, _ in busy(running.listening)] == [PORT]
@@ -147,12 +147,12 @@ def test_a_container_that_docker_removes_is_left(meet: Plugnmeet, archive: Path)
 def test_a_project_that_somebody_started(meet: Plugnmeet, archive: Path) -> None:
     meet.machine.write("/opt/other/docker-compose.yaml", _PROJECT.format(program="../held.py"))
     meet.machine.must("sh", "-ec", "cd /opt/other && docker compose up -d")
-    until(lambda: listens(meet), 20, "the project")
+    until(lambda: listens(meet), "the project")
     with server(meet.machine, archive, *PLAN) as running:
         (service,) = running.of("services")[0]["stopping"]
         assert (service["name"], service["with"]) == ("other", ["livekit"])
         assert running.listening["untested"] == []
-        running.stop(timeout=30)
+        running.stop()
     assert listens(meet)
     meet.machine.must("sh", "-ec", "cd /opt/other && docker compose down")
 

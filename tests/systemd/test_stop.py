@@ -101,10 +101,10 @@ def test_the_list_is_on_disk_before_anything_stops(meet: Plugnmeet, archive: Pat
     # What is seen is in this order: haproxy still runs, and it is on the list.
     running = meet.start(archive, *STOP)
     try:
-        until(lambda: meet.machine.exists(LIST), 10, "the list")
+        until(lambda: meet.machine.exists(LIST), "the list")
         meet.machine.must("test", "-f", LIST)
         assert meet.machine.must("stat", "-c", "%a %U %F", LIST).strip() == "600 root regular file"
         assert meet.machine.must("stat", "-c", "%a %U", str(Path(LIST).parent)).strip() == "700 root"
     finally:
         running.send_signal(signal.SIGINT)
-        running.wait(20)
+        running.wait()

@@ -52,7 +52,7 @@ def test_a_unit_on_which_one_rests_that_cannot_be_stopped(held: Plugnmeet, archi
     held.machine.write("/etc/systemd/system/held.target", "[Unit]\nWants=held-above.service\n")
     held.machine.systemctl("daemon-reload")
     held.machine.systemctl("start", "held.target")
-    until(lambda: held.machine.active("held-above.service"), 10, "what rests on it")
+    until(lambda: held.machine.active("held-above.service"), "what rests on it")
     with server(held.machine, archive, *PLAN) as running:
         ((owner, why),) = left(running).items()
         assert (owner, "held-above.service" in why) == ("held.service", True)
@@ -77,7 +77,7 @@ def test_sshd_is_never_stopped(held: Plugnmeet, archive: Path) -> None:
         held.machine.must("systemctl", "stop", "held")
         held.machine.systemctl("daemon-reload")
         held.machine.systemctl("start", "sshd")
-        until(lambda: listens(held), 10, "sshd to listen")
+        until(lambda: listens(held), "sshd to listen")
         with server(held.machine, archive, *PLAN) as running:
             assert [*left(running)] == ["sshd.service"]
             running.stop()
@@ -125,7 +125,7 @@ def test_a_unit_that_does_not_start_again(held: Plugnmeet, archive: Path) -> Non
     holder(held, "held", service="ExecStartPre=/bin/cat /opt/held.needs")
     with server(held.machine, archive, *STOP, "--tcp", f"80,{PORT}", "--udp", "none") as running:
         held.machine.must("rm", "/opt/held.needs")
-        assert running.stop(timeout=30) == 3
+        assert running.stop() == 3
     told = " ".join(running.stderr.split())
     assert "held.service did not come back" in told
     assert "`journalctl -u held.service`" in told
@@ -152,10 +152,10 @@ def listed(meet: Plugnmeet) -> list[str]:
 def test_it_ends_in_the_middle_of_a_stop(held: Plugnmeet, archive: Path) -> None:
     holder(held, "held", service="ExecStop=/bin/sleep 3")
     running = held.start(archive, "--json", *PLAN)
-    until(lambda: held.machine.show("held.service", "ActiveState") == "deactivating", 20, "the stop to begin")
+    until(lambda: held.machine.show("held.service", "ActiveState") == "deactivating", "the stop to begin")
     running.send_signal(signal.SIGINT)
-    running.wait(20)
-    until(lambda: held.machine.active("held.service") and listens(held), 10, "the unit")
+    running.wait()
+    until(lambda: held.machine.active("held.service") and listens(held), "the unit")
 
 
 def test_two_at_once(meet: Plugnmeet, archive: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_list_that_is_not_ours(meet: Plugnmeet, archive: Path, how: str) -> No
     meet.machine.must("sh", "-ec", _STRANGE[how], "sh", LIST)
     meet.machine.systemctl("stop", HAPROXY)
     for options in (["--restore"], [*STOP]):
-        done = meet.machine.run([sys.executable, archive, "server", *options], timeout=20)
+        done = meet.machine.run([sys.executable, archive, "server", *options], timeout=120)
         assert done.returncode == 3, done.stderr
         assert "Traceback" not in done.stderr
         assert "mistake of its own" not in done.stderr
@@ -223,7 +223,7 @@ def test_a_good_list_is_restored(meet: Plugnmeet, archive: Path) -> None:
 def test_a_folder_that_is_a_link(meet: Plugnmeet, archive: Path) -> None:
     meet.machine.must("ln", "-s", "/tmp", FOLDER)
     try:
-        done = meet.machine.run([sys.executable, archive, "server", *STOP], timeout=20)
+        done = meet.machine.run([sys.executable, archive, "server", *STOP], timeout=120)
         assert done.returncode == 3
         assert "Traceback" not in done.stderr
         assert meet.runs()
@@ -236,7 +236,7 @@ def test_a_disk_that_takes_nothing(meet: Plugnmeet, archive: Path) -> None:
     meet.machine.must("mkdir", "-m", "700", FOLDER)
     meet.machine.must("mount", "-t", "tmpfs", "-o", "ro,mode=700", "full", FOLDER)
     try:
-        done = meet.machine.run([sys.executable, archive, "server", *STOP], timeout=20)
+        done = meet.machine.run([sys.executable, archive, "server", *STOP], timeout=120)
         assert done.returncode == 3
         assert "Traceback" not in done.stderr
         assert meet.runs()
