@@ -17,11 +17,11 @@ from tests.lab import until
 LONG = 500_000  # characters: more than a pipe holds
 WRITES = f"""
 import sys
-from agent.cli import main as cli
-cli._catch_signals()
+from agent.cli import terminal
+terminal.catch_signals()
 print("ready", file=sys.stderr, flush=True)
 try:
-    cli._print_json({{"long": "x" * {LONG}}})
+    terminal.write_json({{"long": "x" * {LONG}}})
 except KeyboardInterrupt:
     sys.exit(130)
 """
