@@ -12,23 +12,23 @@ from ..core.observation import Where
 from ..core.plan import Plan, Transport
 from ..core.ports import runs
 from ..core.report import BLOCKED, AddressReport, Report, State
-from .evaluate import Flow, decide
-from .model import Decision, RuleLocation
+from .evaluate import Flow, evaluate
+from .model import BlockingRule, RuleLocation
 from .ruleset import Ruleset
 
 
-def decisions(
+def find_blocking_rules(
     report: Report, ruleset: Ruleset, plan: Plan, client: Address, arrival: Arrival | None
-) -> tuple[Decision, ...]:
+) -> tuple[BlockingRule, ...]:
     """The rules that decide for the blocked ports of every address that the report has, as far as they are planned.
 
     `client` is who handed the report over, `arrival` how its packets came in, where that is known.
     """
     alone = len(report.addresses) == 1  # else the packets to the others may have come in otherwise
-    found = [decision for address in report.addresses
+    found = [rule for address in report.addresses
              for its in [arrival if arrival and (alone or _is_at(arrival, address)) else None]
              for flow, blocked in _flows(address, plan, client, its)
-             for decision in _plausible(decide(ruleset, flow, blocked), _passed(ruleset, flow, address))]  # fmt: skip
+             for rule in _plausible(evaluate(ruleset, flow, blocked), _passed(ruleset, flow, address))]  # fmt: skip
     return tuple(dict.fromkeys(found))
 
 
@@ -40,23 +40,23 @@ def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[RuleLoc
     """The rules that would, or might, stop ports which are open for all that."""
     ports = runs(port for one in address.findings
                  if one.transport is flow.transport and one.state is State.OPEN for port in one.ports)  # fmt: skip
-    return {one.place for one in decide(ruleset, replace(flow, ports=ports))} if ports else set()
+    return {one.location for one in evaluate(ruleset, replace(flow, ports=ports))} if ports else set()
 
 
-def _plausible(found: Sequence[Decision], passed: Container[RuleLocation]) -> Iterable[Decision]:
-    """Without what may decide where something likelier does.
+def _plausible(found: Sequence[BlockingRule], passed: Container[RuleLocation]) -> Iterable[BlockingRule]:
+    """Without what may decide where something likelier action.
 
     Likely is what is sure, then what would not stop open ports too; what would is not understood, whatever it seemed:
     a rule may look at ports in a way that the reader has no words for.
     """
     explained: set[int] = set()
-    tiers: list[list[Decision]] = [[], [], []]
+    tiers: list[list[BlockingRule]] = [[], [], []]
     for one in found:
-        tiers[2 if one.place in passed else int(not one.sure)].append(one)
+        tiers[2 if one.location in passed else int(not one.certain)].append(one)
     for number, tier in enumerate(tiers):
         left = [one for one in tier if any(port not in explained for run in one.ports for port in run)]
         explained.update(port for one in left for run in one.ports for port in run)
-        yield from left if number < 2 else (replace(one, sure=False) for one in left)
+        yield from left if number < 2 else (replace(one, certain=False) for one in left)
 
 
 def _flows(address: AddressReport, plan: Plan, client: Address, arrival: Arrival | None) -> Iterable[tuple[Flow, bool]]:

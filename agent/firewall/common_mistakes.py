@@ -9,8 +9,8 @@ from ..core.observation import Where
 from ..core.plan import Transport
 from ..core.ports import PortRange, list_ports, runs
 from ..core.report import BLOCKED, AddressReport, Finding, State
-from .fixes import is_docker, is_ufw, is_ufw_rule
-from .model import Act, Decision, FirewallManagers
+from .fixes import is_docker_rule, is_ufw, is_ufw_rule
+from .model import BlockingRule, FirewallManagers, RuleAction
 
 # From so many ports on, a row of the plan is a range of media ports, of which parts may be open.
 LEAST_RANGE = 100
@@ -37,27 +37,32 @@ _OTHERS = (
 _ORACLES = ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", "reject with icmp host-prohibited")
 
 
-def oracle(decisions: Sequence[Decision], managers: FirewallManagers) -> str | None:
+def oracle(rules: Sequence[BlockingRule], managers: FirewallManagers) -> str | None:
     """A REJECT with icmp-host-prohibited in INPUT itself, as Oracle's images have it (and others that copy it)."""
-    for one in decisions:
-        if one.act is Act.REJECT and one.place.path == ("INPUT",) and one.place.number and one.text in _ORACLES:
+    for one in rules:
+        if (
+            one.action is RuleAction.REJECT
+            and one.location.path == ("INPUT",)
+            and one.location.number
+            and one.text in _ORACLES
+        ):
             vain = "`iptables -A` does not help: a rule after it is never reached"
             if managers.ufw:
                 vain = "`ufw allow` does not help: ufw's rules come after it"
-            return f"This REJECT is what Oracle Cloud's images bring along. {vain}; one before it does."
+            return f"This REJECT is what Oracle Cloud's images bring along. {vain}; one before it action."
     return None
 
 
-def ufw_order(decisions: Sequence[Decision], managers: FirewallManagers) -> str | None:
+def ufw_order(rules: Sequence[BlockingRule], managers: FirewallManagers) -> str | None:
     """A rule of ufw's own that denies before another could allow."""
-    if any(is_ufw(one, managers) and is_ufw_rule(one) for one in decisions):
+    if any(is_ufw(one, managers) and is_ufw_rule(one) for one in rules):
         return "ufw takes the first rule that fits: to allow these ports further down does not help."
     return None
 
 
-def docker(decisions: Sequence[Decision], managers: FirewallManagers) -> str | None:
+def docker(rules: Sequence[BlockingRule], managers: FirewallManagers) -> str | None:
     """A port that Docker hands to a container."""
-    if any(map(is_docker, decisions)):
+    if any(map(is_docker_rule, rules)):
         return "Docker bypasses ufw: what ufw allows or denies does not matter for a port that a container publishes."
     return None
 

@@ -10,20 +10,19 @@ from typing import Generic, Iterable, Iterator, NamedTuple, TypeVar
 from ..core.address import Address, Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, PortRange, runs
-from .model import Act, Decision, Hook, RuleLocation, Tool
+from .model import BlockingRule, Hook, RuleAction, RuleLocation, Tool
 from .ruleset import (
     ADDRESSES,
     PORTS,
-    Base,
+    BaseChain,
     Chain,
-    Does,
-    Flags,
+    InterfaceNames,
     Match,
-    Names,
     Rule,
     Ruleset,
     Spans,
     Table,
+    TcpFlags,
     common,
     join,
     within,
@@ -46,7 +45,7 @@ _SOMEBODY: dict[Family, Spans] = {
     Family.IPV6: ((2, (0xFE80 << 112) - 1), (0xFEC0 << 112, (0xFF00 << 112) - 1)),
 }
 
-_ACTS = {Does.REJECT: Act.REJECT, Does.FORWARD: Act.FORWARD}
+_ACTS = {RuleAction.REJECT: RuleAction.REJECT, RuleAction.REDIRECT: RuleAction.REDIRECT}
 _INWARD, _OUTWARD = (Hook.PREROUTING, Hook.INPUT), (Hook.OUTPUT, Hook.POSTROUTING)
 
 
@@ -65,33 +64,33 @@ class Flow:
     interface: str | None = None
 
 
-def decide(ruleset: Ruleset, flow: Flow, blocked: bool = False) -> tuple[Decision, ...]:
+def evaluate(ruleset: Ruleset, flow: Flow, blocked: bool = False) -> tuple[BlockingRule, ...]:
     """The rules that do not let new flows in or their answers out, in the order in which packets meet them.
 
     Each base chain is asked by itself, as if those before it had accepted, so that all that must be opened is found.
     A decision is `sure` where all rules before it in its base chain were understood. A rule that may drop, in a base
-    chain where no other drops for sure, is a decision too, and its own doubt. Where the ports are known to be
+    chain where no other drops for sure, is a rule too, and its own doubt. Where the ports are known to be
     `blocked`, a rule that may accept did not, unless another base chain may be what blocks them.
     """
     tracking = _Tracking()
     found = [found for table, chain, base in _base_chains(ruleset, flow.family)
              for found in _Walk(table, chain, base, flow, tracking).decisions()]  # fmt: skip
-    if ruleset.ahead:
-        return tuple(replace(each.decision, sure=False, doubt=each.decision.doubt or ruleset.ahead[0])
+    if ruleset.not_evaluated:
+        return tuple(replace(each.rule, certain=False, doubt=each.rule.doubt or ruleset.not_evaluated[0])
                      for each in found)  # fmt: skip
     contested = _contested(found) if blocked else set()
     return tuple(
-        replace(each.decision, sure=True, doubt=None)
-        if blocked and each.accept_only and not any(port in contested for run in each.decision.ports for port in run)
-        else each.decision
+        replace(each.rule, certain=True, doubt=None)
+        if blocked and each.accept_only and not any(port in contested for run in each.rule.ports for port in run)
+        else each.rule
         for each in found
     )
 
 
 class _Found(NamedTuple):
-    """A decision, whether only an accept is in doubt there, and its base chain."""
+    """A rule, whether only an accept is in doubt there, and its base chain."""
 
-    decision: Decision
+    rule: BlockingRule
     accept_only: bool
     walk: _Walk
 
@@ -99,11 +98,11 @@ class _Found(NamedTuple):
 def _contested(found: Iterable[_Found]) -> set[int]:
     """The ports that several base chains decide, or may."""
     first: dict[int, _Walk] = {}
-    return {port for each in found for run in each.decision.ports for port in run
+    return {port for each in found for run in each.rule.ports for port in run
             if first.setdefault(port, each.walk) is not each.walk}  # fmt: skip
 
 
-def _base_chains(ruleset: Ruleset, family: Family) -> list[tuple[Table, Chain, Base]]:
+def _base_chains(ruleset: Ruleset, family: Family) -> list[tuple[Table, Chain, BaseChain]]:
     order = (*_INWARD, *_OUTWARD)
     found = [
         (table, chain, chain.base)
@@ -173,8 +172,8 @@ _Value = TypeVar("_Value")
 
 
 class _Verdict(NamedTuple):
-    act: Act
-    place: RuleLocation
+    action: RuleAction
+    location: RuleLocation
     text: str
     doubt: str | None = None
 
@@ -196,7 +195,7 @@ class _Firsts(Generic[_Value]):
 class _Walk:
     """One flow through one base chain, all its ports together."""
 
-    def __init__(self, table: Table, chain: Chain, base: Base, flow: Flow, tracking: _Tracking) -> None:
+    def __init__(self, table: Table, chain: Chain, base: BaseChain, flow: Flow, tracking: _Tracking) -> None:
         self._table, self._base_chain, self._base, self._flow, self._tracking = table, chain, base, flow, tracking
         self._chains = {chain.name: chain for chain in table.chains}
         self._inward = base.hook in _INWARD
@@ -216,15 +215,15 @@ class _Walk:
         """What this base chain decides."""
         live, name = _Runs(self._all), self._base_chain.name
         self._through(self._base_chain, live, (name,))
-        if self._base.drops:
+        if self._base.policy_drops:
             policy = "policy drop" if self._table.tool is Tool.NFT else f"-P {name} DROP"
             here = RuleLocation(self._table.tool, self._table.name, (name,), None)
-            # A rule at the chain's end is no way round the policy for what leaves before: that rule is the place.
+            # A rule at the chain's end is no way round the policy for what leaves before: that rule is the location.
             for spans, rule in self._left:
-                place = replace(here, number=rule.number, handle=rule.handle)
-                verdict = _Verdict(Act.DROP, place, f"{rule.text}, then {policy}")
+                location = replace(here, number=rule.number, handle=rule.handle)
+                verdict = _Verdict(RuleAction.DROP, location, f"{rule.text}, then {policy}")
                 self._found.append((live.take(tuple(spans)), verdict))
-            self._found.append((live.spans, _Verdict(Act.DROP, here, policy)))
+            self._found.append((live.spans, _Verdict(RuleAction.DROP, here, policy)))
         groups: dict[tuple[_Verdict, str | None, bool], list[int]] = defaultdict(list)
         for spans, verdict in self._found:
             for port in _each(spans):
@@ -237,8 +236,8 @@ class _Walk:
             groups[verdict, verdict.doubt, False].append(port)
         for (verdict, doubt, accept_only), ports in groups.items():
             yield _Found(
-                Decision(self._flow.transport, self._flow.family, runs(ports), self._base.hook, verdict.act,
-                         verdict.place, verdict.text, doubt is None, doubt),
+                BlockingRule(self._flow.transport, self._flow.family, runs(ports), self._base.hook, verdict.action,
+                         verdict.location, verdict.text, doubt is None, doubt),
                 accept_only, self,
             )  # fmt: skip
 
@@ -258,7 +257,7 @@ class _Walk:
             if not live.spans:
                 break
             self._steps += 1
-            fits = rule.does is not Does.NOTHING and self._fits(rule.match)
+            fits = rule.action is not RuleAction.CONTINUE and self._fits(rule.match)
             if fits is False:
                 continue
             wanted = rule.match.ports if self._inward else rule.match.source_ports
@@ -271,7 +270,7 @@ class _Walk:
             why = doubt or (None if fits else rule.text)
             if not taken:
                 continue
-            if rule.does in (Does.JUMP, Does.GOTO):
+            if rule.action in (RuleAction.JUMP, RuleAction.GOTO):
                 inner, target = _Runs(taken), self._chains.get(rule.target)
                 if target is None or len(path) > MAX_DEPTH:
                     self._may_decide(taken, rule, path, why or rule.text)
@@ -281,28 +280,28 @@ class _Walk:
                         back += away.take(astray)
                         escaped += away.spans
                 taken = inner.spans
-            elif rule.does is Does.UNTRACK:
+            elif rule.action is RuleAction.NOTRACK:
                 self._tracking.lost = True
-            elif rule.does is Does.UNKNOWN:
+            elif rule.action is RuleAction.UNKNOWN:
                 self._may_decide(taken, rule, path, why or rule.text)
-            elif rule.does is Does.ACCEPT:
+            elif rule.action is RuleAction.ACCEPT:
                 if why:
                     self._accepts.say(taken, self._steps, why)
                 rest = _Runs(taken)
                 taken = rest.take(astray)
                 if fits:
                     escaped += rest.take(outer)
-            elif rule.does is not Does.RETURN:
+            elif rule.action is not RuleAction.RETURN:
                 self._drop(taken, rule, path, why)
                 continue
-            if rule.does in (Does.JUMP, Does.UNTRACK, Does.UNKNOWN):
+            if rule.action in (RuleAction.JUMP, RuleAction.NOTRACK, RuleAction.UNKNOWN):
                 if fits:
                     live.add(taken)
             elif fits:  # a return or goto, or an accept of what may be elsewhere by now
                 back += taken
-                if len(path) == 1 and rule.does is not Does.ACCEPT:
+                if len(path) == 1 and rule.action is not RuleAction.ACCEPT:
                     self._left.append((taken, rule))
-            elif rule.does is not Does.ACCEPT:
+            elif rule.action is not RuleAction.ACCEPT:
                 self._turns.say(taken, self._steps, why or rule.text)
                 astray = join((*astray, *taken))
                 self._steps += len(astray)
@@ -314,8 +313,8 @@ class _Walk:
         self._drop(spans, rule, path, why)
 
     def _drop(self, spans: list[tuple[int, int]], rule: Rule, path: tuple[str, ...], why: str | None) -> None:
-        place = RuleLocation(self._table.tool, self._table.name, path, rule.number, rule.handle)
-        verdict = _Verdict(_ACTS.get(rule.does, Act.DROP), place, rule.text, why)
+        location = RuleLocation(self._table.tool, self._table.name, path, rule.number, rule.handle)
+        verdict = _Verdict(_ACTS.get(rule.action, RuleAction.DROP), location, rule.text, why)
         if why is None:
             self._found.append((spans, verdict))
         else:
@@ -343,8 +342,8 @@ class _Walk:
             answers.append(_is_in(source, match.sources, flow.family))
         if match.destinations is not None:
             answers.append(_is_in(destination, match.destinations, flow.family))
-        answers += [_is_named(arrives, names) for names in match.arrives]
-        answers += [_is_named(leaves, names) for names in match.leaves]
+        answers += [_is_named(arrives, names) for names in match.incoming]
+        answers += [_is_named(leaves, names) for names in match.outgoing]
         answers += [_has(flags, inward) for flags in match.flags]
         return False if False in answers else None if None in answers else True
 
@@ -362,18 +361,18 @@ def _is_in(address: Address | None, spans: Spans, family: Family) -> bool | None
     return None if common(spans, _SOMEBODY[family]) else False
 
 
-def _is_named(interface: str | None, names: Names) -> bool | None:
+def _is_named(interface: str | None, names: InterfaceNames) -> bool | None:
     hit: bool | None
-    if "" in names.begin:
+    if "" in names.prefixes:
         hit = True
     elif interface is None:
-        hit = None if names.begin or names.whole - {"lo"} else False
+        hit = None if names.prefixes or names.exact - {"lo"} else False
     else:
-        hit = interface in names.whole or interface.startswith(names.begin)
+        hit = interface in names.exact or interface.startswith(names.prefixes)
     return hit if hit is None else hit is not names.negated
 
 
-def _has(flags: Flags, inward: bool) -> bool | None:
+def _has(flags: TcpFlags, inward: bool) -> bool | None:
     """By the packets that begin a connection; whether ECN is asked for is up to the systems."""
     if flags.mask & {"ecn", "ece", "cwr"}:
         return None

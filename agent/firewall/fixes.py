@@ -13,7 +13,7 @@ from typing import Callable, Container, Dict, Iterable, Iterator, List, Sequence
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import PortRange, runs
-from .model import Act, Decision, FirewallManagers, Hook, RuleLocation, Tool
+from .model import BlockingRule, FirewallManagers, Hook, RuleAction, RuleLocation, Tool
 
 SLOTS = 15  # ports in one rule of iptables' multiport, of which a range takes two (iptables-extensions(8))
 MAX_SET = 100  # runs in one rule of nft: a command stays far below 2,000 characters
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+-]{0,63}")
 _TABLE = re.compile(r"(?:ip|ip6|inet) [A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _NETWORK = re.compile(r"[0-9A-Fa-f.:]{2,45}(?:/[0-9]{1,3})?")
 _ZONE = re.compile(r"(?:filter_)?IN_(.+)")
-# By the part of a zone that denies, the priority that comes before it, as no port of the zone does: before what has
+# By the part of a zone that denies, the priority that comes before it, as no port of the zone action: before what has
 # none, and before what has a negative one, of which this is the least (firewalld.richlanguage(5)).
 _PRIORITIES = {"deny": -100, "pre": -32768}
 _RICH = """--add-rich-rule='rule priority="{}" port port="{}" protocol="{}" accept'"""
@@ -45,132 +45,132 @@ _BANNED = "fail2ban's rules stop this: `fail2ban-client status` shows its jails.
 
 
 @dataclass(frozen=True)
-class Remedy:
+class Fix:
     """Commands in the order to run them, and sentences that belong to them."""
 
     commands: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
 
-    def __add__(self, other: Remedy) -> Remedy:
+    def __add__(self, other: Fix) -> Fix:
         sentences = dict.fromkeys((*self.sentences, *other.sentences))
-        return Remedy((*self.commands, *other.commands), tuple(sentences))
+        return Fix((*self.commands, *other.commands), tuple(sentences))
 
 
-Decisions = Sequence[Decision]
+BlockingRules = Sequence[BlockingRule]
 Ports = Dict[Transport, List[PortRange]]
 
 
-def remedy(decisions: Decisions, managers: FirewallManagers) -> Remedy:
+def fix_for(rules: BlockingRules, managers: FirewallManagers) -> Fix:
     """What opens the ports that these rules block, by whoever manages them; each port is named once a family."""
-    by_maker: dict[_Maker, list[Decision]] = {maker: [] for maker in _MAKERS}
-    for one in decisions:
+    by_maker: dict[_Maker, list[BlockingRule]] = {maker: [] for maker in _MAKERS}
+    for one in rules:
         by_maker[_maker(one, managers)].append(one)
-    found = Remedy()
+    found = Fix()
     for maker, its in by_maker.items():
         if its:
             found += maker(its, managers)
     return found
 
 
-def is_ban(decision: Decision, managers: FirewallManagers) -> bool:
+def is_fail2ban_rule(rule: BlockingRule, managers: FirewallManagers) -> bool:
     """Whether a rule is fail2ban's: in a chain or by a set of its own, or against just what it says that it bans.
 
     In ufw's and firewalld's chains, by which it can ban, its rules have no other mark.
     """
-    if decision.place.table == "inet f2b-table" or any(_jails(decision)):
+    if rule.location.table == "inet f2b-table" or any(_jails(rule)):
         return True
     banned = (f"{ban.address}{length}" for ban in managers.bans for length in ("", "/32", "/128"))
-    return not frozenset(decision.text.split()).isdisjoint(banned)
+    return not frozenset(rule.text.split()).isdisjoint(banned)
 
 
-def _jails(decision: Decision) -> Iterator[str]:
+def _jails(rule: BlockingRule) -> Iterator[str]:
     """The names behind `f2b-` in those of a rule's chains and sets, which are mostly those of jails."""
-    yield from (chain[len("f2b-") :] for chain in decision.place.path if chain.startswith("f2b-"))
-    yield from _BAN_SET.findall(decision.text)
+    yield from (chain[len("f2b-") :] for chain in rule.location.path if chain.startswith("f2b-"))
+    yield from _BAN_SET.findall(rule.text)
 
 
-def is_docker(decision: Decision) -> bool:
+def is_docker_rule(rule: BlockingRule) -> bool:
     """Whether a rule hands the port to a container of Docker's."""
-    return decision.act is Act.FORWARD and "DOCKER" in decision.place.path
+    return rule.action is RuleAction.REDIRECT and "DOCKER" in rule.location.path
 
 
-def is_ufw(decision: Decision, managers: FirewallManagers) -> bool:
+def is_ufw(rule: BlockingRule, managers: FirewallManagers) -> bool:
     """Whether ufw decides, in a chain of its own or by the policy that it sets."""
-    place = decision.place
-    if managers.ufw is None or is_ban(decision, managers):
+    location = rule.location
+    if managers.ufw is None or is_fail2ban_rule(rule, managers):
         return False
-    if any(one.startswith(("ufw-", "ufw6-")) for one in place.path):
+    if any(one.startswith(("ufw-", "ufw6-")) for one in location.path):
         return True
     # ufw's iptables are of one variant; what the other, legacy, has left behind is none of its.
-    own = place.tool in (Tool.IPTABLES, Tool.NFT)
-    filters = own and place.table in ("filter", "ip filter", "ip6 filter")
-    return filters and place.number is None and place.chain in ("INPUT", "OUTPUT")
+    own = location.tool in (Tool.IPTABLES, Tool.NFT)
+    filters = own and location.table in ("filter", "ip filter", "ip6 filter")
+    return filters and location.number is None and location.chain in ("INPUT", "OUTPUT")
 
 
-def is_ufw_rule(decision: Decision) -> bool:
+def is_ufw_rule(rule: BlockingRule) -> bool:
     """Whether one of the rules decides that `ufw status numbered` lists."""
-    return any("-user-" in chain for chain in decision.place.path)
+    return any("-user-" in chain for chain in rule.location.path)
 
 
-def is_answer(decision: Decision) -> bool:
+def blocks_answers(rule: BlockingRule) -> bool:
     """Whether a rule stops the server's answers, and not what comes in."""
-    return decision.hook in (Hook.OUTPUT, Hook.POSTROUTING)
+    return rule.hook in (Hook.OUTPUT, Hook.POSTROUTING)
 
 
-def _is_firewalld(decision: Decision) -> bool:
-    place = decision.place
-    return place.table == "inet firewalld" or "INPUT_ZONES" in place.path
+def _is_firewalld(rule: BlockingRule) -> bool:
+    location = rule.location
+    return location.table == "inet firewalld" or "INPUT_ZONES" in location.path
 
 
-def _maker(decision: Decision, managers: FirewallManagers) -> _Maker:
-    if is_ban(decision, managers):
+def _maker(rule: BlockingRule, managers: FirewallManagers) -> _Maker:
+    if is_fail2ban_rule(rule, managers):
         return _unban
-    if is_docker(decision):
+    if is_docker_rule(rule):
         return _docker
-    if is_ufw(decision, managers) and (is_ufw_rule(decision) or not _UFW_OWN.fullmatch(decision.place.chain)):
+    if is_ufw(rule, managers) and (is_ufw_rule(rule) or not _UFW_OWN.fullmatch(rule.location.chain)):
         return _ufw
-    if _is_firewalld(decision):
+    if _is_firewalld(rule):
         return _firewalld
-    return _nft if decision.place.tool is Tool.NFT else _iptables
+    return _nft if rule.location.tool is Tool.NFT else _iptables
 
 
-def maker_of(decision: Decision, managers: FirewallManagers) -> str | None:
+def manager_of(rule: BlockingRule, managers: FirewallManagers) -> str | None:
     """The program that wrote a rule, where it can be told."""
-    if is_ufw(decision, managers):
+    if is_ufw(rule, managers):
         return "ufw"
     makers: dict[_Maker, str] = {_unban: "fail2ban", _docker: "Docker", _firewalld: "firewalld"}
-    return makers.get(_maker(decision, managers))
+    return makers.get(_maker(rule, managers))
 
 
-def _unban(decisions: Decisions, managers: FirewallManagers) -> Remedy:
-    return unban(managers, {jail for one in decisions for jail in _jails(one)})
+def _unban(rules: BlockingRules, managers: FirewallManagers) -> Fix:
+    return unban(managers, {jail for one in rules for jail in _jails(one)})
 
 
-def unban(managers: FirewallManagers, jails: Iterable[str] = ()) -> Remedy:
+def unban(managers: FirewallManagers, jails: Iterable[str] = ()) -> Fix:
     """What lifts the client's bans, those of some jails where they can be told by their names, else all of them."""
     named = [one for one in managers.bans if one.jail in set(jails)] or managers.bans
     safe = [one for one in named if _NAME.fullmatch(one.jail) and _NETWORK.fullmatch(one.address)]
     commands = (f"fail2ban-client set {one.jail} unbanip {one.address}" for one in safe)
-    return Remedy(tuple(dict.fromkeys(commands)), () if safe else (_BANNED,))
+    return Fix(tuple(dict.fromkeys(commands)), () if safe else (_BANNED,))
 
 
-def _docker(decisions: Decisions, managers: FirewallManagers) -> Remedy:
-    return Remedy((), (_DOCKER,))
+def _docker(rules: BlockingRules, managers: FirewallManagers) -> Fix:
+    return Fix((), (_DOCKER,))
 
 
-def _ufw(decisions: Decisions, managers: FirewallManagers) -> Remedy:
+def _ufw(rules: BlockingRules, managers: FirewallManagers) -> Fix:
     assert managers.ufw
     commands: list[str] = []
-    closed = not managers.ufw.ipv6 and any(one.family is Family.IPV6 for one in decisions)
+    closed = not managers.ufw.ipv6 and any(one.family is Family.IPV6 for one in rules)
     if closed:
         commands += ["sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw", "ufw reload"]
     for out in (False, True):
-        its = [one for one in decisions if is_answer(one) is out]
+        its = [one for one in rules if blocks_answers(one) is out]
         for transport, ports in _ports(its).items():
             first = any(is_ufw_rule(one) for one in its if one.transport is transport)
             for chunk in _slots(ports):
                 commands += _allow(_listed(chunk), transport, out, first, managers.ufw.rules)
-    return Remedy(tuple(commands), (_NO_IPV6,) if closed else ())
+    return Fix(tuple(commands), (_NO_IPV6,) if closed else ())
 
 
 def _allow(ports: str, transport: Transport, out: bool, first: bool, rules: Sequence[str]) -> Iterator[str]:
@@ -189,16 +189,16 @@ def _allow(ports: str, transport: Transport, out: bool, first: bool, rules: Sequ
     yield f"ufw {'prepend ' if first else ''}allow {way}{what}"
 
 
-def _firewalld(decisions: Decisions, managers: FirewallManagers) -> Remedy:
+def _firewalld(rules: BlockingRules, managers: FirewallManagers) -> Fix:
     """Both what runs and what is kept: a reload would lose whatever else runs and is not kept."""
-    found = Remedy()
-    by_zone: dict[tuple[str, int | None], list[Decision]] = {}
-    for one in decisions:
+    found = Fix()
+    by_zone: dict[tuple[str, int | None], list[BlockingRule]] = {}
+    for one in rules:
         zone, part = _zone(one, managers)
         if one.hook is not Hook.INPUT or zone is None:
-            found += Remedy((), (_POLICY,))
+            found += Fix((), (_POLICY,))
         elif not _NAME.fullmatch(zone):
-            found += Remedy((), (_UNSAFE,))
+            found += Fix((), (_UNSAFE,))
         else:
             by_zone.setdefault((zone, _PRIORITIES.get(part)), []).append(one)
     for (zone, priority), its in by_zone.items():
@@ -208,14 +208,14 @@ def _firewalld(decisions: Decisions, managers: FirewallManagers) -> Remedy:
         else:
             options = [f"--add-port={run}/{transport}" for run, transport in ports]
             portions = [" ".join(options[at : at + MAX_SET // 2]) for at in range(0, len(options), MAX_SET // 2)]
-        found += Remedy(tuple(f"firewall-cmd {kept}--zone={zone} {portion}"
+        found += Fix(tuple(f"firewall-cmd {kept}--zone={zone} {portion}"
                               for portion in portions for kept in ("", "--permanent ")))  # fmt: skip
     return found
 
 
-def _zone(decision: Decision, managers: FirewallManagers) -> tuple[str | None, str]:
+def _zone(rule: BlockingRule, managers: FirewallManagers) -> tuple[str | None, str]:
     """The zone whose chains decide, and which part of them; else the one that rules the client's packets."""
-    own = [match.group(1) for match in map(_ZONE.fullmatch, decision.place.path) if match]
+    own = [match.group(1) for match in map(_ZONE.fullmatch, rule.location.path) if match]
     if own and own[-1].startswith("policy_"):
         return None, ""
     if own:  # from the zone's own chain packets go into those of its parts
@@ -223,23 +223,23 @@ def _zone(decision: Decision, managers: FirewallManagers) -> tuple[str | None, s
     return managers.zone, ""
 
 
-def _iptables(decisions: Decisions, managers: FirewallManagers) -> Remedy:
-    found = _forwarded(decisions)
+def _iptables(rules: BlockingRules, managers: FirewallManagers) -> Fix:
+    found = _forwarded(rules)
     changed: set[tuple[Tool, Family]] = set()
-    for (place, family, out), ports in sorted(_by_chain(decisions), key=lambda one: -_position(one[0][0])):
-        if not (_NAME.fullmatch(place.chain) and _NAME.fullmatch(place.table)):
-            found += Remedy((), (_UNSAFE,))
+    for (location, family, out), ports in sorted(_by_chain(rules), key=lambda one: -_position(one[0][0])):
+        if not (_NAME.fullmatch(location.chain) and _NAME.fullmatch(location.table)):
+            found += Fix((), (_UNSAFE,))
             continue
-        commands = tuple(_accept(place, family, out, ports))
-        found += Remedy(commands)
-        if _UFW_OWN.fullmatch(place.chain):
-            found += Remedy((), (_BEFORE,))
+        commands = tuple(_accept(location, family, out, ports))
+        found += Fix(commands)
+        if _UFW_OWN.fullmatch(location.chain):
+            found += Fix((), (_BEFORE,))
         elif commands:
-            changed.add((place.tool, family))
-    return found + _kept(changed, managers.saves)
+            changed.add((location.tool, family))
+    return found + _kept(changed, managers.save_commands)
 
 
-def _kept(changed: Container[tuple[Tool, Family]], saves: Sequence[str]) -> Remedy:
+def _kept(changed: Container[tuple[Tool, Family]], saves: Sequence[str]) -> Fix:
     """What keeps changes over a reboot: what saves the default variant's rules has none of the other's."""
     families = [family for family in Family if (Tool.IPTABLES, family) in changed]
     commands = dict.fromkeys(save for family, save in zip(Family, saves) if family in families)
@@ -248,17 +248,17 @@ def _kept(changed: Container[tuple[Tool, Family]], saves: Sequence[str]) -> Reme
                  if any((tool, family) in changed for family in Family)]  # fmt: skip
     if families and not commands:
         sentences.append(_NO_SAVES)
-    return Remedy((" && ".join(commands),) if commands else (), tuple(sentences))
+    return Fix((" && ".join(commands),) if commands else (), tuple(sentences))
 
 
-def _accept(place: RuleLocation, family: Family, out: bool, ports: Ports) -> Iterator[str]:
-    table = "" if place.table == "filter" else f"-t {place.table} "
-    at = f"-A {place.chain}" if place.number is None else f"-I {place.chain} {place.number}"
+def _accept(location: RuleLocation, family: Family, out: bool, ports: Ports) -> Iterator[str]:
+    table = "" if location.table == "filter" else f"-t {location.table} "
+    at = f"-A {location.chain}" if location.number is None else f"-I {location.chain} {location.number}"
     side = "sport" if out else "dport"
     for transport, all_runs in ports.items():
         for chunk in _slots(all_runs):
             match = f"multiport --{side}s" if len(chunk) > 1 else f"{transport.value} --{side}"
-            yield (f"{_binary(place.tool, family)} {table}{at} -p {transport.value} -m {match} {_listed(chunk)} "
+            yield (f"{_binary(location.tool, family)} {table}{at} -p {transport.value} -m {match} {_listed(chunk)} "
                    "-j ACCEPT")  # fmt: skip
 
 
@@ -266,56 +266,56 @@ def _binary(tool: Tool, family: Family) -> str:
     return tool.value if family is Family.IPV4 else tool.value.replace("ip", "ip6", 1)
 
 
-def _nft(decisions: Decisions, managers: FirewallManagers) -> Remedy:
-    found = _forwarded(decisions)
-    for (place, _, out), ports in _by_chain(decisions):
-        named = _NAME.fullmatch(place.chain) and _TABLE.fullmatch(place.table)
-        if not named or (place.number is not None and place.handle is None):
-            found += Remedy((), (_UNSAFE,))
+def _nft(rules: BlockingRules, managers: FirewallManagers) -> Fix:
+    found = _forwarded(rules)
+    for (location, _, out), ports in _by_chain(rules):
+        named = _NAME.fullmatch(location.chain) and _TABLE.fullmatch(location.table)
+        if not named or (location.number is not None and location.handle is None):
+            found += Fix((), (_UNSAFE,))
             continue
-        at = f"{place.table} {place.chain}"
-        verb = f"add rule {at}" if place.handle is None else f"insert rule {at} handle {place.handle}"
+        at = f"{location.table} {location.chain}"
+        verb = f"add rule {at}" if location.handle is None else f"insert rule {at} handle {location.handle}"
         for transport, all_runs in ports.items():
             for start in range(0, len(all_runs), MAX_SET):
                 chunk = [str(run) for run in all_runs[start : start + MAX_SET]]
                 which = chunk[0] if len(chunk) == 1 else f"'{{ {', '.join(chunk)} }}'"
                 side = "sport" if out else "dport"
-                found += Remedy((f"nft {verb} {transport.value} {side} {which} accept",), (_NFT,))
+                found += Fix((f"nft {verb} {transport.value} {side} {which} accept",), (_NFT,))
     return found
 
 
-def _forwarded(decisions: Decisions) -> Remedy:
-    return Remedy((), (_ELSEWHERE,) if any(one.act is Act.FORWARD for one in decisions) else ())
+def _forwarded(rules: BlockingRules) -> Fix:
+    return Fix((), (_ELSEWHERE,) if any(one.action is RuleAction.REDIRECT for one in rules) else ())
 
 
-_Maker = Callable[[Decisions, FirewallManagers], Remedy]
+_Maker = Callable[[BlockingRules, FirewallManagers], Fix]
 _MAKERS: tuple[_Maker, ...] = (_unban, _docker, _ufw, _firewalld, _nft, _iptables)
 
 
-def _by_chain(decisions: Decisions) -> list[tuple[tuple[RuleLocation, Family, bool], Ports]]:
+def _by_chain(rules: BlockingRules) -> list[tuple[tuple[RuleLocation, Family, bool], Ports]]:
     """By chain the first place that decides there, and the ports: no rule before it decides for any of them.
 
     The chains of iptables are of one family; where nft's are of both, IPv4 stands for both.
     """
-    groups: dict[object, list[Decision]] = {}
-    for one in decisions:
-        family = one.family if one.place.tool is not Tool.NFT else None
-        key = one.place.tool, family, one.place.table, one.place.chain, is_answer(one)
+    groups: dict[object, list[BlockingRule]] = {}
+    for one in rules:
+        family = one.family if one.location.tool is not Tool.NFT else None
+        key = one.location.tool, family, one.location.table, one.location.chain, blocks_answers(one)
         groups.setdefault(key, []).append(one)
     return [
-        ((min((one.place for one in its), key=_position), its[0].family, is_answer(its[0])), _ports(its))
+        ((min((one.location for one in its), key=_position), its[0].family, blocks_answers(its[0])), _ports(its))
         for its in groups.values()
     ]
 
 
-def _position(place: RuleLocation) -> float:
-    return float("inf") if place.number is None else place.number
+def _position(location: RuleLocation) -> float:
+    return float("inf") if location.number is None else location.number
 
 
-def _ports(decisions: Iterable[Decision]) -> Ports:
-    """The ports of some decisions by transport, in the fewest runs."""
+def _ports(rules: Iterable[BlockingRule]) -> Ports:
+    """The ports of some rules by transport, in the fewest runs."""
     found: dict[Transport, set[int]] = {}
-    for one in decisions:
+    for one in rules:
         found.setdefault(one.transport, set()).update(port for run in one.ports for port in run)
     return {transport: list(runs(found[transport])) for transport in Transport if found.get(transport)}
 

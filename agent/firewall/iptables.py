@@ -8,7 +8,7 @@ from typing import Callable, Iterator
 
 from ..core.address import Family
 from ..core.plan import Transport
-from .model import Hook, Tool
+from .model import Hook, RuleAction, Tool
 from .ruleset import (
     ADDRESSES,
     ANYTHING,
@@ -16,16 +16,15 @@ from .ruleset import (
     PORTS,
     STATES,
     UNCLEAR,
-    Base,
+    BaseChain,
     Chain,
-    Does,
-    Flags,
+    InterfaceNames,
     Match,
-    Names,
     Rule,
     Ruleset,
     Spans,
     Table,
+    TcpFlags,
     UnreadableRules,
     both,
     join,
@@ -39,10 +38,8 @@ _NAT_SOURCE = 100
 _HOOKS = {hook.value.upper(): hook for hook in Hook}
 
 _TRANSPORTS = {"tcp": Transport.TCP, "6": Transport.TCP, "udp": Transport.UDP, "17": Transport.UDP}
-_VERDICTS = {
-    "ACCEPT": Does.ACCEPT, "DROP": Does.DROP, "REJECT": Does.REJECT, "RETURN": Does.RETURN, "DNAT": Does.FORWARD,
-    "TPROXY": Does.FORWARD, "NOTRACK": Does.UNTRACK,
-}  # fmt: skip
+_VERDICTS = {name: RuleAction[name] for name in ("ACCEPT", "DROP", "NOTRACK", "REJECT", "RETURN")}
+_VERDICTS.update(DNAT=RuleAction.REDIRECT, TPROXY=RuleAction.REDIRECT)
 # Targets after which the next rule comes, and those that change the source alone, in chains that answers do not see.
 _HARMLESS = frozenset((
     "AUDIT", "CHECKSUM", "CLASSIFY", "CONNMARK", "CONNSECMARK", "DSCP", "ECN", "HL", "HMARK", "IDLETIMER", "LED", "LOG",
@@ -88,13 +85,13 @@ def _table(name: str, lines: Iterator[str], family: Family, tool: Tool) -> Table
     raise UnreadableRules("a table without an end")
 
 
-def _base(table: str, chain: str, policy: str) -> Base | None:
+def _base(table: str, chain: str, policy: str) -> BaseChain | None:
     hook = _HOOKS.get(chain)
     if policy == "-" or hook is None or table not in _PRIORITIES:
         return None
     nat = table == "nat"
     priority = _NAT_SOURCE if nat and hook in (Hook.INPUT, Hook.POSTROUTING) else _PRIORITIES[table]
-    return Base(hook, priority, policy == "DROP", nat)
+    return BaseChain(hook, priority, policy == "DROP", nat)
 
 
 def _words(line: str) -> list[tuple[str, bool]]:
@@ -111,8 +108,8 @@ def _rule(number: int, text: str, words: list[tuple[str, bool]], family: Family,
         option, quoted = words[at]
         at += 1
         if option in ("-j", "-g") and not quoted and at < len(words):
-            does, target = _target(option, [word for word, _ in words[at:]], chains)
-            return Rule(number, text, match, does, target)
+            action, target = _target(option, [word for word, _ in words[at:]], chains)
+            return Rule(number, text, match, action, target)
         if option == "-m" and not quoted and at < len(words):
             module = words[at][0]
             at += 1
@@ -131,15 +128,15 @@ def _rule(number: int, text: str, words: list[tuple[str, bool]], family: Family,
     return Rule(number, text, match)
 
 
-def _target(option: str, words: list[str], chains: dict[str, list[Rule]]) -> tuple[Does, str]:
+def _target(option: str, words: list[str], chains: dict[str, list[Rule]]) -> tuple[RuleAction, str]:
     name = words[0]
     if name in chains:
-        return (Does.GOTO if option == "-g" else Does.JUMP), name
+        return (RuleAction.GOTO if option == "-g" else RuleAction.JUMP), name
     if name == "REDIRECT":  # without another port the packet comes where it was going
-        return (Does.FORWARD if "--to-ports" in words else Does.ACCEPT), ""
+        return (RuleAction.REDIRECT if "--to-ports" in words else RuleAction.ACCEPT), ""
     if name == "CT":
-        return (Does.UNTRACK if "--notrack" in words or "--zone" in words else Does.NOTHING), ""
-    return (Does.NOTHING if name in _HARMLESS else _VERDICTS.get(name, Does.UNKNOWN)), ""
+        return (RuleAction.NOTRACK if "--notrack" in words or "--zone" in words else RuleAction.CONTINUE), ""
+    return (RuleAction.CONTINUE if name in _HARMLESS else _VERDICTS.get(name, RuleAction.UNKNOWN)), ""
 
 
 _Reader = Callable[["list[str]", bool, Family], Match]
@@ -163,10 +160,10 @@ def _networks(text: str, negated: bool, family: Family) -> Spans:
     return without(ADDRESSES[family], spans) if negated else spans
 
 
-def _names(name: str, negated: bool) -> tuple[Names]:
+def _names(name: str, negated: bool) -> tuple[InterfaceNames]:
     if name.endswith("+"):
-        return (Names(begin=(name[:-1],), negated=negated),)
-    return (Names(frozenset((name,)), negated=negated),)
+        return (InterfaceNames(prefixes=(name[:-1],), negated=negated),)
+    return (InterfaceNames(frozenset((name,)), negated=negated),)
 
 
 def _ports(text: str, negated: bool) -> Spans:
@@ -212,7 +209,7 @@ def _flags(values: list[str], negated: bool, _: Family) -> Match:
     mask, value = (every if text == "ALL" else frozenset(text.lower().split(",")) - {"none"} for text in values)
     if not value | mask <= every:
         raise ValueError(values[0])
-    return Match(flags=(Flags(mask, value, negated),))
+    return Match(flags=(TcpFlags(mask, value, negated),))
 
 
 def _syn(_: list[str], negated: bool, family: Family) -> Match:
@@ -223,8 +220,8 @@ _BASIC: dict[str, _Reader] = {
     "-p": _protocol,
     "-s": lambda values, negated, family: Match(family, sources=_networks(values[0], negated, family)),
     "-d": lambda values, negated, family: Match(family, destinations=_networks(values[0], negated, family)),
-    "-i": lambda values, negated, _: Match(arrives=_names(values[0], negated)),
-    "-o": lambda values, negated, _: Match(leaves=_names(values[0], negated)),
+    "-i": lambda values, negated, _: Match(incoming=_names(values[0], negated)),
+    "-o": lambda values, negated, _: Match(outgoing=_names(values[0], negated)),
     "-f": lambda _, negated, __: ANYTHING if negated else NEVER,  # a later fragment, which ours have not
 }
 _OPTIONS: dict[tuple[str, str], _Reader] = {

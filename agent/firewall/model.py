@@ -28,12 +28,19 @@ class Hook(str, enum.Enum):
     POSTROUTING = "postrouting"
 
 
-class Act(str, enum.Enum):
-    """What becomes of a packet that a rule decides."""
+class RuleAction(str, enum.Enum):
+    """What a rule does with a packet that matches."""
 
+    CONTINUE = "continue"  # it counts, logs or marks, and the next rule follows
+    ACCEPT = "accept"
     DROP = "drop"
     REJECT = "reject"
-    FORWARD = "forward"  # its destination is changed: to a container, say, or to another port
+    REDIRECT = "redirect"  # its destination is changed: to a container, say, or to another port
+    JUMP = "jump"
+    GOTO = "goto"
+    RETURN = "return"
+    NOTRACK = "notrack"  # connection tracking leaves it out
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -57,10 +64,10 @@ class RuleLocation:
 
 
 @dataclass(frozen=True)
-class Decision:
+class BlockingRule:
     """The first rule that decides for some planned ports of one transport and family, and does not let them pass.
 
-    `text` is the rule as its tool prints it, or the policy. `sure` says that every rule before it was understood;
+    `text` is the rule as its tool prints it, or the policy. `certain` says that every rule before it was understood;
     where it was not, `doubt` is the first that may decide otherwise.
     """
 
@@ -68,15 +75,15 @@ class Decision:
     family: Family
     ports: tuple[PortRange, ...]
     hook: Hook
-    act: Act
-    place: RuleLocation
+    action: RuleAction
+    location: RuleLocation
     text: str
-    sure: bool = True
+    certain: bool = True
     doubt: str | None = None
 
 
 @dataclass(frozen=True)
-class Ufw:
+class UfwStatus:
     """ufw, where it is active: its numbered rules as it prints them, and whether it rules IPv6 too."""
 
     rules: tuple[str, ...] = ()
@@ -95,17 +102,19 @@ class Ban:
 class FirewallManagers:
     """The programs that write the firewall's rules on this host, as far as they are in force."""
 
-    ufw: Ufw | None = None
+    ufw: UfwStatus | None = None
     zone: str | None = None  # of firewalld, that rules the client's packets; None where none is known
     bans: tuple[Ban, ...] = ()
-    saves: tuple[str, ...] = ()  # the commands that keep iptables' rules over a reboot, of IPv4 and of IPv6, if any
+    save_commands: tuple[
+        str, ...
+    ] = ()  # the commands that keep iptables' rules over a reboot, of IPv4 and of IPv6, if any
 
 
 @dataclass(frozen=True)
-class Host:
+class HostFacts:
     """What this server is, for the advice on its own terminal."""
 
-    decisions: tuple[Decision, ...] = ()
+    blocking_rules: tuple[BlockingRule, ...] = ()
     managers: FirewallManagers = FirewallManagers()
     provider: str | None = None  # a key of the providers that are known
     addresses: tuple[str, ...] = ()  # of its interfaces

@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator, Tuple
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST
-from .model import Hook, Tool
+from .model import Hook, RuleAction, Tool
 from .nft_text import rule_text
 from .ruleset import (
     ADDRESSES,
@@ -20,16 +20,15 @@ from .ruleset import (
     PORTS,
     STATES,
     UNCLEAR,
-    Base,
+    BaseChain,
     Chain,
-    Does,
-    Flags,
+    InterfaceNames,
     Match,
-    Names,
     Rule,
     Ruleset,
     Spans,
     Table,
+    TcpFlags,
     UnreadableRules,
     both,
     join,
@@ -46,9 +45,10 @@ _FAMILY_WORDS = {"ip": Family.IPV4, "ipv4": Family.IPV4, 2: Family.IPV4, "ip6": 
                  10: Family.IPV6}  # fmt: skip
 _TCP_FLAGS = frozenset(("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"))
 
-_VERDICTS = {"accept": Does.ACCEPT, "drop": Does.DROP, "return": Does.RETURN, "jump": Does.JUMP, "goto": Does.GOTO,
-             "reject": Does.REJECT, "dnat": Does.FORWARD, "tproxy": Does.FORWARD, "notrack": Does.UNTRACK,
-             "continue": Does.NOTHING}  # fmt: skip
+_VERDICTS = {
+    name: RuleAction(name) for name in ("accept", "continue", "drop", "goto", "jump", "notrack", "reject", "return")
+}
+_VERDICTS.update(dnat=RuleAction.REDIRECT, tproxy=RuleAction.REDIRECT)
 # Statements after which a rule goes on; snat and masquerade stand in chains that answers do not see.
 _HARMLESS = frozenset(("counter", "log", "comment", "snat", "masquerade", "flow", "ct helper", "ct timeout",
                        "ct expectation", "secmark", "dup", "last"))  # fmt: skip
@@ -125,12 +125,12 @@ def _may_stop(rule: dict[str, Any]) -> bool:
     return any(name not in _HARMLESS | {"accept", "match"} for statement in rule["expr"] for name in statement)
 
 
-def _base(chain: dict[str, Any]) -> Base | None:
+def _base(chain: dict[str, Any]) -> BaseChain | None:
     hook = _HOOKS.get(chain.get("hook", ""))
     return (
         None
         if hook is None
-        else Base(hook, int(chain.get("prio", 0)), chain.get("policy") == "drop", chain.get("type") == "nat")
+        else BaseChain(hook, int(chain.get("prio", 0)), chain.get("policy") == "drop", chain.get("type") == "nat")
     )
 
 
@@ -142,11 +142,11 @@ class _Reader:
         self._read: dict[str, Match] = {}  # by a named set: it may have many entries, and many rules
 
     def rules(self, number: int, rule: dict[str, Any]) -> list[Rule]:
-        """What one rule does, and one for each entry of a verdict map."""
+        """What one rule action, and one for each entry of a verdict map."""
         try:
             return list(self._rules(number, rule))
         except _STUMBLES:
-            return [Rule(number, rule_text(rule.get("expr")), UNCLEAR, Does.UNKNOWN)]
+            return [Rule(number, rule_text(rule.get("expr")), UNCLEAR, RuleAction.UNKNOWN)]
 
     def _rules(self, number: int, rule: dict[str, Any]) -> Iterator[Rule]:
         match, text, handle, unknown = ANYTHING, rule_text(rule["expr"]), rule.get("handle"), False
@@ -156,14 +156,14 @@ class _Reader:
             if name == "match":
                 match = both(match, self._match(value))
             elif name == "vmap":
-                for key, does, target in self._map(value):
-                    yield Rule(number, text, both(match, key), does, target, handle)
+                for key, action, target in self._map(value):
+                    yield Rule(number, text, both(match, key), action, target, handle)
                 return
             elif name in _VERDICTS or name == "redirect":
-                does, met = _verdict(name, value)
-                target = value["target"] if does in (Does.JUMP, Does.GOTO) else ""
-                yield Rule(number, text, both(match, met), does, target, handle)
-                if does is not Does.UNTRACK:
+                action, met = _verdict(name, value)
+                target = value["target"] if action in (RuleAction.JUMP, RuleAction.GOTO) else ""
+                yield Rule(number, text, both(match, met), action, target, handle)
+                if action is not RuleAction.NOTRACK:
                     return
             elif name == "mangle" and ("meta" in value["key"] or "ct" in value["key"]):
                 continue
@@ -171,20 +171,20 @@ class _Reader:
                 match = both(match, UNCLEAR)
                 known = name in _CONDITIONS or (name == "xt" and value and value.get("type") == "match")
                 unknown = unknown or not known
-        yield Rule(number, text, match, Does.UNKNOWN if unknown else Does.NOTHING, "", handle)
+        yield Rule(number, text, match, RuleAction.UNKNOWN if unknown else RuleAction.CONTINUE, "", handle)
 
-    def _map(self, value: dict[str, Any]) -> list[tuple[Match, Does, str]]:
+    def _map(self, value: dict[str, Any]) -> list[tuple[Match, RuleAction, str]]:
         try:
             data, found = value["data"], []
             entries = self._sets[data[1:]] if isinstance(data, str) else data["set"]
             for key, verdict in entries:
                 ((name, inner),) = verdict.items()
-                does = _VERDICTS[name]
+                action = _VERDICTS[name]
                 if key == "*":  # all that has no entry
                     raise ValueError(key)
-                found.append((_condition(value["key"], "==", [_bare(key)]), does, inner["target"] if inner else ""))
+                found.append((_condition(value["key"], "==", [_bare(key)]), action, inner["target"] if inner else ""))
         except _STUMBLES:
-            return [(UNCLEAR, Does.UNKNOWN, "")]
+            return [(UNCLEAR, RuleAction.UNKNOWN, "")]
         return found
 
     def _match(self, value: dict[str, Any]) -> Match:
@@ -200,17 +200,19 @@ class _Reader:
             return _kind(value)
 
 
-def _verdict(name: str, value: Any) -> tuple[Does, Match]:
-    """What a rule does, and the conditions that nft leaves out because they follow from it."""
+def _verdict(name: str, value: Any) -> tuple[RuleAction, Match]:
+    """What a rule action, and the conditions that nft leaves out because they follow from it."""
     if name == "redirect":  # without another port the packet comes where it was going
         value = value or {}
-        return (Does.FORWARD if "port" in value else Does.ACCEPT), UNCLEAR if "map" in str(value) else ANYTHING
+        return (RuleAction.REDIRECT if "port" in value else RuleAction.ACCEPT), UNCLEAR if "map" in str(
+            value
+        ) else ANYTHING
     if name == "dnat":
         match = Match(next(iter(_FAMILIES.get(value.get("family"), ())), None), unclear="map" in str(value))
-        return Does.FORWARD, match
+        return RuleAction.REDIRECT, match
     kind = value.get("type", "") if name == "reject" and value else ""
     if kind == "tcp reset":
-        return Does.REJECT, Match(transports=frozenset((Transport.TCP,)))
+        return RuleAction.REJECT, Match(transports=frozenset((Transport.TCP,)))
     return _VERDICTS[name], Match({"icmp": Family.IPV4, "icmpv6": Family.IPV6}.get(kind))
 
 
@@ -307,9 +309,9 @@ def _meta(key: str, entries: list[Any], negated: bool) -> Match:
         families = set(Family) - named if negated else named
         return ANYTHING if len(families) == 2 else Match(families.pop()) if families else NEVER
     if key in ("iifname", "iif"):
-        return Match(arrives=(_names(entries, negated),))
+        return Match(incoming=(_names(entries, negated),))
     if key in ("oifname", "oif"):
-        return Match(leaves=(_names(entries, negated),))
+        return Match(outgoing=(_names(entries, negated),))
     if key == "pkttype" and set(entries) <= {"host", "unicast", "broadcast", "multicast", "other"}:
         return ANYTHING if bool({"host", "unicast"} & set(entries)) is not negated else NEVER
     raise ValueError(key)
@@ -322,10 +324,10 @@ def _transports(entries: list[Any], negated: bool) -> Match:
     return Match(transports=frozenset(Transport) - named if negated else named)
 
 
-def _names(entries: list[str], negated: bool) -> Names:
+def _names(entries: list[str], negated: bool) -> InterfaceNames:
     if any("\\" in entry for entry in entries):  # a star that is part of a name
         raise ValueError("an odd name")
-    return Names(frozenset(entry for entry in entries if not entry.endswith("*")),
+    return InterfaceNames(frozenset(entry for entry in entries if not entry.endswith("*")),
                  tuple(entry[:-1] for entry in entries if entry.endswith("*")), negated)  # fmt: skip
 
 
@@ -333,7 +335,7 @@ def _flags(mask: list[str], value: list[str], negated: bool) -> Match:
     masked, wanted = frozenset(mask), frozenset(value) - {0}
     if not masked | wanted <= _TCP_FLAGS:
         raise ValueError("other flags")
-    flags = Flags(masked, frozenset(map(str, wanted)), negated)
+    flags = TcpFlags(masked, frozenset(map(str, wanted)), negated)
     return Match(transports=frozenset((Transport.TCP,)), flags=(flags,))
 
 

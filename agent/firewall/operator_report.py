@@ -27,8 +27,8 @@ from ..sweep.sample import RULE
 from ..verdict.advice import advise
 from ..verdict.names import is_ours
 from . import common_mistakes
-from .fixes import Remedy, is_answer, maker_of, remedy, unban
-from .model import Act, Decision, FirewallManagers, Host
+from .fixes import Fix, blocks_answers, fix_for, manager_of, unban
+from .model import BlockingRule, FirewallManagers, HostFacts, RuleAction
 from .provider_fixes import cloud, egress
 
 MAX_QUOTE = 200  # characters of a rule: what it matches and does fits, a comment of somebody's need not
@@ -52,7 +52,7 @@ _ASTRAY = (
 )
 
 
-def for_operator(report: Report, host: Host, plan: Plan) -> Report:
+def add_operator_advice(report: Report, host: HostFacts, plan: Plan) -> Report:
     """The report with the advice for whoever sits at the server.
 
     The report is the client's, who may be anybody: none of his advice is kept, and no command names a port that is not
@@ -68,22 +68,22 @@ class _Case:
 
     group: FindingGroup
     family: Family
-    decisions: tuple[Decision, ...]
+    rules: tuple[BlockingRule, ...]
 
     @property
     def where(self) -> Where:
         return self.group.first.where or Where.UNKNOWN
 
     @property
-    def opened(self) -> tuple[Decision, ...]:
+    def opened(self) -> tuple[BlockingRule, ...]:
         """The rules that have to be got round."""
         if self.where is Where.RETURN_PATH:
-            return tuple(filter(is_answer, self.decisions))
+            return tuple(filter(blocks_answers, self.rules))
         intercepted = self.group.first.state is State.INTERCEPTED
-        return tuple(one for one in self.decisions if one.act is Act.FORWARD or not intercepted)
+        return tuple(one for one in self.rules if one.action is RuleAction.REDIRECT or not intercepted)
 
     @property
-    def deciding(self) -> tuple[Decision, ...]:
+    def deciding(self) -> tuple[BlockingRule, ...]:
         """The rules that explain it."""
         return () if self.where is Where.BEFORE_SERVER else self.opened
 
@@ -97,12 +97,12 @@ class _Case:
 class _Operator:
     """All that is known of this host, and what of it has been said."""
 
-    def __init__(self, addresses: Sequence[AddressReport], host: Host, plan: Plan) -> None:
+    def __init__(self, addresses: Sequence[AddressReport], host: HostFacts, plan: Plan) -> None:
         self._addresses, self._host, self._plan = addresses, host, plan
-        self._ports = [(one, frozenset(port for run in one.ports for port in run)) for one in host.decisions]
+        self._ports = [(one, frozenset(port for run in one.ports for port in run)) for one in host.blocking_rules]
         self._cases = {number: self._cases_of(address) for number, address in enumerate(addresses)}
         self._next = 0
-        self._said: set[Callable[[], Remedy]] = set()
+        self._said: set[Callable[[], Fix]] = set()
 
     def _cases_of(self, address: AddressReport) -> dict[int, _Case]:
         return {
@@ -138,42 +138,42 @@ class _Operator:
     def _advice(self, advice: Advice, case: _Case | None, mistakes: _Mistakes) -> Advice:
         if case is None:
             return advice
-        found = Remedy(
+        found = Fix(
             (), (advice.text, *_who(case, self._host.managers), *self._traps(case), *mistakes.of(case.group.first))
         )
         for needed in self._needed(case):
             if needed in self._said:
-                found += Remedy((), (_ABOVE,))
+                found += Fix((), (_ABOVE,))
             else:
                 self._said.add(needed)
                 found += needed()
         commands = found.commands
         if len(commands) > MAX_COMMANDS:  # the last makes the others last
-            found += Remedy((), (_TOO_MANY,))
+            found += Fix((), (_TOO_MANY,))
             commands = (*commands[: MAX_COMMANDS - 1], commands[-1])
         return Advice(advice.finding, _fitting(found.sentences), commands)
 
-    def _needed(self, case: _Case) -> list[Callable[[], Remedy]]:
+    def _needed(self, case: _Case) -> list[Callable[[], Fix]]:
         """What has to be said for it, in its order."""
         host = [self._for_host] if case.opened else []
-        if not case.decisions and case.where is Where.SERVER_HOST and self._host.managers.bans:
+        if not case.rules and case.where is Where.SERVER_HOST and self._host.managers.bans:
             host = [self._for_banned]
         provider = [self._for_provider] if case.needs_provider else []
         if case.where is Where.RETURN_PATH and not case.deciding:
             return [self._for_answers]
         return provider + host if case.where is Where.BEFORE_SERVER else host + provider
 
-    def _for_host(self) -> Remedy:
+    def _for_host(self) -> Fix:
         rules = (one for cases in self._cases.values() for case in cases.values() for one in case.opened)
-        return remedy(list(dict.fromkeys(rules)), self._host.managers)
+        return fix_for(list(dict.fromkeys(rules)), self._host.managers)
 
-    def _for_banned(self) -> Remedy:
+    def _for_banned(self) -> Fix:
         return unban(self._host.managers)
 
-    def _for_answers(self) -> Remedy:
-        return Remedy((), (egress(self._host.provider),))
+    def _for_answers(self) -> Fix:
+        return Fix((), (egress(self._host.provider),))
 
-    def _for_provider(self) -> Remedy:
+    def _for_provider(self) -> Fix:
         wanted: dict[Transport, set[int]] = {one: set() for one in Transport}
         checked = {one.family for one in self._addresses}
         families = set(Family) - checked
@@ -221,8 +221,8 @@ def _who(case: _Case, managers: FirewallManagers) -> Iterable[str]:
     if case.group.first.state is State.INTERCEPTED and not case.opened:
         return
     for one in case.deciding[:MAX_QUOTES]:
-        yield _quoted(one, maker_of(one, managers))
-    if any(one.sure for one in case.deciding) and case.where is not Where.UNKNOWN:
+        yield _quoted(one, manager_of(one, managers))
+    if any(one.certain for one in case.deciding) and case.where is not Where.UNKNOWN:
         return
     if case.where is Where.SERVER_HOST and not case.deciding:
         yield _UNFOUND
@@ -232,18 +232,18 @@ def _who(case: _Case, managers: FirewallManagers) -> Iterable[str]:
         yield _TOO
 
 
-def _quoted(decision: Decision, maker: str | None) -> str:
-    place = decision.place
-    path = " > ".join(_clean(chain) for chain in place.path[-MAX_PATH:])
-    what = "the policy" if place.number is None else f"rule {place.number}"
-    does = "sends on" if decision.act is Act.FORWARD else "stops"
-    ports = list_ports(decision.ports, decision.transport.value, MAX_RUNS)
-    text = f"{does} {ports} by {what} of {path} (table {_clean(place.table)}): `{_clean(decision.text)}`"
+def _quoted(rule: BlockingRule, maker: str | None) -> str:
+    location = rule.location
+    path = " > ".join(_clean(chain) for chain in location.path[-MAX_PATH:])
+    what = "the policy" if location.number is None else f"rule {location.number}"
+    does = "sends on" if rule.action is RuleAction.REDIRECT else "stops"
+    ports = list_ports(rule.ports, rule.transport.value, MAX_RUNS)
+    text = f"{does} {ports} by {what} of {path} (table {_clean(location.table)}): `{_clean(rule.text)}`"
     who = f"this machine's own firewall{f' ({maker})' if maker else ''}"
-    if decision.sure:
+    if rule.certain:
         return f"T{who[1:]} {text}."
-    doubt = f", since this rule may decide before it: `{_clean(decision.doubt)}`" if decision.doubt else ""
-    if decision.doubt == decision.text:
+    doubt = f", since this rule may decide before it: `{_clean(rule.doubt)}`" if rule.doubt else ""
+    if rule.doubt == rule.text:
         doubt = ", since not all of that rule is understood"
     return f"Maybe {who} {text}; that is not sure{doubt}."
 

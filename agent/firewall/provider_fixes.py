@@ -11,7 +11,7 @@ from typing import Callable, Collection, Iterator, Mapping, Sequence
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import PortRange, list_ports
-from .fixes import Remedy
+from .fixes import Fix
 
 # A rule of a provider is a run of ports, and accounts have room for some 50 to 100 rules; past that somebody has to
 # think, not to paste.
@@ -25,21 +25,21 @@ _EVERYBODY = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 _VERSION = {Family.IPV4: "v4", Family.IPV6: "v6"}
 
 
-def cloud(provider: str | None, wanted: Wanted, families: Collection[Family]) -> Remedy:
+def cloud(provider: str | None, wanted: Wanted, families: Collection[Family]) -> Fix:
     """What opens these ports to everybody before the server."""
     ports = [(transport, run) for transport, runs in wanted.items() for run in runs]
     if not ports:
-        return Remedy()
+        return Fix()
     listed = " and ".join(list_ports(runs, transport.value) for transport, runs in wanted.items() if runs)
     make, name, trap = _CLOUDS.get(provider or "", (None, "", ""))
     if not name:
-        return Remedy((), (f"Open {listed} in the provider's firewall, or in the router before this server, "
+        return Fix((), (f"Open {listed} in the provider's firewall, or in the router before this server, "
                            "from anywhere.",))  # fmt: skip
     if make is None or len(ports) > MAX_RULES:
         console = trap if make is None else f"Open {listed} in {name}'s console. {trap}"
-        return Remedy((), (console.replace("PORTS", listed),))
+        return Fix((), (console.replace("PORTS", listed),))
     ordered = [family for family in Family if family in families]
-    return Remedy(tuple(make(ports, ordered)), (trap,))
+    return Fix(tuple(make(ports, ordered)), (trap,))
 
 
 _Ports = Sequence["tuple[Transport, PortRange]"]

@@ -20,7 +20,7 @@ MAX_NAMES = 100  # characters of them: whether there is one says all
 _IPTABLES_TABLES = frozenset(("filter", "mangle", "nat", "raw", "security"))
 
 
-def read_rules() -> tuple[Ruleset, tuple[str, ...]]:
+def read_ruleset() -> tuple[Ruleset, tuple[str, ...]]:
     """All rules that can be read, and sentences on what could not."""
     unread: list[str] = []
     missing: list[str] = []
@@ -60,7 +60,7 @@ def read_rules() -> tuple[Ruleset, tuple[str, ...]]:
                 unread.append(f"rules of {command}-legacy are in force, and {missing[-1]}")
     if none_here and not tables:
         unread.append("there is neither nft nor iptables here")
-    return Ruleset(tuple(tables), listed.ahead if listed else ()), tuple(dict.fromkeys(unread))
+    return Ruleset(tuple(tables), listed.not_evaluated if listed else ()), tuple(dict.fromkeys(unread))
 
 
 def _has_some(tables: Iterable[Table], family: Family) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Callable, Iterable, Tuple, TypeVar
@@ -10,7 +9,7 @@ from typing import Callable, Iterable, Tuple, TypeVar
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, LOWEST
-from .model import Hook, Tool
+from .model import Hook, RuleAction, Tool
 
 # Runs of numbers (ports, or addresses as integers), both ends included, sorted, none touching another.
 Spans = Tuple[Tuple[int, int], ...]
@@ -22,21 +21,6 @@ STATES = frozenset(("new", "established", "related", "invalid", "untracked"))  #
 
 class UnreadableRules(Exception):
     """What a firewall's tool printed is no listing of rules."""
-
-
-class Does(enum.Enum):
-    """What a rule does with a packet that matches."""
-
-    NOTHING = "nothing"  # it counts, logs or marks
-    ACCEPT = "accept"
-    DROP = "drop"
-    REJECT = "reject"
-    FORWARD = "forward"
-    JUMP = "jump"
-    GOTO = "goto"
-    RETURN = "return"
-    UNTRACK = "untrack"
-    UNKNOWN = "unknown"
 
 
 def join(spans: Iterable[tuple[int, int]]) -> Spans:
@@ -78,16 +62,16 @@ def within(number: int, spans: Spans) -> bool:
 
 
 @dataclass(frozen=True)
-class Names:
-    """Names of interfaces: whole ones, beginnings of some (an empty one begins all), or all but these."""
+class InterfaceNames:
+    """InterfaceNames of interfaces: whole ones, beginnings of some (an empty one begins all), or all but these."""
 
-    whole: frozenset[str] = frozenset()
-    begin: tuple[str, ...] = ()
+    exact: frozenset[str] = frozenset()
+    prefixes: tuple[str, ...] = ()
     negated: bool = False
 
 
 @dataclass(frozen=True)
-class Flags:
+class TcpFlags:
     """TCP flags, in small letters: of those in `mask` exactly `value` are set, or not so."""
 
     mask: frozenset[str]
@@ -111,9 +95,9 @@ class Match:
     destinations: Spans | None = None
     states: frozenset[str] | None = None
     to_local: bool | None = None
-    arrives: tuple[Names, ...] = ()
-    leaves: tuple[Names, ...] = ()
-    flags: tuple[Flags, ...] = ()
+    incoming: tuple[InterfaceNames, ...] = ()
+    outgoing: tuple[InterfaceNames, ...] = ()
+    flags: tuple[TcpFlags, ...] = ()
     unclear: bool = False
 
 
@@ -148,7 +132,7 @@ def both(one: Match, other: Match) -> Match:
         _meet(one.destinations, other.destinations, common),
         _meet(one.states, other.states, frozenset.intersection),
         other.to_local if one.to_local is None else one.to_local,
-        one.arrives + other.arrives, one.leaves + other.leaves, one.flags + other.flags,
+        one.incoming + other.incoming, one.outgoing + other.outgoing, one.flags + other.flags,
         one.unclear or other.unclear,
     )  # fmt: skip
 
@@ -172,18 +156,18 @@ class Rule:
     number: int
     text: str
     match: Match = ANYTHING
-    does: Does = Does.NOTHING
+    action: RuleAction = RuleAction.CONTINUE
     target: str = ""
     handle: int | None = None
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseChain:
     """Where a chain begins to see packets: lower priorities first. `nat` chains see only a flow's first packet."""
 
     hook: Hook
     priority: int = 0
-    drops: bool = False  # by its policy
+    policy_drops: bool = False  # by its policy
     nat: bool = False
 
 
@@ -193,7 +177,7 @@ class Chain:
 
     name: str
     rules: tuple[Rule, ...] = ()
-    base: Base | None = None
+    base: BaseChain | None = None
 
 
 @dataclass(frozen=True)
@@ -211,4 +195,4 @@ class Ruleset:
     """All tables; and what stands ahead of them and is not read, in words: chains at a network device."""
 
     tables: tuple[Table, ...] = ()
-    ahead: tuple[str, ...] = ()
+    not_evaluated: tuple[str, ...] = ()

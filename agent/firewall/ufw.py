@@ -6,7 +6,7 @@ import re
 
 from ..system.commands import ask
 from ..system.files import read_text
-from .model import Ufw
+from .model import UfwStatus
 
 DEFAULTS = "/etc/default/ufw"
 MAX_DEFAULTS = 64 * 1024  # the file has a page or two
@@ -35,7 +35,7 @@ def rules_ipv6(rules: tuple[str, ...], defaults: str) -> bool:
     return any("(v6)" in rule for rule in rules) or _IPV6.search(defaults) is not None
 
 
-def read_ufw(defaults: str = DEFAULTS) -> tuple[Ufw | None, str]:
+def read_ufw(defaults: str = DEFAULTS) -> tuple[UfwStatus | None, str]:
     """ufw where it is active, and why that could not be read, if so."""
     told = ask("ufw", "status", "numbered")
     if told.text is None:
@@ -44,4 +44,4 @@ def read_ufw(defaults: str = DEFAULTS) -> tuple[Ufw | None, str]:
         rules = parse_status(told.text)
     except ValueError as error:
         return None, str(error)
-    return (None if rules is None else Ufw(rules, rules_ipv6(rules, read_text(defaults, MAX_DEFAULTS)))), ""
+    return (None if rules is None else UfwStatus(rules, rules_ipv6(rules, read_text(defaults, MAX_DEFAULTS)))), ""

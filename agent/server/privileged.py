@@ -21,8 +21,8 @@ from typing import Any, Callable, Collection, NamedTuple, Sequence
 from ..core.address import Address, Family
 from ..core.notes import Machine
 from ..core.plan import Plan, Transport
-from ..firewall.managers import Read, read_managers
-from ..firewall.read import read_rules
+from ..firewall.managers import ManagerReadings, read_managers
+from ..firewall.read import read_ruleset
 from ..firewall.ruleset import Ruleset
 from ..firewall.xdp import read_xdp
 from ..preflight.collect import read_machine
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
 
     rules: Ruleset
     unread: tuple[str, ...]
-    managers: Read
+    managers: ManagerReadings
     xdp: tuple[str, ...]
 
 
@@ -70,7 +70,7 @@ class PrivilegedOperations:
 
     def read(self) -> Reading:
         """What this machine's firewall does; takes seconds. Threads may call it, at most as many as were said."""
-        return Reading(*read_rules(), read_managers(), read_xdp())
+        return Reading(*read_ruleset(), read_managers(), read_xdp())
 
     def machine(self) -> Machine:
         """What this machine tells of itself; as `read` is called."""

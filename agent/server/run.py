@@ -22,10 +22,10 @@ from ..core.observation import Reason
 from ..core.partitions import halves, ranges
 from ..core.plan import HTTPS_PORT, Plan, Transport
 from ..core.report import BLOCKED, Finding, Report
-from ..firewall.blocking_rules import decisions
-from ..firewall.managers import as_for
-from ..firewall.model import Host
-from ..firewall.operator_report import for_operator
+from ..firewall.blocking_rules import find_blocking_rules
+from ..firewall.managers import managers_for_client
+from ..firewall.model import HostFacts
+from ..firewall.operator_report import add_operator_advice
 from ..net import addresses, tls
 from ..preflight import evaluate
 from ..system.certificate import make_certificate
@@ -329,39 +329,40 @@ class Server:
         """Find out what on this machine blocks ports, while the loop goes on: some tools take seconds."""
         blocked = any(one.state in BLOCKED for address in event.report.addresses for one in address.findings)
         if not blocked or len(self._looking) >= MAX_LOOKING:
-            self._explain(event, Host(addresses=read_interfaces()))
+            self._explain(event, HostFacts(addresses=read_interfaces()))
             return
         thread = threading.Thread(target=self._explain, args=(event,), daemon=True)
         try:
             thread.start()
         except RuntimeError:  # unlike root, nobody may have only so many
-            self._explain(event, Host(addresses=read_interfaces()))
+            self._explain(event, HostFacts(addresses=read_interfaces()))
         else:
             self._looking.append(thread)
 
-    def _explain(self, event: Reported, host: Host | None = None) -> None:
+    def _explain(self, event: Reported, host: HostFacts | None = None) -> None:
         report = self._with_what_is_known(event.report)
         try:
-            report = for_operator(report, host or self._read_host(event), self._options.plan)
+            report = add_operator_advice(report, host or self._read_host(event), self._options.plan)
         except Exception as error:  # noqa: BLE001 - the report is worth more than what explains it
-            unread = Host(unread=(f"What blocks ports here could not be found out: {type(error).__name__}: {error}",))
-            report = for_operator(report, unread, self._options.plan)
+            sentence = f"What blocks ports here could not be found out: {type(error).__name__}: {error}"
+            unread = HostFacts(unread=(sentence,))
+            report = add_operator_advice(report, unread, self._options.plan)
         self._looked.put(replace(event, report=report))
 
-    def _read_host(self, event: Reported) -> Host:
+    def _read_host(self, event: Reported) -> HostFacts:
         try:
             rules, unread, read, xdp = self._hands.read()
         except HelperGone as gone:
             unread = (f"What blocks ports here could not be read: {gone}.",)
-            return Host(provider=read_provider(), addresses=read_interfaces(), unread=unread)
-        managers, more = as_for(event.client, event.arrival.interface if event.arrival else None, read)
-        decided = decisions(event.report, rules, self._options.plan, event.client, event.arrival)
-        return Host(
+            return HostFacts(provider=read_provider(), addresses=read_interfaces(), unread=unread)
+        managers, more = managers_for_client(event.client, event.arrival.interface if event.arrival else None, read)
+        decided = find_blocking_rules(event.report, rules, self._options.plan, event.client, event.arrival)
+        return HostFacts(
             decided,
             managers,
             read_provider(),
             read_interfaces(),
-            (*map(_not_read, unread), *more, *map(_ahead, rules.ahead), *xdp),
+            (*map(_not_read, unread), *more, *map(_ahead, rules.not_evaluated), *xdp),
         )
 
     def _with_what_is_known(self, report: Report) -> Report:

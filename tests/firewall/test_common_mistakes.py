@@ -9,14 +9,14 @@ from agent.core.observation import Reason, Where
 from agent.core.plan import MEDIA
 from agent.core.report import AddressReport, Finding, State, Verdict
 from agent.firewall import common_mistakes
-from agent.firewall.model import Act, FirewallManagers, Ufw
-from tests.firewall.test_fixes import decision, ufw_rule
+from agent.firewall.model import FirewallManagers, RuleAction, UfwStatus
+from tests.firewall.test_fixes import blocking_rule, ufw_rule
 from tests.verdict.test_advice import finding, media
 
 OPEN, FILTERED, REJECTED = State.OPEN, State.FILTERED, State.REJECTED
-NONE, UFW = FirewallManagers(), FirewallManagers(ufw=Ufw())
+NONE, UFW = FirewallManagers(), FirewallManagers(ufw=UfwStatus())
 ORACLE = replace(
-    decision("443/udp", act=Act.REJECT), text="-A INPUT -j REJECT --reject-with icmp-host-prohibited"
+    blocking_rule("443/udp", action=RuleAction.REJECT), text="-A INPUT -j REJECT --reject-with icmp-host-prohibited"
 )  # fmt: skip
 
 
@@ -24,10 +24,10 @@ def test_oracles_reject() -> None:
     assert "`ufw allow` does not help" in str(common_mistakes.oracle([ORACLE], UFW))
     assert "`iptables -A` does not help" in str(common_mistakes.oracle([ORACLE], NONE))
     for other in (
-        replace(ORACLE, act=Act.DROP),
+        replace(ORACLE, action=RuleAction.DROP),
         replace(ORACLE, text="-A INPUT -j REJECT --reject-with icmp-port-unreachable"),
-        replace(ORACLE, place=replace(ORACLE.place, path=("INPUT", "ufw-reject-input"))),
-        replace(ORACLE, place=replace(ORACLE.place, number=None)),
+        replace(ORACLE, location=replace(ORACLE.location, path=("INPUT", "ufw-reject-input"))),
+        replace(ORACLE, location=replace(ORACLE.location, number=None)),
     ):
         assert common_mistakes.oracle([other], UFW) is None
 
@@ -35,13 +35,13 @@ def test_oracles_reject() -> None:
 def test_ufws_order() -> None:
     assert "first rule" in str(common_mistakes.ufw_order([ufw_rule("443/udp")], UFW))
     assert common_mistakes.ufw_order([ufw_rule("443/udp")], NONE) is None
-    assert common_mistakes.ufw_order([decision("443/udp", number=None)], UFW) is None
+    assert common_mistakes.ufw_order([blocking_rule("443/udp", number=None)], UFW) is None
 
 
 def test_dockers_bypass() -> None:
-    published = decision("443/tcp", "PREROUTING DOCKER", table="nat", act=Act.FORWARD)
+    published = blocking_rule("443/tcp", "PREROUTING DOCKER", table="nat", action=RuleAction.REDIRECT)
     assert "bypasses ufw" in str(common_mistakes.docker([published], UFW))
-    assert common_mistakes.docker([replace(published, act=Act.DROP), decision("443/tcp")], UFW) is None
+    assert common_mistakes.docker([replace(published, action=RuleAction.DROP), blocking_rule("443/tcp")], UFW) is None
 
 
 def address(family: Family, *findings: Finding) -> AddressReport:

@@ -16,22 +16,21 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import evaluate as judge
-from agent.firewall.evaluate import Flow, decide
-from agent.firewall.model import Act, Decision, Hook, RuleLocation, Tool
+from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.model import BlockingRule, Hook, RuleAction, RuleLocation, Tool
 from agent.firewall.ruleset import (
     ADDRESSES,
     ANYTHING,
     NEVER,
     UNCLEAR,
-    Base,
+    BaseChain,
     Chain,
-    Does,
-    Flags,
+    InterfaceNames,
     Match,
-    Names,
     Rule,
     Ruleset,
     Table,
+    TcpFlags,
     both,
     common,
     join,
@@ -43,77 +42,90 @@ from tests.core.values import ANY
 TCP, UDP = Transport.TCP, Transport.UDP
 MEDIA = PortRange(50000, 60000)
 FLOW = Flow(UDP, Family.IPV4, (PortRange(443, 443), MEDIA))
-BASE = Base(Hook.INPUT)
+BASE = BaseChain(Hook.INPUT)
 TO_MEDIA = Match(ports=((50000, 60000),))
 
 
-def chain(name: str, *what: tuple[Match, Does] | tuple[Match, Does, str], base: Base | None = None) -> Chain:
+def chain(
+    name: str, *what: tuple[Match, RuleAction] | tuple[Match, RuleAction, str], base: BaseChain | None = None
+) -> Chain:
     """A chain whose rules are called after it: `name 1` and so on."""
     rows = [(*row, "")[:3] for row in what]
-    return Chain(name, tuple(Rule(number, f"{name} {number}", match, does, target, handle=number + 100)
-                             for number, (match, does, target) in enumerate(rows, 1)), base)  # fmt: skip
+    return Chain(name, tuple(Rule(number, f"{name} {number}", match, action, target, handle=number + 100)
+                             for number, (match, action, target) in enumerate(rows, 1)), base)  # fmt: skip
 
 
 def ruleset(*chains: Chain, families: tuple[Family, ...] = tuple(Family)) -> Ruleset:
     return Ruleset((Table(Tool.NFT, "inet filter", families, chains),))
 
 
-def told(found: tuple[Decision, ...]) -> list[tuple[str, str, str | None]]:
+def told(found: tuple[BlockingRule, ...]) -> list[tuple[str, str, str | None]]:
     """Text, ports and doubt of each decision."""
-    assert all(each.sure is (each.doubt is None) for each in found)
+    assert all(each.certain is (each.doubt is None) for each in found)
     return [(each.text, ", ".join(map(str, each.ports)), each.doubt) for each in found]
 
 
-def of(*what: tuple[Match, Does], flow: Flow = FLOW, base: Base = BASE, blocked: bool = False) -> list[tuple[str, str]]:
+def of(
+    *what: tuple[Match, RuleAction], flow: Flow = FLOW, base: BaseChain = BASE, blocked: bool = False
+) -> list[tuple[str, str]]:
     """Text and doubt, where there is one, of what one base chain decides."""
     return [
-        (text, doubt or "") for text, _, doubt in told(decide(ruleset(chain("in", *what, base=base)), flow, blocked))
+        (text, doubt or "") for text, _, doubt in told(evaluate(ruleset(chain("in", *what, base=base)), flow, blocked))
     ]
 
 
 def test_the_first_rule_that_drops_is_found_with_its_place() -> None:
-    found = decide(ruleset(chain("in", (ANYTHING, Does.NOTHING), (TO_MEDIA, Does.JUMP, "user"), base=BASE),
-                           chain("user", (Match(ports=((53000, 53999),)), Does.REJECT), (ANYTHING, Does.RETURN),
-                                 (ANYTHING, Does.DROP))), FLOW)  # fmt: skip
-    place = RuleLocation(Tool.NFT, "inet filter", ("in", "user"), 1, 101)
+    found = evaluate(
+        ruleset(
+            chain("in", (ANYTHING, RuleAction.CONTINUE), (TO_MEDIA, RuleAction.JUMP, "user"), base=BASE),
+            chain(
+                "user",
+                (Match(ports=((53000, 53999),)), RuleAction.REJECT),
+                (ANYTHING, RuleAction.RETURN),
+                (ANYTHING, RuleAction.DROP),
+            ),
+        ),
+        FLOW,
+    )
+    location = RuleLocation(Tool.NFT, "inet filter", ("in", "user"), 1, 101)
     assert found == (
-        Decision(UDP, Family.IPV4, (PortRange(53000, 53999),), Hook.INPUT, Act.REJECT, place, "user 1"),
+        BlockingRule(UDP, Family.IPV4, (PortRange(53000, 53999),), Hook.INPUT, RuleAction.REJECT, location, "user 1"),
     )  # fmt: skip
-    assert found[0].place.chain == "user"
+    assert found[0].location.chain == "user"
 
 
 def test_a_policy_decides_what_is_left() -> None:
-    base = Base(Hook.INPUT, drops=True)
-    found = decide(ruleset(chain("in", (Match(ports=((50001, 60000),)), Does.ACCEPT), base=base)), FLOW)
+    base = BaseChain(Hook.INPUT, policy_drops=True)
+    found = evaluate(ruleset(chain("in", (Match(ports=((50001, 60000),)), RuleAction.ACCEPT), base=base)), FLOW)
     assert told(found) == [("policy drop", "443, 50000", None)]
-    assert found[0].place == RuleLocation(Tool.NFT, "inet filter", ("in",), None)
+    assert found[0].location == RuleLocation(Tool.NFT, "inet filter", ("in",), None)
     legacy = Ruleset((Table(Tool.IPTABLES, "filter", (Family.IPV4,), (Chain("INPUT", base=base),)),))
-    assert told(decide(legacy, FLOW)) == [("-P INPUT DROP", "443, 50000-60000", None)]
+    assert told(evaluate(legacy, FLOW)) == [("-P INPUT DROP", "443, 50000-60000", None)]
 
 
 def test_base_chains_are_met_in_order_and_each_is_asked() -> None:
     table = ruleset(
-        chain("late", (ANYTHING, Does.DROP), base=Base(Hook.INPUT, 10)),
-        chain("out", (Match(source_ports=((443, 443),)), Does.DROP), base=Base(Hook.OUTPUT)),
-        chain("post", (ANYTHING, Does.DROP), base=Base(Hook.POSTROUTING)),
-        chain("early", (TO_MEDIA, Does.ACCEPT), (ANYTHING, Does.DROP), base=Base(Hook.INPUT)),
-        chain("pre", (TO_MEDIA, Does.FORWARD), base=Base(Hook.PREROUTING, -100, nat=True)),
-        chain("nat", (ANYTHING, Does.DROP), base=Base(Hook.POSTROUTING, 100, nat=True)),  # sees no answers
+        chain("late", (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.INPUT, 10)),
+        chain("out", (Match(source_ports=((443, 443),)), RuleAction.DROP), base=BaseChain(Hook.OUTPUT)),
+        chain("post", (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.POSTROUTING)),
+        chain("early", (TO_MEDIA, RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.INPUT)),
+        chain("pre", (TO_MEDIA, RuleAction.REDIRECT), base=BaseChain(Hook.PREROUTING, -100, nat=True)),
+        chain("nat", (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.POSTROUTING, 100, nat=True)),  # sees no answers
     )
-    found = decide(table, FLOW)
-    assert [(each.text, each.hook, each.act) for each in found] == [
-        ("pre 1", Hook.PREROUTING, Act.FORWARD),
-        ("early 2", Hook.INPUT, Act.DROP),
-        ("late 1", Hook.INPUT, Act.DROP),
-        ("out 1", Hook.OUTPUT, Act.DROP),
-        ("post 1", Hook.POSTROUTING, Act.DROP),
+    found = evaluate(table, FLOW)
+    assert [(each.text, each.hook, each.action) for each in found] == [
+        ("pre 1", Hook.PREROUTING, RuleAction.REDIRECT),
+        ("early 2", Hook.INPUT, RuleAction.DROP),
+        ("late 1", Hook.INPUT, RuleAction.DROP),
+        ("out 1", Hook.OUTPUT, RuleAction.DROP),
+        ("post 1", Hook.POSTROUTING, RuleAction.DROP),
     ]
 
 
 def test_a_table_of_another_family_is_none_of_it() -> None:
-    one = ruleset(chain("in", (ANYTHING, Does.DROP), base=BASE), families=(Family.IPV6,))
-    assert not decide(one, FLOW)
-    assert decide(one, replace(FLOW, family=Family.IPV6))
+    one = ruleset(chain("in", (ANYTHING, RuleAction.DROP), base=BASE), families=(Family.IPV6,))
+    assert not evaluate(one, FLOW)
+    assert evaluate(one, replace(FLOW, family=Family.IPV6))
 
 
 CLIENT = replace(FLOW, client=ip_address("192.0.2.7"), server=ip_address("198.51.100.1"), interface="eth0")
@@ -147,25 +159,25 @@ SYN = frozenset(("syn",))
         (Match(Family.IPV4, sources=()), FLOW, False),
         (SELF, FLOW, None),
         (SELF, CLIENT, True),
-        (Match(arrives=(Names(frozenset(("lo",))),)), FLOW, False),
-        (Match(arrives=(Names(frozenset(("lo",)), negated=True),)), FLOW, True),
-        (Match(arrives=(Names(frozenset(("lo",))),)), replace(FLOW, client=ip_address("127.0.0.1")), True),
-        (Match(arrives=(Names(frozenset(("eth0",))),)), FLOW, None),
-        (Match(arrives=(Names(frozenset(("eth0",)), negated=True),)), FLOW, None),
-        (Match(arrives=(Names(frozenset(("eth0",))),)), CLIENT, True),
-        (Match(arrives=(Names(begin=("eth",)),)), CLIENT, True),
-        (Match(arrives=(Names(begin=("wl",)),)), CLIENT, False),
-        (Match(arrives=(Names(begin=("wl",)),)), FLOW, None),
-        (Match(arrives=(Names(begin=("",)),)), FLOW, True),
-        (Match(leaves=(Names(frozenset(("eth0",))),)), CLIENT, False),
-        (Match(flags=(Flags(SYN | {"ack"}, SYN),)), FLOW, True),
-        (Match(flags=(Flags(SYN | {"ack"}, SYN, negated=True),)), FLOW, False),
-        (Match(flags=(Flags(SYN | {"ecn"}, SYN),)), FLOW, None),
+        (Match(incoming=(InterfaceNames(frozenset(("lo",))),)), FLOW, False),
+        (Match(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),)), FLOW, True),
+        (Match(incoming=(InterfaceNames(frozenset(("lo",))),)), replace(FLOW, client=ip_address("127.0.0.1")), True),
+        (Match(incoming=(InterfaceNames(frozenset(("eth0",))),)), FLOW, None),
+        (Match(incoming=(InterfaceNames(frozenset(("eth0",)), negated=True),)), FLOW, None),
+        (Match(incoming=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, True),
+        (Match(incoming=(InterfaceNames(prefixes=("eth",)),)), CLIENT, True),
+        (Match(incoming=(InterfaceNames(prefixes=("wl",)),)), CLIENT, False),
+        (Match(incoming=(InterfaceNames(prefixes=("wl",)),)), FLOW, None),
+        (Match(incoming=(InterfaceNames(prefixes=("",)),)), FLOW, True),
+        (Match(outgoing=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, False),
+        (Match(flags=(TcpFlags(SYN | {"ack"}, SYN),)), FLOW, True),
+        (Match(flags=(TcpFlags(SYN | {"ack"}, SYN, negated=True),)), FLOW, False),
+        (Match(flags=(TcpFlags(SYN | {"ecn"}, SYN),)), FLOW, None),
     ],
 )
 def test_what_a_rule_matches(match: Match, flow: Flow, fits: bool | None) -> None:
     expected = {True: [("in 1", "")], False: [], None: [("in 1", "in 1")]}[fits]
-    assert of((match, Does.DROP), flow=flow) == expected
+    assert of((match, RuleAction.DROP), flow=flow) == expected
 
 
 @pytest.mark.parametrize(
@@ -177,106 +189,115 @@ def test_what_a_rule_matches(match: Match, flow: Flow, fits: bool | None) -> Non
         (Match(states=frozenset(("established",))), FLOW, True),
         (Match(to_local=True), FLOW, False),
         (Match(to_local=True), replace(FLOW, client=ip_address("127.0.0.1")), True),
-        (Match(arrives=(Names(frozenset(("eth0",))),)), CLIENT, False),
-        (Match(leaves=(Names(frozenset(("eth0",))),)), CLIENT, True),
+        (Match(incoming=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, False),
+        (Match(outgoing=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, True),
         (Match(Family.IPV4, destinations=NET.sources), CLIENT, True),
         (Match(Family.IPV4, sources=SELF.destinations), CLIENT, True),
-        (Match(flags=(Flags(SYN | {"ack"}, SYN),)), FLOW, False),
+        (Match(flags=(TcpFlags(SYN | {"ack"}, SYN),)), FLOW, False),
     ],
 )
 def test_what_a_rule_matches_of_the_answers(match: Match, flow: Flow, fits: bool) -> None:
-    assert bool(of((match, Does.DROP), flow=flow, base=Base(Hook.OUTPUT))) is fits
+    assert bool(of((match, RuleAction.DROP), flow=flow, base=BaseChain(Hook.OUTPUT))) is fits
 
 
 def test_before_connection_tracking_there_are_no_states() -> None:
-    raw = Base(Hook.PREROUTING, -300)
-    assert of((Match(states=frozenset(("new",))), Does.DROP), base=raw) == []
-    assert of((Match(states=frozenset(("invalid",))), Does.DROP), base=raw) == [("in 1", "")]
+    raw = BaseChain(Hook.PREROUTING, -300)
+    assert of((Match(states=frozenset(("new",))), RuleAction.DROP), base=raw) == []
+    assert of((Match(states=frozenset(("invalid",))), RuleAction.DROP), base=raw) == [("in 1", "")]
 
 
 def test_what_is_not_tracked_has_no_sure_state() -> None:
     table = ruleset(
-        chain("raw", (ANYTHING, Does.UNTRACK), base=Base(Hook.PREROUTING, -300)),
-        chain("in", (Match(states=frozenset(("new",))), Does.ACCEPT), (ANYTHING, Does.DROP), base=BASE),
+        chain("raw", (ANYTHING, RuleAction.NOTRACK), base=BaseChain(Hook.PREROUTING, -300)),
+        chain("in", (Match(states=frozenset(("new",))), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE),
     )
-    assert told(decide(table, FLOW)) == [("in 2", "443, 50000-60000", "in 1")]
+    assert told(evaluate(table, FLOW)) == [("in 2", "443, 50000-60000", "in 1")]
 
 
 def test_doubt_is_of_the_ports_that_it_may_concern() -> None:
-    table = ruleset(chain("in", (both(UNCLEAR, TO_MEDIA), Does.ACCEPT), (ANYTHING, Does.DROP), base=BASE))
-    assert told(decide(table, FLOW)) == [("in 2", "443", None), ("in 2", "50000-60000", "in 1")]
-    assert told(decide(table, FLOW, blocked=True)) == [("in 2", "443", None), ("in 2", "50000-60000", None)]
+    table = ruleset(chain("in", (both(UNCLEAR, TO_MEDIA), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE))
+    assert told(evaluate(table, FLOW)) == [("in 2", "443", None), ("in 2", "50000-60000", "in 1")]
+    assert told(evaluate(table, FLOW, blocked=True)) == [("in 2", "443", None), ("in 2", "50000-60000", None)]
 
 
 def test_ports_that_are_blocked_were_not_accepted_unless_another_chain_blocks_them() -> None:
-    one = chain("in", (UNCLEAR, Does.ACCEPT), (ANYTHING, Does.DROP), base=BASE)
-    other = chain("out", (Match(source_ports=((443, 443),)), Does.DROP), base=Base(Hook.OUTPUT))
-    assert told(decide(ruleset(one), FLOW, True)) == [("in 2", "443, 50000-60000", None)]
-    assert told(decide(ruleset(one, other), FLOW, True))[0] == ("in 2", "443, 50000-60000", "in 1")
+    one = chain("in", (UNCLEAR, RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE)
+    other = chain("out", (Match(source_ports=((443, 443),)), RuleAction.DROP), base=BaseChain(Hook.OUTPUT))
+    assert told(evaluate(ruleset(one), FLOW, True)) == [("in 2", "443, 50000-60000", None)]
+    assert told(evaluate(ruleset(one, other), FLOW, True))[0] == ("in 2", "443, 50000-60000", "in 1")
 
 
 def test_what_may_have_left_a_chain_is_not_accepted_there_for_sure() -> None:
-    drops = Base(Hook.INPUT, drops=True)
-    table = ruleset(chain("in", (UNCLEAR, Does.RETURN), (ANYTHING, Does.JUMP, "a"), base=drops),
-                    chain("a", (ANYTHING, Does.JUMP, "b")), chain("b", (ANYTHING, Does.ACCEPT)))  # fmt: skip
-    assert told(decide(table, FLOW)) == [("policy drop", "443, 50000-60000", "in 1")]
+    drops = BaseChain(Hook.INPUT, policy_drops=True)
+    table = ruleset(
+        chain("in", (UNCLEAR, RuleAction.RETURN), (ANYTHING, RuleAction.JUMP, "a"), base=drops),
+        chain("a", (ANYTHING, RuleAction.JUMP, "b")),
+        chain("b", (ANYTHING, RuleAction.ACCEPT)),
+    )
+    assert told(evaluate(table, FLOW)) == [("policy drop", "443, 50000-60000", "in 1")]
 
 
 def test_a_rule_that_may_drop_is_in_doubt_whatever_is_known() -> None:
-    assert of((UNCLEAR, Does.DROP), (ANYTHING, Does.ACCEPT)) == [("in 1", "in 1")]
+    assert of((UNCLEAR, RuleAction.DROP), (ANYTHING, RuleAction.ACCEPT)) == [("in 1", "in 1")]
     for blocked in (False, True):
-        assert of((UNCLEAR, Does.DROP), (ANYTHING, Does.REJECT), blocked=blocked) == [("in 2", "in 1")]
-        assert of((UNCLEAR, Does.RETURN), (ANYTHING, Does.REJECT), blocked=blocked) == [("in 2", "in 1")]
+        assert of((UNCLEAR, RuleAction.DROP), (ANYTHING, RuleAction.REJECT), blocked=blocked) == [("in 2", "in 1")]
+        assert of((UNCLEAR, RuleAction.RETURN), (ANYTHING, RuleAction.REJECT), blocked=blocked) == [("in 2", "in 1")]
 
 
 def test_the_first_doubt_is_named() -> None:
-    assert of((UNCLEAR, Does.ACCEPT), (UNCLEAR, Does.DROP), (ANYTHING, Does.DROP)) == [("in 3", "in 1")]
-    assert of((UNCLEAR, Does.DROP), (UNCLEAR, Does.ACCEPT), (ANYTHING, Does.DROP)) == [("in 3", "in 1")]
+    assert of((UNCLEAR, RuleAction.ACCEPT), (UNCLEAR, RuleAction.DROP), (ANYTHING, RuleAction.DROP)) == [
+        ("in 3", "in 1")
+    ]
+    assert of((UNCLEAR, RuleAction.DROP), (UNCLEAR, RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP)) == [
+        ("in 3", "in 1")
+    ]
 
 
 def test_what_a_rule_does_may_be_unknown() -> None:
-    assert of((ANYTHING, Does.UNKNOWN), (ANYTHING, Does.ACCEPT)) == [("in 1", "in 1")]
-    assert of((ANYTHING, Does.UNKNOWN), (ANYTHING, Does.DROP)) == [("in 2", "in 1")]
+    assert of((ANYTHING, RuleAction.UNKNOWN), (ANYTHING, RuleAction.ACCEPT)) == [("in 1", "in 1")]
+    assert of((ANYTHING, RuleAction.UNKNOWN), (ANYTHING, RuleAction.DROP)) == [("in 2", "in 1")]
 
 
 def test_a_jump_to_nowhere_may_do_anything() -> None:
-    assert told(decide(ruleset(chain("in", (ANYTHING, Does.JUMP, "none"), base=BASE)), FLOW)) == [
+    assert told(evaluate(ruleset(chain("in", (ANYTHING, RuleAction.JUMP, "none"), base=BASE)), FLOW)) == [
         ("in 1", "443, 50000-60000", "in 1")
     ]
 
 
 def test_what_stands_ahead_of_all_rules_makes_all_unsure() -> None:
-    table = replace(ruleset(chain("in", (ANYTHING, Does.DROP), base=BASE)), ahead=("ingress",))
-    assert told(decide(table, FLOW, True)) == [("in 1", "443, 50000-60000", "ingress")]
+    table = replace(ruleset(chain("in", (ANYTHING, RuleAction.DROP), base=BASE)), not_evaluated=("ingress",))
+    assert told(evaluate(table, FLOW, True)) == [("in 1", "443, 50000-60000", "ingress")]
 
 
-@pytest.mark.parametrize("does", [Does.JUMP, Does.GOTO])
-def test_loops_end(does: Does) -> None:
-    table = ruleset(chain("in", (ANYTHING, does, "in"), (ANYTHING, does, "in"), (ANYTHING, Does.DROP), base=BASE))
-    found = decide(table, FLOW)
+@pytest.mark.parametrize("action", [RuleAction.JUMP, RuleAction.GOTO])
+def test_loops_end(action: RuleAction) -> None:
+    table = ruleset(
+        chain("in", (ANYTHING, action, "in"), (ANYTHING, action, "in"), (ANYTHING, RuleAction.DROP), base=BASE)
+    )
+    found = evaluate(table, FLOW)
     assert found
-    assert not any(each.sure for each in found)
+    assert not any(each.certain for each in found)
 
 
 def line_by_line(count: int) -> tuple[Rule, ...]:
-    does = {number: Does.DROP if number < 20000 else Does.ACCEPT for number in range(1, count + 1)}
-    return tuple(Rule(number, f"rule {number}", Match(ports=((50001 + number * 2 % 10000,) * 2,)), does[number])
-                 for number in does)  # fmt: skip
+    action = {number: RuleAction.DROP if number < 20000 else RuleAction.ACCEPT for number in range(1, count + 1)}
+    return tuple(Rule(number, f"rule {number}", Match(ports=((50001 + number * 2 % 10000,) * 2,)), action[number])
+                 for number in action)  # fmt: skip
 
 
 def test_50000_rules_of_10001_ports_take_seconds_at_most() -> None:
     began = time.process_time()
-    found = decide(ruleset(Chain("in", line_by_line(50000), Base(Hook.INPUT, drops=True))), FLOW)
+    found = evaluate(ruleset(Chain("in", line_by_line(50000), BaseChain(Hook.INPUT, policy_drops=True))), FLOW)
     assert time.process_time() - began < 10
     assert sum(len(run) for each in found for run in each.ports) == 10002
 
 
 def test_many_rules_that_lead_to_many_end_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge, "MAX_STEPS", 1000)
-    jumps = tuple(Rule(number, f"jump {number}", ANYTHING, Does.JUMP, "user") for number in range(100))
-    user = tuple(Rule(number, "user", Match(ports=((number, number),)), Does.RETURN) for number in range(1, 100))
-    found = decide(ruleset(Chain("in", jumps, BASE), Chain("user", user)), FLOW)
-    assert {each.sure for each in found} == {False}
+    jumps = tuple(Rule(number, f"jump {number}", ANYTHING, RuleAction.JUMP, "user") for number in range(100))
+    user = tuple(Rule(number, "user", Match(ports=((number, number),)), RuleAction.RETURN) for number in range(1, 100))
+    found = evaluate(ruleset(Chain("in", jumps, BASE), Chain("user", user)), FLOW)
+    assert {each.certain for each in found} == {False}
 
 
 def test_spans() -> None:
@@ -302,17 +323,27 @@ def test_both_is_what_both_match() -> None:
 PORTS = st.tuples(st.integers(1, 8), st.integers(0, 7)).map(lambda pair: ((pair[0], min(8, sum(pair))),))
 MATCHES = st.builds(Match, ports=st.none() | PORTS, unclear=st.sampled_from([False, False, True]))
 CLEAR = st.builds(Match, ports=st.none() | PORTS)
-ACTS = st.sampled_from([Does.ACCEPT, Does.DROP, Does.RETURN, Does.JUMP, Does.JUMP, Does.GOTO, Does.NOTHING])
+ACTS = st.sampled_from(
+    [
+        RuleAction.ACCEPT,
+        RuleAction.DROP,
+        RuleAction.RETURN,
+        RuleAction.JUMP,
+        RuleAction.JUMP,
+        RuleAction.GOTO,
+        RuleAction.CONTINUE,
+    ]
+)
 
 
 def rule_sets(matches: st.SearchStrategy[Match]) -> st.SearchStrategy[tuple[Chain, ...]]:
     rows = st.lists(st.tuples(matches, ACTS, st.integers(1, 3)), max_size=5)
 
-    def build(drops: bool, lists: list[list[tuple[Match, Does, int]]]) -> tuple[Chain, ...]:
+    def build(drops: bool, lists: list[list[tuple[Match, RuleAction, int]]]) -> tuple[Chain, ...]:
         return tuple(
-            chain(str(level), *((match, does, str(level + step)) for match, does, step in rows
-                                if level + step < len(lists) or does not in (Does.JUMP, Does.GOTO)),
-                  base=None if level else Base(Hook.INPUT, drops=drops))
+            chain(str(level), *((match, action, str(level + step)) for match, action, step in rows
+                                if level + step < len(lists) or action not in (RuleAction.JUMP, RuleAction.GOTO)),
+                  base=None if level else BaseChain(Hook.INPUT, policy_drops=drops))
             for level, rows in enumerate(lists)
         )  # fmt: skip
 
@@ -323,16 +354,16 @@ def one_by_one(chains: dict[str, Chain], name: str, port: int, world: frozenset[
     """What decides for one port, where of the unclear rules those in `world` match: a text, or '' for an accept."""
     for rule in chains[name].rules:
         hit = rule.match.ports is None or within(port, rule.match.ports)
-        if not hit or (rule.match.unclear and rule.text not in world) or rule.does is Does.NOTHING:
+        if not hit or (rule.match.unclear and rule.text not in world) or rule.action is RuleAction.CONTINUE:
             continue
-        if rule.does in (Does.JUMP, Does.GOTO):
+        if rule.action in (RuleAction.JUMP, RuleAction.GOTO):
             decided = one_by_one(chains, rule.target, port, world)
-            if decided is not None or rule.does is Does.GOTO:
+            if decided is not None or rule.action is RuleAction.GOTO:
                 return decided
-        elif rule.does is Does.RETURN:
+        elif rule.action is RuleAction.RETURN:
             return None
         else:
-            return "" if rule.does is Does.ACCEPT else rule.text
+            return "" if rule.action is RuleAction.ACCEPT else rule.text
     return None
 
 
@@ -345,13 +376,13 @@ def worlds(chains: tuple[Chain, ...]) -> Iterator[frozenset[str]]:
 def outcomes(chains: tuple[Chain, ...], port: int) -> set[str]:
     """All that may decide, the policy too."""
     base = chains[0].base
-    policy = "policy drop" if base and base.drops else ""
+    policy = "policy drop" if base and base.policy_drops else ""
     named = {chain.name: chain for chain in chains}
     found = (one_by_one(named, "0", port, world) for world in worlds(chains))
     return {policy if decided is None else decided for decided in found}
 
 
-def decider(decision: Decision) -> str:
+def decider(decision: BlockingRule) -> str:
     """The rule or policy itself, without the rule by which packets leave the chain for its policy."""
     return decision.text.rpartition(", then ")[2]
 
@@ -359,11 +390,11 @@ def decider(decision: Decision) -> str:
 @ANY
 @given(rule_sets(CLEAR))
 def test_the_walk_by_runs_agrees_with_one_by_port(chains: tuple[Chain, ...]) -> None:
-    found = decide(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)))
+    found = evaluate(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)))
     for port in range(1, 9):
         here = [each for each in found if any(port in run for run in each.ports)]
         assert ({decider(each) for each in here} or {""}) == outcomes(chains, port)
-        assert all(each.sure for each in here)
+        assert all(each.certain for each in here)
 
 
 @ANY
@@ -371,12 +402,12 @@ def test_the_walk_by_runs_agrees_with_one_by_port(chains: tuple[Chain, ...]) -> 
     rule_sets(MATCHES).filter(lambda chains: sum(1 for _ in itertools.islice(worlds(chains), 65)) <= 64), st.booleans()
 )
 def test_what_is_sure_is_so_in_every_world(chains: tuple[Chain, ...], blocked: bool) -> None:
-    found = decide(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)), blocked)
+    found = evaluate(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)), blocked)
     for port in range(1, 9):
         here = [each for each in found if any(port in run for run in each.ports)]
         possible = outcomes(chains, port) - ({""} if blocked else set())
         assert len(here) <= 1
-        if here and here[0].sure:
+        if here and here[0].certain:
             assert possible == {decider(here[0])}
         if not here:
             assert possible <= {""}
@@ -385,9 +416,12 @@ def test_what_is_sure_is_so_in_every_world(chains: tuple[Chain, ...], blocked: b
 def test_ports_that_come_back_from_a_chain_out_of_their_order_are_found_again() -> None:
     chains = (
         chain(
-            "0", (Match(), Does.JUMP, "2"), (Match(ports=((1, 1),)), Does.DROP, ""), base=Base(Hook.INPUT, drops=False)
+            "0",
+            (Match(), RuleAction.JUMP, "2"),
+            (Match(ports=((1, 1),)), RuleAction.DROP, ""),
+            base=BaseChain(Hook.INPUT, policy_drops=False),
         ),
-        chain("2", (Match(ports=((2, 2),)), Does.RETURN, ""), (Match(), Does.RETURN, "")),
+        chain("2", (Match(ports=((2, 2),)), RuleAction.RETURN, ""), (Match(), RuleAction.RETURN, "")),
     )
-    (found,) = decide(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)))
+    (found,) = evaluate(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)))
     assert (found.text, found.ports) == ("0 2", (PortRange(1, 1),))

@@ -14,19 +14,18 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import iptables
-from agent.firewall.evaluate import Flow, decide
-from agent.firewall.model import Act, Hook, Tool
+from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.model import Hook, RuleAction, Tool
 from agent.firewall.ruleset import (
     ANYTHING,
     NEVER,
     STATES,
     UNCLEAR,
-    Base,
-    Does,
-    Flags,
+    BaseChain,
+    InterfaceNames,
     Match,
-    Names,
     Rule,
+    TcpFlags,
     UnreadableRules,
     both,
 )
@@ -61,13 +60,13 @@ def test_both_variants_say_the_same() -> None:
     assert {name: len(chain.rules) for name, chain in chains.items()} == {
         "INPUT": 10, "FORWARD": 0, "OUTPUT": 0, "USER": 3,
     }  # fmt: skip
-    assert (chains["INPUT"].base, chains["USER"].base) == (Base(Hook.INPUT, 0, drops=True), None)
+    assert (chains["INPUT"].base, chains["USER"].base) == (BaseChain(Hook.INPUT, 0, policy_drops=True), None)
     assert chains["FORWARD"].base is None
     nat = {chain.name: chain.base for chain in one["nat"].chains}
-    assert nat["PREROUTING"] == Base(Hook.PREROUTING, -100, nat=True)
-    assert nat["POSTROUTING"] == Base(Hook.POSTROUTING, 100, nat=True)
+    assert nat["PREROUTING"] == BaseChain(Hook.PREROUTING, -100, nat=True)
+    assert nat["POSTROUTING"] == BaseChain(Hook.POSTROUTING, 100, nat=True)
     assert [one[name].chains[0].base for name in ("raw", "mangle")] == [
-        Base(Hook.PREROUTING, -300), Base(Hook.PREROUTING, -150),
+        BaseChain(Hook.PREROUTING, -300), BaseChain(Hook.PREROUTING, -150),
     ]  # fmt: skip
 
 
@@ -93,9 +92,9 @@ def test_both_variants_say_the_same() -> None:
         ("-s 10.0.0.0/33", UNCLEAR),
         ("-s ::1/128", UNCLEAR),
         ("! -d 128.0.0.0/1", Match(V4, destinations=net("0.0.0.0", "127.255.255.255"))),
-        ("-i lo", Match(arrives=(Names(frozenset(("lo",))),))),
-        ("! -i eth+", Match(arrives=(Names(begin=("eth",), negated=True),))),
-        ("-o +", Match(leaves=(Names(begin=("",)),))),
+        ("-i lo", Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
+        ("! -i eth+", Match(incoming=(InterfaceNames(prefixes=("eth",), negated=True),))),
+        ("-o +", Match(outgoing=(InterfaceNames(prefixes=("",)),))),
         ("-f", NEVER),
         ("! -f", ANYTHING),
         ("-m conntrack --ctstate RELATED,ESTABLISHED", Match(states=frozenset(("related", "established")))),
@@ -114,11 +113,11 @@ def test_both_variants_say_the_same() -> None:
         ("-m pkttype --pkt-type broadcast", NEVER),
         ("-m pkttype --pkt-type odd", UNCLEAR),
         ("-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", Match(transports=TCP, flags=(
-            Flags(frozenset(("fin", "syn", "rst", "ack")), frozenset(("syn",)), True),))),
+            TcpFlags(frozenset(("fin", "syn", "rst", "ack")), frozenset(("syn",)), True),))),
         ("-p tcp -m tcp --syn", Match(transports=TCP, flags=(
-            Flags(frozenset(("fin", "syn", "rst", "ack")), frozenset(("syn",))),))),
+            TcpFlags(frozenset(("fin", "syn", "rst", "ack")), frozenset(("syn",))),))),
         ("-p tcp -m tcp --tcp-flags ALL NONE", Match(transports=TCP, flags=(
-            Flags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg")), frozenset()),))),
+            TcpFlags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg")), frozenset()),))),
         ("-p tcp -m tcp --tcp-flags ODD SYN", Match(transports=TCP, unclear=True)),
         ("-p tcp -m tcp --dport http", Match(transports=TCP, unclear=True)),
         ("-p tcp -m tcp --dport 80,", Match(transports=TCP, unclear=True)),
@@ -134,30 +133,30 @@ def test_both_variants_say_the_same() -> None:
     ],
 )  # fmt: skip
 def test_conditions(words: str, match: Match) -> None:
-    assert rule_of(f"{words} -j DROP") == Rule(1, f"-A INPUT {words} -j DROP", match, Does.DROP)
+    assert rule_of(f"{words} -j DROP") == Rule(1, f"-A INPUT {words} -j DROP", match, RuleAction.DROP)
 
 
 @pytest.mark.parametrize(
-    ("words", "does"),
+    ("words", "action"),
     [
-        ("-j ACCEPT", Does.ACCEPT),
-        ("-j DROP", Does.DROP),
-        ("-j REJECT --reject-with icmp-host-prohibited", Does.REJECT),
-        ("-j RETURN", Does.RETURN),
-        ("-j DNAT --to-destination 10.0.0.2:80", Does.FORWARD),
-        ("-j REDIRECT --to-ports 8080", Does.FORWARD),
-        ("-j REDIRECT", Does.ACCEPT),
-        ("-j CT --notrack", Does.UNTRACK),
-        ("-j CT --helper ftp", Does.NOTHING),
-        ('-j LOG --log-prefix "[UFW BLOCK] "', Does.NOTHING),
-        ("-j MASQUERADE", Does.NOTHING),
-        ("-j NFQUEUE --queue-num 1", Does.UNKNOWN),
-        ("-j SOMETHING", Does.UNKNOWN),
-        ("-m comment --comment nothing", Does.NOTHING),
+        ("-j ACCEPT", RuleAction.ACCEPT),
+        ("-j DROP", RuleAction.DROP),
+        ("-j REJECT --reject-with icmp-host-prohibited", RuleAction.REJECT),
+        ("-j RETURN", RuleAction.RETURN),
+        ("-j DNAT --to-destination 10.0.0.2:80", RuleAction.REDIRECT),
+        ("-j REDIRECT --to-ports 8080", RuleAction.REDIRECT),
+        ("-j REDIRECT", RuleAction.ACCEPT),
+        ("-j CT --notrack", RuleAction.NOTRACK),
+        ("-j CT --helper ftp", RuleAction.CONTINUE),
+        ('-j LOG --log-prefix "[UFW BLOCK] "', RuleAction.CONTINUE),
+        ("-j MASQUERADE", RuleAction.CONTINUE),
+        ("-j NFQUEUE --queue-num 1", RuleAction.UNKNOWN),
+        ("-j SOMETHING", RuleAction.UNKNOWN),
+        ("-m comment --comment nothing", RuleAction.CONTINUE),
     ],
 )
-def test_targets(words: str, does: Does) -> None:
-    assert (rule_of(words).does, rule_of(words).target) == (does, "")
+def test_targets(words: str, action: RuleAction) -> None:
+    assert (rule_of(words).action, rule_of(words).target) == (action, "")
 
 
 def test_an_option_without_its_value_is_unclear() -> None:
@@ -165,8 +164,8 @@ def test_an_option_without_its_value_is_unclear() -> None:
 
 
 def test_chains_are_jumped_to_or_gone_to() -> None:
-    assert (rule_of("-j USER").does, rule_of("-j USER").target) == (Does.JUMP, "USER")
-    assert (rule_of("-g USER").does, rule_of("-g USER").target) == (Does.GOTO, "USER")
+    assert (rule_of("-j USER").action, rule_of("-j USER").target) == (RuleAction.JUMP, "USER")
+    assert (rule_of("-g USER").action, rule_of("-g USER").target) == (RuleAction.GOTO, "USER")
 
 
 def test_counters_are_no_part_of_a_rule() -> None:
@@ -175,8 +174,8 @@ def test_counters_are_no_part_of_a_rule() -> None:
 
 
 def told(name: str, flow: Flow, blocked: bool = False) -> list[tuple[str, str, int | None, str, bool]]:
-    found = decide(iptables.read(golden(name), flow.family), flow, blocked)
-    return [(", ".join(map(str, each.ports)), each.place.chain, each.place.number, each.text, each.sure)
+    found = evaluate(iptables.read(golden(name), flow.family), flow, blocked)
+    return [(", ".join(map(str, each.ports)), each.location.chain, each.location.number, each.text, each.certain)
             for each in found]  # fmt: skip
 
 
@@ -207,11 +206,11 @@ def test_ufws_limit_may_be_what_rejects() -> None:
 
 
 def test_docker_forwards_what_it_publishes() -> None:
-    (found,) = decide(iptables.read(golden("docker.iptables"), V4), WEB)
-    assert (found.act, found.hook, found.place.path, found.place.number, found.sure) == (
-        Act.FORWARD, Hook.PREROUTING, ("PREROUTING", "DOCKER"), 2, True,
+    (found,) = evaluate(iptables.read(golden("docker.iptables"), V4), WEB)
+    assert (found.action, found.hook, found.location.path, found.location.number, found.certain) == (
+        RuleAction.REDIRECT, Hook.PREROUTING, ("PREROUTING", "DOCKER"), 2, True,
     )  # fmt: skip
-    assert not decide(iptables.read(golden("docker.iptables"), V4), MEDIA)
+    assert not evaluate(iptables.read(golden("docker.iptables"), V4), MEDIA)
 
 
 def test_fail2ban_bans_one_client() -> None:
@@ -233,8 +232,8 @@ def test_what_is_no_listing(text: str) -> None:
 def test_50000_lines() -> None:
     rules = "\n".join(f"-A INPUT -p udp -m udp --dport {port} -m comment --comment \"no {port}\" -j DROP"
                       for port in range(10000, 60000))  # fmt: skip
-    found = decide(iptables.read(f"*filter\n:INPUT ACCEPT [0:0]\n{rules}\nCOMMIT\n", V4), MEDIA)
-    assert [each.place.number for each in found] == list(range(40001, 50001))
+    found = evaluate(iptables.read(f"*filter\n:INPUT ACCEPT [0:0]\n{rules}\nCOMMIT\n", V4), MEDIA)
+    assert [each.location.number for each in found] == list(range(40001, 50001))
 
 
 NAMES = "-A -p -s -d -i -m -j -g ! INPUT USER tcp udp 10.0.0.0/8 ::/0 lo multiport --dports 1:2 --tcp-flags DROP"
@@ -250,4 +249,4 @@ def test_any_text_is_read_or_refused(text: str, family: Family) -> None:
         found = iptables.read(text, family)
     except UnreadableRules:
         return
-    decide(found, replace(MEDIA, family=family))
+    evaluate(found, replace(MEDIA, family=family))

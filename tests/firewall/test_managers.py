@@ -10,7 +10,7 @@ import pytest
 
 from agent.firewall import fail2ban, firewalld, managers, ufw
 from agent.firewall.firewalld import Zone, Zones
-from agent.firewall.model import Ban, FirewallManagers, Ufw
+from agent.firewall.model import Ban, FirewallManagers, UfwStatus
 from agent.system.commands import CommandResult
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -79,7 +79,7 @@ def test_whether_ufw_rules_ipv6(rules: tuple[str, ...], defaults: str, both: boo
 def test_ufw_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     defaults = tmp_path / "ufw"
     for told, found in (
-        (golden("ufw-empty"), (Ufw((), False), "")),
+        (golden("ufw-empty"), (UfwStatus((), False), "")),
         (golden("ufw-inactive"), (None, "")),
         ("Status: ?\n", (None, "ufw does not say whether it is active")),
         (MISSING, (None, "")),
@@ -89,7 +89,7 @@ def test_ufw_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         assert ufw.read_ufw(str(defaults)) == found
     answer(monkeypatch, {"ufw status numbered": golden("ufw-empty")})
     defaults.write_text("IPV6=yes\n", encoding="ascii")
-    assert ufw.read_ufw(str(defaults)) == (Ufw((), True), "")
+    assert ufw.read_ufw(str(defaults)) == (UfwStatus((), True), "")
 
 
 TRUSTED = Zone("trusted", sources=("198.51.100.0/24",))
@@ -231,14 +231,14 @@ def test_what_keeps_the_rules(paths: tuple[str, ...], commands: tuple[str, ...],
     for path in paths:
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).touch()
-    assert managers.saves(str(tmp_path)) == commands
+    assert managers.find_save_commands(str(tmp_path)) == commands
 
 
 def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(managers, "saves", lambda: ())
+    monkeypatch.setattr(managers, "find_save_commands", lambda: ())
     answer(monkeypatch, {"ufw status numbered": golden("ufw-rules"), "fail2ban-client status": HANGS,
                          "firewall-cmd --get-active-zones": HANGS})  # fmt: skip
-    found, unread = managers.as_for(CLIENT, "eth0", managers.read_managers())
+    found, unread = managers.managers_for_client(CLIENT, "eth0", managers.read_managers())
     assert found.ufw is not None
     assert (found.zone, found.bans) == (None, ())
     assert unread == (
@@ -246,7 +246,10 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
         "What fail2ban does could not be read: it did not answer in 5 s.",
     )
     answer(monkeypatch, {"fail2ban-client status": HANGS})
-    assert managers.as_for(CLIENT, None, managers.read_managers()) == (FirewallManagers(), unread[1:])
+    assert managers.managers_for_client(CLIENT, None, managers.read_managers()) == (FirewallManagers(), unread[1:])
     zones = Zones((), None, HANGS.trouble)
-    read = managers.Read(None, zones, (("sshd", golden("fail2ban-sshd")),), (), ())
-    assert managers.as_for(CLIENT, "eth0", read) == (FirewallManagers(bans=(Ban("sshd", "203.0.113.2"),)), unread[:1])
+    read = managers.ManagerReadings(None, zones, (("sshd", golden("fail2ban-sshd")),), (), ())
+    assert managers.managers_for_client(CLIENT, "eth0", read) == (
+        FirewallManagers(bans=(Ban("sshd", "203.0.113.2"),)),
+        unread[:1],
+    )

@@ -15,20 +15,19 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import nftables
-from agent.firewall.evaluate import Flow, decide
-from agent.firewall.model import Act, Hook, Tool
+from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.model import Hook, RuleAction, Tool
 from agent.firewall.nft_text import MAX_TEXT, rule_text
 from agent.firewall.ruleset import (
     ANYTHING,
     NEVER,
     STATES,
     UNCLEAR,
-    Base,
-    Does,
-    Flags,
+    BaseChain,
+    InterfaceNames,
     Match,
-    Names,
     Rule,
+    TcpFlags,
     UnreadableRules,
 )
 from tests.core.values import ANY
@@ -77,11 +76,11 @@ def net(first: str, last: str) -> tuple[int, int]:
         ("ct state != new accept", Match(states=STATES - {"new"})),
         ("ct state ! new drop", Match(states=STATES - {"new"})),
         ("ct state & new,untracked new drop", UNCLEAR),
-        ('iifname "lo" accept', Match(arrives=(Names(frozenset(("lo",))),))),
-        ('iif "lo" accept', Match(arrives=(Names(frozenset(("lo",))),))),
-        ('iifname != "lo" accept', Match(arrives=(Names(frozenset(("lo",)), negated=True),))),
-        ('iifname "eth*" accept', Match(arrives=(Names(begin=("eth",)),))),
-        ("iifname { eth0, eth1* } accept", Match(arrives=(Names(frozenset(("eth0",)), ("eth1",)),))),
+        ('iifname "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
+        ('iif "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
+        ('iifname != "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),))),
+        ('iifname "eth*" accept', Match(incoming=(InterfaceNames(prefixes=("eth",)),))),
+        ("iifname { eth0, eth1* } accept", Match(incoming=(InterfaceNames(frozenset(("eth0",)), ("eth1",)),))),
         ("meta l4proto { tcp, udp } th dport { 50-60, 80, 443 } accept",
          Match(transports=TCP | UDP, ports=((50, 60), (80, 80), (443, 443)))),
         ("tcp dport != { 80, 443 } drop", Match(transports=TCP, ports=((1, 79), (81, 442), (444, HIGHEST)))),
@@ -101,8 +100,8 @@ def net(first: str, last: str) -> tuple[int, int]:
         ("meta protocol ip accept", Match(V4)),
         ("icmp type echo-request accept", NEVER),
         ("meta l4proto { icmp, ipv6-icmp } accept", NEVER),
-        ("tcp flags & syn,ack syn accept", Match(transports=TCP, flags=(Flags(SYN | {"ack"}, SYN),))),
-        ("tcp flags & fin,syn fin,syn drop", Match(transports=TCP, flags=(Flags(SYN | {"fin"}, SYN | {"fin"}),))),
+        ("tcp flags & syn,ack syn accept", Match(transports=TCP, flags=(TcpFlags(SYN | {"ack"}, SYN),))),
+        ("tcp flags & fin,syn fin,syn drop", Match(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, SYN | {"fin"}),))),
         ("limit rate 5/second accept", UNCLEAR),
         ("fib daddr type local accept", Match(to_local=True)),
         ("fib saddr . iif oif missing drop", UNCLEAR),
@@ -122,14 +121,14 @@ def net(first: str, last: str) -> tuple[int, int]:
 )  # fmt: skip
 def test_conditions_as_nft_lists_them(text: str, expected: Match) -> None:
     verb = text.split(" with ", maxsplit=1)[0].rpartition(" ")[2] if " with " in text else text.rpartition(" ")[2]
-    assert (MANY[text].match, MANY[text].does) == (expected, Does(verb))
+    assert (MANY[text].match, MANY[text].action) == (expected, RuleAction(verb))
 
 
 def test_rules_have_their_number_and_handle() -> None:
     table = nftables.read(golden("many.nft.json")).tables[0]
     assert (table.tool, table.name, table.families) == (Tool.NFT, "inet filter", tuple(Family))
     assert [chain.base for chain in table.chains] == [
-        None, Base(Hook.INPUT, 0, drops=True), Base(Hook.PREROUTING, -100, nat=True),
+        None, BaseChain(Hook.INPUT, 0, policy_drops=True), BaseChain(Hook.PREROUTING, -100, nat=True),
     ]  # fmt: skip
     ninth = MANY['iifname "eth*" accept']
     assert ninth.number == 9
@@ -144,9 +143,11 @@ def test_verdict_maps_are_rules_for_each_entry() -> None:
     named = {"map": {"family": "inet", "table": "t", "name": "m", "elem": data}}
     for given_data, sets in (({"set": data}, ()), ("@m", (named,))):
         found = rules_of({"vmap": {"key": key, "data": given_data}}, sets=sets)
-        assert [(rule.number, rule.match.ports, rule.does, rule.target) for rule in found] == [
-            (1, ((22, 22),), Does.JUMP, "x"), (1, ((80, 90),), Does.GOTO, "y"), (1, ((5, 5),), Does.DROP, ""),
-        ]  # fmt: skip
+        assert [(rule.number, rule.match.ports, rule.action, rule.target) for rule in found] == [
+            (1, ((22, 22),), RuleAction.JUMP, "x"),
+            (1, ((80, 90),), RuleAction.GOTO, "y"),
+            (1, ((5, 5),), RuleAction.DROP, ""),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -160,67 +161,101 @@ def test_verdict_maps_are_rules_for_each_entry() -> None:
     ],
 )
 def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None:
-    assert [(rule.match, rule.does) for rule in rules_of({"vmap": vmap})] == [(UNCLEAR, Does.UNKNOWN)]
+    assert [(rule.match, rule.action) for rule in rules_of({"vmap": vmap})] == [(UNCLEAR, RuleAction.UNKNOWN)]
 
 
 @pytest.mark.parametrize(
-    ("statements", "expected", "does"),
+    ("statements", "expected", "action"),
     [
-        ([{"redirect": {"port": 5}}], ANYTHING, Does.FORWARD),
-        ([{"redirect": None}], ANYTHING, Does.ACCEPT),
-        ([{"redirect": {"port": {"map": {}}}}], UNCLEAR, Does.FORWARD),
-        ([{"dnat": {"family": "ip", "addr": "1.2.3.4"}}], Match(V4), Does.FORWARD),
-        ([{"dnat": {"addr": {"map": {}}}}], UNCLEAR, Does.FORWARD),
-        ([{"reject": None}], ANYTHING, Does.REJECT),
-        ([{"reject": {"type": "icmpv6"}}], Match(V6), Does.REJECT),
-        ([{"counter": "named"}, {"log": None}], ANYTHING, Does.NOTHING),
-        ([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}], ANYTHING, Does.NOTHING),
-        ([{"mangle": {"key": field("tcp", "dport"), "value": 5}}], UNCLEAR, Does.UNKNOWN),
-        ([{"queue": None}], UNCLEAR, Does.UNKNOWN),
-        ([{"xt": {"type": "match", "name": "x"}}, {"drop": None}], UNCLEAR, Does.DROP),
-        ([{"xt": {"type": "target", "name": "REJECT"}}], UNCLEAR, Does.UNKNOWN),
-        ([{"xt": None}], UNCLEAR, Does.UNKNOWN),
-        ([{"drop": None, "accept": None}], UNCLEAR, Does.UNKNOWN),
-        (["drop"], UNCLEAR, Does.UNKNOWN),
-        ([{"jump": {}}], UNCLEAR, Does.UNKNOWN),
-        ([{"set": {"op": "add", "elem": 1, "set": "@x"}}, {"drop": None}], UNCLEAR, Does.DROP),
-        ([match(field("tcp", "flags"), "syn"), {"drop": None}], Match(transports=TCP, flags=(
-            Flags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")), SYN),)), Does.DROP),
-        ([match(field("tcp", "flags"), ["fin", "syn"], "!"), {"drop": None}], Match(transports=TCP, flags=(
-            Flags(SYN | {"fin"}, frozenset()),)), Does.DROP),
-        ([match(field("tcp", "flags"), ["syn", "fin"], "in"), {"drop": None}],
-         Match(transports=TCP, unclear=True), Does.DROP),
-        ([match(field("udp", "dport"), "domain"), {"drop": None}], Match(transports=UDP, unclear=True), Does.DROP),
-        ([match(field("udp", "dport"), True), {"drop": None}], Match(transports=UDP, unclear=True), Does.DROP),
-        ([match(field("udp", "dport"), "@none"), {"drop": None}], Match(transports=UDP, unclear=True), Does.DROP),
-        ([match({"exthdr": {"name": "rt", "field": "type"}}, 0), {"drop": None}], NEVER, Does.DROP),
-        ([match({"meta": {"key": "iifname"}}, "a\\*"), {"drop": None}], UNCLEAR, Does.DROP),
-        ([match({"meta": {"key": "oif"}}, "lo"), {"drop": None}], Match(leaves=(Names(frozenset(("lo",))),)),
-         Does.DROP),
-        ([match({"meta": {"key": "iif"}}, 5), {"drop": None}], UNCLEAR, Does.DROP),
-        ([match({"meta": {"key": "nfproto"}}, "ipv4", "!="), {"drop": None}], Match(V6), Does.DROP),
-        ([match({"meta": {"key": "l4proto"}}, {"range": [1, 20]}), {"drop": None}], UNCLEAR, Does.DROP),
-        ([match({"meta": {"key": "pkttype"}}, "host"), {"drop": None}], ANYTHING, Does.DROP),
-        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, {"set": ["local", "multicast"]}, "!="),
-          {"drop": None}], Match(to_local=False), Does.DROP),
-        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, "multicast"), {"drop": None}], NEVER, Does.DROP),
-        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, "unreachable"), {"drop": None}], UNCLEAR, Does.DROP),
-        ([match(field("ip", "saddr"), 5), {"drop": None}], Match(V4, unclear=True), Does.DROP),
-        ([match(field("ip6", "saddr"), "1.2.3.4"), {"drop": None}], Match(V6, unclear=True), Does.DROP),
+        ([{"redirect": {"port": 5}}], ANYTHING, RuleAction.REDIRECT),
+        ([{"redirect": None}], ANYTHING, RuleAction.ACCEPT),
+        ([{"redirect": {"port": {"map": {}}}}], UNCLEAR, RuleAction.REDIRECT),
+        ([{"dnat": {"family": "ip", "addr": "1.2.3.4"}}], Match(V4), RuleAction.REDIRECT),
+        ([{"dnat": {"addr": {"map": {}}}}], UNCLEAR, RuleAction.REDIRECT),
+        ([{"reject": None}], ANYTHING, RuleAction.REJECT),
+        ([{"reject": {"type": "icmpv6"}}], Match(V6), RuleAction.REJECT),
+        ([{"counter": "named"}, {"log": None}], ANYTHING, RuleAction.CONTINUE),
+        ([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}], ANYTHING, RuleAction.CONTINUE),
+        ([{"mangle": {"key": field("tcp", "dport"), "value": 5}}], UNCLEAR, RuleAction.UNKNOWN),
+        ([{"queue": None}], UNCLEAR, RuleAction.UNKNOWN),
+        ([{"xt": {"type": "match", "name": "x"}}, {"drop": None}], UNCLEAR, RuleAction.DROP),
+        ([{"xt": {"type": "target", "name": "REJECT"}}], UNCLEAR, RuleAction.UNKNOWN),
+        ([{"xt": None}], UNCLEAR, RuleAction.UNKNOWN),
+        ([{"drop": None, "accept": None}], UNCLEAR, RuleAction.UNKNOWN),
+        (["drop"], UNCLEAR, RuleAction.UNKNOWN),
+        ([{"jump": {}}], UNCLEAR, RuleAction.UNKNOWN),
+        ([{"set": {"op": "add", "elem": 1, "set": "@x"}}, {"drop": None}], UNCLEAR, RuleAction.DROP),
+        (
+            [match(field("tcp", "flags"), "syn"), {"drop": None}],
+            Match(
+                transports=TCP,
+                flags=(TcpFlags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")), SYN),),
+            ),
+            RuleAction.DROP,
+        ),
+        (
+            [match(field("tcp", "flags"), ["fin", "syn"], "!"), {"drop": None}],
+            Match(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, frozenset()),)),
+            RuleAction.DROP,
+        ),
+        (
+            [match(field("tcp", "flags"), ["syn", "fin"], "in"), {"drop": None}],
+            Match(transports=TCP, unclear=True),
+            RuleAction.DROP,
+        ),
+        (
+            [match(field("udp", "dport"), "domain"), {"drop": None}],
+            Match(transports=UDP, unclear=True),
+            RuleAction.DROP,
+        ),
+        ([match(field("udp", "dport"), True), {"drop": None}], Match(transports=UDP, unclear=True), RuleAction.DROP),
+        ([match(field("udp", "dport"), "@none"), {"drop": None}], Match(transports=UDP, unclear=True), RuleAction.DROP),
+        ([match({"exthdr": {"name": "rt", "field": "type"}}, 0), {"drop": None}], NEVER, RuleAction.DROP),
+        ([match({"meta": {"key": "iifname"}}, "a\\*"), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        (
+            [match({"meta": {"key": "oif"}}, "lo"), {"drop": None}],
+            Match(outgoing=(InterfaceNames(frozenset(("lo",))),)),
+            RuleAction.DROP,
+        ),
+        ([match({"meta": {"key": "iif"}}, 5), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        ([match({"meta": {"key": "nfproto"}}, "ipv4", "!="), {"drop": None}], Match(V6), RuleAction.DROP),
+        ([match({"meta": {"key": "l4proto"}}, {"range": [1, 20]}), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        ([match({"meta": {"key": "pkttype"}}, "host"), {"drop": None}], ANYTHING, RuleAction.DROP),
+        (
+            [
+                match({"fib": {"result": "type", "flags": ["daddr"]}}, {"set": ["local", "multicast"]}, "!="),
+                {"drop": None},
+            ],
+            Match(to_local=False),
+            RuleAction.DROP,
+        ),
+        ([match({"fib": {"result": "type", "flags": ["daddr"]}}, "multicast"), {"drop": None}], NEVER, RuleAction.DROP),
+        (
+            [match({"fib": {"result": "type", "flags": ["daddr"]}}, "unreachable"), {"drop": None}],
+            UNCLEAR,
+            RuleAction.DROP,
+        ),
+        ([match(field("ip", "saddr"), 5), {"drop": None}], Match(V4, unclear=True), RuleAction.DROP),
+        ([match(field("ip6", "saddr"), "1.2.3.4"), {"drop": None}], Match(V6, unclear=True), RuleAction.DROP),
     ],
-)  # fmt: skip
-def test_statements(statements: list[Any], expected: Match, does: Does) -> None:
+)
+def test_statements(statements: list[Any], expected: Match, action: RuleAction) -> None:
     (rule,) = rules_of(*statements)
-    assert (rule.match, rule.does) == (expected, does)
+    assert (rule.match, rule.action) == (expected, action)
 
 
 def test_what_is_not_tracked_goes_on() -> None:
-    assert [rule.does for rule in rules_of({"notrack": None}, {"accept": None})] == [Does.UNTRACK, Does.ACCEPT]
+    assert [rule.action for rule in rules_of({"notrack": None}, {"accept": None})] == [
+        RuleAction.NOTRACK,
+        RuleAction.ACCEPT,
+    ]
 
 
 def told(name: str, flow: Flow, blocked: bool = False) -> list[tuple[str, str, str, bool]]:
-    return [(", ".join(map(str, each.ports)), each.place.chain, each.text, each.sure)
-            for each in decide(nftables.read(golden(name)), flow, blocked)]  # fmt: skip
+    return [
+        (", ".join(map(str, each.ports)), each.location.chain, each.text, each.certain)
+        for each in evaluate(nftables.read(golden(name)), flow, blocked)
+    ]
 
 
 def test_firewalld() -> None:
@@ -243,15 +278,15 @@ def test_fail2ban_by_a_set() -> None:
 
 
 def test_what_iptables_made_is_in_doubt_where_nft_has_no_words() -> None:
-    (found,) = decide(nftables.read(golden("docker.nft.json")), WEB)
-    assert (found.act, found.place.table, found.sure) == (Act.DROP, "ip nat", False)
+    (found,) = evaluate(nftables.read(golden("docker.nft.json")), WEB)
+    assert (found.action, found.location.table, found.certain) == (RuleAction.DROP, "ip nat", False)
 
 
 def test_a_chain_at_a_device_that_may_stop_packets_is_told() -> None:
-    assert nftables.read(golden("many.nft.json")).ahead == ("table netdev z, chain y (ingress)",)
+    assert nftables.read(golden("many.nft.json")).not_evaluated == ("table netdev z, chain y (ingress)",)
     ingress = listing([{"counter": None}, {"accept": None}], hook="ingress")
-    assert nftables.read(ingress).ahead == ()
-    assert nftables.read(ingress.replace('"prio": 0', '"prio": 0, "policy": "drop"')).ahead != ()
+    assert nftables.read(ingress).not_evaluated == ()
+    assert nftables.read(ingress.replace('"prio": 0', '"prio": 0, "policy": "drop"')).not_evaluated != ()
 
 
 def test_a_table_that_sleeps_is_none() -> None:
@@ -314,5 +349,5 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         found = nftables.read(text)
     except UnreadableRules:
         return
-    decide(found, MEDIA)
-    decide(found, replace(WEB, family=V6))
+    evaluate(found, MEDIA)
+    evaluate(found, replace(WEB, family=V6))

@@ -25,18 +25,18 @@ from agent.core.report import (
     dumps,
     from_json,
 )
-from agent.firewall.model import Act, Ban, Decision, FirewallManagers, Hook, Host, Ufw
-from agent.firewall.operator_report import for_operator
+from agent.firewall.model import Ban, BlockingRule, FirewallManagers, Hook, HostFacts, RuleAction, UfwStatus
+from agent.firewall.operator_report import add_operator_advice
 from agent.verdict.advice import advise
 from tests.core.values import FEW, REPORTS
-from tests.firewall.test_fixes import decision, nft, ufw_rule
+from tests.firewall.test_fixes import blocking_rule, nft, ufw_rule
 from tests.verdict.test_advice import ALL_OPEN, finding, media
 
 PLAN = build_plan("plugnmeet")
 V4, V6 = Family.IPV4, Family.IPV6
 OPEN, FILTERED, REJECTED, INTERCEPTED = State.OPEN, State.FILTERED, State.REJECTED, State.INTERCEPTED
 BEFORE, AT_HOST, BACK = Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH
-UFW = FirewallManagers(ufw=Ufw())
+UFW = FirewallManagers(ufw=UfwStatus())
 
 
 def address(*findings: Finding, family: Family = V4, text: str = "", **rest: Any) -> AddressReport:
@@ -46,7 +46,7 @@ def address(*findings: Finding, family: Family = V4, text: str = "", **rest: Any
 
 def shown(*addresses: AddressReport, **host: Any) -> list[AddressReport]:
     report = Report("1", "now", 1.0, "meet.example.com", "plugnmeet", Verdict.FAIL, addresses)
-    return list(for_operator(report, Host(**host), PLAN).addresses)
+    return list(add_operator_advice(report, HostFacts(**host), PLAN).addresses)
 
 
 def advice(*findings: Finding, **host: Any) -> tuple[Advice, ...]:
@@ -55,12 +55,12 @@ def advice(*findings: Finding, **host: Any) -> tuple[Advice, ...]:
 
 
 ALL_UDP = media("50000-60000", FILTERED, where=AT_HOST)
-POLICY = decision("50000-60000/udp", number=None)
+POLICY = blocking_rule("50000-60000/udp", number=None)
 
 
 def test_the_rule_is_quoted_with_its_position_and_the_commands_follow() -> None:
     rule = replace(ufw_rule("50000-60000/udp", 3), text="-A ufw-user-input -p udp -j DROP")
-    (one,) = advice(ALL_UDP, decisions=(rule,), managers=UFW)
+    (one,) = advice(ALL_UDP, blocking_rules=(rule,), managers=UFW)
     assert one.commands == ("ufw prepend allow 50000:60000/udp",)
     assert one.text == (
         "Audio and video fall back to TCP and work badly, or not at all. This machine's own firewall (ufw) "
@@ -71,12 +71,12 @@ def test_the_rule_is_quoted_with_its_position_and_the_commands_follow() -> None:
 
 
 def test_a_policy_is_quoted_as_one() -> None:
-    assert "by the policy of INPUT (table filter): `the rule`." in advice(ALL_UDP, decisions=(POLICY,))[0].text
+    assert "by the policy of INPUT (table filter): `the rule`." in advice(ALL_UDP, blocking_rules=(POLICY,))[0].text
 
 
 @pytest.mark.parametrize("doubt", [None, "jump mystery"])
 def test_what_is_not_sure_is_said_to_be_so(doubt: str | None) -> None:
-    (one,) = advice(ALL_UDP, decisions=(replace(POLICY, sure=False, doubt=doubt),), managers=UFW)
+    (one,) = advice(ALL_UDP, blocking_rules=(replace(POLICY, certain=False, doubt=doubt),), managers=UFW)
     assert "Maybe this machine's own firewall (ufw) stops" in one.text
     assert "It reached this machine, whose own firewall stops it." in one.text  # what the capture proved
     assert ("`jump mystery`" in one.text) is (doubt is not None)
@@ -84,7 +84,7 @@ def test_what_is_not_sure_is_said_to_be_so(doubt: str | None) -> None:
 
 
 def test_a_rule_that_is_its_own_doubt_is_quoted_once() -> None:
-    (one,) = advice(ALL_UDP, decisions=(replace(POLICY, sure=False, doubt=POLICY.text),))
+    (one,) = advice(ALL_UDP, blocking_rules=(replace(POLICY, certain=False, doubt=POLICY.text),))
     assert "since not all of that rule is understood." in one.text
     assert one.text.count(f"`{POLICY.text}`") == 1
 
@@ -98,7 +98,7 @@ def test_before_the_server_it_is_the_providers() -> None:
 
 def test_what_the_host_would_stop_as_well_comes_after() -> None:
     (one,) = advice(
-        media("50000-60000", FILTERED, where=BEFORE), decisions=(POLICY,), managers=UFW, provider="hetzner"
+        media("50000-60000", FILTERED, where=BEFORE), blocking_rules=(POLICY,), managers=UFW, provider="hetzner"
     )  # fmt: skip
     assert [line.split()[0] for line in one.commands] == ["hcloud", "ufw"]
     assert "would stop it as well" in one.text
@@ -107,7 +107,7 @@ def test_what_the_host_would_stop_as_well_comes_after() -> None:
 @pytest.mark.parametrize("where", [None, Where.UNKNOWN])
 def test_where_nobody_knows_it_is_both_the_host_first(where: Where | None) -> None:
     found = media("50000-60000", FILTERED, where=where)
-    (one,) = advice(found, decisions=(POLICY,), managers=UFW, provider="hetzner")
+    (one,) = advice(found, blocking_rules=(POLICY,), managers=UFW, provider="hetzner")
     assert [line.split()[0] for line in one.commands] == ["ufw", "hcloud"]
     assert "Whether it reaches this machine is not known" in one.text
     assert "in the provider's firewall, or in the router" in advice(found)[0].text
@@ -120,7 +120,7 @@ def test_what_small_packets_pass_is_open_at_the_provider() -> None:
 
 
 def test_at_the_host_no_provider_is_named() -> None:
-    (one,) = advice(ALL_UDP, decisions=(POLICY,), managers=UFW, provider="hetzner")
+    (one,) = advice(ALL_UDP, blocking_rules=(POLICY,), managers=UFW, provider="hetzner")
     assert [line.split()[0] for line in one.commands] == ["ufw"]
 
 
@@ -134,10 +134,10 @@ def test_a_rule_that_was_not_found() -> None:
 
 def test_answers_that_are_lost() -> None:
     lost = media("50000-60000", FILTERED, where=BACK)
-    out = decision("50000-60000/udp", "OUTPUT", 2, hook=Hook.OUTPUT)
-    (one,) = advice(lost, decisions=(POLICY, out))
+    out = blocking_rule("50000-60000/udp", "OUTPUT", 2, hook=Hook.OUTPUT)
+    (one,) = advice(lost, blocking_rules=(POLICY, out))
     assert one.commands == ("iptables -I OUTPUT 2 -p udp -m udp --sport 50000:60000 -j ACCEPT",)
-    (one,) = advice(lost, decisions=(POLICY,), provider="aws")
+    (one,) = advice(lost, blocking_rules=(POLICY,), provider="aws")
     assert one.commands == ()
     assert "The answer was lost" in one.text.replace("and the", "The")
     assert "network ACLs" in one.text
@@ -145,28 +145,32 @@ def test_answers_that_are_lost() -> None:
 
 def test_whoever_answers_in_our_place() -> None:
     stranger = finding("443/tcp", INTERCEPTED, shown="nginx")
-    published = decision("443/tcp", "PREROUTING DOCKER", 2, table="nat", hook=Hook.PREROUTING, act=Act.FORWARD)
-    (one,) = advice(stranger, decisions=(published, decision("443/tcp")), provider="aws")
+    published = blocking_rule(
+        "443/tcp", "PREROUTING DOCKER", 2, table="nat", hook=Hook.PREROUTING, action=RuleAction.REDIRECT
+    )
+    (one,) = advice(stranger, blocking_rules=(published, blocking_rule("443/tcp")), provider="aws")
     assert "sends on 443/tcp by rule 2 of PREROUTING > DOCKER" in one.text
     assert "Docker bypasses ufw" in one.text
     assert one.commands == ()
-    (one,) = advice(stranger, decisions=(decision("443/tcp"),), provider="aws")
+    (one,) = advice(stranger, blocking_rules=(blocking_rule("443/tcp"),), provider="aws")
     assert "firewall" not in one.text.replace("port forwarding", "")
     assert one.commands == ()
 
 
 def test_only_the_rules_for_these_ports_are_quoted() -> None:
-    other = (decision("443/udp"), decision("50000-60000/tcp"), decision("50000-60000/udp", family=V6))
-    assert "was found" in advice(ALL_UDP, decisions=other)[0].text
+    other = (blocking_rule("443/udp"), blocking_rule("50000-60000/tcp"), blocking_rule("50000-60000/udp", family=V6))
+    assert "was found" in advice(ALL_UDP, blocking_rules=other)[0].text
 
 
 def test_each_command_is_there_once() -> None:
-    rules = tuple(decision(ports, number=None, family=family)
+    rules = tuple(blocking_rule(ports, number=None, family=family)
                   for ports in ("443/tcp", "443,50000-60000/udp") for family in Family)  # fmt: skip
     findings = (
         finding("443/tcp", FILTERED, where=AT_HOST), finding("443/udp", FILTERED, where=Where.UNKNOWN), ALL_UDP
     )  # fmt: skip
-    ipv4, ipv6 = shown(address(*findings), address(*findings, family=V6), decisions=rules, managers=UFW, provider="aws")
+    ipv4, ipv6 = shown(
+        address(*findings), address(*findings, family=V6), blocking_rules=rules, managers=UFW, provider="aws"
+    )
     made = [line for one in (*ipv4.advice, *ipv6.advice) for line in one.commands]
     assert [line.split("--")[0] for line in made] == [
         "ufw allow 443/tcp", "ufw allow 443,50000:60000/udp",
@@ -224,19 +228,23 @@ def test_what_a_client_says_gets_nobody_to_open_anything() -> None:
 
 def test_what_the_firewall_says_is_made_short_and_printable() -> None:
     rule = replace(POLICY, text="drop\x1b[31m\n" + "x" * 5000)
-    (one,) = advice(ALL_UDP, decisions=(rule, replace(rule, family=V4, text="other"), *[nft("50000-60000/udp")] * 9))
+    (one,) = advice(
+        ALL_UDP, blocking_rules=(rule, replace(rule, family=V4, text="other"), *[nft("50000-60000/udp")] * 9)
+    )
     assert one.text.isprintable()
     assert "drop?[31m?xxx" in one.text
     assert len(one.text) <= MAX_SENTENCE
-    long = replace(POLICY, place=replace(POLICY.place, path=("c" * 5000,) * 100))
-    (one,) = advice(ALL_UDP, decisions=tuple(replace(long, text=f"rule {number}") for number in range(9)))
+    long = replace(POLICY, location=replace(POLICY.location, path=("c" * 5000,) * 100))
+    (one,) = advice(ALL_UDP, blocking_rules=tuple(replace(long, text=f"rule {number}") for number in range(9)))
     assert len(one.text) <= MAX_SENTENCE
 
 
 def test_more_commands_than_a_report_holds() -> None:
     every_other = replace(POLICY, ports=tuple(PortRange(port, port) for port in range(50000, 52400, 2)))
     (one,) = advice(
-        ALL_UDP, decisions=(every_other,), managers=FirewallManagers(saves=("save them", "save the others"))
+        ALL_UDP,
+        blocking_rules=(every_other,),
+        managers=FirewallManagers(save_commands=("save them", "save the others")),
     )
     assert len(one.commands) == MAX_COMMANDS
     assert one.commands[-1] == "save them"
@@ -282,12 +290,12 @@ def test_what_could_not_be_read_is_noted() -> None:
     assert len(found.server or ()) == MAX_ADDRESSES
 
 
-RULES = st.sampled_from((POLICY, ufw_rule("1-65535/udp"), nft("1-65535/tcp", family=V6), decision("1-65535/tcp")))
+RULES = st.sampled_from((POLICY, ufw_rule("1-65535/udp"), nft("1-65535/tcp", family=V6), blocking_rule("1-65535/tcp")))
 
 
 @FEW
 @given(REPORTS, st.lists(RULES, max_size=3), st.none() | st.sampled_from(("aws", "akamai", "oracle")))
-def test_any_report_stays_one(report: Report, rules: list[Decision], provider: str | None) -> None:
-    found = for_operator(report, Host(tuple(rules), UFW, provider, ("10.0.0.1",)), PLAN)
+def test_any_report_stays_one(report: Report, rules: list[BlockingRule], provider: str | None) -> None:
+    found = add_operator_advice(report, HostFacts(tuple(rules), UFW, provider, ("10.0.0.1",)), PLAN)
     assert from_json(dumps(found)) == found
     assert [one.findings for one in found.addresses] == [one.findings for one in report.addresses]

@@ -9,7 +9,7 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import PortRange, parse_ports
 from agent.core.report import MAX_SENTENCE
-from agent.firewall.fixes import Remedy
+from agent.firewall.fixes import Fix
 from agent.firewall.provider_fixes import MAX_RULES, cloud, egress
 from agent.system.provider import _PROVIDERS
 
@@ -111,7 +111,7 @@ def test_a_provider_that_nobody_knows(provider: str | None) -> None:
 
 
 def test_nothing_to_open() -> None:
-    assert cloud("aws", {TCP: (), UDP: ()}, set(Family)) == Remedy()
+    assert cloud("aws", {TCP: (), UDP: ()}, set(Family)) == Fix()
 
 
 def test_more_rules_than_an_account_has_room_for() -> None:

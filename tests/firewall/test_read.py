@@ -9,7 +9,7 @@ import pytest
 from agent.core.address import Family
 from agent.firewall import read as firewall
 from agent.firewall.model import Tool
-from agent.firewall.read import read_rules
+from agent.firewall.read import read_ruleset
 from agent.system.commands import CommandResult
 from tests.firewall.goldens import golden
 
@@ -49,7 +49,7 @@ def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tools:
 
 
 def read() -> tuple[list[tuple[Tool, str]], tuple[str, ...]]:
-    rules, unread = read_rules()
+    rules, unread = read_ruleset()
     return [(table.tool, table.name) for table in rules.tables], unread
 
 
@@ -59,7 +59,7 @@ IPTABLES = [(Tool.IPTABLES, name) for name in ("filter", "nat", "raw", "mangle")
 def test_nft_alone(tools: Tools) -> None:
     tools.prints = {NFT: golden("many.nft.json")}
     assert read() == ([(Tool.NFT, "inet filter"), (Tool.NFT, "ip6 x")], ())
-    assert read_rules()[0].ahead
+    assert read_ruleset()[0].not_evaluated
 
 
 def test_tables_that_iptables_lists_whole_are_its_own(tools: Tools) -> None:

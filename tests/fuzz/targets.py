@@ -20,9 +20,9 @@ from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report
 from agent.firewall import fail2ban, firewalld, iptables, nftables, ufw, xdp
-from agent.firewall.evaluate import Flow, decide
-from agent.firewall.model import Host
-from agent.firewall.operator_report import for_operator
+from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.model import HostFacts
+from agent.firewall.operator_report import add_operator_advice
 from agent.firewall.ruleset import UnreadableRules
 from agent.output import events, text
 from agent.output.style import Style
@@ -195,7 +195,7 @@ def _report(data: bytes) -> None:
 def _show(report: Report) -> None:
     """As the server's terminal and its JSON have it."""
     _tell(Notes(of_report(report, 0.0, {Family.IPV4: CLIENT})))
-    told = for_operator(report, Host(), PLAN)
+    told = add_operator_advice(report, HostFacts(), PLAN)
     for style in STYLES:
         _is_safe(text.render(told, style))
     reports.from_json(reports.dumps(report))
@@ -257,12 +257,12 @@ FLOWS = (_flow(Family.IPV4), replace(_flow(Family.IPV6), client=None))
 def _nft(listing: str) -> None:
     rules = nftables.read(listing)
     for flow in FLOWS:
-        decide(rules, flow)
+        evaluate(rules, flow)
 
 
 def _iptables(listing: str) -> None:
     for flow in FLOWS:
-        decide(iptables.read(listing, flow.family), flow)
+        evaluate(iptables.read(listing, flow.family), flow)
 
 
 def _ufw(listing: str) -> None:
