@@ -21,10 +21,10 @@ from ..net.resolve import resolve
 from ..protocol import messages
 from ..protocol.messages import About, Served
 from ..sweep import large
+from ..sweep.combined import AnySweep, CombinedSweep, combined_chance
 from ..sweep.loss import MAX_CHANCE
 from ..sweep.sample import Sample, sample
 from ..sweep.sweep import Sweep
-from ..sweep.sweeps import Sweeps, Swept, chance_of
 from ..verdict import classify as judging
 from ..verdict import hops as hop_judging
 from ..verdict import names
@@ -291,8 +291,8 @@ class _AddressCheck:
                 ports = self._take(part, parts)
                 after = self._sweeps[-1] if self._sweeps else None
                 sweep = Sweep(
-                    ports, chance, rtt, time.perf_counter(), flows=flows, ceiling=self._options.rate,
-                    most=MAX_CHANCE / len(order), after=after,
+                    ports, chance, rtt, time.perf_counter(), free_flows=flows, max_rate=self._options.rate,
+                    max_chance=MAX_CHANCE / len(order), previous=after,
                 )  # fmt: skip
                 self._sweeps.append(sweep)
                 prober.begin(sweep)
@@ -300,7 +300,7 @@ class _AddressCheck:
                 prober.ask_who_refuses()
                 last = part == order[-1] or sweep.is_shut_out
                 if last:
-                    self._finish_tcp(Sweeps(self._sweeps))
+                    self._finish_tcp(CombinedSweep(self._sweeps))
                 self._ask_server(sweep)
                 prober.catch_up()
                 self._follow_up(prober, sweep)
@@ -347,7 +347,7 @@ class _AddressCheck:
         self._to_come = sum(parts.get(port, 0) > part for port in ports)
         return [port for port in ports if parts.get(port, 0) == part]
 
-    def _finish_tcp(self, sweep: Sweeps) -> None:
+    def _finish_tcp(self, sweep: CombinedSweep) -> None:
         self._tell(Progress("waiting for the last TCP ports"))
         self._tcp.join()
         if self._services:
@@ -385,9 +385,11 @@ class _AddressCheck:
         if not silent:
             return
         before = self._seen_of_udp()
-        ceiling = large.pace(self._options.rate, None)
+        max_rate = large.pace(self._options.rate, None)
         # Both together take no longer than one may.
-        second = Sweep(proven, chance, min(self._channel.rtts), time.perf_counter(), ceiling=ceiling, ends=sweep.ends)
+        second = Sweep(
+            proven, chance, min(self._channel.rtts), time.perf_counter(), max_rate=max_rate, deadline=sweep.deadline
+        )
         prober.follow_up_all(second, self._channel, self._tell_sweep)
         if second.open:  # the server may be gone
             self._followed[len(self._sweeps)] = FollowUp(second, ServerRecords(), silent)
@@ -470,7 +472,7 @@ class _AddressCheck:
                 accepted_before |= {self._channel.port} - set(planned)
             self._tcp.start(sorted(accepted_before))
 
-    def _try_tcp_again(self, sweep: Sweeps) -> None:
+    def _try_tcp_again(self, sweep: CombinedSweep) -> None:
         """What is silent and may not be shut; and whether this client is let in where it was."""
         for _ in range(MORE_CONNECTS):
             unsure = [port for port, seen in self._tcp.seen.items()
@@ -489,12 +491,12 @@ class _AddressCheck:
 
     def _tell_sweep(self, sweep: Sweep) -> None:
         now = time.perf_counter()
-        doing = f"UDP ports of {self._target.text}, try {sweep.tries}"
+        doing = f"UDP ports of {self._target.text}, try {sweep.passes}"
         if sweep.is_shut_out:
             doing = "shut out, waiting"
-        elif sweep.waits_for_room(now):
+        elif sweep.waits_for_flows(now):
             doing = "waiting for room for more connections"
-        done, total, left = sweep.open, len(sweep.sent), sweep.left(now)
+        done, total, left = sweep.open, len(sweep.sent), sweep.seconds_left(now)
         if sweep is self._sweeps[-1]:
             left *= 1 + self._to_come / total
             done = sum(one.open for one in self._sweeps)
@@ -502,7 +504,7 @@ class _AddressCheck:
         self._tell(Progress(doing, done, total, left))
 
     def _judge(self) -> AddressReport:
-        sweep, tcp, server = Sweeps(self._sweeps) if self._sweeps else None, self._tcp.seen, self._server
+        sweep, tcp, server = CombinedSweep(self._sweeps) if self._sweeps else None, self._tcp.seen, self._server
         served = {transport: self._services.seen(transport) if self._services else {} for transport in Transport}
         tcp.update(served[Transport.TCP])
         unplanned = [seen for port, seen in tcp.items() if not self._plan.has(Transport.TCP, port)]  # control's
@@ -512,7 +514,7 @@ class _AddressCheck:
             aborted=self.aborted,
             conclusive=bool(sweep and sweep.done and sweep.conclusive),
             chance=sweep.chance if sweep else None,
-            chance_of_large=chance_of(one.sweep for one in self._followed.values()),
+            chance_of_large=combined_chance(one.sweep for one in self._followed.values()),
             unsure_of_large=next((one.unsure for one in self._followed.values() if one.unsure), None),
             loss=sweep.loss if sweep else 0.0,
             limit=sweep.limit if sweep and not self._channel.moved else None,
@@ -581,7 +583,7 @@ class _AddressCheck:
             yield f"The server has no openssl program, so {ports} was tried without TLS: a firewall may mind."
         drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
         if not errors:  # what the server lost itself looks like a limit on the way
-            yield from _met(Sweeps(self._sweeps) if self._sweeps else None)
+            yield from _met(CombinedSweep(self._sweeps) if self._sweeps else None)
         if drops:
             yield (f"The server's connection tracking was full and dropped {_count(drops, 'packet')} during the check: "
                    "raise net.netfilter.nf_conntrack_max.")  # fmt: skip
@@ -607,7 +609,7 @@ def _family(target: Target) -> Family:
     return family_of(parse_address(target.text))
 
 
-def _met(sweep: Swept | None) -> Iterable[str]:
+def _met(sweep: AnySweep | None) -> Iterable[str]:
     """The limit that the check met and got along with."""
     limit = sweep.limit if sweep and sweep.conclusive else None
     if limit and limit.rate is not None and limit.reason is Reason.RATE_LIMIT and limit.rate < NOTABLE_RATE:

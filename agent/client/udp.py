@@ -72,7 +72,7 @@ class Prober:
 
     def begin(self, sweep: Sweep, padding: int = 0) -> None:
         """Probe by this sweep from now on."""
-        self._padding, self._answer, self._sweep = padding, sweep.answer, sweep
+        self._padding, self._answer, self._sweep = padding, sweep.on_answer, sweep
 
     def run(self, channel: Channel, tell: Callable[[Sweep], None]) -> None:
         """Probe until the sweep is done or the control channel is lost."""
@@ -80,7 +80,7 @@ class Prober:
         told = time.perf_counter()
         while not channel.lost:
             now = time.perf_counter()
-            probes = self._sweep.due(now)
+            probes = self._sweep.probes_to_send(now)
             if self._sweep.done:
                 break
             for probe, transaction in zip(probes, self._transactions(len(probes))):
@@ -90,11 +90,11 @@ class Prober:
                 tell(self._sweep)
                 if self._sweep.is_shut_out:  # what comes from another address is not answered, and that is no guard
                     channel.look_for_address()
-            wait = 0.0 if probes else self._sweep.wake(now) - now
+            wait = 0.0 if probes else self._sweep.next_timer(now) - now
             if self._sweep.wants_ping(now):
-                self._sweep.pinged(now)
+                self._sweep.on_ping_sent(now)
                 channel.ping(self._take_nonces())
-            channel.lost |= self._sweep.is_alone(now)
+            channel.lost |= self._sweep.is_unreachable(now)
             self._read(wait)
         self._selector.unregister(channel)
 
@@ -142,7 +142,7 @@ class Prober:
             else:
                 pong = key.data.look()
                 if pong:
-                    self._sweep.ponged(time.perf_counter(), pong.free_flows, pong.rate)
+                    self._sweep.on_pong(time.perf_counter(), pong.free_flows, pong.rate)
                 if key.data.named:
                     self._sweep.hurry_ping()
 

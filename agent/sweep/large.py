@@ -23,13 +23,13 @@ SECONDS = 10.0
 LARGER = 11  # times as large as a small probe, with the headers: a limit on packets may be one on bytes
 
 
-def pace(ceiling: float | None, limit: Limit | None) -> float:
+def pace(max_rate: float | None, limit: Limit | None) -> float:
     """How many large probes a second: no more than pass a limit that small ones met, nor than the user allows."""
     passes = max(1.0, limit.rate / LARGER) if limit and limit.rate else RATE
-    return min(ceiling or RATE, passes, RATE)
+    return min(max_rate or RATE, passes, RATE)
 
 
-def draw(open_ports: Sequence[int], rate: float, chance: random.Random) -> list[int]:
+def draw(open_ports: Sequence[int], rate: float, rng: random.Random) -> list[int]:
     """Some of the ports, in random order: the ends of their longest runs, and others evenly spread.
 
     No more than take SECONDS at that rate.
@@ -43,6 +43,6 @@ def draw(open_ports: Sequence[int], rate: float, chance: random.Random) -> list[
         ends = {port for run in longest for port in (run.first, run.last)}
         others = [port for port in ordered if port not in ends]
         step = len(others) / (most - len(ends))
-        drawn = [*ends, *{others[int((number + chance.random()) * step)] for number in range(most - len(ends))}]
-    chance.shuffle(drawn)
+        drawn = [*ends, *{others[int((number + rng.random()) * step)] for number in range(most - len(ends))}]
+    rng.shuffle(drawn)
     return drawn

@@ -56,18 +56,18 @@ class _Fall:
 class Pace:
     """The rounds of one sweep. A round's answers take `wait` seconds to come, and `patience` if something stalls.
 
-    `ceiling` is what the user allows, in probes a second.
+    `max_rate` is what the user allows, in probes a second.
     """
 
-    def __init__(self, now: float, rtt: float, wait: float, patience: float, ceiling: float | None = None) -> None:
+    def __init__(self, now: float, rtt: float, wait: float, patience: float, max_rate: float | None = None) -> None:
         self._round_seconds, self._wait, self._patience = max(ROUND_SECONDS, rtt), wait, patience
-        self._ceiling = ceiling or TOP_RATE
+        self._max_rate = max_rate or TOP_RATE
         self.share = math.inf  # probes a second that the server has for this client, beside others
         self._growth, self._beneath = FASTER, CAREFUL
         self._ports, self._canaries = Expected(), Expected(COMMON_SHARE, COMMON_WEIGHT)
         self._by_ports = True
         self._heard = False
-        self.rate, self._rate_since = min(START_RATE, self._ceiling), now
+        self.rate, self._rate_since = min(START_RATE, self._max_rate), now
         self.delivered: float | None = None  # probes a second that came through when the pace came down
         self.falls = 0  # times that it came down
         self._fall: _Fall | None = None
@@ -105,11 +105,11 @@ class Pace:
 
     @property
     def _top(self) -> float:
-        return min(TOP_RATE if self._heard else SILENT_RATE, self._ceiling, self.share)
+        return min(TOP_RATE if self._heard else SILENT_RATE, self._max_rate, self.share)
 
     @property
     def _floor(self) -> float:
-        return min(FLOOR_RATE, self._ceiling)
+        return min(FLOOR_RATE, self._max_rate)
 
     def allowance(self, now: float) -> int:
         """How many probes may be sent now."""

@@ -24,7 +24,7 @@ class Sample:
     hole: int
 
 
-def sample(plan: Plan, untested: Container[int], wanted: int, chance: random.Random) -> Sample:
+def sample(plan: Plan, untested: Container[int], wanted: int, rng: random.Random) -> Sample:
     """Of each of the plan's ranges of UDP ports `wanted` at random and the two ends, but none that is `untested`.
 
     The ends are of what is left where the server does not listen on the range's own.
@@ -35,7 +35,7 @@ def sample(plan: Plan, untested: Container[int], wanted: int, chance: random.Ran
     for row in plan.of(Transport.UDP):
         listening = [port for port in row.ports if port not in untested]
         inner = listening[1:-1]
-        drawn = chance.sample(inner, min(wanted, len(inner)))
+        drawn = rng.sample(inner, min(wanted, len(inner)))
         ports.update(drawn, listening[:1], listening[-1:])
         if len(drawn) < len(inner):
             left_out.update(set(inner).difference(drawn))

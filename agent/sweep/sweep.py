@@ -38,7 +38,7 @@ CANARY_SHARE = 25  # of the ports, one in so many
 # What somebody at a terminal waits for; what is still unclear then is unknown. A table of 3,000 flows, or a minute
 # of being shut out by a guard and then its pace, leave time enough for 10,000 ports.
 MAX_SECONDS = 180.0
-PATIENT_TRIES = 4  # tries of each port for which a ceiling may ask: those of a clean path, and one more
+PATIENT_TRIES = 4  # tries of each port for which a `max_rate` may ask: those of a clean path, and one more
 MIN_TIMEOUT, MAX_TIMEOUT = 0.25, 3.0  # seconds to wait for a pass's last answers: a LAN's, a bad satellite's
 SETTLED = 4.0  # round trips of the slowest canary: when all canaries have answered, so long for the others
 MIN_SETTLED = 0.03  # seconds: what the other side's scheduler may add
@@ -78,26 +78,26 @@ class Sweep:
     """One client's sweep over the UDP ports of one address.
 
     Times are seconds of any clock that only goes forward; `rtt` is the path's round trip as it was measured before.
-    `flows` are the entries that the server's own connection tracking has free, None where it has none; `ceiling` is
-    how many probes a second the user allows. It has time until `ends`, or MAX_SECONDS and what a ceiling adds to them;
-    `timeout` is how many seconds it waits for answers. `most` is how many ports, expected, loss alone may leave silent;
-    `after`, the sweep over other ports that went before: what keeps this one's flows has its flows, too.
+    `free_flows` are the entries that the server's own connection tracking has free, None where it has none.
+    `max_rate` is how many probes a second the user allows. It has time until `deadline`, or MAX_SECONDS and what a
+    `max_rate` adds; `timeout` is how many seconds it waits for answers. `max_chance` is how many ports, expected, loss
+    alone may leave silent; `previous`, the sweep over other ports whose flows the same tables keep.
     """
 
     def __init__(
         self,
         ports: Iterable[int],
-        chance: random.Random,
+        rng: random.Random,
         rtt: float,
         now: float,
         *,
-        flows: int | None = None,
-        ceiling: float | None = None,
-        ends: float | None = None,
-        most: float = MAX_CHANCE,
-        after: Sweep | None = None,
+        free_flows: int | None = None,
+        max_rate: float | None = None,
+        deadline: float | None = None,
+        max_chance: float = MAX_CHANCE,
+        previous: Sweep | None = None,
     ) -> None:
-        self._chance = chance
+        self._rng = rng
         self._silent = list(ports)
         self.sent = dict.fromkeys(self._silent, 0)
         self.answered = dict.fromkeys(self._silent, 0)
@@ -110,9 +110,9 @@ class Sweep:
         self._heard_at = now
         self.timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
-        self._pace = Pace(now, rtt, self._round_wait, self.timeout, ceiling)
-        self._rooms: FlowBudgets = after._rooms if after else FlowBudgets(flows)
-        self._most, self._after = most, after
+        self._pace = Pace(now, rtt, self._round_wait, self.timeout, max_rate)
+        self._rooms: FlowBudgets = previous._rooms if previous else FlowBudgets(free_flows)
+        self._max_chance, self._previous = max_chance, previous
         self._probes: list[_Sent] = []
         self._flows: set[tuple[int, int]] = set()
         self._heard: set[int] = set()
@@ -130,13 +130,13 @@ class Sweep:
         self._pings = Pings(rtt)
         self._began = now
         self._answers_until = self._pause_until = self._last_call = now
-        # Who sets a ceiling has the time that it takes.
-        own_time = MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / ceiling if ceiling else 0.0)
-        self.ends = now + own_time if ends is None else ends
+        # Who sets a `max_rate` has the time that it takes.
+        own_time = MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / max_rate if max_rate else 0.0)
+        self.deadline = now + own_time if deadline is None else deadline
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
         self._range_ends = frozenset(port for run in runs(self._silent) for port in (run.first, run.last))
-        self._silent = _shuffled(self._range_ends, chance)
-        self._silent += _shuffled(set(self.sent).difference(self._range_ends), chance)
+        self._silent = _shuffled(self._range_ends, rng)
+        self._silent += _shuffled(set(self.sent).difference(self._range_ends), rng)
         self._begin_pass(now)
 
     @property
@@ -145,7 +145,7 @@ class Sweep:
         return len(self._proven)
 
     @property
-    def tries(self) -> int:
+    def passes(self) -> int:
         """How many passes have begun."""
         return len(self._passes)
 
@@ -187,15 +187,15 @@ class Sweep:
         """Whether nothing passes now, or passed when it ended, not even to ports that are open."""
         return self._outage is not None
 
-    def waits_for_room(self, now: float) -> bool:
+    def waits_for_flows(self, now: float) -> bool:
         """Whether it sends nothing since there are enough flows already."""
         return not self.done and bool(self._queue) and not self._rooms.left(1, now)
 
-    def due(self, now: float) -> list[Probe]:
-        """The probes to send now, a batch at most; empty until `wake`, or until answers end the wait."""
+    def probes_to_send(self, now: float) -> list[Probe]:
+        """The probes to send now, a batch at most; empty until `next_timer`, or until answers end the wait."""
         self._notice_stop(now)
         while not self.done:
-            if now >= self.ends or self._rooms.are_none:
+            if now >= self.deadline or self._rooms.are_none:
                 self._finish(now, conclusive=not self._missing())
             elif self._outage and self._outage.over:
                 self._end_outage(self._outage, now)
@@ -213,7 +213,7 @@ class Sweep:
                 return self._send(now)
         return []
 
-    def answer(self, number: int, now: float) -> None:
+    def on_answer(self, number: int, now: float) -> None:
         """The proof of a probe came back; the same one again counts no more."""
         if number in self._heard:
             return
@@ -233,8 +233,8 @@ class Sweep:
         if canary:
             self._answer_canary(self._passes[probe.tries - 1], probe, now)
 
-    def wake(self, now: float) -> float:
-        """When to call `due` again, unless an answer comes before."""
+    def next_timer(self, now: float) -> float:
+        """When to call `probes_to_send` again, unless an answer comes before."""
         rest = max(self._pause_until, self._answers_until)
         if self._outage:
             at = now if self._outage.over else self._pause_until
@@ -242,10 +242,10 @@ class Sweep:
             at = rest
         else:
             at = max(self._pace.next_at(), self._rooms.next_at(now))
-        return min(at, now + HEARTBEAT, max(now, self.ends))
+        return min(at, now + HEARTBEAT, max(now, self.deadline))
 
     def wants_ping(self, now: float) -> bool:
-        """Whether a round trip of the control channel is to be measured now: `pinged`, and then `ponged`."""
+        """Whether a round trip of the control channel is to be measured now: `on_ping_sent`, and then `on_pong`."""
         # Where nothing passes a ping would wait for TCP to repeat it, longer and longer.
         if self.done or self._outage or now < self._began + pings.FIRST:
             return False
@@ -254,14 +254,14 @@ class Sweep:
     def _ping_gap(self, now: float) -> float:
         if not self.open:
             return pings.GAP
-        if self.waits_for_room(now):
+        if self.waits_for_flows(now):
             return pings.ROOM_GAP
         # Behind some NATs a part of the probes comes from an address that is not answered before it is confirmed.
         if now < self._passes[-1].began + pings.EARLY:
             return pings.EARLY_GAP
         return pings.KEEP_ALIVE if self._pace.share == math.inf else pings.ROOM_GAP
 
-    def pinged(self, now: float) -> None:
+    def on_ping_sent(self, now: float) -> None:
         """The control channel was asked something."""
         self._pings.send(now, self._passes[-1].pings)
 
@@ -269,7 +269,7 @@ class Sweep:
         """There is something to confirm over the control channel, without which probes are not answered."""
         self._pings.hurry()
 
-    def ponged(self, now: float, free_flows: int | None = None, rate: float | None = None) -> None:
+    def on_pong(self, now: float, free_flows: int | None = None, rate: float | None = None) -> None:
         """The control channel answered, and told how many flows the server's connection tracking has free.
 
         And how many probes a second the server has time for, where it shares that among clients.
@@ -279,17 +279,17 @@ class Sweep:
         if free_flows is not None and self._probes and now > self._probes[-1].at + self.timeout:
             self._rooms.learn(free_flows, now)  # what was sent has come there, or never will
 
-    def is_alone(self, now: float) -> bool:
+    def is_unreachable(self, now: float) -> bool:
         """Whether nothing answers, and the control channel does not either."""
         return not self.open and self._pings.is_overdue(now)
 
-    def left(self, now: float) -> float:
+    def seconds_left(self, now: float) -> float:
         """About how many seconds are left, should every silent port need its tries."""
         flows = len(self._queue)
         sending = max(flows / self._pace.rate, self._rooms.waiting(flows, now))
         tries = MIN_TRIES if self.open else self._blind_tries
-        gaps = PASS_GAP * max(0, tries - self.tries if self.tries > 1 else 0)
-        return min(sending + self.timeout + gaps, max(0.0, self.ends - now))
+        gaps = PASS_GAP * max(0, tries - self.passes if self.passes > 1 else 0)
+        return min(sending + self.timeout + gaps, max(0.0, self.deadline - now))
 
     # What is sent
 
@@ -299,22 +299,22 @@ class Sweep:
         self._rooms.take(len(probes), now)
         if not self._queue:
             self._answers_until = now + self.timeout
-        elif self._pace.round_is_full and self._pace.climbing and self.tries == 1:
+        elif self._pace.round_is_full and self._pace.climbing and self.passes == 1:
             self._answers_until = now + self._round_wait
         return probes
 
     def _next(self) -> tuple[int, bool]:
         """The next port of the queue; in the first pass now and then a canary, where not every port answers."""
-        if self.tries == 1 and self.open >= MIN_PROVEN and self._pace.wants_canaries:
+        if self.passes == 1 and self.open >= MIN_PROVEN and self._pace.wants_canaries:
             if len(self._probes) % CANARY_EVERY == 0:
-                return self._chance.choice(self._proven), True
+                return self._rng.choice(self._proven), True
         return self._queue.popleft()
 
     def _probe(self, port: int, is_canary: bool, now: float) -> Probe:
         current = self._passes[-1]
         number = current.canaries.send() if is_canary else None
-        sent = _Sent(port, self._socket(current, port, is_canary), now, self._pace.round, number, self.tries)
-        self._pace.send(now, is_canary, not is_canary and self._stands_for_all(port, self.tries))
+        sent = _Sent(port, self._socket(current, port, is_canary), now, self._pace.round, number, self.passes)
+        self._pace.send(now, is_canary, not is_canary and self._stands_for_all(port, self.passes))
         return self._record(sent)
 
     def _stands_for_all(self, port: int, tries: int) -> bool:
@@ -323,11 +323,11 @@ class Sweep:
 
     def _socket(self, current: _Pass, port: int, is_canary: bool) -> int:
         """The first probes come from several sockets, as a path may be dead for one; then from one that was heard."""
-        if is_canary and self.tries > 1:
+        if is_canary and self.passes > 1:
             return next(one for one in self._sockets_of(current) if (port, one) not in self._flows)
         if len(self._probes) < len(self._first_sockets) * PROBES_EACH:
             return self._first_sockets[len(self._probes) % len(self._first_sockets)]
-        if self._lately and self._lately[0].tries == 1 == self.tries and not self._settled_socket:
+        if self._lately and self._lately[0].tries == 1 == self.passes and not self._settled_socket:
             self._settled_socket, current.socket = True, self._lately[0].socket
         return current.socket
 
@@ -389,12 +389,12 @@ class Sweep:
         if self._judge_rounds(now):
             return
         self._silent = self._missing()
-        if self.tries == 1:
+        if self.passes == 1:
             self._late = self._silent
         next_pass = max(self._passes[-1].began + PASS_GAP, self._probes[-1].at + PASS_REST)
         if self._is_enough():
             self._finish(now, conclusive=True)
-        elif self.tries >= MAX_TRIES:
+        elif self.passes >= MAX_TRIES:
             self._finish(now, conclusive=False)
         elif now < next_pass:
             self._pause_until = next_pass
@@ -407,7 +407,7 @@ class Sweep:
         chance = self.chance
         tries = MIN_TRIES if self.open else self._blind_tries
         done = sum(not one.void for one in self._passes) if self.open else len(self._pinged_passes)
-        return done >= tries and chance is not None and chance <= self._most
+        return done >= tries and chance is not None and chance <= self._max_chance
 
     @property
     def _blind_tries(self) -> int:
@@ -430,10 +430,10 @@ class Sweep:
         proven = self._proven
         wanted = min(max(len(self.sent) // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES)
         canaries = min(wanted, FLOWS_EACH * len(proven))
-        drawn = iter(spread(proven, canaries, self._chance) if proven else ())
+        drawn = iter(spread(proven, canaries, self._rng) if proven else ())
         silent = iter(self._silent)
         places = range(len(self._silent) + canaries)
-        among = set(self._chance.sample(places, canaries))
+        among = set(self._rng.sample(places, canaries))
         self._queue.extend((next(drawn), True) if place in among else (next(silent), False) for place in places)
         if proven:
             self._pace.only_canaries()
@@ -449,7 +449,7 @@ class Sweep:
         began = self._pace.shut_since
         # What was sent until the last that was answered made its way, whether something behind blocked it or not.
         passed = self._probes[: max(self._heard) + 1]
-        before = self._after._probes if self._after else []
+        before = self._previous._probes if self._previous else []
         flows = {(one.port, one.socket) for one in [*before, *passed] if one.at > began - self._rooms.longest}
         last_second = sum(1 for one in passed if one.at > passed[-1].at - 1.0)
         self._outage = Outage(now, len(flows), last_second)
@@ -460,7 +460,7 @@ class Sweep:
         """Flows that passed lately, and new ones to open ports, from a socket of their own, since one may be dead."""
         known = [(*flow, True) for flow in self._known]
         socket = self._new_socket()
-        return known + [(port, socket, False) for port in spread(self._proven, limit.GROUP, self._chance)]
+        return known + [(port, socket, False) for port in spread(self._proven, limit.GROUP, self._rng)]
 
     def _try_path(self, outage: Outage, now: float) -> list[Probe]:
         """One flow of a group, when it is time for it."""
@@ -500,7 +500,7 @@ class Sweep:
         stopped, self._last_call = now - self._last_call, now
         if stopped <= STOPPED:
             return
-        self.ends += stopped
+        self.deadline += stopped
         self._answers_until = max(self._answers_until, now + self.timeout)
         self._passes[-1].void = True
         self._pace.go_on(now)
@@ -508,13 +508,13 @@ class Sweep:
             self._outage.began += stopped
 
 
-def _shuffled(ports: Iterable[int], chance: random.Random) -> list[int]:
+def _shuffled(ports: Iterable[int], rng: random.Random) -> list[int]:
     ordered = sorted(ports)
-    chance.shuffle(ordered)
+    rng.shuffle(ordered)
     return ordered
 
 
-def spread(ports: Sequence[int], wanted: int, chance: random.Random) -> list[int]:
+def spread(ports: Sequence[int], wanted: int, rng: random.Random) -> list[int]:
     """`wanted` of the ports, each as often as any other, give or take one."""
     whole, rest = divmod(wanted, len(ports))
-    return list(ports) * whole + chance.sample(list(ports), rest)
+    return list(ports) * whole + rng.sample(list(ports), rest)

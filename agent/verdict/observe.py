@@ -11,8 +11,8 @@ from ..core.counters import Counters
 from ..core.observation import Interceptor, Observation, Reason, Refusal, Reply, Where
 from ..core.plan import Plan, Transport
 from ..core.report import Loss, Rtt
+from ..sweep.combined import AnySweep
 from ..sweep.sweep import MIN_TRIES, Sweep
-from ..sweep.sweeps import Swept
 
 PerPort = Mapping[int, int]
 
@@ -100,7 +100,7 @@ class FollowUp:
 
 def observe(
     plan: Plan,
-    sweep: Swept | None,
+    sweep: AnySweep | None,
     unsendable: Mapping[int, str],
     tcp: Mapping[int, Observation],
     server: ServerRecords,
@@ -153,7 +153,7 @@ class _Udp:
 
     def __init__(
         self,
-        sweep: Swept | None,
+        sweep: AnySweep | None,
         unsendable: Mapping[int, str],
         server: ServerRecords,
         left_out: Container[int],
@@ -215,13 +215,13 @@ def _count(counts: PerPort | None, port: int) -> int | None:
     return None if counts is None else counts.get(port, 0)
 
 
-def anything_came(sweep: Swept | None, tcp: Mapping[int, Observation], server: ServerRecords) -> bool:
+def anything_came(sweep: AnySweep | None, tcp: Mapping[int, Observation], server: ServerRecords) -> bool:
     """Whether any packet made its way between the two sides, or from whoever else has the address."""
     arrived = any(server.sightings.values()) or bool(sweep and sweep.open)
     return arrived or any(seen.reply not in (None, Reply.NOTHING, Reply.UNREACHABLE) for seen in tcp.values())
 
 
-def fell_silent(sweep: Swept | None, server: ServerRecords) -> bool:
+def fell_silent(sweep: AnySweep | None, server: ServerRecords) -> bool:
     """Whether probes reached the server at first and later no more, while no answer came back that would tell.
 
     Ports whose answers alone are stopped are sighted at every try, but for what the path loses.
@@ -233,7 +233,7 @@ def fell_silent(sweep: Swept | None, server: ServerRecords) -> bool:
     return sum(sightings.values()) < LEAST_SIGHTED * sent
 
 
-def measure_loss(sweep: Swept | None, server: ServerRecords) -> Loss:
+def measure_loss(sweep: AnySweep | None, server: ServerRecords) -> Loss:
     """The path's loss each way, by the probes to ports that proved open; not measured where a limit stopped some."""
     sightings = server.sightings[Transport.UDP]
     if not sweep or sightings is None or sweep.limit:

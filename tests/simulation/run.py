@@ -65,12 +65,12 @@ class _Client:
             if self._sleeps and self._sleeps[0].at <= self._now:
                 self._fall_asleep()
             due_at = self._now
-            probes = sweep.due(due_at)
+            probes = sweep.probes_to_send(due_at)
             if probes:
                 self._send(probes)
             if self._pings:
                 self._look_after_ping()
-            if sweep.is_alone(self._now):
+            if sweep.is_unreachable(self._now):
                 break
             if not probes and not sweep.done:
                 self._wait(due_at)
@@ -132,7 +132,7 @@ class _Client:
         sockets[number].sent += 1
 
     def _wait(self, due_at: float) -> None:
-        wakes = min(self._sweep.wake(due_at), self._now + TICK)
+        wakes = min(self._sweep.next_timer(due_at), self._now + TICK)
         if self._coming and self._coming[0][0] < wakes:
             wakes = self._coming[0][0]
         if self._ping and self._ping.wake < wakes:
@@ -142,7 +142,7 @@ class _Client:
     def _take(self) -> None:
         """Hand the answers that have come to the sweep; what the receive buffer did not hold is lost."""
         until, coming, taken = self._now, self._coming, 0
-        network, answer = self._network, self._sweep.answer
+        network, answer = self._network, self._sweep.on_answer
         while coming and coming[0][0] <= until:
             at, number = heapq.heappop(coming)
             probe = self._probes[number]
@@ -164,9 +164,9 @@ class _Client:
         sweep = self._sweep
         if self._ping and self._ping.look(self._now):
             self._ping = None
-            sweep.ponged(self._now, self._network.free_flows(self._now))
+            sweep.on_pong(self._now, self._network.free_flows(self._now))
         if not self._ping and not sweep.done and sweep.wants_ping(self._now):
-            sweep.pinged(self._now)
+            sweep.on_ping_sent(self._now)
             self._ping = Question(self._network, self._rtt, self._now)
             self._ping.look(self._now)
 
@@ -182,7 +182,7 @@ def _measure_rtt(weather: Weather) -> float:
 def _sweep(weather: Weather, make: Make, rtt: float) -> Any:
     """A sweep that is told of the server's free flows, where it can be told."""
     known = inspect.signature(Sweep).parameters
-    more = {"flows": weather.path.flows} if "flows" in known else {}
+    more = {"free_flows": weather.path.flows} if "free_flows" in known else {}
     return make(weather.ports, random.Random(f"client {weather.seed}"), rtt, 0.0, **more)
 
 

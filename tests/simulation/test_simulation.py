@@ -65,9 +65,9 @@ class Hasty:
         self._sweep = Sweep(*arguments, **more)
         self.done = False
 
-    def due(self, now: float) -> list[Probe]:
-        probes = self._sweep.due(now)
-        self.done = self._sweep.done or self._sweep.tries > 1
+    def probes_to_send(self, now: float) -> list[Probe]:
+        probes = self._sweep.probes_to_send(now)
+        self.done = self._sweep.done or self._sweep.passes > 1
         return [] if self.done else probes
 
     def __getattr__(self, name: str) -> Any:
@@ -88,8 +88,8 @@ def test_a_sweep_that_is_sure_too_soon_is_found_wrong() -> None:
 
 def test_a_port_that_is_called_open_wrongly_is_found() -> None:
     class Credulous(Hasty):
-        def due(self, now: float) -> list[Probe]:
-            probes = super().due(now)
+        def probes_to_send(self, now: float) -> list[Probe]:
+            probes = super().probes_to_send(now)
             self._sweep.answered[50007] = 1
             return probes
 
@@ -99,11 +99,11 @@ def test_a_port_that_is_called_open_wrongly_is_found() -> None:
 
 def test_a_sweep_that_never_ends_is_found() -> None:
     class Endless(Hasty):
-        def due(self, now: float) -> list[Probe]:
-            self._sweep.due(now)
+        def probes_to_send(self, now: float) -> list[Probe]:
+            self._sweep.probes_to_send(now)
             return []
 
-        def wake(self, now: float) -> float:
+        def next_timer(self, now: float) -> float:
             return now + 10.0
 
     with pytest.raises(Hangs, match="seed 1: after 3600"):
@@ -112,10 +112,10 @@ def test_a_sweep_that_never_ends_is_found() -> None:
 
 def test_a_sweep_that_spins_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     class Spinning(Hasty):
-        def due(self, now: float) -> list[Probe]:
+        def probes_to_send(self, now: float) -> list[Probe]:
             return []
 
-        def wake(self, now: float) -> float:
+        def next_timer(self, now: float) -> float:
             return now
 
     monkeypatch.setattr("tests.simulation.run.MAX_IDLE", 1000)
@@ -141,10 +141,10 @@ def test_the_sweep_is_told_the_path_by_pings() -> None:
         def wants_ping(self, now: float) -> bool:
             return len(self.times) < 4
 
-        def pinged(self, now: float) -> None:
+        def on_ping_sent(self, now: float) -> None:
             self.times.append(("pinged", now))
 
-        def ponged(self, now: float, free_flows: int | None = None) -> None:
+        def on_pong(self, now: float, free_flows: int | None = None) -> None:
             self.times.append(("ponged", now))
 
     made: list[Pinging] = []
@@ -163,9 +163,9 @@ def test_the_sweep_is_told_how_many_flows_the_server_has_free(monkeypatch: pytes
     told: list[int | None] = []
 
     class Told(Sweep):
-        def __init__(self, ports: Any, chance: Any, rtt: float, now: float, *, flows: int | None = None) -> None:
+        def __init__(self, ports: Any, chance: Any, rtt: float, now: float, *, free_flows: int | None = None) -> None:
             super().__init__(ports, chance, rtt, now)
-            told.append(flows)
+            told.append(free_flows)
 
     monkeypatch.setattr("tests.simulation.run.Sweep", Told)
     for path in (NetworkPath(), NetworkPath(server=Tracking(4096)), NetworkPath(router=Tracking(4096))):

@@ -166,10 +166,10 @@ def _most_within(seconds: float, times: Sequence[float]) -> int:
 
 @functools.lru_cache(maxsize=None)
 def run(
-    ports: Sequence[int], network: Network, seed: int = 1, flows: int | None = None, ceiling: float | None = None
+    ports: Sequence[int], network: Network, seed: int = 1, flows: int | None = None, max_rate: float | None = None
 ) -> Course:
     """A sweep over a network."""
-    sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0, flows=flows, ceiling=ceiling)
+    sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0, free_flows=flows, max_rate=max_rate)
     path = Path(network, random.Random(-seed))
     course = Course(sweep)
     coming: list[tuple[float, int]] = []
@@ -179,25 +179,25 @@ def run(
         assert now < HANGS
         if not awake and now >= network.sleep[0]:
             now, awake = now + network.sleep[1], True
-        probes = sweep.due(now)
+        probes = sweep.probes_to_send(now)
         _note(course, probes, now)
         for probe in probes:
             for at in path.answers(probe, now):
                 heapq.heappush(coming, (at, probe.number))
         if sweep.wants_ping(now):
-            sweep.pinged(now)
+            sweep.on_ping_sent(now)
             course.pings.append(now)
             pongs.extend(path.pong(now))
         if not probes and not sweep.done:
-            wake = sweep.wake(now)
+            wake = sweep.next_timer(now)
             course.wakes.append(wake - now)
             now = max(now, min([wake, *pongs, *(at for at, _ in coming[:1])]))
         now += STEP
         while coming and coming[0][0] <= now:
-            sweep.answer(heapq.heappop(coming)[1], now)
+            sweep.on_answer(heapq.heappop(coming)[1], now)
         if pongs and pongs[0] <= now:
             pongs.clear()
-            sweep.ponged(now, network.free)
+            sweep.on_pong(now, network.free)
     course.seconds = now
     return course
 
@@ -205,8 +205,8 @@ def run(
 def _note(course: Course, probes: Sequence[Probe], now: float) -> None:
     sweep = course.sweep
     assert len(probes) <= BATCH
-    while sweep.tries > len(course.proven):
+    while sweep.passes > len(course.proven):
         course.proven.append(frozenset(port for port, answers in sweep.answered.items() if answers))
     for probe in probes:
         assert probe.number == len(course.sent)
-        course.sent.append(Sent(now, probe, sweep.tries, sweep.is_shut_out))
+        course.sent.append(Sent(now, probe, sweep.passes, sweep.is_shut_out))

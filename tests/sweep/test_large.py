@@ -46,7 +46,7 @@ def test_the_order_tells_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "limit", "expected"),
+    ("max_rate", "limit", "expected"),
     [
         (None, None, RATE),
         (10.0, None, 10.0),
@@ -59,6 +59,6 @@ def test_the_order_tells_nothing() -> None:
     ],
 )
 def test_large_probes_keep_to_the_limit_that_small_ones_met(
-    ceiling: float | None, limit: Limit | None, expected: float
+    max_rate: float | None, limit: Limit | None, expected: float
 ) -> None:
-    assert pace(ceiling, limit) == expected
+    assert pace(max_rate, limit) == expected

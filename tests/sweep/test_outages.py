@@ -94,11 +94,11 @@ def test_where_the_server_counts_no_flows_nothing_bounds_them() -> None:
     assert run(ALL, Network()).most_within(1.0) > 9000
 
 
-@pytest.mark.parametrize(("flows", "ceiling", "seconds"), [(2000, None, 180.0), (2000, 1000.0, 220.0)])
+@pytest.mark.parametrize(("flows", "max_rate", "seconds"), [(2000, None, 180.0), (2000, 1000.0, 220.0)])
 def test_what_waited_for_room_to_the_end_was_kept_by_a_limit_of_flows(
-    flows: int, ceiling: float | None, seconds: float
+    flows: int, max_rate: float | None, seconds: float
 ) -> None:
-    course = run(ALL, Network(), flows=flows, ceiling=ceiling)
+    course = run(ALL, Network(), flows=flows, max_rate=max_rate)
     assert not course.sweep.conclusive
     assert course.seconds == pytest.approx(seconds, abs=1.0)
     assert course.sweep.limit == Limit(Reason.FLOW_LIMIT, flows=1000)
@@ -211,7 +211,7 @@ def test_a_group_is_of_flows_that_passed_and_of_new_ones_to_open_ports() -> None
 
 def test_flows_that_may_be_forgotten_are_no_known_ones() -> None:
     # It takes most of a minute until so slow a round is over.
-    course = run(ALL[:400], Network(outage=(51.0, 160.0)), ceiling=2.0)
+    course = run(ALL[:400], Network(outage=(51.0, 160.0)), max_rate=2.0)
     first = trials(course)[0].at
     flows = {one.probe[1:] for one in course.sent if one.at < first}
     assert first > 51.0 + KNOWN_SECONDS
@@ -266,7 +266,7 @@ def test_a_path_that_is_gone_to_the_end() -> None:
 
 def test_a_path_that_was_gone_for_the_last_seconds_alone_met_no_guard() -> None:
     blocked = frozenset(PORTS[:200])
-    courses = [run(PORTS[:400], Network(loss=0.2, blocked=blocked, outage=(at, 999.0)), ceiling=20.0)
+    courses = [run(PORTS[:400], Network(loss=0.2, blocked=blocked, outage=(at, 999.0)), max_rate=20.0)
                for at in range(245, 255)]  # fmt: skip
     gone = [course.sweep for course in courses if course.sweep.is_shut_out]
     assert gone

@@ -27,8 +27,8 @@ PORT, CANARY, SILENT = "a port that stands for all", "a canary", "any other"
 class Client:
     """Sends whole rounds and lets time pass until each is judged."""
 
-    def __init__(self, ceiling: float | None = None) -> None:
-        self.pace, self.now, self.shut = Pace(0.0, ROUND, WAIT, PATIENCE, ceiling), 0.0, False
+    def __init__(self, max_rate: float | None = None) -> None:
+        self.pace, self.now, self.shut = Pace(0.0, ROUND, WAIT, PATIENCE, max_rate), 0.0, False
 
     def send(self, share: float, kind: str = PORT) -> None:
         """The rest of a round, at its pace, of which so many are answered."""
@@ -65,8 +65,8 @@ class Client:
         return rates
 
 
-def climbed(*shares: float, ceiling: float | None = None) -> Client:
-    client = Client(ceiling)
+def climbed(*shares: float, max_rate: float | None = None) -> Client:
+    client = Client(max_rate)
     client.play(*shares)
     return client
 
@@ -157,7 +157,7 @@ def test_the_pace_never_falls_below_the_floor() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "shares", "expected"),
+    ("max_rate", "shares", "expected"),
     [
         (30_000, [1, 1, 1], [4000, 16000, 30000]),
         (2_000, [1, 1, 1], [2000] * 3),
@@ -166,14 +166,14 @@ def test_the_pace_never_falls_below_the_floor() -> None:
         (20, [1, 0.5, 1, 0.3, 0.3], [20] * 5),
     ],
 )
-def test_a_rate_under_a_ceiling(ceiling: float, shares: list[float], expected: list[int]) -> None:
-    client = Client(ceiling)
-    assert client.pace.rate == min(START_RATE, ceiling)
+def test_a_rate_under_a_ceiling(max_rate: float, shares: list[float], expected: list[int]) -> None:
+    client = Client(max_rate)
+    assert client.pace.rate == min(START_RATE, max_rate)
     assert client.play(*shares) == [min(rate, TOP_RATE) for rate in expected]
 
 
 def test_beneath_a_ceiling_it_comes_down_like_elsewhere() -> None:
-    assert climbed(1, 0.5, ceiling=200).pace.rate == pytest.approx(0.85 * 0.52 * 200, rel=0.02)
+    assert climbed(1, 0.5, max_rate=200).pace.rate == pytest.approx(0.85 * 0.52 * 200, rel=0.02)
 
 
 @pytest.mark.parametrize(("answered", "slower"), [(360, False), (330, False), (318, False), (310, True), (200, True)])
@@ -428,7 +428,7 @@ def test_a_round_takes_at_least_a_round_trip() -> None:
 
 
 def test_a_round_begins_when_its_first_probe_is_due() -> None:
-    client = Client(ceiling=10)
+    client = Client(max_rate=10)
     for _ in range(3):
         client.send(1)
         client.pace.next_round(client.now)
@@ -447,9 +447,9 @@ def test_a_gentle_round_is_as_small_as_told_and_as_slow_as_it_gets() -> None:
     assert size(client.pace, client.now) == 1600
 
 
-@pytest.mark.parametrize(("ceiling", "gap"), [(None, 1 / FLOOR_RATE), (1000, 1 / FLOOR_RATE), (10, 0.1)])
-def test_the_widest_gap_is_that_of_the_slowest_pace(ceiling: float | None, gap: float) -> None:
-    assert Client(ceiling).pace.widest_gap == gap
+@pytest.mark.parametrize(("max_rate", "gap"), [(None, 1 / FLOOR_RATE), (1000, 1 / FLOOR_RATE), (10, 0.1)])
+def test_the_widest_gap_is_that_of_the_slowest_pace(max_rate: float | None, gap: float) -> None:
+    assert Client(max_rate).pace.widest_gap == gap
 
 
 def test_it_climbs_until_the_top_or_a_limit() -> None:
@@ -471,7 +471,7 @@ def test_what_tells_otherwise_that_the_path_carries_it_is_as_good_as_answers() -
     assert client.pace.rate == 16000
     client.pace.trust()
     assert client.pace.rate == TOP_RATE
-    limited = climbed(0, ceiling=100)
+    limited = climbed(0, max_rate=100)
     limited.pace.trust()
     assert limited.pace.rate == 100
 

@@ -84,7 +84,7 @@ def test_tries_of_one_port_are_apart_and_so_are_the_starts_of_passes(name: str) 
     for port in HOLE:
         times = course.times(port)
         assert all(later - earlier >= PASS_REST for earlier, later in zip(times, times[1:]))
-    passes = [course.of_pass(tries + 1) for tries in range(course.sweep.tries)]
+    passes = [course.of_pass(tries + 1) for tries in range(course.sweep.passes)]
     for one, following in zip(passes, passes[1:]):
         assert following[0].at - one[0].at >= PASS_GAP - 0.01
         assert following[0].at - one[-1].at >= PASS_REST
@@ -112,7 +112,7 @@ def test_each_pass_has_a_fresh_socket(name: str) -> None:
     course = run(PORTS, replace(NETWORKS[name][0], blocked=HOLE))
     used = {one.probe.socket for one in course.of_pass(1)}
     assert used <= set(range(FIRST_SOCKETS + 1))
-    for tries in range(2, course.sweep.tries + 1):
+    for tries in range(2, course.sweep.passes + 1):
         (socket,) = {one.probe.socket for one in course.of_pass(tries)}
         assert socket not in used
         used.add(socket)
@@ -162,7 +162,7 @@ def test_canaries_go_to_ports_already_proven_alone_and_are_mixed_in(ports: range
 
 def test_canaries_to_a_lone_open_port_are_each_a_flow_of_its_own() -> None:
     course = run(range(1, 4), Network(blocked=frozenset({1, 3})))
-    assert len(course.times(2)) == 1 + FLOWS_EACH * (course.sweep.tries - 1)
+    assert len(course.times(2)) == 1 + FLOWS_EACH * (course.sweep.passes - 1)
     assert len({one.probe.socket for one in course.sent if one.probe.port == 2}) == len(course.times(2))
 
 
@@ -191,7 +191,7 @@ def test_the_ends_of_ranges_come_first() -> None:
     orders = []
     for seed in range(20):
         sweep = Sweep(ports, random.Random(seed), 0.02, 0.0)
-        orders.append([probe.port for n in range(len(ports)) for probe in sweep.due(n / 1000)])
+        orders.append([probe.port for n in range(len(ports)) for probe in sweep.probes_to_send(n / 1000)])
         assert sorted(orders[-1][: len(ends)]) == ends
         assert sorted(orders[-1]) == ports
     assert len({tuple(order[: len(ends)]) for order in orders}) > 10
@@ -223,19 +223,19 @@ def test_a_hole_is_no_reason_to_slow_down(holes: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "ports"), [(200.0, PORTS), (20.0, range(50000, 50200)), (5.0, range(50000, 50040))]
+    ("max_rate", "ports"), [(200.0, PORTS), (20.0, range(50000, 50200)), (5.0, range(50000, 50040))]
 )
-def test_a_ceiling_holds_from_the_first_probe_to_the_last(ceiling: float, ports: range) -> None:
+def test_a_ceiling_holds_from_the_first_probe_to_the_last(max_rate: float, ports: range) -> None:
     blocked = frozenset({ports[0]})
-    course = run(ports, Network(blocked=blocked), ceiling=ceiling)
-    assert course.most_within(10.0) <= 10 * ceiling + 1
-    assert course.most_within(1.0) <= ceiling + 1
+    course = run(ports, Network(blocked=blocked), max_rate=max_rate)
+    assert course.most_within(10.0) <= 10 * max_rate + 1
+    assert course.most_within(1.0) <= max_rate + 1
     assert course.silent() == blocked
     assert course.sweep.conclusive
 
 
 def test_a_shut_path_is_not_probed_faster_than_the_ceiling_either() -> None:
-    course = run(PORTS, Network(outage=(3.0, 40.0)), ceiling=10.0)
+    course = run(PORTS, Network(outage=(3.0, 40.0)), max_rate=10.0)
     assert any(one.shut for one in course.sent)
     assert course.most_within(1.0) <= 11
 
@@ -243,16 +243,16 @@ def test_a_shut_path_is_not_probed_faster_than_the_ceiling_either() -> None:
 @pytest.mark.parametrize("late", [0.1, 1.0, 1.9])
 def test_what_a_busy_computer_held_up_is_not_sent_in_one_burst(late: float) -> None:
     sweep = Sweep(ALL, random.Random(1), 0.3, 0.0)
-    sweep.due(0.0)
-    assert sum(len(sweep.due(late)) for _ in range(100)) <= START_RATE * CATCH_UP + 1
+    sweep.probes_to_send(0.0)
+    assert sum(len(sweep.probes_to_send(late)) for _ in range(100)) <= START_RATE * CATCH_UP + 1
 
 
 def test_who_sets_a_ceiling_has_the_time_that_it_takes() -> None:
-    course = run(ALL, Network(blocked=LARGE_HOLE), ceiling=50.0)
+    course = run(ALL, Network(blocked=LARGE_HOLE), max_rate=50.0)
     assert course.seconds > MAX_SECONDS
     assert course.silent() == LARGE_HOLE
     assert course.sweep.conclusive
-    slow = run(range(50000, 50400), Network(loss=0.45), ceiling=2.0)
+    slow = run(range(50000, 50400), Network(loss=0.45), max_rate=2.0)
     assert slow.seconds == pytest.approx(MAX_SECONDS + 4 * 400 / 2, abs=1)
 
 
@@ -268,14 +268,14 @@ def test_what_is_not_done_in_time_is_inconclusive() -> None:
 
 def test_where_every_port_answered_it_is_over() -> None:
     course = run(ALL, CLEAN)
-    assert (course.sweep.tries, course.sweep.open, course.sweep.chance) == (1, len(ALL), None)
+    assert (course.sweep.passes, course.sweep.open, course.sweep.chance) == (1, len(ALL), None)
 
 
 def test_chance_is_what_all_ports_expect_of_every_pass() -> None:
     sweep = run(PORTS, Network(blocked=HOLE)).sweep
-    bounds = upper_bound(0, sweep.open) * upper_bound(0, MIN_CANARIES) ** (sweep.tries - 1)
+    bounds = upper_bound(0, sweep.open) * upper_bound(0, MIN_CANARIES) ** (sweep.passes - 1)
     assert sweep.chance == pytest.approx(len(PORTS) * bounds)
-    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.tries - 1)))
+    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.passes - 1)))
 
 
 def test_a_first_pass_worse_than_the_others_counts_as_it_was() -> None:
@@ -284,7 +284,7 @@ def test_a_first_pass_worse_than_the_others_counts_as_it_was() -> None:
     late = len(set(PORTS) - HOLE - course.proven[1])
     assert late > 20
     assert sweep.limit is None
-    bounds = upper_bound(late, sweep.open) * upper_bound(0, MIN_CANARIES) ** (sweep.tries - 1)
+    bounds = upper_bound(late, sweep.open) * upper_bound(0, MIN_CANARIES) ** (sweep.passes - 1)
     assert sweep.chance == pytest.approx(len(PORTS) * bounds)
 
 
@@ -298,7 +298,7 @@ def test_tries_go_on_until_the_chance_is_small() -> None:
 def test_40_percent_loss_each_way_is_inconclusive() -> None:
     course = run(PORTS, Network(loss=0.4, blocked=HOLE))
     assert not course.sweep.conclusive
-    assert course.sweep.tries == MAX_TRIES
+    assert course.sweep.passes == MAX_TRIES
     assert 0.55 < course.sweep.loss < 0.75  # 0.64 in truth
     assert course.sweep.limit is None
 
@@ -314,7 +314,7 @@ def test_loss_that_rises_in_the_middle_is_no_limit(seed: int) -> None:
 def test_what_was_lost_while_this_process_did_not_run_is_no_loss_of_the_path() -> None:
     # All of the second pass, which the computer's sleep makes void.
     sweep = run(PORTS, Network(blocked=HOLE, outage=(0.9, 1.3), sleep=(1.3, 60.0))).sweep
-    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.tries - 2)))
+    assert sweep.loss == pytest.approx(upper_bound(0, MIN_CANARIES * (sweep.passes - 2)))
 
 
 def test_without_a_canary_there_is_no_loss() -> None:
@@ -328,7 +328,7 @@ def test_few_ports(open_ports: int) -> None:
     course = run(range(50000, 50003), Network(blocked=blocked))
     assert course.silent() == blocked
     assert course.sweep.conclusive
-    assert course.sweep.tries == [BLIND_TRIES_OF_FEW, 7, 5, 1][open_ports]  # fewer canaries take more passes
+    assert course.sweep.passes == [BLIND_TRIES_OF_FEW, 7, 5, 1][open_ports]  # fewer canaries take more passes
     if not blocked:
         assert course.seconds < 0.1
 
@@ -349,7 +349,7 @@ def test_few_open_ports_on_a_bad_path_are_not_called_silent(ports: int) -> None:
 def test_where_no_port_answers_pongs_tell_of_the_path(ports: range, tries: int) -> None:
     course = run(ports, BLIND)
     assert course.silent() == set(ports)
-    assert (course.sweep.conclusive, course.sweep.tries) == (True, tries)
+    assert (course.sweep.conclusive, course.sweep.passes) == (True, tries)
     assert len(course.sent) == tries * len(ports)  # no canary among them
     assert course.sweep.chance == pytest.approx(upper_bound(0, len(course.pings)) ** tries, rel=0.5)
     assert course.seconds < 8.0
@@ -357,7 +357,7 @@ def test_where_no_port_answers_pongs_tell_of_the_path(ports: range, tries: int) 
 
 def test_a_dead_control_channel_leaves_all_open() -> None:
     course = run(PORTS[:300], replace(BLIND, pong=None))
-    assert (course.sweep.conclusive, course.sweep.chance, course.sweep.tries) == (False, None, MAX_TRIES)
+    assert (course.sweep.conclusive, course.sweep.chance, course.sweep.passes) == (False, None, MAX_TRIES)
     assert len(course.pings) == 1
 
 
@@ -365,7 +365,7 @@ def test_a_dead_control_channel_leaves_all_open() -> None:
 def test_pongs_that_were_repeated_ask_for_more_tries(slow: float, least: int) -> None:
     course = run(PORTS[:300], replace(BLIND, slow_pongs=slow))
     assert course.sweep.conclusive
-    assert course.sweep.tries >= least
+    assert course.sweep.passes >= least
     assert (course.sweep.chance or 1.0) <= MAX_CHANCE
 
 
@@ -400,8 +400,8 @@ def test_the_first_ping_is_early_and_comes_behind_some_probes() -> None:
 
 def test_each_pass_begins_with_pings_that_ask_where_its_probes_came_from() -> None:
     course = run(PORTS, Network(blocked=HOLE))
-    assert course.sweep.tries > 2
-    for tries in range(1, course.sweep.tries + 1):
+    assert course.sweep.passes > 2
+    for tries in range(1, course.sweep.passes + 1):
         began = course.of_pass(tries)[0].at
         early = [at for at in course.pings if began <= at < began + EARLY]
         assert early[0] < began + 2 * FIRST
@@ -410,35 +410,35 @@ def test_each_pass_begins_with_pings_that_ask_where_its_probes_came_from() -> No
 
 def test_a_ping_that_confirms_something_goes_at_once() -> None:
     sweep = Sweep(PORTS, random.Random(1), 0.02, 0.0)
-    sweep.due(0.0)
-    sweep.answer(0, 0.01)
+    sweep.probes_to_send(0.0)
+    sweep.on_answer(0, 0.01)
     assert sweep.wants_ping(0.02)
-    sweep.pinged(0.02)
+    sweep.on_ping_sent(0.02)
     sweep.hurry_ping()
     assert not sweep.wants_ping(0.03)  # that one is under way
-    sweep.ponged(0.03)
+    sweep.on_pong(0.03)
     assert sweep.wants_ping(0.03)
-    sweep.pinged(0.03)
-    sweep.ponged(0.04)
+    sweep.on_ping_sent(0.03)
+    sweep.on_pong(0.04)
     assert not sweep.wants_ping(0.05)
 
 
 def test_who_shares_the_server_asks_for_his_share_every_second() -> None:
     for share, asks in ((None, False), (200.0, True)):
         sweep = Sweep(ALL, random.Random(1), 0.02, 0.0)
-        sweep.due(0.0)
-        sweep.answer(0, 0.01)
-        sweep.pinged(EARLY)
-        sweep.ponged(EARLY + 0.01, rate=share)
+        sweep.probes_to_send(0.0)
+        sweep.on_answer(0, 0.01)
+        sweep.on_ping_sent(EARLY)
+        sweep.on_pong(EARLY + 0.01, rate=share)
         assert not sweep.wants_ping(EARLY + 0.01 + ROOM_GAP - 0.01)
         assert sweep.wants_ping(EARLY + 0.01 + ROOM_GAP) is asks
-        sent = sum(len(sweep.due(1.0 + step / 100)) for step in range(200))
+        sent = sum(len(sweep.probes_to_send(1.0 + step / 100)) for step in range(200))
         assert sent > 1000 if share is None else 390 <= sent <= 420
 
 
 def test_a_group_of_each_blind_pass_goes_as_slowly_as_it_gets() -> None:
     course = run(PORTS, BLIND)
-    for tries in range(2, course.sweep.tries + 1):
+    for tries in range(2, course.sweep.passes + 1):
         times = [one.at for one in course.of_pass(tries)]
         gentle = [later - earlier for earlier, later in zip(times, times[1:GENTLE])]
         assert gentle == pytest.approx([1 / FLOOR_RATE] * (GENTLE - 1), abs=0.001)
@@ -479,40 +479,46 @@ def test_a_port_that_answers_late_ends_the_blindness() -> None:
 
 def test_no_ports_are_done_at_once() -> None:
     sweep = Sweep([], random.Random(1), 0.02, 0.0)
-    assert (sweep.done, sweep.conclusive, sweep.due(0.0), sweep.chance, sweep.limit) == (True, True, [], None, None)
+    assert (sweep.done, sweep.conclusive, sweep.probes_to_send(0.0), sweep.chance, sweep.limit) == (
+        True,
+        True,
+        [],
+        None,
+        None,
+    )
     assert not sweep.wants_ping(0.0)
 
 
 def test_an_answer_counts_once_and_however_late() -> None:
     sweep = Sweep([7], random.Random(1), 0.02, 0.0)
-    (first,) = sweep.due(0.0)
-    assert sweep.due(0.01) == []
-    assert sweep.due(0.9) == []
-    (second,) = sweep.due(1.0)
+    (first,) = sweep.probes_to_send(0.0)
+    assert sweep.probes_to_send(0.01) == []
+    assert sweep.probes_to_send(0.9) == []
+    (second,) = sweep.probes_to_send(1.0)
     assert (second.port, second.number) == (7, 1)
     for now in (1.1, 1.2):
-        sweep.answer(first.number, now)
+        sweep.on_answer(first.number, now)
     assert (sweep.open, sweep.answered, sweep.sent, sweep.rtts) == (1, {7: 1}, {7: 2}, [1.1])
-    sweep.answer(second.number, 1.3)
+    sweep.on_answer(second.number, 1.3)
     assert (sweep.open, sweep.answered) == (1, {7: 2})
 
 
 def test_answers_end_the_wait_for_them() -> None:
     sweep = Sweep([7, 8], random.Random(1), 0.02, 0.0)
-    probes = sweep.due(0.0) + sweep.due(0.002)
+    probes = sweep.probes_to_send(0.0) + sweep.probes_to_send(0.002)
     for probe in probes:
-        assert sweep.due(0.03) == []
+        assert sweep.probes_to_send(0.03) == []
         assert not sweep.done
-        sweep.answer(probe.number, 0.03)
-    assert sweep.due(0.03) == []
+        sweep.on_answer(probe.number, 0.03)
+    assert sweep.probes_to_send(0.03) == []
     assert (sweep.done, sweep.conclusive) == (True, True)
 
 
 @pytest.mark.parametrize(("rtt", "timeout"), [(0.001, 0.25), (0.02, 0.25), (0.3, 0.9), (2.0, 3.0)])
 def test_last_answers_have_three_round_trips_and_no_end_of_time(rtt: float, timeout: float) -> None:
     sweep = Sweep([7], random.Random(1), rtt, 0.0)
-    assert sweep.due(0.0)
-    assert sweep.wake(timeout - 0.01) == pytest.approx(timeout)
+    assert sweep.probes_to_send(0.0)
+    assert sweep.next_timer(timeout - 0.01) == pytest.approx(timeout)
 
 
 @pytest.mark.parametrize(("rtt", "settled"), [(0.001, 0.03), (0.02, 0.08), (0.05, 0.2)])
@@ -531,19 +537,19 @@ def test_it_wakes_at_least_every_second(network: Network) -> None:
 
 def times_left(network: Network, ports: Sequence[int], flows: int | None, answers: bool) -> list[tuple[float, float]]:
     """What was told to be left, and what was."""
-    sweep = Sweep(ports, random.Random(1), network.rtt, 0.0, flows=flows)
+    sweep = Sweep(ports, random.Random(1), network.rtt, 0.0, free_flows=flows)
     told: list[tuple[float, float]] = []
     now = 0.0
     while not sweep.done:
-        probes = sweep.due(now)
+        probes = sweep.probes_to_send(now)
         if answers:
             for probe in probes:
-                sweep.answer(probe.number, now)
+                sweep.on_answer(probe.number, now)
         if sweep.wants_ping(now):
-            sweep.pinged(now)
-            sweep.ponged(now)
-        told.append((now, sweep.left(now)))
-        now = max(now, sweep.wake(now)) if not probes else now
+            sweep.on_ping_sent(now)
+            sweep.on_pong(now)
+        told.append((now, sweep.seconds_left(now)))
+        now = max(now, sweep.next_timer(now)) if not probes else now
         now += 1e-4
     return [(left, now - at) for at, left in told]
 
@@ -567,35 +573,35 @@ def test_the_time_that_is_left_is_told_about_right(
 
 
 def test_no_more_time_is_left_than_there_is() -> None:
-    sweep = Sweep(ALL, random.Random(1), 0.02, 0.0, flows=200)
-    assert sweep.left(0.0) == MAX_SECONDS
-    sweep.due(0.0)
-    assert sweep.left(100.0) == MAX_SECONDS - 100.0
-    assert sweep.left(500.0) == 0.0
-    sweep = Sweep(ALL, random.Random(1), 0.02, 100.0, ceiling=500.0, ends=107.0)
-    assert (sweep.left(100.0), sweep.ends) == (7.0, 107.0)
-    assert all(sweep.due(float(second)) for second in range(100, 107))
-    assert (sweep.due(107.0), sweep.done, sweep.conclusive) == ([], True, False)
+    sweep = Sweep(ALL, random.Random(1), 0.02, 0.0, free_flows=200)
+    assert sweep.seconds_left(0.0) == MAX_SECONDS
+    sweep.probes_to_send(0.0)
+    assert sweep.seconds_left(100.0) == MAX_SECONDS - 100.0
+    assert sweep.seconds_left(500.0) == 0.0
+    sweep = Sweep(ALL, random.Random(1), 0.02, 100.0, max_rate=500.0, deadline=107.0)
+    assert (sweep.seconds_left(100.0), sweep.deadline) == (7.0, 107.0)
+    assert all(sweep.probes_to_send(float(second)) for second in range(100, 107))
+    assert (sweep.probes_to_send(107.0), sweep.done, sweep.conclusive) == ([], True, False)
 
 
 def test_it_tells_that_it_waits_for_room() -> None:
-    sweep = Sweep([7, 8, 9], random.Random(1), 0.02, 0.0, flows=4)
-    assert not sweep.waits_for_room(0.0)
+    sweep = Sweep([7, 8, 9], random.Random(1), 0.02, 0.0, free_flows=4)
+    assert not sweep.waits_for_flows(0.0)
     for number in range(32):  # every second, or a break would be sleep
-        for probe in sweep.due(number):
-            sweep.answer(probe.number, number)
-        assert sweep.waits_for_room(number) is (1 <= number < 30)
+        for probe in sweep.probes_to_send(number):
+            sweep.on_answer(probe.number, number)
+        assert sweep.waits_for_flows(number) is (1 <= number < 30)
     assert sweep.done
 
 
 def test_it_is_alone_where_neither_a_port_nor_the_control_channel_answers() -> None:
     sweep = Sweep([7, 8], random.Random(1), 0.02, 0.0)
-    (probe,) = sweep.due(0.0)
-    assert not sweep.is_alone(0.0)
-    sweep.pinged(1.0)
-    assert [sweep.is_alone(now) for now in (1.0, 1.0 + OVERDUE, 1.1 + OVERDUE)] == [False, False, True]
-    sweep.answer(probe.number, 1.2 + OVERDUE)
-    assert not sweep.is_alone(1.3 + OVERDUE)
+    (probe,) = sweep.probes_to_send(0.0)
+    assert not sweep.is_unreachable(0.0)
+    sweep.on_ping_sent(1.0)
+    assert [sweep.is_unreachable(now) for now in (1.0, 1.0 + OVERDUE, 1.1 + OVERDUE)] == [False, False, True]
+    sweep.on_answer(probe.number, 1.2 + OVERDUE)
+    assert not sweep.is_unreachable(1.3 + OVERDUE)
 
 
 # A computer that sleeps
@@ -614,27 +620,27 @@ def test_sleep_is_no_loss_and_its_time_does_not_count(network: Network, blocked:
 
 def test_what_came_during_sleep_is_read_before_it_is_missed() -> None:
     sweep = Sweep([7], random.Random(1), 0.02, 0.0)
-    (probe,) = sweep.due(0.0)
-    assert sweep.due(60.0) == []
-    sweep.answer(probe.number, 60.0)
-    assert sweep.due(60.0) == []
+    (probe,) = sweep.probes_to_send(0.0)
+    assert sweep.probes_to_send(60.0) == []
+    sweep.on_answer(probe.number, 60.0)
+    assert sweep.probes_to_send(60.0) == []
     assert sweep.done
-    assert sweep.tries == 1
+    assert sweep.passes == 1
 
 
 @pytest.mark.parametrize(("seconds", "counts"), [(1.9, True), (2.1, False)])
 def test_a_pass_that_was_slept_in_is_none(seconds: float, counts: bool) -> None:
     awake = run(PORTS, Network(blocked=HOLE)).sweep
     course = run(PORTS, Network(blocked=HOLE, sleep=(1.02, seconds)))
-    assert course.sweep.tries == awake.tries + (not counts)
+    assert course.sweep.passes == awake.passes + (not counts)
     assert course.sweep.chance == pytest.approx(awake.chance)
     capture_unavailable = run(PORTS, replace(BLIND, sleep=(1.02, seconds)))
-    assert capture_unavailable.sweep.tries == BLIND_TRIES + (not counts)
+    assert capture_unavailable.sweep.passes == BLIND_TRIES + (not counts)
 
 
 def test_the_first_pass_is_none_either_where_it_was_slept_in() -> None:
     awake, course = (run(ALL, Network(blocked=LARGE_HOLE, sleep=(0.3, seconds))) for seconds in (0.1, 2.1))
-    assert (awake.sweep.tries, course.sweep.tries) == (MIN_TRIES, MIN_TRIES + 1)
+    assert (awake.sweep.passes, course.sweep.passes) == (MIN_TRIES, MIN_TRIES + 1)
     assert course.silent() == LARGE_HOLE
 
 

@@ -42,10 +42,10 @@ def test_a_port_that_a_service_held_was_tried_through_it_whoever_has_it_now() ->
 def swept(sent: dict[int, int], answered: dict[int, int]) -> Sweep:
     """A sweep that has sent and heard as much."""
     sweep = Sweep(sent, random.Random(1), 0.02, 0.0)
-    probes = {probe.port: probe.number for n in range(len(sent)) for probe in sweep.due(n / 1000)}
+    probes = {probe.port: probe.number for n in range(len(sent)) for probe in sweep.probes_to_send(n / 1000)}
     for port, answers in answered.items():
         if answers:
-            sweep.answer(probes[port], 0.1)
+            sweep.on_answer(probes[port], 0.1)
     sweep.sent.update(sent)
     sweep.answered.update(answered)
     return sweep

@@ -7,14 +7,14 @@ from typing import Iterable, Sequence, Union
 from .sweep import Sweep
 
 
-def chance_of(sweeps: Iterable[Sweep]) -> float | None:
+def combined_chance(sweeps: Iterable[Sweep]) -> float | None:
     """How many ports, expected, loss alone left silent in all; None where one that has silent ones cannot tell."""
     chances = [one.chance for one in sweeps if one.open < len(one.sent)]
     measured = [one for one in chances if one is not None]
     return sum(measured) if measured and len(measured) == len(chances) else None
 
 
-class Sweeps:
+class CombinedSweep:
     """What a Sweep of all the ports tells, as it is now; `limit` is rather that of one that is not conclusive."""
 
     def __init__(self, sweeps: Sequence[Sweep]) -> None:
@@ -24,11 +24,11 @@ class Sweeps:
         self.open = sum(one.open for one in sweeps)
         self.done = all(one.done for one in sweeps)
         self.conclusive = all(one.conclusive for one in sweeps)
-        self.chance = chance_of(sweeps)
+        self.chance = combined_chance(sweeps)
         self.loss = max((one.loss for one in sweeps), default=0.0)
         limits = [one.limit for one in sorted(sweeps, key=lambda one: one.conclusive) if one.limit]
         self.limit = limits[0] if limits else None
         self.is_shut_out = any(one.is_shut_out for one in sweeps)
 
 
-Swept = Union[Sweep, Sweeps]
+AnySweep = Union[Sweep, CombinedSweep]

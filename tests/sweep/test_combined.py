@@ -8,11 +8,11 @@ from typing import Collection, Sequence
 import pytest
 
 from agent.core.observation import Reason
+from agent.sweep.combined import CombinedSweep, combined_chance
 from agent.sweep.flows import FLOW_LIFE
 from agent.sweep.limit import Limit
 from agent.sweep.loss import MAX_CHANCE
 from agent.sweep.sweep import MAX_SECONDS, MIN_TRIES, Sweep
-from agent.sweep.sweeps import Sweeps, chance_of
 
 FIRST, SECOND = range(1, 1001), range(2001, 3001)
 
@@ -43,21 +43,21 @@ def swept(
     table: Table | None = None,
 ) -> tuple[Sweep, float]:
     """A sweep whose ports answer at once but for these, and when it was over; `lose` is the share that is lost."""
-    sweep = Sweep(ports, random.Random(1), 0.02, begins, flows=flows, after=after, most=most)
+    sweep = Sweep(ports, random.Random(1), 0.02, begins, free_flows=flows, previous=after, max_chance=most)
     now, chance = begins, random.Random(2)
     while not sweep.done and now < until:
-        for probe in sweep.due(now):
+        for probe in sweep.probes_to_send(now):
             passes = table is None or table.lets(probe.port, probe.socket, now)
             if passes and probe.port not in silent and chance.random() >= lose:
-                sweep.answer(probe.number, now + 0.001)
-        now = max(now + 0.001, min(sweep.wake(now), now + 1.0))
+                sweep.on_answer(probe.number, now + 0.001)
+        now = max(now + 0.001, min(sweep.next_timer(now), now + 1.0))
     return sweep, now
 
 
 def test_one_sweep_is_as_it_is_alone() -> None:
     for silent in ((), (5, 6, 7)):
         one, _ = swept(FIRST, silent)
-        both = Sweeps([one])
+        both = CombinedSweep([one])
         assert (both.sent, both.answered, both.rtts) == (one.sent, one.answered, one.rtts)
         assert (both.open, both.done, both.conclusive, both.loss) == (one.open, True, True, one.loss)
         assert (both.limit, both.is_shut_out) == (one.limit, one.is_shut_out)
@@ -67,7 +67,7 @@ def test_one_sweep_is_as_it_is_alone() -> None:
 def test_two_sweeps_are_as_one() -> None:
     first, now = swept(FIRST, (5, 6, 7), most=MAX_CHANCE / 2)
     second, _ = swept(SECOND, (2005,), after=first, most=MAX_CHANCE / 2, begins=now)
-    both = Sweeps([first, second])
+    both = CombinedSweep([first, second])
     assert both.sent.keys() == {*FIRST, *SECOND}
     assert (both.sent[5] >= MIN_TRIES, both.answered[5], both.answered[8]) == (True, 0, 1)
     assert both.open == 997 + 999
@@ -84,25 +84,25 @@ def test_one_in_which_all_answered_had_no_chance_to_miss_any() -> None:
     all_open, now = swept(FIRST)
     second, _ = swept(SECOND, (2005,), after=all_open, begins=now)
     assert all_open.chance is None
-    assert chance_of([all_open, second]) == second.chance
+    assert combined_chance([all_open, second]) == second.chance
     begun = Sweep(FIRST, random.Random(1), 0.02, 0.0)
-    assert chance_of([begun, second]) is None
-    assert chance_of([]) is None
+    assert combined_chance([begun, second]) is None
+    assert combined_chance([]) is None
 
 
 def test_what_one_could_not_tell_both_cannot() -> None:
     first, now = swept(FIRST, (5,))
     second, _ = swept(SECOND, (2005,), after=first, begins=now, until=now + 0.5)
     first._limit, second._limit = Limit(Reason.RATE_LIMIT, rate=300.0), Limit(Reason.SCAN_BLOCK)
-    assert Sweeps([first, second]).done is False
-    assert Sweeps([first, second]).limit == first._limit
+    assert CombinedSweep([first, second]).done is False
+    assert CombinedSweep([first, second]).limit == first._limit
     second.done, second.conclusive = True, False
-    both = Sweeps([first, second])
+    both = CombinedSweep([first, second])
     assert (both.done, both.conclusive, both.limit) == (True, False, second._limit)
 
 
 def test_less_chance_takes_more_tries() -> None:
-    tries = [swept(FIRST, (5, 6, 7), most=most, lose=0.2)[0].tries for most in (MAX_CHANCE, MAX_CHANCE / 1000)]
+    tries = [swept(FIRST, (5, 6, 7), most=most, lose=0.2)[0].passes for most in (MAX_CHANCE, MAX_CHANCE / 1000)]
     assert tries[0] < tries[1]
 
 
