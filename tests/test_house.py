@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "firewall": ("core sweep system verdict", "__init__ model ruleset evaluate blocking_rules fixes common_mistakes "
                  "provider_fixes operator_report nft_text"),
     "config": ("core system", "__init__ model"),
-    "preflight": ("config core packet protocol system", "__init__ evaluate"),
+    "preflight": ("config core packet protocol system", "__init__ model evaluate"),
     "services": ("core system", "__init__ model plan"),
     "output": ("core", "*"),
     "client": ("core net packet protocol sweep verdict", "__init__"),

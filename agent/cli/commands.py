@@ -93,7 +93,7 @@ def _server_options(arguments: argparse.Namespace) -> ServerOptions:
         seconds=arguments.seconds or (_STOP_SECONDS if stops else _RUN_SECONDS),
         key=key or new_key,
         key_known=bool(key and not arguments.key),
-        give_up_root=True,
+        drop_privileges=True,
         notes=config.notes if config else (),
         installed=installed,
         unread=unread,

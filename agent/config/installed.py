@@ -155,7 +155,7 @@ def _installed(rows: Iterable[Requirement], settings: Settings) -> Installed:
         _turn(settings, "udp_port") or None,
         _turn(settings, "tls_port") or None,
         interfaces=(settings.items(_LISTS[1]), settings.items(_LISTS[2])),
-        picks_addresses=settings.flag("rtc.external_ip_only") or any(map(settings.items, _LISTS[3:])),
+        addresses_filtered=settings.flag("rtc.external_ip_only") or any(map(settings.items, _LISTS[3:])),
     )
 
 

@@ -26,4 +26,4 @@ class Installed:
     notes: tuple[str, ...] = ()  # sentences: what was not read, and where the documentation names other ports
     ipv4_only: tuple[int, ...] = ()  # the TCP ports at which haproxy listens on IPv4 alone
     interfaces: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())  # that LiveKit is told to use, or else not to use
-    picks_addresses: bool = False  # LiveKit is told which addresses to offer, in another way
+    addresses_filtered: bool = False  # LiveKit is told which addresses to offer, in another way

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Iterable, Iterator
 
 from ..core.address import Address
-from ..system.commands import ask
+from ..system.commands import run_tool
 from .model import Ban
 
 MAX_JAILS = 32  # each is asked for on its own, in a fifth of a second; distributions enable one
@@ -40,13 +40,13 @@ def bans_of(client: Address, jails: Iterable[tuple[str, str]]) -> tuple[Ban, ...
 
 def read_jails() -> tuple[tuple[tuple[str, str], ...], str]:
     """The jails, each with what `status` says of it, and why one could not be read, if so."""
-    told = ask("fail2ban-client", "status")
-    if told.text is None:
-        return (), "" if told.missing or "Is fail2ban running?" in told.trouble else told.trouble
+    told = run_tool("fail2ban-client", "status")
+    if told.output is None:
+        return (), "" if told.missing or "Is fail2ban running?" in told.error else told.error
     found: list[tuple[str, str]] = []
-    for jail in parse_jails(told.text)[:MAX_JAILS]:
-        status = ask("fail2ban-client", "status", jail)
-        if status.text is None:
-            return tuple(found), status.trouble
-        found.append((jail, status.text))
+    for jail in parse_jails(told.output)[:MAX_JAILS]:
+        status = run_tool("fail2ban-client", "status", jail)
+        if status.output is None:
+            return tuple(found), status.error
+        found.append((jail, status.output))
     return tuple(found), ""

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from ..core.address import Address
-from ..system.commands import ask
+from ..system.commands import run_tool
 
 MAX_ZONES = 8  # each is asked for on its own, in half a second; few hosts have more than two in force
 MAX_ITEMS = 10_000  # interfaces or sources of a zone
@@ -73,14 +73,14 @@ def zone_of(found: Zones, client: Address, interface: str | None) -> tuple[str |
 
 def read_firewalld() -> tuple[Zones, str]:
     """The zones, none where it does not run; and why they could not be read, if so."""
-    told = ask("firewall-cmd", "--get-active-zones")
-    if told.text is None:
-        return Zones(), "" if told.missing or any(words in told.trouble for words in _NOT_THERE) else told.trouble
+    told = run_tool("firewall-cmd", "--get-active-zones")
+    if told.output is None:
+        return Zones(), "" if told.missing or any(words in told.error for words in _NOT_THERE) else told.error
     zones: list[Zone] = []
-    for name in parse_active(told.text)[:MAX_ZONES]:
-        listed = ask("firewall-cmd", "--list-all", f"--zone={name}")
-        if listed.text is None:
-            return Zones(), listed.trouble
-        zones.append(parse_zone(name, listed.text))
-    default = ask("firewall-cmd", "--get-default-zone")
-    return Zones(tuple(zones), (default.text or "").strip() or None, default.trouble), ""
+    for name in parse_active(told.output)[:MAX_ZONES]:
+        listed = run_tool("firewall-cmd", "--list-all", f"--zone={name}")
+        if listed.output is None:
+            return Zones(), listed.error
+        zones.append(parse_zone(name, listed.output))
+    default = run_tool("firewall-cmd", "--get-default-zone")
+    return Zones(tuple(zones), (default.output or "").strip() or None, default.error), ""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Callable, Iterable
 
 from ..core.address import Family
-from ..system.commands import ask
+from ..system.commands import run_tool
 from ..system.files import read_text
 from . import iptables, nftables
 from .model import Tool
@@ -26,12 +26,12 @@ def read_ruleset() -> tuple[Ruleset, tuple[str, ...]]:
     missing: list[str] = []
 
     def tell(reader: Callable[[str], Ruleset], tool: str, *arguments: str) -> Ruleset | None:
-        told = ask(tool, *arguments)
-        if told.text is None:
-            (missing if told.missing else unread).append(told.trouble)
+        told = run_tool(tool, *arguments)
+        if told.output is None:
+            (missing if told.missing else unread).append(told.error)
             return None
         try:
-            return reader(told.text)
+            return reader(told.output)
         except UnreadableRules as error:
             unread.append(f"{tool} printed {error}")
             return None
@@ -40,9 +40,9 @@ def read_ruleset() -> tuple[Ruleset, tuple[str, ...]]:
     tables = list(listed.tables) if listed else []
     none_here = bool(missing)
     for family, command in _COMMANDS.items():
-        version = ask(command, "-V")
+        version = run_tool(command, "-V")
         none_here = none_here and version.missing
-        default = "nft" if "nf_tables" in (version.text or "") else "legacy"
+        default = "nft" if "nf_tables" in (version.output or "") else "legacy"
         in_use = {
             "nft": listed is None or _has_some(tables, family),
             "legacy": bool(read_text(_LEGACY[family], MAX_NAMES).strip()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..system.commands import ask
+from ..system.commands import run_tool
 from ..system.files import read_text
 from .model import UfwStatus
 
@@ -37,11 +37,11 @@ def rules_ipv6(rules: tuple[str, ...], defaults: str) -> bool:
 
 def read_ufw(defaults: str = DEFAULTS) -> tuple[UfwStatus | None, str]:
     """ufw where it is active, and why that could not be read, if so."""
-    told = ask("ufw", "status", "numbered")
-    if told.text is None:
-        return None, "" if told.missing else told.trouble
+    told = run_tool("ufw", "status", "numbered")
+    if told.output is None:
+        return None, "" if told.missing else told.error
     try:
-        rules = parse_status(told.text)
+        rules = parse_status(told.output)
     except ValueError as error:
         return None, str(error)
     return (None if rules is None else UfwStatus(rules, rules_ipv6(rules, read_text(defaults, MAX_DEFAULTS)))), ""

@@ -60,7 +60,7 @@ def to_json(notice: Event) -> dict[str, Any]:
             "halves": [{"transport": "udp", "first": run.first, "last": run.last} for run in notice.halves],
         }  # fmt: skip
     if isinstance(notice, Notes):
-        notes = [{**vars(one), "commands": list(one.commands)} for one in notice.amiss]
+        notes = [{**vars(one), "commands": list(one.commands)} for one in notice.problems]
         return {"event": "notes", "notes": notes, "fine": list(notice.fine), "unknown": list(notice.unknown)}
     if isinstance(notice, Started):
         return {"event": "session", "client": str(notice.client)}
@@ -224,9 +224,9 @@ _WHY = {
 
 
 def _notes(notice: Notes, style: Style) -> Iterable[str]:
-    if notice.amiss:
+    if notice.problems:
         yield from ("", *style.wrap("Amiss on this machine, beside the ports; no verdict depends on it:", 0))
-    for one in notice.amiss:
+    for one in notice.problems:
         yield style.paint("\n".join(style.wrap(one.what, 2)), "yellow")
         yield from style.wrap(f"It breaks: {one.breaks}", 4)
         yield from style.wrap(f"What to do: {one.fix}", 4)

@@ -8,10 +8,12 @@ from typing import Iterator, Mapping, Sequence, Tuple, Union
 
 from ..config.model import Installed
 from ..core.address import Address, Family, family_of, is_internal, parse_address
-from ..core.notes import Certificate, Interface, Machine, Note, Notes, Outside
+from ..core.notes import Note, Notes
 from ..core.plan import MEDIA, Plan, Transport
 from ..core.ports import list_ports, runs
 from ..core.report import Report
+from ..system.interfaces import Interface
+from .model import Certificate, Machine, OutsideAnswers
 
 # What a check found: notes, of which none is 'in order'; or why it could not find out; None where it does not apply.
 _Found = Union[Tuple[Note, ...], str, None]
@@ -38,7 +40,7 @@ _WITHOUT_STUN = "set use_external_ip to false and node_ip to the public address 
 _RECORD = {Family.IPV4: "A", Family.IPV6: "AAAA"}
 
 
-def of_machine(machine: Machine, plan: Plan, installed: Installed | None) -> Notes:
+def check_machine(machine: Machine, plan: Plan, installed: Installed | None) -> Notes:
     """What the machine's own words tell."""
     return _notes({
         "ports lent to outgoing connections": _lent(machine, plan),
@@ -50,17 +52,17 @@ def of_machine(machine: Machine, plan: Plan, installed: Installed | None) -> Not
     })  # fmt: skip
 
 
-def of_outside(outside: Outside, machine: Machine, installed: Installed) -> Notes:
+def check_outside(outside: OutsideAnswers, machine: Machine, installed: Installed) -> Notes:
     """What others told of it."""
     return _notes({
         "STUN": _stun(outside),
         "node_ip": _node_ip(outside, installed),
         "hairpin": _hairpin(outside, machine),
-        **{f"DNS of {name}": _records(name, outside, machine, installed) for name in outside.records or ()},
+        **{f"DNS of {name}": _records(name, outside, machine, installed) for name in outside.dns_records or ()},
     })  # fmt: skip
 
 
-def domains(machine: Machine, installed: Installed) -> tuple[str, ...]:
+def domain_names(machine: Machine, installed: Installed) -> tuple[str, ...]:
     """The names that lead to this server: TURN's, and those of its certificates."""
     named = (name for one in machine.certificates for name in one.names if "*" not in name)
     return tuple(dict.fromkeys(filter(None, (installed.turn_domain, *named))))[:MAX_DOMAINS]
@@ -80,16 +82,18 @@ def _notes(found: Mapping[str, _Found]) -> Notes:
 
 
 def _lent(machine: Machine, plan: Plan) -> _Found:
-    if machine.lent is None or machine.reserved is None:
+    if machine.ephemeral_ports is None or machine.reserved_ports is None:
         return ""
     planned = {port for row in plan.of(Transport.UDP) for port in row.ports}
-    open_to_all = runs(port for port in planned.intersection(machine.lent) if port not in machine.reserved)
+    open_to_all = runs(
+        port for port in planned.intersection(machine.ephemeral_ports) if port not in machine.reserved_ports
+    )
     if not open_to_all:
         return ()
-    wanted = ",".join(map(str, runs(machine.reserved.union(planned.intersection(machine.lent)))))
+    wanted = ",".join(map(str, runs(machine.reserved_ports.union(planned.intersection(machine.ephemeral_ports)))))
     return (Note(
         "lent-ports",
-        f"The system lends {list_ports(open_to_all, 'udp')} to outgoing connections too ({machine.lent}).",
+        f"The system lends {list_ports(open_to_all, 'udp')} to outgoing connections too ({machine.ephemeral_ports}).",
         "A port that is lent is taken when LiveKit wants it, and a check calls it busy.",
         "Reserve them: who asks for one still gets it.",
         _sysctl("net.ipv4.ip_local_reserved_ports", wanted),
@@ -98,11 +102,11 @@ def _lent(machine: Machine, plan: Plan) -> _Found:
 
 def _flows(machine: Machine, plan: Plan) -> _Found:
     ports = len({*plan.ports(Transport.UDP)})
-    if machine.most_flows is None or machine.most_flows >= ports:
-        return () if machine.most_flows else None
+    if machine.conntrack_max is None or machine.conntrack_max >= ports:
+        return () if machine.conntrack_max else None
     return (Note(
         "conntrack-size",
-        f"This machine's firewall keeps {machine.most_flows:,} connections at most; there are {ports:,} UDP ports.",
+        f"This machine's firewall keeps {machine.conntrack_max:,} connections at most; there are {ports:,} UDP ports.",
         "Past that it drops new ones of every kind: calls, web pages and ssh.",
         "Let it keep more, of about 300 bytes each.",
         _sysctl("net.netfilter.nf_conntrack_max", 1 << (FLOWS_A_PORT * ports - 1).bit_length()),
@@ -114,13 +118,13 @@ def _received(machine: Machine, installed: Installed | None) -> _Found:
     media = [row.source or "" for row in installed.requirements if row.purpose == MEDIA] if installed else []
     if not any("udp_port" in one.lower().replace("-", "_") for one in media):
         return None
-    if machine.most_received is None:
+    if machine.max_receive_buffer is None:
         return ""
-    if machine.most_received >= LEAST_RECEIVED:
+    if machine.max_receive_buffer >= LEAST_RECEIVED:
         return ()
     return (Note(
         "receive-buffer",
-        f"A receive buffer may have only {machine.most_received:,} bytes.",
+        f"A receive buffer may have only {machine.max_receive_buffer:,} bytes.",
         "All media come to one UDP port of LiveKit, which then loses packets of busy meetings.",
         "Allow larger ones, and start LiveKit again.",
         _sysctl("net.core.rmem_max", SUGGESTED_RECEIVED),
@@ -133,9 +137,9 @@ def _sysctl(name: str, value: object) -> tuple[str, ...]:
 
 
 def _clock(machine: Machine) -> _Found:
-    if machine.clock is None:
-        return machine.why.get("clock", "").rstrip(".")
-    if machine.clock:
+    if machine.clock_synchronized is None:
+        return machine.errors.get("clock", "").rstrip(".")
+    if machine.clock_synchronized:
         return ()
     return (Note(
         "clock-unset",
@@ -150,13 +154,17 @@ def _interfaces(machine: Machine, installed: Installed | None) -> _Found:
     if installed is None:
         return None
     if machine.interfaces is None:
-        return machine.why.get("interfaces", "")
-    own = machine.outgoing
+        return machine.errors.get("interfaces", "")
+    own = machine.outgoing_addresses
     public = installed.use_external_ip or not all(map(is_internal, own))
-    if installed.picks_addresses:
+    if installed.addresses_filtered:
         return "LiveKit's configuration picks addresses itself"
     includes, excludes = installed.interfaces  # of both LiveKit minds the first alone
-    used = [one for one in machine.interfaces if (one.name in includes if includes else one.name not in excludes)]
+    used = [
+        one
+        for one in machine.interfaces
+        if one.addresses and (one.name in includes if includes else one.name not in excludes)
+    ]
     extra = [one for one in used if _is_extra(one, own, public)]
     if not extra or not own:
         return ()
@@ -181,7 +189,7 @@ def _certificates(machine: Machine, installed: Installed | None) -> _Found:
         return None
     notes = tuple(note for one in machine.certificates for note in _ending(one, machine.now))
     paths = {path for _, path in installed.certificates}
-    unread = [f"{path}: {why}" for path, why in machine.why.items() if path.startswith(tuple(paths))]
+    unread = [f"{path}: {why}" for path, why in machine.errors.items() if path.startswith(tuple(paths))]
     if unread:
         return notes or unread[0]
     wanted = installed.turn_domain
@@ -215,13 +223,13 @@ def _is_for(name: str, wanted: str) -> bool:
     return name == wanted or (name.startswith("*.") and name[2:] == wanted.partition(".")[2])
 
 
-def _stun(outside: Outside) -> _Found:
+def _stun(outside: OutsideAnswers) -> _Found:
     if outside.egress is None:
         return None
     if not outside.routes:
         return "this machine has no way out"
-    named = f"LiveKit's STUN servers ({', '.join(outside.servers)})"
-    if len(outside.unresolved) == len(outside.servers):
+    named = f"LiveKit's STUN servers ({', '.join(outside.stun_servers)})"
+    if len(outside.unresolved) == len(outside.stun_servers):
         return (Note(
             "stun-unresolved", f"{named} have no address in the DNS, or no port.", _STUN_BREAKS,
             f"Make the DNS work here, or {_WITHOUT_STUN}",
@@ -236,7 +244,7 @@ def _stun(outside: Outside) -> _Found:
     ),)  # fmt: skip
 
 
-def advertised(installed: Installed | None, outside: Outside) -> Mapping[Family, Address]:
+def advertised_addresses(installed: Installed | None, outside: OutsideAnswers) -> Mapping[Family, Address]:
     """The public addresses that LiveKit offers to clients, as far as they are known."""
     if installed is None:
         return {}
@@ -247,11 +255,11 @@ def _node_ips(installed: Installed) -> Mapping[Family, Address]:
     return {family_of(one): one for one in map(parse_address, installed.node_ip)}
 
 
-def _node_ip(outside: Outside, installed: Installed) -> _Found:
+def _node_ip(outside: OutsideAnswers, installed: Installed) -> _Found:
     if not installed.node_ip or (installed.use_external_ip and not outside.egress):
         return None
     told = _node_ips(installed)
-    found = advertised(installed, outside)
+    found = advertised_addresses(installed, outside)
     notes = tuple(
         Note(
             "node-ip-ignored",
@@ -272,13 +280,13 @@ def _node_ip(outside: Outside, installed: Installed) -> _Found:
     )  # fmt: skip
 
 
-def _hairpin(outside: Outside, machine: Machine) -> _Found:
+def _hairpin(outside: OutsideAnswers, machine: Machine) -> _Found:
     if outside.hairpin is None:
         return "no port is held to try it at" if Family.IPV4 in (outside.egress or {}) else None
     if outside.hairpin:
         return ()
     public = (outside.egress or {})[Family.IPV4]
-    inside = [one for one in machine.outgoing if one.version == 4]
+    inside = [one for one in machine.outgoing_addresses if one.version == 4]
     return (Note(
         "no-hairpin",
         f"What this machine sends to its own public address {public} does not come back.",
@@ -288,12 +296,12 @@ def _hairpin(outside: Outside, machine: Machine) -> _Found:
     ),)  # fmt: skip
 
 
-def _records(name: str, outside: Outside, machine: Machine, installed: Installed) -> _Found:
+def _records(name: str, outside: OutsideAnswers, machine: Machine, installed: Installed) -> _Found:
     """A name's addresses beside those of this machine."""
-    found = (outside.records or {})[name]
+    found = (outside.dns_records or {})[name]
     if found is None:
         return "no answer"
-    offered = advertised(installed, outside)
+    offered = advertised_addresses(installed, outside)
     here = {*offered.values(), *(outside.egress or {}).values(),
             *(one for link in machine.interfaces or () for one in link.addresses)}  # fmt: skip
     notes, doubt = [], False
@@ -327,7 +335,7 @@ def _unserved(name: str, address: Address, ports: Sequence[int]) -> Note:
     )
 
 
-def of_report(report: Report, now: float, offered: Mapping[Family, Address]) -> tuple[Note, ...]:
+def check_report(report: Report, now: float, offered: Mapping[Family, Address]) -> tuple[Note, ...]:
     """What a client's report, which came at `now`, tells of this machine; it is a stranger's word."""
     return (*_clocks(report, now), *_dialled(report, offered))
 

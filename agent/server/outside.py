@@ -12,10 +12,10 @@ from typing import Any, Iterable, Iterator, Mapping, Sequence
 
 from ..core.address import Address, Family, family_of, parse_address
 from ..core.errors import DecodeError, UserError
-from ..core.notes import Outside
 from ..net import addresses
 from ..net.connect import Target
 from ..net.resolve import resolve
+from ..preflight.model import OutsideAnswers
 from ..protocol import stun
 
 # LiveKit waits 5 s for each of its servers, and tries three times; who waits for a note here has less patience. Of
@@ -25,17 +25,17 @@ DNS_SECONDS, TRIES, TRY_SECONDS = 2.0, 3, 0.7
 MAX_SERVERS = 8  # LiveKit comes with three; whoever configures more than this is not helped by asking all
 
 
-def ask_outside(servers: Sequence[str], domains: Sequence[str], routes: Sequence[Family]) -> Outside:
+def ask_outside(servers: Sequence[str], domains: Sequence[str], routes: Sequence[Family]) -> OutsideAnswers:
     """Ask STUN servers, each `name:port`, for our addresses, and the DNS for those of domains; takes seconds."""
     servers = servers[:MAX_SERVERS]
     ends = [(server, *_split(server)) for server in servers]
     found = _resolved([*(host for _, host, port in ends if port), *domains])
     known = [(target, port) for _, host, port in ends if port for target in _first_of_each_family(found[host] or ())]
-    return Outside(
+    return OutsideAnswers(
         tuple(routes), tuple(servers), tuple(server for server, host, port in ends if not port or not found[host]),
         _mapped([(target.family, target.at(port)) for target, port in known
                  if target.family in {addresses.FAMILIES[family] for family in routes}]) if servers else None,
-        records={name: _addresses(found[name]) for name in domains},
+        dns_records={name: _addresses(found[name]) for name in domains},
     )  # fmt: skip
 
 

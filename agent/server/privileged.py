@@ -19,13 +19,13 @@ from functools import partial
 from typing import Any, Callable, Collection, NamedTuple, Sequence
 
 from ..core.address import Address, Family
-from ..core.notes import Machine
 from ..core.plan import Plan, Transport
 from ..firewall.managers import ManagerReadings, read_managers
 from ..firewall.read import read_ruleset
 from ..firewall.ruleset import Ruleset
 from ..firewall.xdp import read_xdp
 from ..preflight.collect import read_machine
+from ..preflight.model import Machine
 from ..system import commands
 from ..system.port_owners import port_owners
 from .listen import open_port
@@ -231,7 +231,7 @@ def _serve(hands: PrivilegedOperations, line: socket.socket) -> None:
             for request in iter(partial(requests.readline, MAX_REQUEST), b""):
                 _answer(line, _done(job_of(hands, request.decode("ascii"))))
     finally:
-        commands.end_all()
+        commands.kill_running_tools()
         os._exit(0)
 
 

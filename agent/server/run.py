@@ -17,7 +17,7 @@ from ..core.address import Address, Family
 from ..core.counters import Kernel
 from ..core.errors import Exit, UserError
 from ..core.events import Event, Listening, Reported, Started, Stopped, Unavailable, Withheld
-from ..core.notes import Note, Notes, Outside
+from ..core.notes import Note, Notes
 from ..core.observation import Reason
 from ..core.partitions import halves, ranges
 from ..core.plan import HTTPS_PORT, Plan, Transport
@@ -28,10 +28,11 @@ from ..firewall.model import HostFacts
 from ..firewall.operator_report import add_operator_advice
 from ..net import addresses, tls
 from ..preflight import evaluate
+from ..preflight.model import OutsideAnswers
 from ..system.certificate import make_certificate
-from ..system.counters import open_statistics, read_kernel
-from ..system.interfaces import read_interfaces
-from ..system.privileges import give_up_root, has_root, why_kept
+from ..system.counters import open_conntrack_statistics, read_kernel
+from ..system.interfaces import read_addresses
+from ..system.privileges import drop_privileges, has_root, why_root_is_kept
 from ..system.provider import read_provider
 from . import service_flows
 from .capture import open_capture
@@ -72,7 +73,7 @@ class Options:
     `notes` are sentences about the configuration that the plan was read from.
     `installed` is what the configuration here says, where there is one; `unread` says why it is not known where there
     is. `prechecks`: look at this machine itself too, and where it is not `offline` ask whom LiveKit asks, and the DNS.
-    `give_up_root` is for a process that does nothing else, and has one thread: all of it becomes nobody's.
+    `drop_privileges` is for a process that does nothing else, and has one thread: all of it becomes nobody's.
     `live` says that services go on running, to which the media ports are left but while a check runs.
     """
 
@@ -83,7 +84,7 @@ class Options:
     seconds: float = 3600.0
     key: str | None = None
     key_known: bool = False
-    give_up_root: bool = False
+    drop_privileges: bool = False
     notes: tuple[str, ...] = ()
     installed: Installed | None = None
     unread: str = ""
@@ -105,14 +106,14 @@ class Server:
             options.plan, options.control, options.bind, tuple(dict.fromkeys(certificates))
         )
         self._gives_up, self._root = False, ""
-        if options.give_up_root and has_root():
-            self._root = why_kept()
+        if options.drop_privileges and has_root():
+            self._root = why_root_is_kept()
             if not self._root:
                 self._start_helper()
         pem = make_certificate()
         self._tls = tls.server_tls(pem) if pem else None
         self._capture, self._blind = open_capture(options.plan)
-        self._statistics = open_statistics()
+        self._statistics = open_conntrack_statistics()
         self._desk = SessionRegistry(
             options.plan, __version__, self._tls is not None, options.bind is None, os.urandom, self._read_kernel,
             self._catch_up, self._overrun, options.key, self._capture is not None, options.live,
@@ -136,7 +137,7 @@ class Server:
         self._looked: queue.Queue[Reported] = queue.Queue()
         self._noted: queue.Queue[Notes] = queue.Queue()
         self._told: set[Note] = set()
-        self._outside = Outside()
+        self._outside = OutsideAnswers()
 
     def run(self) -> Exit:
         """Serve until the time is over, or the first check where that was asked; the status of the last check."""
@@ -146,7 +147,7 @@ class Server:
                 self._options.plan, self._options.control, self._options.bind, self._loop, self._hands, self._desk.parts
             )
             if self._gives_up:  # from here on the network is listened to
-                self._root = give_up_root()
+                self._root = drop_privileges()
             self._announce()
             if self._options.prechecks:
                 threading.Thread(target=self._look_around, args=(self._echo_ports(),), daemon=True).start()
@@ -291,23 +292,28 @@ class Server:
         options, installed = self._options, self._options.installed
         try:
             ways = {one: addresses.outgoing_address(one) for one in self._holdings.families}
-            machine = replace(self._hands.machine(), outgoing=tuple(filter(None, ways.values())))
-            if installed and not any(one.startswith(path) for one in machine.why for _, path in installed.certificates):
+            machine = replace(self._hands.machine(), outgoing_addresses=tuple(filter(None, ways.values())))
+            if installed and not any(
+                one.startswith(path) for one in machine.errors for _, path in installed.certificates
+            ):
                 shown = {one.fingerprint for one in machine.certificates}
                 self._desk.certificates = {port: shown for port, _ in installed.certificates}
-            notes = evaluate.of_machine(machine, options.plan, installed)
+            notes = evaluate.check_machine(machine, options.plan, installed)
             unknown = [f"LiveKit's configuration ({options.unread})"] if options.unread else []
             unknown += ["STUN, hairpin and DNS (--offline)"] if installed and options.offline else []
             self._noted.put(replace(notes, unknown=(*notes.unknown, *unknown)))
             if installed and not options.offline:
-                routes, names = [one for one, address in ways.items() if address], evaluate.domains(machine, installed)
+                routes, names = (
+                    [one for one, address in ways.items() if address],
+                    evaluate.domain_names(machine, installed),
+                )
                 outside = ask_outside(evaluate.stun_servers(installed), names, routes)
                 public = (outside.egress or {}).get(Family.IPV4)
                 if public and ports:
                     back = comes_back(public, ports, self._loop.echo, self._loop.echoed)
                     outside = replace(outside, hairpin=back)
                 self._outside = outside
-                self._noted.put(evaluate.of_outside(outside, machine, installed))
+                self._noted.put(evaluate.check_outside(outside, machine, installed))
         except Exception as error:  # noqa: BLE001 - the check of the ports goes on
             self._noted.put(Notes(unknown=(f"more of this machine: {type(error).__name__}: {error}",)))
 
@@ -319,8 +325,8 @@ class Server:
     def _note(self, report: Report) -> None:
         """Tell what a report shows of this machine, each thing once."""
         if self._options.prechecks and len(self._told) < MAX_NOTES:
-            offered = evaluate.advertised(self._options.installed, self._outside)
-            fresh = [one for one in evaluate.of_report(report, time.time(), offered) if one not in self._told]
+            offered = evaluate.advertised_addresses(self._options.installed, self._outside)
+            fresh = [one for one in evaluate.check_report(report, time.time(), offered) if one not in self._told]
             self._told.update(fresh)
             if fresh:
                 self._noted.put(Notes(tuple(fresh)))
@@ -329,13 +335,13 @@ class Server:
         """Find out what on this machine blocks ports, while the loop goes on: some tools take seconds."""
         blocked = any(one.state in BLOCKED for address in event.report.addresses for one in address.findings)
         if not blocked or len(self._looking) >= MAX_LOOKING:
-            self._explain(event, HostFacts(addresses=read_interfaces()))
+            self._explain(event, HostFacts(addresses=read_addresses()))
             return
         thread = threading.Thread(target=self._explain, args=(event,), daemon=True)
         try:
             thread.start()
         except RuntimeError:  # unlike root, nobody may have only so many
-            self._explain(event, HostFacts(addresses=read_interfaces()))
+            self._explain(event, HostFacts(addresses=read_addresses()))
         else:
             self._looking.append(thread)
 
@@ -354,14 +360,14 @@ class Server:
             rules, unread, read, xdp = self._hands.read()
         except HelperGone as gone:
             unread = (f"What blocks ports here could not be read: {gone}.",)
-            return HostFacts(provider=read_provider(), addresses=read_interfaces(), unread=unread)
+            return HostFacts(provider=read_provider(), addresses=read_addresses(), unread=unread)
         managers, more = managers_for_client(event.client, event.arrival.interface if event.arrival else None, read)
         decided = find_blocking_rules(event.report, rules, self._options.plan, event.client, event.arrival)
         return HostFacts(
             decided,
             managers,
             read_provider(),
-            read_interfaces(),
+            read_addresses(),
             (*map(_not_read, unread), *more, *map(_ahead, rules.not_evaluated), *xdp),
         )
 

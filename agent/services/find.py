@@ -11,9 +11,9 @@ from typing import Collection, Iterable, Iterator, Mapping
 from ..core.fields import FieldError, Fields, parse
 from ..core.plan import Plan, Transport
 from ..core.service import ServiceKind
-from ..system.commands import ask
+from ..system.commands import run_tool
 from ..system.files import read_text
-from ..system.port_owners import listdir, port_holders
+from ..system.port_owners import list_directory, port_holders
 from .model import Container, Holder, Inventory, Unit, is_name
 
 MAX_CGROUP = 16 * 1024  # a line for each hierarchy, of which there are a dozen
@@ -99,12 +99,12 @@ def _units(names: Collection[str], troubles: list[str]) -> dict[str, Unit]:
     asked: set[str] = set()
     wanted = set(names)
     while wanted and len(units) < MAX_UNITS:
-        told = ask("systemctl", "show", "--no-pager", f"--property={','.join(_PROPERTIES)}", "--", *sorted(wanted))
-        if told.text is None:
-            troubles.append(told.trouble)
+        told = run_tool("systemctl", "show", "--no-pager", f"--property={','.join(_PROPERTIES)}", "--", *sorted(wanted))
+        if told.output is None:
+            troubles.append(told.error)
             break
         asked |= wanted
-        new = {one.name: one for one in parse_units(told.text)}
+        new = {one.name: one for one in parse_units(told.output)}
         units.update(new)
         wanted = {name for one in new.values() for name in (*one.triggers, *one.starts, *one.dependents)} - asked
     return units
@@ -144,15 +144,15 @@ def _listens(values: Iterable[str]) -> Iterator[tuple[Transport, int]]:
 
 def _containers(troubles: list[str]) -> Iterator[Container]:
     """The containers that run; none where there is no Docker."""
-    listed = ask("docker", "ps", "--quiet", "--no-trunc")
+    listed = run_tool("docker", "ps", "--quiet", "--no-trunc")
     if listed.missing:
         return
-    ids = (listed.text or "").split()[:MAX_CONTAINERS]
-    told = ask("docker", "inspect", "--format", _INSPECT, *ids) if ids else listed
-    if told.text is None:
-        troubles.append(told.trouble)
+    ids = (listed.output or "").split()[:MAX_CONTAINERS]
+    told = run_tool("docker", "inspect", "--format", _INSPECT, *ids) if ids else listed
+    if told.output is None:
+        troubles.append(told.error)
     elif ids:
-        yield from parse_containers(told.text)
+        yield from parse_containers(told.output)
 
 
 def parse_containers(text: str) -> Iterator[Container]:
@@ -190,7 +190,7 @@ def _published(line: str) -> Iterator[tuple[Transport, int]]:
 
 def _runners() -> Iterator[tuple[str, str]]:
     """The folders in which a unit runs `docker compose up`, and that unit."""
-    for pid in filter(str.isdigit, listdir("/proc")):
+    for pid in filter(str.isdigit, list_directory("/proc")):
         words = read_text(f"/proc/{pid}/cmdline", MAX_COMMAND).split("\0")
         unit = parse_cgroup(_cgroup(pid))[0] if is_compose_up(words) else ""
         if unit:

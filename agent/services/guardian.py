@@ -16,7 +16,7 @@ from ..core.errors import Exit, UsageError
 from ..core.fields import FieldError
 from ..core.plan import Transport
 from ..core.service import Service, ServiceKind, ServiceTransition, Step
-from ..system.commands import PATH, ask
+from ..system.commands import PATH, run_tool
 from ..system.port_owners import bound_ports
 from . import stop_list as disk
 from .model import MAX_WHY, StopList, command, read_stop_list
@@ -204,10 +204,10 @@ def _missing(service: Service, failed: str) -> tuple[str, bool]:
     why = f"nothing listens on {lacking}" if lacking else ""
     if service.kind is not ServiceKind.UNIT:
         return failed or why, bool(failed)
-    told = ask("systemctl", "show", "--property=ActiveState", "--value", "--", *service.members, service.name)
-    if told.text is None:  # then the ports alone tell
-        return why if service.awaited else told.trouble, False
-    states = {*told.text.split()} - {"active", "reloading"}
+    told = run_tool("systemctl", "show", "--property=ActiveState", "--value", "--", *service.members, service.name)
+    if told.output is None:  # then the ports alone tell
+        return why if service.awaited else told.error, False
+    states = {*told.output.split()} - {"active", "reloading"}
     if not states:
         return why, False
     # What restarts by itself is activating. A start that is still under way may find it stopped only now.

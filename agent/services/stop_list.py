@@ -11,12 +11,12 @@ from typing import Callable, Iterator
 from ..core.errors import UserError
 from ..core.fields import FieldError
 from ..system.files import read_text
-from ..system.port_owners import listdir
+from ..system.port_owners import list_directory
+from ..system.procfs import read_stat
 from .model import StopList, read_stop_list, to_json
 
 FOLDER = "/var/lib/pnmcheck"
 MAX_LIST = 1024 * 1024  # 64 services of 100 ports each; that of a real server has 2 KiB
-MAX_STAT = 1000  # characters: 52 numbers and a name
 
 RESTORE = "`sudo python3 pnmcheck.pyz server --restore` starts what it names"
 
@@ -193,17 +193,12 @@ def read_list() -> StopList:
 
 
 def began(pid: int) -> str:
-    """When a process began, in ticks since the system did: with its pid nobody else has it (proc_pid_stat(5))."""
-    return "".join(_stat(f"/proc/{pid}/stat")[19:20])
+    """Return when a process started, in clock ticks since boot: with its pid it is unique. Empty where it is gone."""
+    process = read_stat(str(pid))
+    return str(process.started) if process else ""
 
 
 def runs_still(stopped: StopList) -> bool:
-    """Whether the program that had the services stopped has something left: any thread of it, and with it the ports."""
-    folder = f"/proc/{stopped.pid}/task"
-    states = [_stat(f"{folder}/{thread}/stat")[:1] for thread in listdir(folder)]
-    return began(stopped.pid) == stopped.began and any(state not in ([], ["Z"], ["X"]) for state in states)
-
-
-def _stat(path: str) -> list[str]:
-    """What comes after the name, of which the first is the state."""
-    return read_text(path, MAX_STAT).rpartition(")")[2].split()
+    """Return whether the program that had the services stopped still has a thread, and with it perhaps the ports."""
+    threads = [read_stat(f"{stopped.pid}/task/{thread}") for thread in list_directory(f"/proc/{stopped.pid}/task")]
+    return began(stopped.pid) == stopped.began and any(thread and thread.state not in "ZX" for thread in threads)

@@ -10,14 +10,13 @@ import threading
 import time
 from dataclasses import dataclass
 
-from .files import read_text
+from .procfs import read_stat
 
 # A tool that hangs, on a lock say, must not keep the report back for long: it does nothing for so long, nor ends what
 # it started,
 TOOL_SECONDS = 5.0
 # while one that is at work on a large rule set, on a busy machine, is waited for up to this.
 MAX_TOOL_SECONDS = 30.0
-MAX_STAT = 1000  # characters: 52 numbers and a name
 _LOOK_SECONDS = 0.25  # how often its work is looked at, so that what hangs is ended soon after its time
 # A rule set of 50,000 lines has about 5 MiB, as JSON four times that; whoever has more is told that it was not read.
 MAX_OUTPUT = 32 * 1024 * 1024
@@ -34,12 +33,12 @@ _running: set[subprocess.Popen[bytes]] = set()
 class CommandResult:
     """What a tool printed; where that is None, `trouble` says why, and `missing` that there is no such tool."""
 
-    text: str | None
-    trouble: str = ""
+    output: str | None
+    error: str = ""
     missing: bool = False
 
 
-def ask(tool: str, *arguments: str) -> CommandResult:
+def run_tool(tool: str, *arguments: str) -> CommandResult:
     """Run a tool that lists something, in English. What it prints is text of unknown origin."""
     path = shutil.which(tool, path=PATH)
     if path is None:
@@ -68,7 +67,7 @@ def ask(tool: str, *arguments: str) -> CommandResult:
     return CommandResult(text.decode("utf-8", "replace"))
 
 
-def end_all() -> None:
+def kill_running_tools() -> None:
     """End the tools that run, and let no other one start: for a process that ends at once."""
     _starting.acquire()
     for process in tuple(_running):
@@ -118,11 +117,8 @@ def _too_long(process: subprocess.Popen[bytes], ended: threading.Event) -> float
 
 
 def _cpu_ticks(pid: int) -> int:
-    """The CPU time that a process has used, and those that it started and that have ended; 0 where it cannot be read.
-
-    proc_pid_stat(5): utime, stime, cutime and cstime.
-    """
-    return sum(map(int, read_text(f"/proc/{pid}/stat", MAX_STAT).rpartition(")")[2].split()[11:15]))
+    process = read_stat(str(pid))
+    return process.cpu_ticks if process else 0
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -22,7 +22,7 @@ _DECIMAL = re.compile(r"[0-9]{1,20}")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
-def open_statistics() -> tuple[ReopenableFile, ...]:
+def open_conntrack_statistics() -> tuple[ReopenableFile, ...]:
     """What connection tracking dropped, which many a Linux lets nobody but root open (mode 0440)."""
     return tuple(map(ReopenableFile, _STATISTICS))
 
@@ -36,7 +36,7 @@ def read_kernel(statistics: Sequence[ReopenableFile]) -> Kernel:
     return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
 
 
-def most_flows() -> int | None:
+def conntrack_max() -> int | None:
     """The entries that connection tracking keeps at most; None where nothing is tracked, as far as is known."""
     most, free = _decimal(_read(_MAXIMUM).strip()), free_flows(_read(_MAXIMUM), _read(_COUNT))
     return None if free is None else most

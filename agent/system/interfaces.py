@@ -1,11 +1,15 @@
-"""The addresses of this machine's interfaces, as Linux tells them in /proc/net (proc_net(5)); none elsewhere."""
+"""Read the network interfaces: as `ip` lists them (ip-address(8)), and their addresses in /proc/net (proc_net(5))."""
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
+from dataclasses import dataclass
 from typing import Iterator
 
+from ..core.address import Address
+from .commands import run_tool
 from .files import read_text
 
 _IPV4, _IPV6 = "/proc/net/fib_trie", "/proc/net/if_inet6"
@@ -17,14 +21,48 @@ _LEAF = re.compile(r"\|-- ([0-9.]{7,15})$")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{32}")
 
 
-def read_interfaces(ipv4: str = _IPV4, ipv6: str = _IPV6) -> tuple[str, ...]:
-    """The addresses that others can send to, as far as the kernel tells; no loopback and none of one link alone."""
+@dataclass(frozen=True)
+class Interface:
+    """An interface that is up, its addresses that other machines can send to, and whether it has an XDP program."""
+
+    name: str
+    addresses: tuple[Address, ...]
+    xdp: bool = False
+
+
+def read_interfaces() -> tuple[tuple[Interface, ...] | None, str]:
+    """Return the interfaces; None where `ip` does not list them, with the reason where there is one."""
+    listed = run_tool("ip", "-j", "address", "show", "up")
+    return parse_interfaces(listed.output or ""), listed.error
+
+
+def parse_interfaces(text: str) -> tuple[Interface, ...] | None:
+    """Return the interfaces in the output of `ip -j address show up`; None where it is no such list."""
+    try:
+        return tuple(Interface(str(link["ifname"]), tuple(_addresses(link["addr_info"])), bool(link.get("xdp")))
+                     for link in json.loads(text) if link)  # fmt: skip
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+
+
+def _addresses(listed: list[dict[str, str]]) -> Iterator[Address]:
+    for item in listed:
+        address = ipaddress.ip_address(item["local"]) if "local" in item else None
+        if address and not address.is_loopback and not address.is_link_local:
+            yield address
+
+
+def read_addresses(ipv4: str = _IPV4, ipv6: str = _IPV6) -> tuple[str, ...]:
+    """Return the addresses that other machines can send to, at most 64, without a tool; none elsewhere than on Linux.
+
+    Loopback is left out, and so are IPv6 addresses of one link.
+    """
     found = [*parse_fib_trie(_read(ipv4)), *parse_if_inet6(_read(ipv6))]
     return tuple(dict.fromkeys(found))[:MAX_FOUND]
 
 
 def parse_fib_trie(text: str) -> Iterator[str]:
-    """The IPv4 addresses: a leaf `|-- 192.0.2.1` with `/32 host LOCAL` beneath it."""
+    """Yield the IPv4 addresses: a leaf `|-- 192.0.2.1` with `/32 host LOCAL` beneath it."""
     leaf = None
     for line in text.splitlines():
         match = _LEAF.search(line)
@@ -36,7 +74,7 @@ def parse_fib_trie(text: str) -> Iterator[str]:
 
 
 def parse_if_inet6(text: str) -> Iterator[str]:
-    """The IPv6 addresses: each line begins with one, in 32 hexadecimal digits."""
+    """Yield the IPv6 addresses: each line begins with one, in 32 hexadecimal digits."""
     for line in text.splitlines():
         word = line.partition(" ")[0]
         if _HEXADECIMAL.fullmatch(word):
@@ -53,6 +91,6 @@ def _usable(text: str) -> Iterator[str]:
 
 
 def _read(path: str) -> str:
-    """The text of a file; nothing of one that is too long to tell all."""
+    """Return the text of a file; nothing of one that is too long to hold all."""
     text = read_text(path, MAX_TEXT + 1)
     return text if len(text) <= MAX_TEXT else ""

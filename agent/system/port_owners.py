@@ -56,8 +56,8 @@ def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
 
 def _holders(inodes: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
     """The port of each of these sockets, and the pid and the name of each process that has it."""
-    for pid in filter(str.isdigit, listdir("/proc") if inodes else ()):
-        for descriptor in listdir(f"/proc/{pid}/fd"):
+    for pid in filter(str.isdigit, list_directory("/proc") if inodes else ()):
+        for descriptor in list_directory(f"/proc/{pid}/fd"):
             try:
                 target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
             except OSError:  # closed meanwhile
@@ -67,7 +67,7 @@ def _holders(inodes: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
                 yield port, int(pid), read_text(f"/proc/{pid}/comm", MAX_NAME).strip() or "a process"
 
 
-def listdir(path: str) -> list[str]:
+def list_directory(path: str) -> list[str]:
     """The names in a directory; none of one that is not there."""
     try:
         return os.listdir(path)

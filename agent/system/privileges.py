@@ -24,9 +24,9 @@ if sys.platform == "win32":
 
         return bool(ctypes.windll.shell32.IsUserAnAdmin())
 
-    def give_up_root() -> str:
+    def drop_privileges() -> str:
         """Nobody asks for it, since it is not possible."""
-        return why_kept()
+        return why_root_is_kept()
 else:
     import pwd
     import resource
@@ -35,7 +35,7 @@ else:
         """Whether this runs as root."""
         return os.geteuid() == 0
 
-    def give_up_root() -> str:
+    def drop_privileges() -> str:
         """Become nobody; where that is not so, whose rights are kept and why, else empty.
 
         To be called by root while there is one thread: the kernel keeps some of it for each.
@@ -52,7 +52,7 @@ else:
         # The last one comes after the change of uid, which sets it anew. It keeps others of nobody's away too.
         alone = prctl(_SET_NO_NEW_PRIVS, 1)
         prctl(_SET_DUMPABLE, 0)
-        amiss = still_root(read_text(_STATUS, MAX_STATUS), uid, gid, alone)
+        amiss = remaining_privileges(read_text(_STATUS, MAX_STATUS), uid, gid, alone)
         return f"root, for all that the system tells: {amiss}" if amiss else ""
 
     def _nobody() -> tuple[int, int]:
@@ -74,12 +74,12 @@ else:
         return lambda option, value: function(option, ctypes.c_ulong(value), *rest) == 0
 
 
-def why_kept() -> str:
+def why_root_is_kept() -> str:
     """Whose rights are kept and why, where root cannot be given up on this system at all; else empty."""
     return "" if sys.platform == "linux" else "root or an administrator: only on Linux can they be given up"
 
 
-def still_root(status: str, uid: int, gid: int, alone: bool) -> str:
+def remaining_privileges(status: str, uid: int, gid: int, alone: bool) -> str:
     """What a process has that it must not have as nobody, by /proc/PID/status (proc_pid_status(5)); empty for nothing.
 
     `alone`: it must not get any rights by starting a program either.

@@ -442,7 +442,7 @@ def test_which_interfaces_it_is_told_to_use(
 ) -> None:
     change("livekit.yaml", "rtc:\n", f"rtc:\n  {lines}\n")
     found = read(at)
-    assert (found.interfaces, found.picks_addresses) == (interfaces, picks)
+    assert (found.interfaces, found.addresses_filtered) == (interfaces, picks)
 
 
 def test_what_is_there_for_who_did_not_ask(at: Path, change: Change) -> None:

@@ -26,12 +26,12 @@ def golden(name: str) -> str:
 def answer(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, str | CommandResult]) -> None:
     """What the tools say to a command line; all others are not there."""
 
-    def ask(*command: str) -> CommandResult:
+    def run_tool(*command: str) -> CommandResult:
         said = answers.get(" ".join(command), MISSING)
         return CommandResult(said) if isinstance(said, str) else said
 
     for module in (ufw, firewalld, fail2ban):
-        monkeypatch.setattr(module, "ask", ask)
+        monkeypatch.setattr(module, "run_tool", run_tool)
 
 
 def test_ufw_that_is_not_active() -> None:
@@ -83,7 +83,7 @@ def test_ufw_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         (golden("ufw-inactive"), (None, "")),
         ("Status: ?\n", (None, "ufw does not say whether it is active")),
         (MISSING, (None, "")),
-        (HANGS, (None, HANGS.trouble)),
+        (HANGS, (None, HANGS.error)),
     ):
         answer(monkeypatch, {"ufw status numbered": told})
         assert ufw.read_ufw(str(defaults)) == found
@@ -140,9 +140,9 @@ def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trouble == ""
     assert firewalld.zone_of(found, CLIENT, "eth1") == ("dmz", "")
     answer(monkeypatch, {**answers, "firewall-cmd --list-all --zone=dmz": HANGS})
-    assert firewalld.read_firewalld() == (Zones(), HANGS.trouble)
+    assert firewalld.read_firewalld() == (Zones(), HANGS.error)
     answer(monkeypatch, {**answers, "firewall-cmd --get-default-zone": HANGS})
-    assert firewalld.read_firewalld() == (Zones(found.zones, None, HANGS.trouble), "")
+    assert firewalld.read_firewalld() == (Zones(found.zones, None, HANGS.error), "")
 
 
 def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
             ),
             "",
         ),
-        (HANGS, HANGS.trouble),
+        (HANGS, HANGS.error),
     ],
 )
 def test_firewalld_that_says_nothing(told: CommandResult, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trouble == ""
     assert fail2ban.bans_of(CLIENT, jails) == (Ban("portscan", "203.0.113.2"), Ban("sshd", "203.0.113.2"))
     answer(monkeypatch, {**answers, "fail2ban-client status sshd": HANGS})
-    assert fail2ban.read_jails() == (jails[:1], HANGS.trouble)
+    assert fail2ban.read_jails() == (jails[:1], HANGS.error)
     many = ", ".join(f"j{number}" for number in range(100))
     empty = {f"fail2ban-client status j{number}": "" for number in range(fail2ban.MAX_JAILS)}
     answer(monkeypatch, {"fail2ban-client status": f"`- Jail list:\t{many}\n", **empty})
@@ -211,7 +211,7 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
             CommandResult(None, "fail2ban-client failed: ERROR Failed to access socket path: /x. Is fail2ban running?"),
             "",
         ),
-        (HANGS, HANGS.trouble),
+        (HANGS, HANGS.error),
     ],
 )
 def test_fail2ban_that_says_nothing(told: CommandResult, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     answer(monkeypatch, {"fail2ban-client status": HANGS})
     assert managers.managers_for_client(CLIENT, None, managers.read_managers()) == (FirewallManagers(), unread[1:])
-    zones = Zones((), None, HANGS.trouble)
+    zones = Zones((), None, HANGS.error)
     read = managers.ManagerReadings(None, zones, (("sshd", golden("fail2ban-sshd")),), (), ())
     assert managers.managers_for_client(CLIENT, "eth0", read) == (
         FirewallManagers(bans=(Ban("sshd", "203.0.113.2"),)),

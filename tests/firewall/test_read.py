@@ -32,7 +32,7 @@ class Tools:
         self.prints: dict[tuple[str, ...], str | CommandResult] = {}
         self.asked: list[str] = []
         self.names = tmp_path / "ip_tables_names"
-        monkeypatch.setattr(firewall, "ask", self._ask)
+        monkeypatch.setattr(firewall, "run_tool", self._ask)
         monkeypatch.setattr(firewall, "_LEGACY", {Family.IPV4: str(self.names), Family.IPV6: str(tmp_path / "none")})
 
     def _ask(self, *words: str) -> CommandResult:

@@ -14,11 +14,10 @@ from agent.core.ports import PortRange
 from agent.protocol import framing, http_proof, messages, pairing, stun
 from tests.core.test_report import REPORT
 from tests.firewall.goldens import FOLDER, golden
-from tests.firewall.test_xdp import LINKS
 from tests.packet.test_interceptor import http
 from tests.packet.test_ip import extended, ipv4, ipv6, tcp, udp
 from tests.packet.test_x509 import EMPTY, GOOD, NOBODY, certificate, extensions, item
-from tests.system.test_interfaces import FIB_TRIE, IF_INET6
+from tests.system.test_interfaces import ADDRESSES, FIB_TRIE, IF_INET6
 
 # A session's, as the desk of `targets.converse` draws them.
 SESSION, KEY = "0" * 16, b"0" * 64
@@ -153,7 +152,7 @@ KERNEL = (
     "Udp: InDatagrams RcvbufErrors\nUdp: 1 2\n", "Udp6RcvbufErrors 3\n",
 )  # fmt: skip
 INTERFACES = (FIB_TRIE, IF_INET6)
-XDP = (LINKS,)
+IP_ADDRESS = (ADDRESSES,)
 _INSTALLED = FOLDER.with_name("installed")
 YAML = tuple(one.read_text(encoding="utf-8") for one in sorted(_INSTALLED.glob("*.yaml")))
 HAPROXY = ((_INSTALLED / "haproxy.cfg").read_text(encoding="utf-8"),)

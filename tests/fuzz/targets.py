@@ -19,7 +19,7 @@ from agent.core.notes import Notes
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report
-from agent.firewall import fail2ban, firewalld, iptables, nftables, ufw, xdp
+from agent.firewall import fail2ban, firewalld, iptables, nftables, ufw
 from agent.firewall.evaluate import Flow, evaluate
 from agent.firewall.model import HostFacts
 from agent.firewall.operator_report import add_operator_advice
@@ -27,7 +27,7 @@ from agent.firewall.ruleset import UnreadableRules
 from agent.output import events, text
 from agent.output.style import Style
 from agent.packet import icmp, interceptor, ip, printable, x509
-from agent.preflight.evaluate import of_report
+from agent.preflight.evaluate import check_report
 from agent.protocol import first_bytes, framing, http_proof, messages, pairing, stun
 from agent.server.connection import ServerConnection
 from agent.server.sessions import SessionRegistry
@@ -194,7 +194,7 @@ def _report(data: bytes) -> None:
 
 def _show(report: Report) -> None:
     """As the server's terminal and its JSON have it."""
-    _tell(Notes(of_report(report, 0.0, {Family.IPV4: CLIENT})))
+    _tell(Notes(check_report(report, 0.0, {Family.IPV4: CLIENT})))
     told = add_operator_advice(report, HostFacts(), PLAN)
     for style in STYLES:
         _is_safe(text.render(told, style))
@@ -290,8 +290,8 @@ def _interfaces(listing: str) -> None:
         ipaddress.ip_address(address)
 
 
-def _xdp(listing: str) -> None:
-    list(xdp.parse_links(listing))
+def _ip_address(listing: str) -> None:
+    interfaces.parse_interfaces(listing)
 
 
 def _yaml(text: str) -> None:
@@ -348,7 +348,7 @@ TARGETS: dict[str, Target] = {
     "fail2ban": _tool(_fail2ban, seeds.FAIL2BAN),
     "kernel": _tool(_kernel, seeds.KERNEL),
     "interfaces": _tool(_interfaces, seeds.INTERFACES),
-    "xdp": _tool(_xdp, seeds.XDP, ValueError),
+    "ip address": _tool(_ip_address, seeds.IP_ADDRESS, ValueError),
     "yaml": _tool(_yaml, seeds.YAML, UserError),
     "haproxy": _tool(_haproxy, seeds.HAPROXY, UserError),
 }

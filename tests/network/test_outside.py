@@ -26,7 +26,7 @@ one = ask_outside(servers, domains, tuple(map(Family, routes)))
 print(json.dumps({
     "unresolved": one.unresolved,
     "egress": None if one.egress is None else {family.value: str(address) for family, address in one.egress.items()},
-    "records": {name: found and list(map(str, found)) for name, found in one.records.items()},
+    "records": {name: found and list(map(str, found)) for name, found in one.dns_records.items()},
 }))
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import os
 import shutil
 import ssl
@@ -16,37 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.notes import Interface
 from agent.core.ports import PortRange
 from agent.preflight import collect
 from agent.system import counters
 from agent.system.commands import CommandResult
 from tests.core.values import ANY
 from tests.lab import need
-
-# iproute2 6.1: one object for each interface, and an empty one for each that `up` leaves out.
-ADDRESSES = """[{},{"ifindex":1,"ifname":"lo","flags":["LOOPBACK","UP"],"addr_info":[
-{"family":"inet","local":"127.0.0.1","prefixlen":8},{"family":"inet6","local":"::1","prefixlen":128}]},
-{"ifname":"eth0","addr_info":[{"family":"inet","local":"198.51.100.1"},{"family":"inet6","local":"2001:db8:1::1"},
-{"family":"inet6","local":"fe80::1"}]},
-{"ifname":"docker0","flags":["NO-CARRIER","UP"],"addr_info":[{"family":"inet","local":"172.17.0.1"}]},
-{"ifname":"tun0","addr_info":[{}]},{"ifname":"eth1","addr_info":[{"family":"inet6","local":"fe80::2"}]}]"""
-
-
-def test_the_interfaces() -> None:
-    assert collect.parse_interfaces(ADDRESSES) == (
-        Interface("eth0", (ipaddress.ip_address("198.51.100.1"), ipaddress.ip_address("2001:db8:1::1"))),
-        Interface("docker0", (ipaddress.ip_address("172.17.0.1"),)),
-    )
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "[", "{}x", "3", "[3]", '["eth0"]', '[{"ifname":"eth0"}]', '[{"addr_info":[]}]', "[" * 100_000,
-     '[{"ifname":"eth0","addr_info":[{"local":"nowhere"}]}]', '[{"ifname":"eth0","addr_info":{"local":1}}]'],
-)  # fmt: skip
-def test_what_is_no_list_of_interfaces(text: str) -> None:
-    assert collect.parse_interfaces(text) is None
 
 
 @pytest.mark.parametrize(
@@ -62,7 +36,7 @@ def test_what_is_no_list_of_interfaces(text: str) -> None:
     ],
 )
 def test_the_ports_that_are_lent(text: str, run: PortRange | None) -> None:
-    assert collect.parse_run(text) == run
+    assert collect.parse_range(text) == run
 
 
 @pytest.mark.parametrize(
@@ -76,7 +50,7 @@ def test_the_ports_that_are_reserved(text: str, ports: set[int] | None) -> None:
 @ANY
 @given(st.text())
 def test_any_text(text: str) -> None:
-    for read in (collect.parse_interfaces, collect.parse_run, collect.parse_reserved):
+    for read in (collect.parse_range, collect.parse_reserved):
         read(text)
 
 
@@ -84,11 +58,11 @@ def test_how_many_flows_there_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     for name, text in (("_MAXIMUM", "7680\n"), ("_COUNT", "12\n")):
         (tmp_path / name).write_text(text, encoding="ascii")
         monkeypatch.setattr(counters, name, str(tmp_path / name))
-    assert counters.most_flows() == 7680
+    assert counters.conntrack_max() == 7680
     (tmp_path / "_COUNT").write_text("0\n", encoding="ascii")  # nothing is tracked
-    assert counters.most_flows() is None
+    assert counters.conntrack_max() is None
     (tmp_path / "_MAXIMUM").unlink()
-    assert counters.most_flows() is None
+    assert counters.conntrack_max() is None
 
 
 def made(folder: Path, name: str, days: int, *names: str) -> str:
@@ -128,7 +102,7 @@ def test_the_certificates_of_a_directory(folder: Path) -> None:
     ]
     shown = [ssl.PEM_cert_to_DER_cert(certificate_of(Path(one.path))) for one in machine.certificates]
     assert [one.fingerprint for one in machine.certificates] == [hashlib.sha256(one).hexdigest() for one in shown]
-    assert not any(path.startswith(str(folder)) for path in machine.why)
+    assert not any(path.startswith(str(folder)) for path in machine.errors)
     assert key.splitlines()[1] not in repr(machine)
 
 
@@ -148,7 +122,7 @@ def test_what_is_no_certificate(folder: Path) -> None:
         (folder / name).write_text(text if len(text) > 4 else begin + text + end, encoding="ascii")
     machine = collect.read_machine([str(folder), str(folder / "gone")])
     assert machine.certificates == ()
-    assert {path: why for path, why in machine.why.items() if path.startswith("/")} == {
+    assert {path: why for path, why in machine.errors.items() if path.startswith("/")} == {
         str(folder / name): "no certificate that can be read"
         for name in ("pipe", "empty", "text", "base64", "der", "gone")
     }
@@ -159,7 +133,7 @@ def test_a_directory_that_cannot_be_listed(folder: Path, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "listdir", refuse)
-    assert collect.read_machine([str(folder)]).why[str(folder)] == "Permission denied"
+    assert collect.read_machine([str(folder)]).errors[str(folder)] == "Permission denied"
 
 
 @pytest.mark.parametrize(
@@ -175,29 +149,30 @@ def test_the_clock_by_what_timedatectl_prints(
     told: CommandResult, clock: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Sequence[str]] = []
+    monkeypatch.setattr(collect, "read_interfaces", lambda: (None, "no ip"))
 
-    def ask(*command: str) -> CommandResult:
+    def run_tool(*command: str) -> CommandResult:
         asked.append(command)
-        return told if command[0] == "timedatectl" else CommandResult(None, "no ip")
+        return told
 
-    monkeypatch.setattr(collect, "ask", ask)
+    monkeypatch.setattr(collect, "run_tool", run_tool)
     machine = collect.read_machine([])
-    assert (machine.clock, machine.why["clock"], machine.interfaces) == (clock, told.trouble, None)
-    assert ("timedatectl", "show", "-p", "NTPSynchronized") in asked
+    assert (machine.clock_synchronized, machine.errors["clock"], machine.interfaces) == (clock, told.error, None)
+    assert (asked, machine.errors["interfaces"]) == ([("timedatectl", "show", "-p", "NTPSynchronized")], "no ip")
 
 
 def test_this_very_machine() -> None:
     machine = collect.read_machine([])
     with contextlib.suppress(FileNotFoundError):
         received = Path("/proc/sys/net/core/rmem_max").read_text(encoding="ascii")
-        assert machine.most_received == int(received)
+        assert machine.max_receive_buffer == int(received)
     first, last = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()
-    assert machine.lent == PortRange(int(first), int(last))
-    assert machine.reserved is not None
+    assert machine.ephemeral_ports == PortRange(int(first), int(last))
+    assert machine.reserved_ports is not None
     if shutil.which("ip"):
         assert machine.interfaces is not None
 
 
 def test_a_machine_without_such_files(tmp_path: Path) -> None:
     machine = collect.read_machine([], f"{tmp_path}/")
-    assert (machine.lent, machine.most_received, machine.reserved) == (None, None, frozenset())
+    assert (machine.ephemeral_ports, machine.max_receive_buffer, machine.reserved_ports) == (None, None, frozenset())

@@ -9,11 +9,13 @@ import pytest
 
 from agent.config.model import Installed
 from agent.core.address import Address, Family
-from agent.core.notes import Certificate, Interface, Machine, Note, Notes, Outside
+from agent.core.notes import Note, Notes
 from agent.core.plan import MEDIA, Need, Plan, Requirement, Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import AddressReport, Control, Report, Verdict
 from agent.preflight import evaluate
+from agent.preflight.model import Certificate, Machine, OutsideAnswers
+from agent.system.interfaces import Interface
 
 PLAN = build_plan("plugnmeet")
 DAY, NOW = 86_400, 1_800_000_000
@@ -29,19 +31,19 @@ INSTALLED = Installed((), use_external_ip=True, turn_domain="turn.example", cert
 
 
 def codes(notes: Notes) -> list[str]:
-    return [one.code for one in notes.amiss]
+    return [one.code for one in notes.problems]
 
 
 def looked(
     machine: Machine, installed: Installed | None = None, plan: Plan = PLAN
 ) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
     """What is amiss, in order, and unknown."""
-    notes = evaluate.of_machine(machine, plan, installed)
+    notes = evaluate.check_machine(machine, plan, installed)
     return codes(notes), notes.fine, notes.unknown
 
 
 def only(notes: Notes | tuple[Note, ...]) -> Note:
-    (note,) = notes.amiss if isinstance(notes, Notes) else notes
+    (note,) = notes.problems if isinstance(notes, Notes) else notes
     return note
 
 
@@ -72,7 +74,7 @@ def test_all_in_order() -> None:
 def test_lent_ports_are_reserved_beside_those_that_are(
     reserved: frozenset[int], plan: Plan, which: str, command: str
 ) -> None:
-    note = only(evaluate.of_machine(Machine(lent=EPHEMERAL, reserved=reserved), plan, None))
+    note = only(evaluate.check_machine(Machine(ephemeral_ports=EPHEMERAL, reserved_ports=reserved), plan, None))
     assert which in note.what
     assert note.commands[0] == f"sysctl -w net.ipv4.ip_local_reserved_ports={command}"
     assert f"net.ipv4.ip_local_reserved_ports = {command}'" in note.commands[1]
@@ -80,16 +82,16 @@ def test_lent_ports_are_reserved_beside_those_that_are(
 
 @pytest.mark.parametrize(("lent", "reserved"), [(None, frozenset()), (EPHEMERAL, None)])
 def test_lent_ports_that_are_not_known(lent: PortRange | None, reserved: frozenset[int] | None) -> None:
-    assert LENT in looked(Machine(lent=lent, reserved=reserved))[2]
+    assert LENT in looked(Machine(ephemeral_ports=lent, reserved_ports=reserved))[2]
 
 
 def test_ports_that_are_lent_below_the_plan() -> None:
-    assert LENT in looked(Machine(lent=PortRange(32768, 49999), reserved=frozenset()))[1]
+    assert LENT in looked(Machine(ephemeral_ports=PortRange(32768, 49999), reserved_ports=frozenset()))[1]
 
 
 @pytest.mark.parametrize(("most", "amiss"), [(7_680, True), (10_001, True), (10_002, False), (262_144, False)])
 def test_connection_tracking_with_fewer_entries_than_ports(most: int, amiss: bool) -> None:
-    notes = evaluate.of_machine(Machine(most_flows=most), PLAN, None)
+    notes = evaluate.check_machine(Machine(conntrack_max=most), PLAN, None)
     assert codes(notes) == (["conntrack-size"] if amiss else [])
     if amiss:
         assert only(notes).commands[0] == "sysctl -w net.netfilter.nf_conntrack_max=65536"
@@ -110,7 +112,7 @@ def mux(source: str | None) -> Installed:
     ],
 )
 def test_the_receive_buffer_counts_where_all_share_one_port(most: int | None, source: str | None, found: str) -> None:
-    amiss, fine, unknown = looked(Machine(most_received=most), mux(source))
+    amiss, fine, unknown = looked(Machine(max_receive_buffer=most), mux(source))
     told = {
         "amiss": "receive-buffer" in amiss,
         "fine": "receive buffers" in fine,
@@ -128,7 +130,7 @@ def test_the_receive_buffer_counts_where_all_share_one_port(most: int | None, so
     ],
 )
 def test_the_clock(clock: bool | None, why: dict[str, str], expected: object) -> None:
-    assert looked(Machine(clock=clock, why=why)) == expected
+    assert looked(Machine(clock_synchronized=clock, errors=why)) == expected
 
 
 LAN = replace(INSTALLED, use_external_ip=False, certificates=())
@@ -155,7 +157,9 @@ LAN = replace(INSTALLED, use_external_ip=False, certificates=())
 def test_interfaces_that_nobody_outside_reaches(
     interfaces: tuple[Interface, ...], outgoing: tuple[Address, ...], installed: Installed, named: str
 ) -> None:
-    notes = evaluate.of_machine(Machine(NOW, interfaces, outgoing=outgoing, certificates=(GOOD,)), PLAN, installed)
+    notes = evaluate.check_machine(
+        Machine(NOW, interfaces, outgoing_addresses=outgoing, certificates=(GOOD,)), PLAN, installed
+    )
     if not named:
         assert (codes(notes), "interfaces" in notes.fine) == ([], True)
         return
@@ -174,10 +178,10 @@ def test_interfaces_that_nobody_outside_reaches(
     ],
 )
 def test_interfaces_that_livekit_is_told_to_use(told: tuple[tuple[str, ...], tuple[str, ...]], named: str) -> None:
-    machine = Machine(NOW, (ETH0, ETH1, BRIDGE), outgoing=(PUBLIC,), certificates=(GOOD,))
-    notes = evaluate.of_machine(machine, PLAN, replace(INSTALLED, interfaces=told))
-    assert [f"of {named}" in one.what for one in notes.amiss] == [True] * bool(named)
-    picks = replace(INSTALLED, picks_addresses=True)
+    machine = Machine(NOW, (ETH0, ETH1, BRIDGE), outgoing_addresses=(PUBLIC,), certificates=(GOOD,))
+    notes = evaluate.check_machine(machine, PLAN, replace(INSTALLED, interfaces=told))
+    assert [f"of {named}" in one.what for one in notes.problems] == [True] * bool(named)
+    picks = replace(INSTALLED, addresses_filtered=True)
     assert "interfaces (LiveKit's configuration picks addresses itself)" in looked(machine, picks)[2]
 
 
@@ -194,7 +198,9 @@ def test_interfaces_that_livekit_is_told_to_use(told: tuple[tuple[str, ...], tup
 )
 def test_a_certificate_near_its_end(left: int, words: str) -> None:
     machine = Machine(NOW, certificates=(replace(GOOD, until=NOW + left),))
-    notes = [one for one in evaluate.of_machine(machine, PLAN, INSTALLED).amiss if one.code == "certificate-expiry"]
+    notes = [
+        one for one in evaluate.check_machine(machine, PLAN, INSTALLED).problems if one.code == "certificate-expiry"
+    ]
     assert [words in one.what for one in notes] == [True] * bool(words)
 
 
@@ -219,7 +225,7 @@ def test_for_whom_a_certificate_is(names: tuple[str, ...], wanted: str | None, a
 
 
 def test_a_certificate_that_cannot_be_read_is_not_known() -> None:
-    machine = Machine(NOW, why={"/etc/haproxy/ssl/other.pem": "no certificate that can be read", "clock": "none"})
+    machine = Machine(NOW, errors={"/etc/haproxy/ssl/other.pem": "no certificate that can be read", "clock": "none"})
     assert "certificates (/etc/haproxy/ssl/other.pem: no certificate that can be read)" in looked(machine, INSTALLED)[2]
     expired = replace(machine, certificates=(replace(GOOD, until=0),))
     assert looked(expired, INSTALLED)[0] == ["certificate-expiry"]
@@ -227,8 +233,8 @@ def test_a_certificate_that_cannot_be_read_is_not_known() -> None:
 
 def test_whose_names_are_looked_up() -> None:
     machine = Machine(certificates=(GOOD, replace(GOOD, names=("*.example", "a", "b", "c"))))
-    assert evaluate.domains(machine, INSTALLED) == ("turn.example", "meet.example", "a", "b")
-    assert evaluate.domains(Machine(), Installed(())) == ()
+    assert evaluate.domain_names(machine, INSTALLED) == ("turn.example", "meet.example", "a", "b")
+    assert evaluate.domain_names(Machine(), Installed(())) == ()
 
 
 def test_whom_livekit_asks() -> None:
@@ -239,12 +245,12 @@ def test_whom_livekit_asks() -> None:
 
 V4, V6 = Family.IPV4, Family.IPV6
 SERVERS = ("stun.example:3478", "other.example:19302")
-ASKED = Outside((V4, V6), SERVERS, (), {V4: PUBLIC}, True, {})
-MACHINE = Machine(NOW, (ETH1,), outgoing=(PUBLIC6, PRIVATE))
+ASKED = OutsideAnswers((V4, V6), SERVERS, (), {V4: PUBLIC}, True, {})
+MACHINE = Machine(NOW, (ETH1,), outgoing_addresses=(PUBLIC6, PRIVATE))
 
 
-def asked(outside: Outside, installed: Installed = INSTALLED) -> Notes:
-    return evaluate.of_outside(outside, MACHINE, installed)
+def asked(outside: OutsideAnswers, installed: Installed = INSTALLED) -> Notes:
+    return evaluate.check_outside(outside, MACHINE, installed)
 
 
 @pytest.mark.parametrize(
@@ -260,19 +266,19 @@ def asked(outside: Outside, installed: Installed = INSTALLED) -> Notes:
         (replace(ASKED, egress={}, unresolved=SERVERS), "stun-unresolved", "does not start"),
     ],
 )
-def test_the_stun_servers_that_livekit_asks(outside: Outside, code: str, words: str) -> None:
+def test_the_stun_servers_that_livekit_asks(outside: OutsideAnswers, code: str, words: str) -> None:
     notes = asked(outside)
     assert codes(notes) == [code] * bool(code)
     assert ("STUN" in notes.fine) is not bool(code)
     if code:
-        assert words in notes.amiss[0].breaks
-        assert (" over IPv4" in notes.amiss[0].what) is ("IPv4" in words)
-        assert all(server in notes.amiss[0].what for server in SERVERS)
+        assert words in notes.problems[0].breaks
+        assert (" over IPv4" in notes.problems[0].what) is ("IPv4" in words)
+        assert all(server in notes.problems[0].what for server in SERVERS)
 
 
 def test_a_machine_without_a_way_out() -> None:
     assert asked(replace(ASKED, routes=(), egress={})).unknown == ("STUN (this machine has no way out)",)
-    assert asked(Outside()) == Notes()
+    assert asked(OutsideAnswers()) == Notes()
 
 
 @pytest.mark.parametrize(
@@ -297,9 +303,9 @@ def test_the_address_that_livekit_is_told(
 def test_nothing_is_said_of_an_address_that_is_not_known() -> None:
     told = replace(INSTALLED, node_ip=("203.0.113.9",))
     assert codes(asked(replace(ASKED, egress={}), told)) == ["stun-blocked"]
-    assert evaluate.advertised(None, ASKED) == {}
-    assert evaluate.advertised(told, Outside()) == {}
-    assert evaluate.advertised(replace(told, use_external_ip=False), Outside()) == {V4: OTHER}
+    assert evaluate.advertised_addresses(None, ASKED) == {}
+    assert evaluate.advertised_addresses(told, OutsideAnswers()) == {}
+    assert evaluate.advertised_addresses(replace(told, use_external_ip=False), OutsideAnswers()) == {V4: OTHER}
 
 
 def test_what_does_not_come_back() -> None:
@@ -326,10 +332,10 @@ def test_what_does_not_come_back() -> None:
     ],
 )
 def test_where_a_name_leads(found: tuple[Address, ...] | None, installed: Installed, told: str) -> None:
-    notes = asked(replace(ASKED, records={"turn.example": found}), installed)
+    notes = asked(replace(ASKED, dns_records={"turn.example": found}), installed)
     name = "DNS of turn.example"
     if told == "fine":
-        assert (notes.amiss, name in notes.fine) == ((), True)
+        assert (notes.problems, name in notes.fine) == ((), True)
     elif found is None:
         assert notes.unknown == (f"{name} ({told})",)
     else:
@@ -338,7 +344,7 @@ def test_where_a_name_leads(found: tuple[Address, ...] | None, installed: Instal
 
 
 def test_where_a_name_leads_while_livekits_address_is_not_known() -> None:
-    notes = asked(Outside(records={"turn.example": (OTHER,)}), LAN)
+    notes = asked(OutsideAnswers(dns_records={"turn.example": (OTHER,)}), LAN)
     assert notes == Notes(unknown=("DNS of turn.example (whether it leads here is not known)",))
 
 
@@ -359,7 +365,7 @@ REPORT = Report("0.1.0", "2027-01-15T08:00:00Z", 10.0, "meet.example", "plugnmee
     ],
 )
 def test_the_clients_clock(started: str, now: float, words: str) -> None:
-    notes = evaluate.of_report(replace(REPORT, started=started), now, {})
+    notes = evaluate.check_report(replace(REPORT, started=started), now, {})
     assert [(one.code, words in one.what) for one in notes] == [("clocks-apart", True)] * bool(words)
 
 
@@ -373,5 +379,5 @@ def dialled(address: str) -> AddressReport:
     [("203.0.113.7", False), ("203.0.113.9", True), ("10.0.0.5", False), ("127.0.0.1", False), ("2001:db8::9", False)],
 )
 def test_an_address_that_was_dialled_and_is_not_offered(address: str, amiss: bool) -> None:
-    notes = evaluate.of_report(replace(REPORT, addresses=(dialled(address),)), NOW + 10, {V4: PUBLIC})
+    notes = evaluate.check_report(replace(REPORT, addresses=(dialled(address),)), NOW + 10, {V4: PUBLIC})
     assert [one.code for one in notes] == ["advertised-elsewhere"] * amiss

@@ -155,7 +155,7 @@ def test_any_text_is_a_number_or_none(one: str, other: str) -> None:
 def read() -> Kernel:
     with contextlib.ExitStack() as stack:
         return counters.read_kernel(
-            [stack.enter_context(contextlib.closing(one)) for one in counters.open_statistics()]
+            [stack.enter_context(contextlib.closing(one)) for one in counters.open_conntrack_statistics()]
         )
 
 
@@ -187,7 +187,7 @@ def test_what_was_open_is_read_anew_by_who_may_not_open_it(monkeypatch: pytest.M
     statistics = tmp_path / "nf_conntrack"
     statistics.write_text(STATISTICS, encoding="ascii")
     monkeypatch.setattr(counters, "_STATISTICS", (str(statistics),))
-    with contextlib.closing(counters.open_statistics()[0]) as kept:
+    with contextlib.closing(counters.open_conntrack_statistics()[0]) as kept:
         assert counters.read_kernel([kept]).counters.conntrack_drops == 256
         with statistics.open("r+", encoding="ascii") as file:
             file.write(STATISTICS.replace("000000e1", "000000e2"))

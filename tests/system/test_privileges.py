@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.system.privileges import still_root
+from agent.system.privileges import remaining_privileges
 
 NOBODY = 65534
 # Linux 6.18, shortened.
@@ -26,7 +26,7 @@ NoNewPrivs:\t1
 
 
 def test_nothing_is_left_of_root() -> None:
-    assert still_root(STATUS, NOBODY, NOBODY, True) == ""
+    assert remaining_privileges(STATUS, NOBODY, NOBODY, True) == ""
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_nothing_is_left_of_root() -> None:
 )
 def test_what_is_left_of_root(one: str, other: str, left: str) -> None:
     assert one in STATUS
-    assert still_root(STATUS.replace(one, other), NOBODY, NOBODY, True) == left
+    assert remaining_privileges(STATUS.replace(one, other), NOBODY, NOBODY, True) == left
 
 
 def test_a_process_that_nothing_can_be_known_of() -> None:
-    assert still_root("", NOBODY, NOBODY, True).startswith("Uid unknown, Gid unknown, Groups unknown, ")
+    assert remaining_privileges("", NOBODY, NOBODY, True).startswith("Uid unknown, Gid unknown, Groups unknown, ")
 
 
 def test_nobody_who_is_root() -> None:
-    assert "uid 0" in still_root(STATUS.replace("65534", "0"), 0, 0, True)
+    assert "uid 0" in remaining_privileges(STATUS.replace("65534", "0"), 0, 0, True)
 
 
 def test_a_python_without_ctypes_can_start_what_gives_rights() -> None:
-    assert still_root(STATUS.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0"), NOBODY, NOBODY, False) == ""
+    assert remaining_privileges(STATUS.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0"), NOBODY, NOBODY, False) == ""
