@@ -10,6 +10,8 @@ import pytest
 from tests.delay import delayed
 from tests.lab import Lab, lab, program, until
 
+pytestmark = pytest.mark.programs
+
 EACH_WAY = 0.04
 PACKETS = 500
 

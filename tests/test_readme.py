@@ -22,6 +22,8 @@ from agent.core.report import State
 from tests import lab
 from tests.systemd.parts import Terminal, own
 
+pytestmark = pytest.mark.programs
+
 README = (build.ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -325,7 +327,7 @@ def test_a_server_in_service(copied: Path, env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("command", [INSTALLED, LIVEKIT])
 def test_plans_that_are_read(net: lab.Lab, copied: Path, tmp_path: Path, command: str) -> None:
-    shape = Path(__file__).parent / "host" / "installed"
+    shape = Path(__file__).parent / "config" / "installed"
     config = shutil.copy(shape / "livekit.yaml", tmp_path / "livekit.yaml")
     script = 'mount -t tmpfs none /opt; cp -r "$0" /opt/plugNmeet; mount --bind "$0" /etc/haproxy; exec "$@"'
     arguments = command.replace("FILE", str(config)).split()[1:]

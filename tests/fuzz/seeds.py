@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from agent.core import report as reports
 from agent.core.address import Family
@@ -153,6 +154,6 @@ KERNEL = (
 )  # fmt: skip
 INTERFACES = (FIB_TRIE, IF_INET6)
 IP_ADDRESS = (ADDRESSES,)
-_INSTALLED = FOLDER.with_name("installed")
+_INSTALLED = Path(__file__).parents[1] / "config" / "installed"
 YAML = tuple(one.read_text(encoding="utf-8") for one in sorted(_INSTALLED.glob("*.yaml")))
 HAPROXY = ((_INSTALLED / "haproxy.cfg").read_text(encoding="utf-8"),)

@@ -6,9 +6,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Sequence
 
+import pytest
+
 from agent.server.sessions import MAX_SESSIONS
 from tests.lab import Check, Crowd, check, crowd, server, start_check, wrong
 from tests.sessions import held
+
+pytestmark = pytest.mark.alone
 
 CLIENTS = 50
 FEW, UDP = "tcp 80,443,7881 udp 443,50000-50219", ("--udp", "443,50000-50219")

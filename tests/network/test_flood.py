@@ -13,6 +13,8 @@ import pytest
 
 from tests.lab import SERVER, Host, Lab, check, lab, need, server, wrong
 
+pytestmark = pytest.mark.alone
+
 SMALL, UDP = "tcp 80,443,7881 udp 50000-51999", ("--udp", "50000-51999")
 HOLE = "50500-51499"
 # What the server may have more than before: a session's records, and the interpreter's own crumbs.

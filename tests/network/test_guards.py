@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping
+from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.lab import LONGEST, PLAN, Check, check, lab, server, wrong
+from tests.lab import PLAN, Check, at_once, check, chosen, lab, server, wrong
+
+pytestmark = pytest.mark.long
 
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
 FEW = "tcp 80,443,7881 udp 50000-50099"
@@ -28,7 +30,6 @@ class Scenario:
     reason: str = ""
     hole: bool = False
     tcp: bool = False  # whether the guard stops TCP as well
-    seconds: float = LONGEST  # that the check takes at most
     routed: bool = False
     plan: str = PLAN
 
@@ -68,7 +69,7 @@ def at_router(*rules: str) -> dict[str, tuple[str, ...]]:
 
 SCENARIOS = (
     Scenario("300 packets a second and a hole", at_server(HOLE, RATE), "rate-limit", hole=True),
-    Scenario("300 packets a second", at_server(RATE), seconds=90),
+    Scenario("300 packets a second", at_server(RATE)),
     Scenario("300 packets a second at a router and a hole", at_router(HOLE, RATE), "rate-limit", hole=True,
              routed=True),
     Scenario("300 packets a second at a router", at_router(RATE), "rate-limit", routed=True),
@@ -108,12 +109,23 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
             return Outcome(check(net.client, archive, net.server.ipv4, prefix=("nice",)), net.counted())
 
 
+@pytest.fixture(scope="module")
+def guarded(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[Scenario], Outcome]]:
+    """All checks at once: they take minutes, and mostly wait."""
+
+    def run_one(scenario: Scenario) -> Outcome:
+        return run(scenario, archive)
+
+    scenarios: list[Scenario] = chosen(request, Path(__file__))
+    with at_once(scenarios, run_one, len(scenarios)) as results:
+        yield results
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.fault.replace(" ", "-"))
 def test_guard(scenario: Scenario, guarded: Callable[[Scenario], Outcome]) -> None:
     """The tables of flows stand for a router's connection tracking, whose size all networks of a machine share."""
     seen, stopped = guarded(scenario).check, guarded(scenario).stopped
     assert stopped >= MANY
-    assert seen.report["elapsed_s"] < scenario.seconds
     exceptions = {} if scenario.tcp else {TCP: "open"}
     if scenario.hole:
         exceptions[SHUT] = scenario.expected(f"filtered {'before-server' if scenario.routed else 'server-host'}")

@@ -14,7 +14,7 @@ import pytest
 from agent.config.haproxy import parse_haproxy
 from tests.lab import Lab, check, need, server, until, wrong
 
-SHAPE = Path(__file__).parent.parent / "host" / "installed"
+SHAPE = Path(__file__).parent.parent / "config" / "installed"
 CERTIFICATE = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=x -keyout - -out -"
 )

@@ -69,7 +69,7 @@ class Scenario:
     code: str | None = "not-pnmcheck"  # None: the lie comes after the welcome, and the check has an outcome
     says: str = ""  # what of it the message has to hold
     harmful: bool = False  # on a terminal
-    most_seconds: float = 30
+    most_seconds: float = 120
     most_memory: int = 80  # MiB: room for the program itself, a line and a page of rows, each several times over
 
 

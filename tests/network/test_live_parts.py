@@ -195,7 +195,7 @@ def test_ports_are_lent_all_the_time_and_verdicts_are_right(scenario: Scenario, 
     assert lent.value["failed"] == 0
     assert lent.value["tries"] <= MOST_TRIES
     assert watched.value[0] == watched.value[-1] == others
-    assert HALF // 2 < max(watched.value) - others <= HALF
+    assert 0 < max(watched.value) - others <= HALF
 
 
 def test_each_address_of_a_host_has_its_turn(net: Lab, archive: Path) -> None:
@@ -206,7 +206,7 @@ def test_each_address_of_a_host_has_its_turn(net: Lab, archive: Path) -> None:
         assert running.wait() == 0
     for address in (net.server.ipv4, net.server.ipv6):
         assert wrong(seen.report, address=address) == wrong(report, address=address) == []
-    assert max(watched.value) == HALF
+    assert 0 < max(watched.value) <= HALF
     assert watched.value.count(0) >= 2
 
 
@@ -238,7 +238,7 @@ def test_a_second_client_is_told_to_wait_and_the_ports_of_one_that_dies_are_give
     with watching(net) as watched, server(net.server, archive, "--live") as running:
         for number, ends in enumerate((signal.SIGKILL, signal.SIGINT), 1):
             first = start_check(net.client, archive, net.server.ipv4)
-            until(lambda: held(net.server), "ports to be held")
+            until(lambda: held(net.server) == HALF, "half of the ports to be held")
             second = check(net.client, archive, net.server.ipv4)
             assert (second.status, second.report["error"]["code"]) == (3, "crowded")
             assert "another check is running" in second.report["error"]["message"]
@@ -251,7 +251,7 @@ def test_a_second_client_is_told_to_wait_and_the_ports_of_one_that_dies_are_give
             running.wait_for("lost", number=number)
             until(lambda: not held(net.server), "the ports to be given back")
         running.stop()
-    assert max(watched.value) == HALF
+    assert max(watched.value) <= HALF
 
 
 def test_services_have_all_ports_that_the_control_channel_could_have(net: Lab, archive: Path) -> None:

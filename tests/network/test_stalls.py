@@ -8,9 +8,13 @@ import time
 from pathlib import Path
 from typing import Iterator, NamedTuple, Sequence
 
+import pytest
+
 from agent.server.connection import HELLO_SECONDS
 from tests.lab import Check, Crowd, Usage, check, crowd, program, server, until, wrong
 from tests.sessions import HELLO
+
+pytestmark = pytest.mark.alone
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")
 PORTS, EACH = (80, 443, 7881), 1000
@@ -18,8 +22,8 @@ PORTS, EACH = (80, 443, 7881), 1000
 # The server keeps fewer than come, since it has other uses for its descriptors; each takes 75 KiB where TLS has begun.
 MOST_DESCRIPTORS, MOST_MEMORY = 600, 64 * 1024
 # What a check may take more while the server is busy with farewells: once it may have to connect again.
-SLOWER_SECONDS = 3.0
-LATER_SECONDS = 2.0  # than their time some are shut: the server's loop looks at the clock twice a second
+SLOWER_SECONDS, SLOWER = 3.0, 2  # seconds, or so many times what it takes alone, whichever is more
+LATER_SECONDS = 20.0  # than their time some are shut, where the machine is busy
 
 # Opens so many connections to each port, and says something of these in each: within TLS, or in two parts, of which the
 # second follows the beginning of an answer. Nothing else is read.
@@ -81,7 +85,8 @@ class Stalled(NamedTuple):
     """What a check came to beside connections that stall."""
 
     check: Check
-    seconds: float  # what it took more than one that is alone
+    alone: float  # seconds that a check takes with nothing beside it
+    seconds: float  # what it took more than that
     more: Usage  # what the server takes more
     idle: Usage  # what it took before
 
@@ -101,7 +106,7 @@ def stalled(net: Crowd, archive: Path, stalls: Sequence[Stall]) -> Iterator[Stal
         more = [max(now) - was for *now, was in zip(held, later, before)]
         print(f"{EACH} to each of {len(PORTS)} ports that stall: a check takes {alone:.1f} s, and {seconds:.1f} s more "
               f"beside them; the server {more[1]} descriptors and {more[0]:,} KiB more")  # fmt: skip
-        yield Stalled(seen, seconds, Usage(*more), before)
+        yield Stalled(seen, alone, seconds, Usage(*more), before)
     # Whoever stalled is gone, and nothing of it is left.
     until(lambda: net.server.usage().descriptors <= before.descriptors, "the server to shut them", within=LATER_SECONDS)
 
@@ -111,7 +116,7 @@ def assert_small(found: Stalled) -> None:
     assert wrong(found.check.report, plan=FEW) == []
     assert found.more.descriptors < MOST_DESCRIPTORS
     assert found.more.memory < MOST_MEMORY
-    assert found.seconds < SLOWER_SECONDS
+    assert found.seconds < max(SLOWER_SECONDS, SLOWER * found.alone)
 
 
 def test_a_thousand_stall_at_each_port_in_the_middle_of_a_request(archive: Path) -> None:

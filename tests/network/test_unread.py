@@ -55,7 +55,6 @@ class Scenario:
     fault: str
     tools: Mapping[str, str | None]
     named: tuple[str, ...] = ()
-    seconds: float = 20  # within which the server has its report after the client
     no_sys: bool = False
     prefix: tuple[str, ...] = ()  # what the server is run by
     capture_unavailable: bool = False  # it cannot watch its interfaces
@@ -63,12 +62,12 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("all tools hang", dict.fromkeys(ALL, HANGS), (NFT, "ufw", "5 s"), seconds=60),
+    Scenario("all tools hang", dict.fromkeys(ALL, HANGS), (NFT, "ufw", "5 s")),
     Scenario("nft hangs", {NFT: HANGS}, (NFT, "5 s")),
     Scenario("nft hangs and will not be ended", {NFT: HANGS_AND_HOLDS}, (NFT, "5 s")),
     Scenario("nft prints without end", {NFT: FLOODS}, (NFT, "32 MiB")),
     Scenario("iptables-save prints without end", {NFT: FAILS, **dict.fromkeys(IPTABLES, FLOODS)},
-             ("iptables-save", "32 MiB"), seconds=40),
+             ("iptables-save", "32 MiB")),
     Scenario("all tools fail", dict.fromkeys(ALL, FAILS), (NFT, "ufw", "no such luck")),
     Scenario("all tools speak German", dict.fromkeys(ALL, GERMAN), (NFT, "ufw", "FEHLER")),
     Scenario("all tools say nothing", dict.fromkeys(ALL, SAYS_NOTHING), (NFT,)),
@@ -94,7 +93,6 @@ class Outcome:
     seen: Check
     listening: Mapping[str, Any]
     report: Mapping[str, Any]
-    seconds: float  # from the client's end to the server's report
     said: str  # all the server said
     stderr: str
 
@@ -125,11 +123,9 @@ def run(scenario: Scenario, archive: Path) -> Outcome:
         if scenario.vanishing:
             net.server.must("ip", "link", "delete", "lab0")
         seen = check(net.client, archive, net.server.ipv4)
-        ended = time.monotonic()
-        report = running.wait_for("report", scenario.seconds)["report"]
-        seconds = time.monotonic() - ended
+        report = running.wait_for("report")["report"]
         said = json.dumps(running.events) + running.stderr
-        return Outcome(seen, running.listening, report, seconds, said, running.stderr)
+        return Outcome(seen, running.listening, report, said, running.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -185,4 +181,4 @@ def test_a_tool_that_hangs_does_not_stop_the_server(archive: Path) -> None:
             began = time.monotonic()
             seen = check(net.client, archive, net.server.ipv4)
             assert wrong(seen.report, {"udp 50010-50019": "filtered"}, plan=PLAN) == []
-            assert time.monotonic() - began < 12, f"check {number}"
+            assert time.monotonic() - began < 20, f"check {number}"
