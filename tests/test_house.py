@@ -144,7 +144,7 @@ def test_every_file_keeps_to_its_room(path: str) -> None:
     [
         ("agent/core/new.py", "from ..protocol import stun"),
         ("agent/core/new.py", "from agent.protocol.stun import decode"),
-        ("agent/protocol/new.py", "def late():\n    from ..verdict.classify import judge"),
+        ("agent/protocol/new.py", "def late():\n    from ..verdict.state import classify"),
         ("agent/verdict/new.py", "from ..output.text import render"),
         ("agent/output/new.py", "from ..system import port_owners"),
         ("agent/system/new.py", "from ..net import tls"),

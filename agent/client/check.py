@@ -25,12 +25,14 @@ from ..sweep.combined import AnySweep, CombinedSweep, combined_chance
 from ..sweep.loss import MAX_CHANCE
 from ..sweep.sample import Sample, sample
 from ..sweep.sweep import Sweep
-from ..verdict import classify as judging
-from ..verdict import hops as hop_judging
 from ..verdict import names
 from ..verdict.advice import advise
-from ..verdict.classify import Conditions
+from ..verdict.conclusion import verdict_of, worst
+from ..verdict.conditions import Conditions
+from ..verdict.findings import build_findings
+from ..verdict.last_hop import ports_to_trace, with_last_hops
 from ..verdict.observe import FollowUp, ServerRecords, anything_came, fell_silent, measure_loss, measure_rtt, observe
+from ..verdict.tcp_state import is_stopped, silent_by_chance
 from .control import Channel, ControlLost, Greeting, NotOurs, open_channel
 from .services import ServiceProbes
 from .tcp import Session, TcpProbes
@@ -209,7 +211,7 @@ class _Check:
             error = error or Problem(unresolved[0].code, message, unresolved[0].hint)
         if not any(one.findings for one in checked):
             error = error or next((one.error for one in checked), _ABORTED)
-        verdict = judging.worst([*(one.verdict for one in checked), *(Verdict.INCONCLUSIVE for _ in unresolved)])
+        verdict = worst([*(one.verdict for one in checked), *(Verdict.INCONCLUSIVE for _ in unresolved)])
         elapsed = time.perf_counter() - self._begun
         return Report(
             __version__, _utc(self._started), elapsed, hosts[0], self._plan, verdict, checked, error,
@@ -451,7 +453,7 @@ class _AddressCheck:
 
     def _ask_who_let_in(self) -> set[int]:
         """The TCP ports that let this client in before they were tried, where one is stopped now."""
-        if not any(map(judging.is_stopped, self._tcp.seen.values())):
+        if not any(map(is_stopped, self._tcp.seen.values())):
             return set()
         # What comes in elsewhere was not let in where the server has it.
         accepted_before = (
@@ -476,7 +478,7 @@ class _AddressCheck:
         """What is silent and may not be shut; and whether this client is let in where it was."""
         for _ in range(MORE_CONNECTS):
             unsure = [port for port, seen in self._tcp.seen.items()
-                      if judging.silent_by_chance(seen, sweep.loss)
+                      if silent_by_chance(seen, sweep.loss)
                       or (sweep.limit and seen.reply is Reply.NOTHING)]  # fmt: skip
             self._tcp.start(unsure)
             self._tcp.join()
@@ -518,7 +520,7 @@ class _AddressCheck:
             unsure_of_large=next((one.unsure for one in self._followed.values() if one.unsure), None),
             loss=sweep.loss if sweep else 0.0,
             limit=sweep.limit if sweep and not self._channel.moved else None,
-            closed=tuple(filter(judging.is_stopped, [*self._tcp.later.values(), *unplanned])),
+            closed=tuple(filter(is_stopped, [*self._tcp.later.values(), *unplanned])),
             shut_out=not self._channel.moved and (self._shut_out or fell_silent(sweep, server)),
             counters=server.counters,
             address=self._target.text,
@@ -536,13 +538,13 @@ class _AddressCheck:
             self._followed.values(),
             served[Transport.UDP],
         )
-        findings = self._walk(judging.judge(self._plan, observations, conditions))
+        findings = self._walk(build_findings(self._plan, observations, conditions))
         own = self._through == self._target
         client = ClientAddress(self._channel.local, self._channel.welcome.client) if own else ClientAddress()
         return AddressReport(
             self._target.text,
             _family(self._target),
-            judging.verdict_of(findings),
+            verdict_of(findings),
             Control(self._channel.port, self._channel.tls, self._channel.paired),
             measure_rtt((sweep and sweep.rtts) or self._channel.rtts),
             measure_loss(sweep, server),
@@ -556,12 +558,12 @@ class _AddressCheck:
         """The findings with how far packets come that never reach the server."""
         hops: dict[Transport, Hop | None] = {}
         try:
-            for transport, port in hop_judging.to_walk(findings).items():
+            for transport, port in ports_to_trace(findings).items():
                 self._tell(Progress("looking where the packets are stopped"))
                 hops[transport] = walk(self._target, transport, port)
         except KeyboardInterrupt:  # the findings are whole
             self.aborted = True
-        return hop_judging.with_hops(findings, hops)
+        return with_last_hops(findings, hops)
 
     def _notes(self, findings: tuple[Finding, ...]) -> Iterable[str]:
         dialled = parse_address(self._target.text)

@@ -31,7 +31,8 @@ from agent.core.report import (
 from agent.output import progress, text
 from agent.output.style import MAX_WIDTH, MIN_WIDTH, Style
 from agent.verdict.advice import advise
-from agent.verdict.classify import ONLY_SMALL, verdict_of, worst
+from agent.verdict.conclusion import verdict_of, worst
+from agent.verdict.udp_state import ONLY_SMALL
 from tests.core.values import ANY, FEW, REPORTS, texts
 
 ASCII, UNICODE, COLOUR = Style(), Style(unicode=True), Style(unicode=True, colour=True)

@@ -14,7 +14,8 @@ from agent.core.ports import PortRange
 from agent.core.report import Finding, State
 from agent.sweep.pings import OVERDUE
 from agent.sweep.sweep import Probe, Sweep
-from agent.verdict.classify import Conditions, judge
+from agent.verdict.conditions import Conditions
+from agent.verdict.findings import build_findings
 from agent.verdict.observe import ServerRecords, fell_silent, observe
 from tests.simulation.control import Question, ask
 from tests.simulation.network import Network
@@ -41,7 +42,7 @@ def simulate(weather: Weather, make: Make = Sweep) -> Result:
     """Sweep over a network and judge it as the client does."""
     client = _Client(weather, make)
     client.run()
-    return client.judge()
+    return client.build_findings()
 
 
 class _Client:
@@ -81,7 +82,7 @@ class _Client:
             if self._now > MAX_SECONDS or idle > MAX_IDLE:
                 raise Hangs(f"seed {self._weather.seed}: after {self._now:.1f} s in {self._weather.describe()}")
 
-    def judge(self) -> Result:
+    def build_findings(self) -> Result:
         """The verdicts, and what is wrong with them."""
         weather, sweep, ports = self._weather, self._sweep, self._weather.ports
         sightings = ask(self._network, self._rtt, self._now, OVERDUE)
@@ -89,7 +90,9 @@ class _Client:
         server = ServerRecords()
         if sightings is not None:
             server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
-        findings = judge(plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None, server))
+        findings = build_findings(
+            plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None, server)
+        )
         states: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
         for finding in findings:

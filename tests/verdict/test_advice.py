@@ -9,7 +9,7 @@ from agent.core.plan import MEDIA, Need, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Evidence, Finding, State
 from agent.verdict.advice import advise
-from agent.verdict.classify import NOT_CONFIRMED
+from agent.verdict.udp_state import NOT_CONFIRMED
 
 TCP, UDP = Transport.TCP, Transport.UDP
 

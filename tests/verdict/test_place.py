@@ -8,7 +8,7 @@ import pytest
 
 from agent.core.observation import Observation, Reply, Where
 from agent.core.plan import Transport
-from agent.verdict.place import place, places
+from agent.verdict.place import locate, locate_stretch
 
 BEFORE, HOST, BACK, NOT_KNOWN = Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH, Where.UNKNOWN
 
@@ -34,7 +34,7 @@ def silent(**rest: Any) -> Observation:
     ],
 )
 def test_how_far_one_ports_probes_came(counts: dict[str, int], missed: bool, where: Where) -> None:
-    assert place(silent(**counts), missed) is where
+    assert locate(silent(**counts), missed) is where
 
 
 # Three probes to each: x is a port whose probes the interface saw, . one whose probes it did not.
@@ -61,4 +61,4 @@ def test_loss_is_not_taken_for_a_firewall_before_the_server(seen: str, loss: flo
             ".": silent(at_interface=0, at_socket=0, answers_sent=0),
             "o": silent(at_interface=2, at_socket=2, answers_sent=2)}  # fmt: skip
     letters = {BEFORE: "b", HOST: "h", NOT_KNOWN: "u", BACK: "o"}
-    assert "".join(letters[one] for one in places([made[letter] for letter in seen], loss, False)) == expected
+    assert "".join(letters[one] for one in locate_stretch([made[letter] for letter in seen], loss, False)) == expected
