@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "sweep": ("core", "*"),
     "verdict": ("core sweep", "*"),
     "firewall": ("core sweep system verdict", "__init__ model ruleset evaluate blocking_rules fixes common_mistakes "
-                 "provider_fixes operator_report nft_text"),
+                 "provider_fixes operator_report nftables nft_text iptables"),
     "config": ("core system", "__init__ model"),
     "preflight": ("config core packet protocol system", "__init__ model evaluate"),
     "services": ("core system", "__init__ model plan"),

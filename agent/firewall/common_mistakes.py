@@ -34,7 +34,8 @@ _OTHERS = (
 
 
 # As iptables and nft print it: for all that comes, and not for some ports.
-_ORACLES = ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", "reject with icmp host-prohibited")
+_ORACLES = ("-A INPUT -j REJECT --reject-with icmp-host-prohibited", "reject with icmp host-prohibited",
+            "counter reject with icmp host-prohibited")  # fmt: skip
 
 
 def oracle(rules: Sequence[BlockingRule], managers: FirewallManagers) -> str | None:

@@ -12,7 +12,7 @@ from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST
 from .model import Hook, RuleAction, Tool
-from .nft_text import rule_text
+from .nft_text import Listing, parse_listing, rule_texts
 from .ruleset import (
     ADDRESSES,
     ANYTHING,
@@ -61,11 +61,14 @@ MAX_RULES = 500_000
 _Where = Tuple[str, str]  # a table's family and name
 
 
-def read(text: str) -> Ruleset:
-    """The tables of a listing; UnreadableRules where it is none."""
+def read(text: str, quotes: str = "") -> Ruleset:
+    """Return the tables of a listing in JSON; raise UnreadableRules where it is none.
+
+    `quotes` is nft's plain listing of the same rules: they are quoted from it where the two agree.
+    """
     try:
         items = json.loads(text, parse_int=_integer)["nftables"]
-        return _ruleset([pair for item in items for pair in item.items()])
+        return _ruleset([pair for item in items for pair in item.items()], parse_listing(quotes))
     except _STUMBLES as error:
         raise UnreadableRules("no listing of rules in JSON") from error
 
@@ -81,7 +84,7 @@ def _integer(digits: str) -> int:
 _FLAGS = frozenset(("dormant", "owner", "persist"))
 
 
-def _ruleset(items: list[tuple[str, dict[str, Any]]]) -> Ruleset:
+def _ruleset(items: list[tuple[str, dict[str, Any]]], listing: Listing) -> Ruleset:
     asleep, chains, ahead = set(), {}, []
     rules: dict[tuple[_Where, str], list[dict[str, Any]]] = defaultdict(list)
     sets: dict[_Where, dict[str, Any]] = defaultdict(dict)
@@ -109,8 +112,11 @@ def _ruleset(items: list[tuple[str, dict[str, Any]]]) -> Ruleset:
             if item.get("policy") == "drop" or any(_may_stop(rule) for rule in rules[where, name]):
                 ahead.append(f"table {where[0]} {where[1]}, chain {name} (ingress)")
         elif where[0] in _FAMILIES:
-            found = tuple(islice((rule for number, listed in enumerate(rules[where, name], 1)
-                                  for rule in readers[where].rules(number, listed)), left + 1))  # fmt: skip
+            listed = rules[where, name]
+            texts = rule_texts(listed, listing.get((" ".join(where), name)))
+            numbered = enumerate(zip(listed, texts), 1)
+            every = (rule for number, pair in numbered for rule in readers[where].rules(number, *pair))
+            found = tuple(islice(every, left + 1))
             left -= len(found)
             if left < 0:
                 raise ValueError("more rules than are followed")
@@ -141,15 +147,15 @@ class _Reader:
         self._sets = sets
         self._read: dict[str, Match] = {}  # by a named set: it may have many entries, and many rules
 
-    def rules(self, number: int, rule: dict[str, Any]) -> list[Rule]:
+    def rules(self, number: int, rule: dict[str, Any], text: str) -> list[Rule]:
         """What one rule action, and one for each entry of a verdict map."""
         try:
-            return list(self._rules(number, rule))
+            return list(self._rules(number, rule, text))
         except _STUMBLES:
-            return [Rule(number, rule_text(rule.get("expr")), UNCLEAR, RuleAction.UNKNOWN)]
+            return [Rule(number, text, UNCLEAR, RuleAction.UNKNOWN)]
 
-    def _rules(self, number: int, rule: dict[str, Any]) -> Iterator[Rule]:
-        match, text, handle, unknown = ANYTHING, rule_text(rule["expr"]), rule.get("handle"), False
+    def _rules(self, number: int, rule: dict[str, Any], text: str) -> Iterator[Rule]:
+        match, handle, unknown = ANYTHING, rule.get("handle"), False
         handle = handle if isinstance(handle, int) else None
         for statement in rule["expr"]:
             ((name, value),) = statement.items()

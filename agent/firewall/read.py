@@ -36,7 +36,10 @@ def read_ruleset() -> tuple[Ruleset, tuple[str, ...]]:
             unread.append(f"{tool} printed {error}")
             return None
 
-    listed = tell(nftables.read, "nft", "-j", "list", "ruleset")
+    def read_nft(text: str) -> Ruleset:
+        return nftables.read(text, run_tool("nft", "-s", "-a", "list", "ruleset").output or "")
+
+    listed = tell(read_nft, "nft", "-j", "list", "ruleset")
     tables = list(listed.tables) if listed else []
     none_here = bool(missing)
     for family, command in _COMMANDS.items():

@@ -17,7 +17,7 @@ from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import nftables
 from agent.firewall.evaluate import Flow, evaluate
 from agent.firewall.model import Hook, RuleAction, Tool
-from agent.firewall.nft_text import MAX_TEXT, rule_text
+from agent.firewall.nft_text import parse_listing
 from agent.firewall.ruleset import (
     ANYTHING,
     NEVER,
@@ -27,6 +27,7 @@ from agent.firewall.ruleset import (
     InterfaceNames,
     Match,
     Rule,
+    Ruleset,
     TcpFlags,
     UnreadableRules,
 )
@@ -48,6 +49,11 @@ def listing(*expressions: list[Any], sets: tuple[Any, ...] = (), **chain: Any) -
     return json.dumps({"nftables": [{"table": {"family": "inet", "name": "t"}}, *sets, {"chain": base}, *rules]})
 
 
+def read_golden(name: str) -> Ruleset:
+    """The rules of a real listing, quoted as nft prints them."""
+    return nftables.read(golden(f"{name}.nft.json"), golden(f"{name}.nft"))
+
+
 def rules_of(*statements: Any, sets: tuple[Any, ...] = ()) -> tuple[Rule, ...]:
     return nftables.read(listing(list(statements), sets=sets)).tables[0].chains[0].rules
 
@@ -60,7 +66,7 @@ def field(protocol: str, name: str) -> Any:
     return {"payload": {"protocol": protocol, "field": name}}
 
 
-MANY = {rule.text: rule for rule in nftables.read(golden("many.nft.json")).tables[0].chains[1].rules}
+MANY = {rule.text: rule for rule in read_golden("many").tables[0].chains[1].rules}
 SYN = frozenset(("syn",))
 
 
@@ -75,12 +81,12 @@ def net(first: str, last: str) -> tuple[int, int]:
         ("ct state { established, related } accept", Match(states=frozenset(("established", "related")))),
         ("ct state != new accept", Match(states=STATES - {"new"})),
         ("ct state ! new drop", Match(states=STATES - {"new"})),
-        ("ct state & new,untracked new drop", UNCLEAR),
+        ("ct state new / new,untracked drop", UNCLEAR),
         ('iifname "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
         ('iif "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
         ('iifname != "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),))),
         ('iifname "eth*" accept', Match(incoming=(InterfaceNames(prefixes=("eth",)),))),
-        ("iifname { eth0, eth1* } accept", Match(incoming=(InterfaceNames(frozenset(("eth0",)), ("eth1",)),))),
+        ('iifname { "eth0", "eth1*" } accept', Match(incoming=(InterfaceNames(frozenset(("eth0",)), ("eth1",)),))),
         ("meta l4proto { tcp, udp } th dport { 50-60, 80, 443 } accept",
          Match(transports=TCP | UDP, ports=((50, 60), (80, 80), (443, 443)))),
         ("tcp dport != { 80, 443 } drop", Match(transports=TCP, ports=((1, 79), (81, 442), (444, HIGHEST)))),
@@ -100,8 +106,8 @@ def net(first: str, last: str) -> tuple[int, int]:
         ("meta protocol ip accept", Match(V4)),
         ("icmp type echo-request accept", NEVER),
         ("meta l4proto { icmp, ipv6-icmp } accept", NEVER),
-        ("tcp flags & syn,ack syn accept", Match(transports=TCP, flags=(TcpFlags(SYN | {"ack"}, SYN),))),
-        ("tcp flags & fin,syn fin,syn drop", Match(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, SYN | {"fin"}),))),
+        ("tcp flags syn / syn,ack accept", Match(transports=TCP, flags=(TcpFlags(SYN | {"ack"}, SYN),))),
+        ("tcp flags fin,syn / fin,syn drop", Match(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, SYN | {"fin"}),))),
         ("limit rate 5/second accept", UNCLEAR),
         ("fib daddr type local accept", Match(to_local=True)),
         ("fib saddr . iif oif missing drop", UNCLEAR),
@@ -109,11 +115,11 @@ def net(first: str, last: str) -> tuple[int, int]:
         ("reject with icmp host-prohibited", Match(V4)),
         ("meta l4proto tcp reject with tcp reset", Match(transports=TCP)),
         ("reject with icmpx admin-prohibited", ANYTHING),
-        ("meta mark 5 accept", UNCLEAR),
+        ("meta mark 0x00000005 accept", UNCLEAR),
         ("th dport 5 drop", Match(ports=((5, 5),))),
         ("udp length 5 drop", Match(transports=UDP, unclear=True)),
         ("ip ttl 1 drop", Match(V4, unclear=True)),
-        ("tcp dport & 1 1 drop", UNCLEAR),
+        ("tcp dport & 1 == 1 drop", UNCLEAR),
         ("meta pkttype broadcast drop", NEVER),
         ("ct status dnat accept", NEVER),
         ("ct direction original accept", UNCLEAR),
@@ -125,7 +131,7 @@ def test_conditions_as_nft_lists_them(text: str, expected: Match) -> None:
 
 
 def test_rules_have_their_number_and_handle() -> None:
-    table = nftables.read(golden("many.nft.json")).tables[0]
+    table = read_golden("many").tables[0]
     assert (table.tool, table.name, table.families) == (Tool.NFT, "inet filter", tuple(Family))
     assert [chain.base for chain in table.chains] == [
         None, BaseChain(Hook.INPUT, 0, policy_drops=True), BaseChain(Hook.PREROUTING, -100, nat=True),
@@ -254,17 +260,17 @@ def test_what_is_not_tracked_goes_on() -> None:
 def told(name: str, flow: Flow, blocked: bool = False) -> list[tuple[str, str, str, bool]]:
     return [
         (", ".join(map(str, each.ports)), each.location.chain, each.text, each.certain)
-        for each in evaluate(nftables.read(golden(name)), flow, blocked)
+        for each in evaluate(read_golden(name), flow, blocked)
     ]
 
 
 def test_firewalld() -> None:
     deny = ("443", "filter_IN_public_deny", "meta nfproto ipv4 udp dport 443 drop", True)
-    assert told("firewalld.nft.json", MEDIA) == [deny]
-    assert told("firewalld.nft.json", WEB) == [
+    assert told("firewalld", MEDIA) == [deny]
+    assert told("firewalld", WEB) == [
         ("443", "filter_IN_public", "reject with icmpx admin-prohibited", True)
     ]  # fmt: skip
-    path = told("firewalld.nft.json", replace(MEDIA, family=V6, client=ip_address("2001:db8::7")), blocked=True)
+    path = told("firewalld", replace(MEDIA, family=V6, client=ip_address("2001:db8::7")), blocked=True)
     assert path == [
         ("443, 50000-60000", "filter_PREROUTING", "meta nfproto ipv6 fib saddr . mark . iif oif missing drop", False),
         ("443", "filter_IN_public", "reject with icmpx admin-prohibited", True),
@@ -273,17 +279,17 @@ def test_firewalld() -> None:
 
 def test_fail2ban_by_a_set() -> None:
     rule = "tcp dport 22 ip saddr @addr-set-sshd reject with icmp port-unreachable"
-    assert told("fail2ban.nft.json", WEB) == [("22", "f2b-chain", rule, True)]
-    assert told("fail2ban.nft.json", replace(WEB, client=ip_address("192.0.2.8"))) == []
+    assert told("fail2ban", WEB) == [("22", "f2b-chain", rule, True)]
+    assert told("fail2ban", replace(WEB, client=ip_address("192.0.2.8"))) == []
 
 
 def test_what_iptables_made_is_in_doubt_where_nft_has_no_words() -> None:
-    (found,) = evaluate(nftables.read(golden("docker.nft.json")), WEB)
+    (found,) = evaluate(read_golden("docker"), WEB)
     assert (found.action, found.location.table, found.certain) == (RuleAction.DROP, "ip nat", False)
 
 
 def test_a_chain_at_a_device_that_may_stop_packets_is_told() -> None:
-    assert nftables.read(golden("many.nft.json")).not_evaluated == ("table netdev z, chain y (ingress)",)
+    assert read_golden("many").not_evaluated == ("table netdev z, chain y (ingress)",)
     ingress = listing([{"counter": None}, {"accept": None}], hook="ingress")
     assert nftables.read(ingress).not_evaluated == ()
     assert nftables.read(ingress.replace('"prio": 0', '"prio": 0, "policy": "drop"')).not_evaluated != ()
@@ -318,15 +324,66 @@ def test_what_is_no_listing(text: str) -> None:
         nftables.read(text)
 
 
+@pytest.mark.parametrize("name", ["many", "firewalld", "fail2ban", "docker"])
+def test_every_rule_is_quoted_as_nft_prints_it(name: str) -> None:
+    lines = [line.strip() for line in golden(f"{name}.nft").split("\n")]
+    for table in read_golden(name).tables:
+        for chain in table.chains:
+            assert all(f"{rule.text} # handle {rule.handle}" in lines for rule in chain.rules), chain.name
+
+
+def quoted(text: str, *expressions: list[Any]) -> list[str]:
+    """The texts of the rules of chain `in` of `inet t`, all of handle 7, by nft's plain listing."""
+    found = nftables.read(listing(*expressions), text).tables[0].chains[0].rules
+    return [rule.text for rule in found]
+
+
+DROP_443 = [match(field("udp", "dport"), 443), {"drop": None}]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "",
+        "Error: syntax error, unexpected list",
+        "table inet t {\n\tchain in { # handle 1\n\t\tudp dport 443 drop\n\t}\n}",  # an nft without handles
+        "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 443 drop # handle 8\n\t}\n}",
+        "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 443 accept # handle 7\n\t}\n}",
+        "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 80 drop # handle 7\n\t}\n}",
+        "table inet t { # handle 1\n\tchain out { # handle 1\n\t\tudp dport 443 drop # handle 7\n\t}\n}",
+        "table ip t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 443 drop # handle 7\n\t}\n}",
+    ],
+)
+def test_a_rule_is_not_quoted_from_a_listing_that_differs(lines: str) -> None:
+    assert quoted(lines, DROP_443) == ["handle 7"]
+
+
+def test_what_a_comment_forges_is_not_quoted() -> None:
+    """A comment may have line breaks, and so whole lines of a listing."""
+    body = "\t\tudp dport 443 drop # handle 7\n\t}\n}\n"
+    chain = "table inet t { # handle 1\n\tchain in { # handle 1\n"
+    assert quoted(chain + body, DROP_443) == ["udp dport 443 drop"]
+    for forged in (
+        chain + '\t\tudp dport 443 drop comment "\n' + body,
+        chain + body + chain + body,
+        chain + "\t\tudp dport 443 accept # handle 7\n" + body,
+        chain + "\t\ttype filter hook input priority filter;\n" + body + "\t\tcomment\n" + body + chain,
+    ):
+        assert parse_listing(forged).get(("inet t", "in")) in (
+            None,
+            [(7, "udp dport 443 accept"), (7, "udp dport 443 drop")],
+        ), forged
+
+
 def test_texts_are_short() -> None:
-    long = rule_text([match(field("tcp", "dport"), {"set": list(range(1000))}), {"drop": None}])
-    assert len(long) == MAX_TEXT
-    assert rule_text([match({"a": 1}, {"b": 2}), {"new": None}, {"new": 5}, 5]) == "a b new new 5 ?"
-    deep: Any = 5
-    for _ in range(50):
-        deep = {"range": [deep, deep]} if not isinstance(deep, dict) else {"elem": {"val": deep}}
-    assert rule_text([match(deep, 1)])
-    assert rule_text(5) == ""
+    ports = list(range(1000, 2000))
+    text = f"udp dport {{ {', '.join(map(str, ports))} }} drop"
+    (found,) = quoted(
+        f"table inet t {{ # handle 1\n\tchain in {{ # handle 2\n\t\t{text} # handle 7\n\t}}\n}}\n",
+        [match(field("udp", "dport"), {"set": ports}), {"drop": None}],
+    )
+    assert len(found) == 300
+    assert text.startswith(found[:-1])
 
 
 NAMES = """match vmap op left right payload protocol field meta key ct set range prefix addr len elem val data reject

@@ -14,6 +14,7 @@ from agent.system.commands import CommandResult
 from tests.firewall.goldens import golden
 
 NFT = ("nft", "-j", "list", "ruleset")
+NFT_TEXT = ("nft", "-s", "-a", "list", "ruleset")
 NFT_DEFAULT: dict[tuple[str, ...], str | CommandResult] = {
     ("iptables", "-V"): "iptables v1.8.9 (nf_tables)\n",
     ("ip6tables", "-V"): "ip6tables v1.8.9 (nf_tables)\n",
@@ -57,7 +58,7 @@ IPTABLES = [(Tool.IPTABLES, name) for name in ("filter", "nat", "raw", "mangle")
 
 
 def test_nft_alone(tools: Tools) -> None:
-    tools.prints = {NFT: golden("many.nft.json")}
+    tools.prints = {NFT: golden("many.nft.json"), NFT_TEXT: golden("many.nft")}
     assert read() == ([(Tool.NFT, "inet filter"), (Tool.NFT, "ip6 x")], ())
     assert read_ruleset()[0].not_evaluated
 

@@ -144,6 +144,7 @@ def _nft() -> tuple[str, ...]:
 
 
 NFT = _nft()
+NFT_TEXT = tuple(golden(f"{name}.nft") for name in ("docker", "fail2ban", "firewalld", "many"))
 IPTABLES = tuple(golden(name) for name in ("docker.iptables", "many.iptables-nft", "fail2ban.iptables"))
 UFW = tuple(golden(f"ufw-{name}.txt") for name in ("rules", "empty", "inactive"))
 FIREWALLD = tuple(golden(f"firewalld-{name}.txt") for name in ("active", "dmz", "public", "trusted"))

@@ -19,7 +19,7 @@ from agent.core.notes import Notes
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report
-from agent.firewall import fail2ban, firewalld, iptables, nftables, ufw
+from agent.firewall import fail2ban, firewalld, iptables, nft_text, nftables, ufw
 from agent.firewall.evaluate import Flow, evaluate
 from agent.firewall.model import HostFacts
 from agent.firewall.operator_report import add_operator_advice
@@ -342,6 +342,7 @@ TARGETS: dict[str, Target] = {
     "pairing key": Target(_pairing_key, seeds.PAIRING_KEYS, 4 * pairing.MOST_CHARACTERS, DecodeError),
     "sealed line": Target(_sealed, (seeds.SEALED,), LINE, DecodeError),
     "nft": _tool(_nft, seeds.NFT, UnreadableRules, share=2),
+    "nft text": _tool(nft_text.parse_listing, seeds.NFT_TEXT),
     "iptables": _tool(_iptables, seeds.IPTABLES, UnreadableRules, share=1),
     "ufw": _tool(_ufw, seeds.UFW, ValueError),
     "firewalld": _tool(_firewalld, seeds.FIREWALLD),
