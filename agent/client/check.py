@@ -19,7 +19,7 @@ from ..core.report import BLOCKED, AddressReport, ClientAddress, Control, Findin
 from ..net.connect import Target
 from ..net.resolve import resolve
 from ..protocol import messages
-from ..protocol.messages import About, Served
+from ..protocol.messages import PortTable, ServiceProtocol
 from ..sweep import large
 from ..sweep.combined import AnySweep, CombinedSweep, combined_chance
 from ..sweep.loss import MAX_CHANCE
@@ -184,7 +184,7 @@ class _Check:
     def _check(self, target: Target, through: Target) -> None:
         self._tell(Progress(f"looking for the server at {through.text}"))
         channel = self._open(through, _family(target))
-        self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.everywhere
+        self._plan, self._everywhere = channel.welcome.plan.name, channel.welcome.wildcard_bind
         self._servers[target.text] = channel.welcome.certificate
         one = _AddressCheck(target, through, self._name(target), self._options, channel, self._tell)
         self._checked[target] = one.run()
@@ -282,8 +282,8 @@ class _AddressCheck:
         if self._options.sample:
             self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._options.sample, chance)
         # Of a server's that leaves services running, it holds one part at a time.
-        parts = self._counts(About.PARTS, Transport.UDP) if self._channel.welcome.live else {}
-        order = sorted({0, *(part for part in parts.values() if part < messages.MAX_PARTS)})
+        parts = self._counts(PortTable.PARTITIONS, Transport.UDP) if self._channel.welcome.live else {}
+        order = sorted({0, *(part for part in parts.values() if part < messages.MAX_PARTITIONS)})
         rtt, flows = min(self._channel.rtts), self._channel.welcome.flows
         self._wait_for_tcp(rtt)
         prober = Prober(self._target, self._session.id, self._session.key)
@@ -318,11 +318,11 @@ class _AddressCheck:
         welcome = self._channel.welcome
         if not welcome.live or not welcome.capture or self._through != self._target:
             return None
-        words = {one.value: one for one in Served}
+        words = {one.value: one for one in ServiceProtocol}
         served = {
             transport: {
                 port: words[str(word)]
-                for port, word in self._channel.rows(About.SERVED, transport).items()
+                for port, word in self._channel.rows(PortTable.SERVED, transport).items()
                 if self._server.untested[transport].get(port) is Reason.BUSY and word in words
             }
             for transport in Transport
@@ -330,16 +330,16 @@ class _AddressCheck:
         return ServiceProbes(self._target, self._session, served)
 
     def _ask_untested(self, transport: Transport) -> None:
-        rows = self._channel.rows(About.UNTESTED, transport)
+        rows = self._channel.rows(PortTable.UNTESTED, transport)
         self._server.untested[transport] = {port: _reason(word) for port, word in rows.items()}
         if rows and self._channel.paired:
-            owners = self._channel.rows(About.OWNERS, transport)
+            owners = self._channel.rows(PortTable.OWNERS, transport)
             self._server.owners[transport] = {port: str(owner) for port, owner in owners.items()}
 
     def _take(self, part: int, parts: Mapping[int, int]) -> list[int]:
         """The UDP ports to try of one part, which the server then holds; what belongs to none is of the first."""
         if parts:
-            self._channel.ask(messages.Take(part), messages.Taken)
+            self._channel.ask(messages.BindPartition(part), messages.PartitionBound)
             self._ask_untested(Transport.UDP)
         ports = self._to_probe(Transport.UDP)
         if self._sample:
@@ -364,14 +364,14 @@ class _AddressCheck:
         self._tell(Progress("asking the server what it saw"))
         seen = ServerRecords()
         for transport in Transport:
-            seen.sightings[transport] = self._counts(About.SIGHTINGS, transport)
-            seen.redirected[transport] = self._counts(About.REDIRECTED, transport)
+            seen.sightings[transport] = self._counts(PortTable.SIGHTINGS, transport)
+            seen.redirected[transport] = self._counts(PortTable.REDIRECTED, transport)
         # Of all parts or of none: what was not asked is not 0.
         if self._channel.welcome.live or self._anything_shut(sweep) or self._channel.confirmed:
             self._ask_how_far(seen)
         self._server.add(seen, sweep.sent)
         if self._through == self._target:  # else the server knows this client by another address
-            self._server.connections = self._counts(About.CONNECTIONS, Transport.TCP)
+            self._server.connections = self._counts(PortTable.CONNECTIONS, Transport.TCP)
             self._server.accepted_before = self._ask_who_let_in()
 
     def _follow_up(self, prober: Prober, sweep: Sweep) -> None:
@@ -418,22 +418,22 @@ class _AddressCheck:
         self._tell(Progress("trying ports that are in use"))
         rate = large.pace(self._options.rate, limit)
         prober.follow_up(busy, sweep.timeout, rate, large=False, tries=BUSY_TRIES)
-        seen = self._counts(About.AT_INTERFACE, Transport.UDP)
+        seen = self._counts(PortTable.AT_INTERFACE, Transport.UDP)
         self._server.busy_at_interface = {port: seen.get(port, 0) for port in busy}
 
     def _seen_of_udp(self) -> ServerRecords:
         """What the server saw of UDP up to now."""
         seen = ServerRecords()
-        seen.sightings[Transport.UDP] = self._counts(About.SIGHTINGS, Transport.UDP)
+        seen.sightings[Transport.UDP] = self._counts(PortTable.SIGHTINGS, Transport.UDP)
         self._ask_how_far_udp(seen)
         return seen
 
     def _ask_how_far_udp(self, seen: ServerRecords) -> None:
-        seen.unanswered = self._counts(About.WITHHELD, Transport.UDP)
-        seen.receive_drops = self._counts(About.OVERRUN, Transport.UDP)
-        seen.answers_sent = self._counts(About.LEFT, Transport.UDP)
+        seen.unanswered = self._counts(PortTable.UNANSWERED, Transport.UDP)
+        seen.receive_drops = self._counts(PortTable.RECEIVE_DROPS, Transport.UDP)
+        seen.answers_sent = self._counts(PortTable.ANSWERS_SENT, Transport.UDP)
         if self._channel.welcome.capture:
-            seen.at_interface[Transport.UDP] = self._counts(About.AT_INTERFACE, Transport.UDP)
+            seen.at_interface[Transport.UDP] = self._counts(PortTable.AT_INTERFACE, Transport.UDP)
 
     def _anything_shut(self, sweep: Sweep) -> bool:
         """Whether a port did not prove open: else nobody asks how far its packets came."""
@@ -446,9 +446,9 @@ class _AddressCheck:
             not self._channel.welcome.capture or self._through != self._target
         ):  # it knows this client by another address
             return
-        seen.at_interface[Transport.TCP] = self._counts(About.AT_INTERFACE, Transport.TCP)
+        seen.at_interface[Transport.TCP] = self._counts(PortTable.AT_INTERFACE, Transport.TCP)
         words = {where.value: where for where in Where}
-        rows = self._channel.rows(About.PLACES, Transport.TCP)
+        rows = self._channel.rows(PortTable.PLACES, Transport.TCP)
         self._server.places = {port: words.get(str(word), Where.UNKNOWN) for port, word in rows.items()}
 
     def _ask_who_let_in(self) -> set[int]:
@@ -457,7 +457,8 @@ class _AddressCheck:
             return set()
         # What comes in elsewhere was not let in where the server has it.
         accepted_before = (
-            self._counts(About.LET_IN, Transport.TCP).keys() - self._server.redirected[Transport.TCP].values()
+            self._counts(PortTable.ACCEPTED_BEFORE, Transport.TCP).keys()
+            - self._server.redirected[Transport.TCP].values()
         )
         return {self._channel.port, *accepted_before}
 
@@ -485,7 +486,7 @@ class _AddressCheck:
         if not sweep.open or sweep.is_shut_out:
             self._shut_out = self._tcp.lets_in() is False
 
-    def _counts(self, about: About, transport: Transport) -> dict[int, int]:
+    def _counts(self, about: PortTable, transport: Transport) -> dict[int, int]:
         return {port: n for port, n in self._channel.rows(about, transport).items() if isinstance(n, int)}
 
     def _to_probe(self, transport: Transport) -> list[int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Sequence, TypeVar
 
 from ..core.address import Family
-from ..core.counters import Kernel
+from ..core.counters import KernelStatus
 from ..core.errors import DecodeError, UserError
 from ..core.observation import Interceptor, Reply
 from ..core.plan import Transport
@@ -78,7 +78,7 @@ class Channel:
         self.lost = self.moved = False
         self.refused: messages.Refusal | None = None  # why the server did not go on
         self._pongs_due = 0
-        self._pong: Kernel | None = None
+        self._pong: KernelStatus | None = None
         self.named: tuple[str, ...] = ()  # where the server saw our UDP probes come from, to be confirmed
         self.confirmed: set[str] = set()
         self._answers: deque[bytes] = deque()
@@ -103,7 +103,7 @@ class Channel:
     @property
     def paired(self) -> bool:
         """Whether the other side has proven that it knows the pairing key."""
-        return self._seals is not None and self._seals.opened
+        return self._seals is not None and self._seals.peer_verified
 
     def _prove(self, keys: pairing.Keys) -> messages.Message:
         """Seal the channel; the server's welcome, or its refusal. UserError where somebody opens the connection."""
@@ -133,12 +133,12 @@ class Channel:
             raise ControlLost
         return answer
 
-    def rows(self, about: messages.About, transport: Transport) -> dict[int, int | str]:
+    def rows(self, about: messages.PortTable, transport: Transport) -> dict[int, int | str]:
         """Everything that the server knows about one matter, port by port; ControlLost."""
         found: dict[int, int | str] = {}
         start: int | None = 1
         while start is not None:
-            page = self.ask(messages.Ask(about, transport, start), messages.Rows)
+            page = self.ask(messages.AskRows(about, transport, start), messages.Rows)
             for ports, value in page.rows:
                 found.update(dict.fromkeys(ports, value))
             if page.next is not None and page.next <= start:
@@ -147,9 +147,9 @@ class Channel:
             start = page.next
         return found
 
-    def kernel(self) -> Kernel:
+    def kernel(self) -> KernelStatus:
         """What the server's own kernel has room for, and dropped since the session began; ControlLost."""
-        return self.ask(messages.AskKernel(), messages.Pong).kernel
+        return self.ask(messages.AskKernel(), messages.KernelReply).kernel
 
     def fileno(self) -> int:
         """For select: it becomes readable when the server goes."""
@@ -166,7 +166,7 @@ class Channel:
         except OSError:
             self.lost = True
 
-    def look(self) -> Kernel | None:
+    def look(self) -> KernelStatus | None:
         """Call when it is readable: a ping's answer, if that came; else the server has gone, or TLS has news."""
         try:
             self._socket.setblocking(False)
@@ -229,7 +229,7 @@ class Channel:
 
     def _say(self, message: messages.Message) -> None:
         line = messages.encode(message)
-        self._socket.sendall(self._seals.seal(line) if self._seals else line)
+        self._socket.sendall(self._seals.sign(line) if self._seals else line)
 
     def _read(self, ends: float) -> None:
         """Read once; OSError or _Foreign."""
@@ -245,7 +245,7 @@ class Channel:
 
     def _stranger(self) -> _Foreign:
         """Whose words these are, which no server of ours says."""
-        who = interceptor.recognise(self._received, "", self._certificate())
+        who = interceptor.identify(self._received, "", self._certificate())
         foreign = _Foreign(who.shown)
         foreign.cdn = who.kind is Interceptor.CDN
         return foreign
@@ -253,7 +253,7 @@ class Channel:
     def _names(self) -> str:
         """Whom the other side's certificate names, if it shows one."""
         certificate = self._certificate()
-        return interceptor.recognise(b"", "", certificate).shown if certificate else ""
+        return interceptor.identify(b"", "", certificate).shown if certificate else ""
 
     def _certificate(self) -> bytes:
         """The other side's, in DER; nothing where there is none."""
@@ -268,13 +268,13 @@ class Channel:
             if self._pongs_due:
                 self._pongs_due -= 1
                 pong = messages.decode(line)
-                if not isinstance(pong, messages.Pong):
+                if not isinstance(pong, messages.KernelReply):
                     self.refused = pong if isinstance(pong, messages.Refusal) else None
                     raise DecodeError("an answer to another question")
                 self._pong = pong.kernel
                 # Only new ones, and not for ever: a server that makes some up would have us ping without a pause.
-                if len(self.confirmed) < messages.MAX_ELSEWHERE:
-                    self.named = tuple(one for one in pong.elsewhere if one not in self.confirmed)
+                if len(self.confirmed) < messages.MAX_SOURCES:
+                    self.named = tuple(one for one in pong.other_sources if one not in self.confirmed)
             elif len(self._answers) < MAX_UNASKED:
                 self._answers.append(line)
             else:
@@ -285,7 +285,7 @@ class Channel:
         if self._seals is None:
             return line
         try:
-            return self._seals.open(line)
+            return self._seals.verify(line)
         except DecodeError:
             if self.paired or not isinstance(messages.decode(line), messages.Refusal):
                 raise

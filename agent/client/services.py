@@ -17,9 +17,9 @@ from ..core.plan import SIP_TLS, TURN_TLS, Transport
 from ..net import icmp_errors, tls
 from ..net.connect import Target
 from ..packet import interceptor, x509
-from ..packet.printable import stranger as show_datagram
+from ..packet.printable import describe_reply
 from ..protocol import framing, http_proof, stun
-from ..protocol.messages import MAX_SHOWN, AskService, Served, Service
+from ..protocol.messages import MAX_REPLY_BYTES, AskService, ServiceProtocol, ServiceReply
 from ..protocol.pairing import fingerprint
 from . import tcp
 from .control import Channel
@@ -57,7 +57,7 @@ class Try:
 class _Services(TcpProbes):
     """The ports of one transport that services hold, and what these speak."""
 
-    def __init__(self, target: Target, session: Session, served: Mapping[int, Served]) -> None:
+    def __init__(self, target: Target, session: Session, served: Mapping[int, ServiceProtocol]) -> None:
         super().__init__(target, replace(session, tls=True))  # haproxy has a certificate where our server has none
         self._served = served
         self.words = dict.fromkeys(served, "")
@@ -65,13 +65,13 @@ class _Services(TcpProbes):
 
 
 class _Tcp(_Services):
-    def __init__(self, target: Target, session: Session, served: Mapping[int, Served]) -> None:
+    def __init__(self, target: Target, session: Session, served: Mapping[int, ServiceProtocol]) -> None:
         super().__init__(target, session, served)
         self.certificates: dict[int, bytes] = {}
         self.signalling: dict[int, str] = {}  # what came back of an upgrade; nothing where that was LiveKit
 
     def _try(self, port: int) -> Observation:
-        ask = {Served.HTTP: self._http, Served.TLS: self._tls}.get(self._served[port], self._framed)
+        ask = {ServiceProtocol.HTTP: self._http, ServiceProtocol.TLS: self._tls}.get(self._served[port], self._framed)
         return tcp.probe(self._target, port, self._session, self._stopped.is_set, ask)
 
     def _http(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
@@ -100,7 +100,7 @@ class _Tcp(_Services):
         answer = tcp.converse(opened, port, session, partial(tcp.ask_tls, then=then))
         self._keep(port, opened, _HELLO)
         if port in self.certificates:
-            named = interceptor.recognise(b"", session.host, self.certificates[port]).shown
+            named = interceptor.identify(b"", session.host, self.certificates[port]).shown
             self.words[port] = named + _until(self.certificates[port])
             row = session.plan and session.plan.row(Transport.TCP, port)
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
@@ -137,14 +137,14 @@ class _Tcp(_Services):
 
     def _unnamed(self, opened: RecordingSocket, port: int, session: Session) -> Answer:
         """STUN that names nobody, which LiveKit does not take."""
-        transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
+        transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
         opened.sendall(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", session.key)))
         answer = b""
         try:
             answer = tcp.read(opened, lambda _: None, stun.MAX_BYTES, None)
         finally:
             self._keep(port, opened, _FRAME)
-        self.words[port] = interceptor.recognise(answer, session.host).shown if answer else (
+        self.words[port] = interceptor.identify(answer, session.host).shown if answer else (
             "keeps a connection that brings STUN with a USERNAME, and ends one without, as LiveKit does")  # fmt: skip
         return Answer(Reply.FOREIGN if answer else Reply.MUTE, last=True)
 
@@ -161,7 +161,7 @@ class _Tcp(_Services):
 
     def _keep(self, port: int, opened: RecordingSocket, mark: slice, asks: bool = True) -> None:
         if len(opened.said) >= mark.stop:
-            self.tries[port].append(Try(opened.said[mark].hex(), opened.began[:MAX_SHOWN], opened.ended, asks))
+            self.tries[port].append(Try(opened.said[mark].hex(), opened.began[:MAX_REPLY_BYTES], opened.ended, asks))
 
 
 def _ask_http(
@@ -174,7 +174,7 @@ def _ask_http(
     opened.sendall(secure.send(request) if secure else request)
     whole = lambda data: True if b"\r\n\r\n" in data else None  # noqa: E731
     answer = tcp.read(opened, whole, http_proof.MAX_ANSWER, secure, early)
-    return Answer(Reply.FOREIGN, interceptor.recognise(answer, session.host)) if answer else Answer(Reply.MUTE)
+    return Answer(Reply.FOREIGN, interceptor.identify(answer, session.host)) if answer else Answer(Reply.MUTE)
 
 
 def _until(certificate: bytes) -> str:
@@ -199,7 +199,7 @@ class _Udp(_Services):
                 return replace(seen, unsendable=error.strerror or str(error))
             for _ in range(UDP_TRIES):
                 # Without a number: the sweep counts its own. It arrives at a service, whose answer bears no proof.
-                transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
+                transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
                 probe = stun.encode_request(stun.Request(self._session.id, transaction, port), self._session.key)
                 self.tries[port].append(Try(transaction.hex()))
                 seen = self._ask(opened, probe, replace(seen, sent=(seen.sent or 0) + 1))
@@ -229,14 +229,14 @@ class _Udp(_Services):
             for number, one in enumerate(tries):
                 transaction = bytes.fromhex(one.mark)
                 if data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size] == transaction:
-                    tries[number] = replace(one, began=data[:MAX_SHOWN])
+                    tries[number] = replace(one, began=data[:MAX_REPLY_BYTES])
                     return self._answered(seen, data, probe, transaction)
         return seen
 
     def _answered(self, seen: Observation, data: bytes, probe: bytes, transaction: bytes) -> Observation:
-        if stun.proves(data, transaction, self._session.key):
+        if stun.is_answer(data, transaction, self._session.key):
             return replace(seen, reply=Reply.PROOF, answered=1)
-        shown = show_datagram(data, probe)
+        shown = describe_reply(data, probe)
         self.words[seen.port] = "answers STUN" if shown.startswith("a STUN") else shown
         return replace(
             seen, reply=Reply.FOREIGN, shown=shown, interceptor=Interceptor.OTHER_SERVICE, by=None, icmp=None
@@ -256,10 +256,12 @@ def _refused(opened: socket.socket, seen: Observation) -> Observation:
 class ServiceProbes:
     """The ports that services hold, tried side by side; then the server is asked what it saw of that."""
 
-    def __init__(self, target: Target, session: Session, served: Mapping[Transport, Mapping[int, Served]]) -> None:
+    def __init__(
+        self, target: Target, session: Session, served: Mapping[Transport, Mapping[int, ServiceProtocol]]
+    ) -> None:
         self._tcp = _Tcp(target, session, served[Transport.TCP])
         self._udp = _Udp(target, session, served[Transport.UDP])
-        self._told: dict[tuple[Transport, int], list[tuple[Try, Service]]] = {}
+        self._told: dict[tuple[Transport, int], list[tuple[Try, ServiceReply]]] = {}
         self._tcp.start(list(served[Transport.TCP]))
         self._udp.start(list(served[Transport.UDP]))
 
@@ -279,7 +281,7 @@ class ServiceProbes:
             for port, tries in probes.tries.items():
                 seen = fingerprint(self._tcp.certificates.get(port, b"")) if transport is Transport.TCP else ""
                 self._told[transport, port] = [
-                    (one, channel.ask(AskService(transport, port, one.mark, seen), Service)) for one in list(tries)
+                    (one, channel.ask(AskService(transport, port, one.mark, seen), ServiceReply)) for one in list(tries)
                 ]
 
     def seen(self, transport: Transport) -> dict[int, Observation]:
@@ -315,7 +317,7 @@ class ServiceProbes:
                        "holds the port (`systemctl reload haproxy`).")  # fmt: skip
 
 
-def corroborates(told: Service, received: bytes, closed: bool) -> bool:
+def corroborates(told: ServiceReply, received: bytes, closed: bool) -> bool:
     """Whether what the client got is what the server saw its service say: so all of it came through, both ways.
 
     `received` is how the answer began; `closed` says that the connection came to its end without any. An end without

@@ -59,7 +59,7 @@ class Answer:
     """What came of one connection; `last` says that another would tell no more."""
 
     reply: Reply
-    stranger: stranger.Stranger | None = None
+    stranger: stranger.Identity | None = None
     last: bool = False
 
 
@@ -157,7 +157,7 @@ def ask_server(opened: RecordingSocket, port: int, session: Session) -> Answer:
 
 
 def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, ours: bool = False) -> Answer:
-    return Answer(Reply.FOREIGN, stranger.recognise(answer, session.host, certificate or b"", ours))
+    return Answer(Reply.FOREIGN, stranger.identify(answer, session.host, certificate or b"", ours))
 
 
 def ask_tls(opened: RecordingSocket, port: int, session: Session, then: _Then | None = None) -> Answer:
@@ -168,7 +168,7 @@ def ask_tls(opened: RecordingSocket, port: int, session: Session, then: _Then | 
     first = opened.recv(CHUNK)
     if not first:
         return Answer(Reply.MUTE)
-    if not first_bytes.answers_tls(first):
+    if not first_bytes.is_tls(first):
         return _foreign(read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), session)
     try:
         early = _plain(opened, secure, first)  # from those who speak first
@@ -188,29 +188,31 @@ def ask_http(
     token = http_proof.make_token(session.id, port, os.urandom(8).hex(), session.key)
     request = http_proof.encode_request(session.host, token)
     opened.sendall(secure.send(request) if secure else request)
-    expected = http_proof.proof(token, certificate, session.key)
+    expected = http_proof.make_proof(token, certificate, session.key)
 
     def proves(data: bytes) -> bool | None:
-        return http_proof.answer_proves(data, expected) or (None if http_proof.may_prove(data, expected) else False)
+        return http_proof.is_proof(data, expected) or (None if http_proof.may_become_proof(data, expected) else False)
 
     answer = read(opened, proves, http_proof.MAX_ANSWER, secure, early)
     if proves(answer):
         return Answer(Reply.PROOF)
     if not answer:
         return Answer(Reply.MUTE)
-    return _foreign(answer, session, certificate, bool(certificate) and http_proof.answer_is_ours(answer, expected))
+    return _foreign(
+        answer, session, certificate, bool(certificate) and http_proof.is_proof_for_other_certificate(answer, expected)
+    )
 
 
 def ask_stun(opened: RecordingSocket, port: int, session: Session, seconds: float | None = None) -> Answer:
     """By STUN in frames, whose answer is waited for so long; OSError."""
-    transaction = stun.make_transaction(0, os.urandom(stun.DRAWN_BYTES))
+    transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
     probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
     opened.sendall(framing.frame(probe))
 
     def proves(data: bytes) -> bool | None:
         try:
             frames = framing.Frames(stun.MAX_BYTES).feed(data)
-            return stun.proves(frames[0], transaction, session.key) if frames else None
+            return stun.is_answer(frames[0], transaction, session.key) if frames else None
         except DecodeError:
             return False
 

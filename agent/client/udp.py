@@ -17,9 +17,9 @@ from ..core.observation import Refusal
 from ..core.ports import runs
 from ..net import icmp_errors
 from ..net.connect import Target
-from ..packet.printable import stranger
+from ..packet.printable import describe_reply
 from ..protocol import stun
-from ..protocol.messages import MAX_ELSEWHERE
+from ..protocol.messages import MAX_SOURCES
 from ..sweep.large import BATCH_SECONDS, TRIES
 from ..sweep.sweep import Probe, Sweep
 from ..verdict.refusal import to_ask
@@ -176,7 +176,7 @@ class Prober:
             self._send_otherwise(opened, data, to, error)
 
     def _transactions(self, count: int) -> list[bytes]:
-        size = stun.DRAWN_BYTES
+        size = stun.RANDOM_BYTES
         drawn = os.urandom(size * count)
         return [stun.make_transaction(next(self._numbers), drawn[at : at + size]) for at in range(0, len(drawn), size)]
 
@@ -257,17 +257,17 @@ class Prober:
         if not self._is_target(source[0]):
             return
         asked, port = self._under_way.get(transaction), source[1]
-        if asked and stun.proves(data, transaction, self._key):
+        if asked and stun.is_answer(data, transaction, self._key):
             probe, answer = asked
             if port == probe.port:
                 self._flows.setdefault(port, opened)
                 self._note_nonce(stun.nonce_of(data))
                 answer(probe.number, time.perf_counter())
         elif port not in self.strangers and self._sweep.sent.get(port):
-            self.strangers[port] = stranger(data, self._encode(transaction, port) if asked else b"")
+            self.strangers[port] = describe_reply(data, self._encode(transaction, port) if asked else b"")
 
     def _note_nonce(self, nonce: str) -> None:
-        if nonce and nonce not in self._nonces and len(self._nonces) < MAX_ELSEWHERE:
+        if nonce and nonce not in self._nonces and len(self._nonces) < MAX_SOURCES:
             self._nonces[nonce] = False
             self._sweep.hurry_ping()
 

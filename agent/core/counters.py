@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Where more is free, or was dropped, the number tells nobody anything more; and it has to fit into a message.
-MOST = 10**9
+MAX_COUNT = 10**9
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ def _difference(now: int | None, earlier: int | None) -> int | None:
     # A counter that went back has passed its end or begun anew: how often it was counted, it does not tell.
     if now is None or earlier is None or now < earlier:
         return None
-    return min(MOST, now - earlier)
+    return min(MAX_COUNT, now - earlier)
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelStatus:
     """The kernel at one moment."""
 
     free_flows: int | None = None  # entries that connection tracking has room for; None where nothing limits them

@@ -33,7 +33,7 @@ class Listening:
     listening: tuple[tuple[Transport, PortRange], ...]
     unavailable: tuple[Unavailable, ...]
     tls: bool
-    own: tuple[Address, ...]
+    own_addresses: tuple[Address, ...]
     seconds: float  # how long it will run at most
     capture_unavailable: str  # why the network interfaces are not watched, and what to do; empty where they are
     key: str | None = None  # the pairing key; None where none is set
@@ -42,11 +42,11 @@ class Listening:
     planned: tuple[Requirement, ...] = ()  # those that were read from this machine's configuration
     notes: tuple[str, ...] = ()  # sentences about that configuration
     live: bool = False  # services go on running
-    halves: tuple[PortRange, ...] = ()  # UDP ports that are held only while a check runs, one half and then the other
+    partitions: tuple[PortRange, ...] = ()  # UDP ports that are bound only while a check runs, half of them at a time
 
 
 @dataclass(frozen=True)
-class Started:
+class SessionStarted:
     """A client's check began."""
 
     client: Address
@@ -61,7 +61,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Reported:
+class ReportReceived:
     """A client handed its report over; `arrival` is None where the interfaces are not watched."""
 
     client: Address
@@ -70,7 +70,7 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Refused:
+class ClientRefused:
     """A client was turned away."""
 
     client: Address
@@ -78,28 +78,28 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Withheld:
+class EventsSuppressed:
     """So many notices about clients were not told, since too many came in a short time."""
 
     count: int
 
 
 @dataclass(frozen=True)
-class Lost:
+class ClientLost:
     """A client went without handing a report over."""
 
     client: Address
 
 
 @dataclass(frozen=True)
-class Stopped:
+class ServerStopped:
     """The server ends, and why."""
 
     why: str
 
 
 @dataclass(frozen=True)
-class Pausing:
+class StopPlan:
     """What is to be stopped, in this order, for so long at most, and what is left."""
 
     services: tuple[Service, ...]
@@ -108,13 +108,14 @@ class Pausing:
 
 
 @dataclass(frozen=True)
-class Restored:
+class ServicesRestored:
     """The services that run again, and those that do not."""
 
-    back: tuple[str, ...]
-    away: tuple[str, ...]
+    running: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 Event = Union[
-    Listening, Notes, Started, Reported, Refused, Lost, Withheld, Stopped, Pausing, ServiceTransition, Restored
-]
+    Listening, Notes, SessionStarted, ReportReceived, ClientRefused, ClientLost, EventsSuppressed, ServerStopped,
+    StopPlan, ServiceTransition, ServicesRestored,
+]  # fmt: skip

@@ -17,15 +17,15 @@ FEW = 16
 BLOCK = 32
 
 
-def ranges(plan: Plan) -> Iterator[PortRange]:
+def partitioned_ranges(plan: Plan) -> Iterator[PortRange]:
     """The plan's ranges that services draw UDP ports from."""
     return (row.ports for row in plan.of(Transport.UDP) if len(row.ports) > FEW)
 
 
-def halves(plan: Plan, chance: random.Random) -> dict[int, int]:
+def make_partitions(plan: Plan, chance: random.Random) -> dict[int, int]:
     """To which of two parts, 0 or 1, each port of these belongs: of each range a half, cut into shuffled blocks."""
     parts: dict[int, int] = {}
-    for run in ranges(plan):
+    for run in partitioned_ranges(plan):
         blocks = [list(run)[start : start + BLOCK] for start in range(0, len(run), BLOCK)]
         chance.shuffle(blocks)
         ports = [port for block in blocks for port in block]

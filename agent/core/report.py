@@ -104,7 +104,7 @@ class Finding:
     through: str | None = None  # where a service holds the port and was asked in the server's place, what it showed
 
     @property
-    def left_out(self) -> bool:
+    def unsampled(self) -> bool:
         """Whether these ports were not tried since they are not in the sample."""
         return self.state is State.UNTESTED and self.reason is Reason.SAMPLED
 
@@ -141,7 +141,7 @@ class FindingGroup:
         return sum(map(len, self.ports))
 
 
-def alike(findings: Sequence[Finding]) -> list[FindingGroup]:
+def group_findings(findings: Sequence[Finding]) -> list[FindingGroup]:
     """The findings that are not open, those of one cause together; what is blocked, by its purpose too."""
     groups: dict[object, list[int]] = {}
     for number, one in enumerate(findings):
@@ -169,9 +169,9 @@ class _Gaps:
             neighbour = findings[number - 1] if number and _adjoin(findings[number - 1], one) else None
             if neighbour is None:
                 tried = None
-            elif one.left_out or neighbour.left_out:
+            elif one.unsampled or neighbour.unsampled:
                 self._beside.update((number - 1, number))
-            if one.left_out or one.reason is Reason.BUSY:
+            if one.unsampled or one.reason is Reason.BUSY:
                 continue
             if tried is not None:
                 self._before[number] = tried
@@ -223,7 +223,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class Sample:
     """How many UDP `ports` were tried in place of all, and `of` how many that the plan has."""
 
     ports: int
@@ -286,13 +286,13 @@ class AddressReport:
         return dict(found)
 
     @property
-    def sample(self) -> Sampled | None:
+    def sample(self) -> Sample | None:
         """The share of the UDP ports that was tried, where a sample left some out."""
-        if not any(finding.left_out for finding in self.findings if finding.transport is Transport.UDP):
+        if not any(finding.unsampled for finding in self.findings if finding.transport is Transport.UDP):
             return None
         counts = self.count(Transport.UDP)
         total = sum(counts.values())
-        return Sampled(total - counts.get(State.UNTESTED, 0), total)
+        return Sample(total - counts.get(State.UNTESTED, 0), total)
 
 
 @dataclass(frozen=True)

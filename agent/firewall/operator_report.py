@@ -21,7 +21,7 @@ from ..core.report import (
     FindingGroup,
     Report,
     State,
-    alike,
+    group_findings,
 )
 from ..sweep.sample import RULE
 from ..verdict.advice import advise
@@ -111,7 +111,7 @@ class _Operator:
                 if one.family is address.family and one.transport is group.first.transport
                 and any(not ports.isdisjoint(run) for run in group.ports)
             ))
-            for group in alike(address.findings) if group.first.state in BLOCKED
+            for group in group_findings(address.findings) if group.first.state in BLOCKED
         }  # fmt: skip
 
     def address(self, address: AddressReport) -> AddressReport:
@@ -268,8 +268,8 @@ def _hole(findings: Sequence[Finding]) -> int:
     tried: dict[str, int] = {}
     left_out: dict[str, int] = {}
     for one in findings:
-        if one.transport is Transport.UDP and (one.left_out or one.state is not State.UNTESTED):
-            counts = left_out if one.left_out else tried
+        if one.transport is Transport.UDP and (one.unsampled or one.state is not State.UNTESTED):
+            counts = left_out if one.unsampled else tried
             counts[one.purpose] = counts.get(one.purpose, 0) + len(one.ports)
     drawn = {purpose: tried.get(purpose, 0) - 2 for purpose in left_out}  # beside the two ends
     return max((-(-RULE * (left_out[one] + drawn[one]) // drawn[one]) for one in drawn if drawn[one] > 0), default=0)

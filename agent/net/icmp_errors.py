@@ -44,7 +44,7 @@ class Error(NamedTuple):
     @property
     def refusal(self) -> str | None:
         """What it says, in words; None where that is no refusal."""
-        return icmp.refusal(self.version, self.kind, self.code)
+        return icmp.describe_refusal(self.version, self.kind, self.code)
 
 
 def is_of(quoted: bytes, probe: bytes) -> bool:

@@ -9,17 +9,17 @@ from ..core import report as reports
 from ..core.address import Address, Family
 from ..core.errors import UserError
 from ..core.events import (
+    ClientLost,
+    ClientRefused,
     Event,
+    EventsSuppressed,
     Listening,
-    Lost,
-    Pausing,
-    Refused,
-    Reported,
-    Restored,
-    Started,
-    Stopped,
+    ReportReceived,
+    ServerStopped,
+    ServicesRestored,
+    SessionStarted,
+    StopPlan,
     Unavailable,
-    Withheld,
 )
 from ..core.notes import Notes
 from ..core.observation import Reason
@@ -57,22 +57,22 @@ def to_json(notice: Event) -> dict[str, Any]:
                         for row in notice.planned],
             "notes": list(notice.notes),
             "live": notice.live,
-            "halves": [{"transport": "udp", "first": run.first, "last": run.last} for run in notice.halves],
+            "halves": [{"transport": "udp", "first": run.first, "last": run.last} for run in notice.partitions],
         }  # fmt: skip
     if isinstance(notice, Notes):
         notes = [{**vars(one), "commands": list(one.commands)} for one in notice.problems]
         return {"event": "notes", "notes": notes, "fine": list(notice.fine), "unknown": list(notice.unknown)}
-    if isinstance(notice, Started):
+    if isinstance(notice, SessionStarted):
         return {"event": "session", "client": str(notice.client)}
-    if isinstance(notice, Reported):
+    if isinstance(notice, ReportReceived):
         return {"event": "report", "client": str(notice.client), "report": reports.to_json(notice.report)}
-    if isinstance(notice, Refused):
+    if isinstance(notice, ClientRefused):
         return {"event": "refused", "client": str(notice.client), "error": vars(notice.problem)}
-    if isinstance(notice, Lost):
+    if isinstance(notice, ClientLost):
         return {"event": "lost", "client": str(notice.client)}
-    if isinstance(notice, Withheld):
+    if isinstance(notice, EventsSuppressed):
         return {"event": "withheld", "count": notice.count}
-    if isinstance(notice, Pausing):
+    if isinstance(notice, StopPlan):
         return {
             "event": "services",
             "stopping": [
@@ -84,8 +84,8 @@ def to_json(notice: Event) -> dict[str, Any]:
         }
     if isinstance(notice, ServiceTransition):
         return {"event": "service", **vars(notice)}
-    if isinstance(notice, Restored):
-        return {"event": "restored", "services": list(notice.back), "failed": list(notice.away)}
+    if isinstance(notice, ServicesRestored):
+        return {"event": "restored", "services": list(notice.running), "failed": list(notice.failed)}
     return {"event": "stopped", "why": notice.why}
 
 
@@ -110,23 +110,23 @@ def to_text(notice: Event, style: Style) -> str:
         return "\n".join(_listening(notice, style)) + "\n"
     if isinstance(notice, Notes):
         return "".join(f"{line}\n" for line in _notes(notice, style))
-    if isinstance(notice, Started):
+    if isinstance(notice, SessionStarted):
         return f"{notice.client} checks now.\n"
-    if isinstance(notice, Refused):
+    if isinstance(notice, ClientRefused):
         text = f"{notice.client} was turned away: {notice.problem.message}. What to do: {notice.problem.hint}."
         return "\n".join(style.wrap(text, 0)) + "\n"
-    if isinstance(notice, Lost):
+    if isinstance(notice, ClientLost):
         return f"{notice.client} went before its check was finished.\n"
-    if isinstance(notice, Withheld):
+    if isinstance(notice, EventsSuppressed):
         return f"{notice.count} more such lines were left out: too many came at a time.\n"
-    if isinstance(notice, Pausing):
+    if isinstance(notice, StopPlan):
         return "\n".join(_pausing(notice, style)) + "\n"
     if isinstance(notice, ServiceTransition):
         text = f"{notice.service} {_MOVED[notice.step]}" + (notice.why and f": {notice.why}")
         return "\n".join(style.wrap(text, 2)) + "\n"
-    if isinstance(notice, Restored):
-        return "Nothing is left to be started.\n" if notice == Restored((), ()) else ""
-    return f"Stopped: {notice.why}.\n" if isinstance(notice, Stopped) else ""
+    if isinstance(notice, ServicesRestored):
+        return "Nothing is left to be started.\n" if notice == ServicesRestored((), ()) else ""
+    return f"Stopped: {notice.why}.\n" if isinstance(notice, ServerStopped) else ""
 
 
 _MOVED = {
@@ -139,7 +139,7 @@ _MOVED = {
 }
 
 
-def _pausing(notice: Pausing, style: Style) -> Iterable[str]:
+def _pausing(notice: StopPlan, style: Style) -> Iterable[str]:
     for one in notice.services:
         yield from style.wrap(f"to be stopped: {', '.join((one.name, *one.members))} {_ports(one.ports)}", 2)
     for left in notice.left:
@@ -173,9 +173,9 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
     for note in notice.notes:
         yield style.paint("\n".join(style.wrap(note, 2)), "yellow")
     if notice.live:
-        halves = list_ports(notice.halves, "udp")
+        halves = list_ports(notice.partitions, "udp")
         held = f": of {halves} what they leave free is held while a check runs, and never more than half"
-        yield from style.wrap("services go on running" + (held if notice.halves else ""), 2)
+        yield from style.wrap("services go on running" + (held if notice.partitions else ""), 2)
     alike: dict[tuple[Transport, Reason, str | None, Family | None], list[PortRange]] = {}
     for one in notice.unavailable:
         alike.setdefault((one.transport, one.reason, one.owner, one.family), []).append(one.ports)
@@ -207,7 +207,7 @@ def _listening(notice: Listening, style: Style) -> Iterable[str]:
     if notice.key_known:
         yield "Set PNMCHECK_KEY there to the same key first."
     if not _public(notice):
-        own = f" (here it has {' and '.join(map(str, notice.own))})" if notice.own else ""
+        own = f" (here it has {' and '.join(map(str, notice.own_addresses))})" if notice.own_addresses else ""
         yield from style.wrap(f"HOST is this server's public name or address{own}.", 0)
     yield f"This ends after {_duration(notice.seconds)}, or with ctrl-C."
 
@@ -250,7 +250,7 @@ def _command(notice: Listening) -> str:
 
 def _public(notice: Listening) -> list[Address]:
     """Those of the server's own addresses that the Internet knows; IPv4 first, since it has that order."""
-    return [address for address in notice.own if address.is_global]
+    return [address for address in notice.own_addresses if address.is_global]
 
 
 def _duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from ..core.report import (
     Rtt,
     State,
     Verdict,
-    alike,
+    group_findings,
 )
 from .style import Style
 
@@ -126,7 +126,7 @@ def _inconclusive(report: Report, required: Sequence[Finding]) -> str:
 
 def _left_out(findings: Iterable[Finding]) -> int:
     """How many ports a sample left out."""
-    return sum(len(finding.ports) for finding in findings if finding.left_out)
+    return sum(len(finding.ports) for finding in findings if finding.unsampled)
 
 
 def _ports(findings: Iterable[Finding], states: AbstractSet[State]) -> int:
@@ -150,8 +150,8 @@ def _address(address: AddressReport, names: Sequence[str], style: Style) -> list
     if address.error:
         return lines + _problem(address.error, style)
     advice = {one.finding: one for one in address.advice}
-    for group in sorted(alike(address.findings), key=lambda one: one.first.left_out):
-        cause = _sampled(address) if group.first.left_out else _cause(group.first)
+    for group in sorted(group_findings(address.findings), key=lambda one: one.first.unsampled):
+        cause = _sampled(address) if group.first.unsampled else _cause(group.first)
         lines += _marked(group.first.state, _which(group), style)
         about = advice.get(group.number, Advice(group.number, ""))
         lines += style.wrap(f"{cause} {about.text}".strip(), 4)
@@ -166,7 +166,7 @@ def _which(group: FindingGroup) -> str:
     finding = group.first
     state, transport = finding.state.value, finding.transport.value
     purpose = [_purpose(finding)] if len({one.purpose for one in group.findings}) == 1 else []
-    if finding.left_out:
+    if finding.unsampled:
         return f"{_count(len(group), finding.transport)}: {state} ({', '.join(['not in the sample', *purpose])})"
     if sum(map(len, group.extent)) > len(group):
         within = list_ports(group.extent, transport)

@@ -43,8 +43,8 @@ class _Step(NamedTuple):
     no: str = ""
 
 
-def probes(tag: str) -> bytes:
-    """Lets pass what `stun.is_tagged` tells of, for a UDP socket: there a packet begins with its UDP header."""
+def probe_filter(tag: str) -> bytes:
+    """Lets pass what `stun.has_tag` tells of, for a UDP socket: there a packet begins with its UDP header."""
     return _assemble([
         _Step(_LD_H, _STUN), _Step(_JEQ, Kind.REQUEST, "", "no"),
         _Step(_LD_W, _STUN + 4), _Step(_JEQ, MAGIC_COOKIE, "", "no"),
@@ -70,7 +70,7 @@ def _of_client(client: bytes, at: Mapping[int, int]) -> list[_Step | str]:
             for step in (_Step(_LD_W, at[len(client)] + 4 * n), _Step(_JEQ, word, "", "no"))]  # fmt: skip
 
 
-def program(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "", client: bytes | None = None) -> bytes:
+def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "", client: bytes | None = None) -> bytes:
     """Lets pass what may concern these ports, in packets that begin with their IP header; in the kernel's own format.
 
     To them: STUN over UDP, with a tag that of its server's sessions alone; of TCP, what opens a connection or brings

@@ -26,7 +26,7 @@ _NAMES = {
 _EXPIRED = ((4, 11, 0), (6, 3, 0))
 
 
-def refusal(version: int, kind: int, code: int) -> str | None:
+def describe_refusal(version: int, kind: int, code: int) -> str | None:
     """An error that says that a packet was not delivered, in words: "port unreachable (type 3, code 3)".
 
     `version` is that of IP, 4 or 6. None for a message that refuses nothing.

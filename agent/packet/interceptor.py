@@ -14,7 +14,7 @@ from ..core.errors import DecodeError
 from ..core.observation import Interceptor
 from ..protocol import http_proof
 from . import x509
-from .printable import MOST, shown
+from .printable import MAX_CHARACTERS, first_line
 
 # A status line, a server's name, a redirect, and a certificate's two names; the report takes no more.
 MAX_SHOWN = 200
@@ -68,7 +68,7 @@ _PROXY_LOGIN_NEEDED = 407
 
 
 @dataclass(frozen=True)
-class Stranger:
+class Identity:
     """What kind he is of, and what he showed: one line of at most MAX_SHOWN printable ASCII characters."""
 
     kind: Interceptor
@@ -83,7 +83,7 @@ class _Http:
     body: bytes
 
 
-def recognise(answer: bytes, host: str, certificate: bytes = b"", ours: bool = False) -> Stranger:
+def identify(answer: bytes, host: str, certificate: bytes = b"", ours: bool = False) -> Identity:
     """Who answers so to a probe.
 
     `host` is the server as dialled; `certificate` in DER is what TLS showed; `ours` says that the server's own answer
@@ -91,8 +91,8 @@ def recognise(answer: bytes, host: str, certificate: bytes = b"", ours: bool = F
     """
     http, names = _read(answer), _names(certificate)
     whose = f"certificate for {names.subject or 'no name'}, issued by {names.issuer or 'no name'}" if names else ""
-    said = (_describe(http) if http else _alert(answer) or shown(answer))[: MAX_SHOWN - len(whose) - 2]
-    return Stranger(_kind(http, names, host, ours), "; ".join(filter(None, (said, whose))) or "nothing to read")
+    said = (_describe(http) if http else _alert(answer) or first_line(answer))[: MAX_SHOWN - len(whose) - 2]
+    return Identity(_kind(http, names, host, ours), "; ".join(filter(None, (said, whose))) or "nothing to read")
 
 
 def _kind(http: _Http | None, names: x509.Names | None, host: str, ours: bool) -> Interceptor:
@@ -161,15 +161,15 @@ def _read(answer: bytes) -> _Http | None:
     headers: dict[str, str] = {}
     for line in head.split(b"\n")[1 : MAX_HEADERS + 1]:
         name, _, value = line.partition(b":")
-        headers.setdefault(shown(name).lower(), shown(value, MAX_SHOWN))
-    return _Http(int(found.group(1)), shown(found.group(2) or b""), headers, body)
+        headers.setdefault(first_line(name).lower(), first_line(value, MAX_SHOWN))
+    return _Http(int(found.group(1)), first_line(found.group(2) or b""), headers, body)
 
 
 def _describe(http: _Http) -> str:
     parts = [f"{http.status} {http.reason}".strip()]
     for name, value in http.headers.items():
         if name in _TELLING:
-            parts.append(f"{name.title()}: {(_place(value) if name == 'location' else value)[:MOST]}")
+            parts.append(f"{name.title()}: {(_place(value) if name == 'location' else value)[:MAX_CHARACTERS]}")
         elif _CDN_HEADERS.fullmatch(name) or _PROXY_HEADERS.fullmatch(name):
             parts.append(f"with {name.title()}")
     return ", ".join(parts)

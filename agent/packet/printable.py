@@ -5,22 +5,22 @@ from __future__ import annotations
 from ..core.errors import DecodeError
 from ..protocol import stun
 
-MOST = 60
+MAX_CHARACTERS = 60
 
 
-def shown(data: bytes, most: int = MOST) -> str:
+def first_line(data: bytes, most: int = MAX_CHARACTERS) -> str:
     """The first line of somebody's bytes; empty where there is nothing to read in it."""
     line = data.lstrip().split(b"\n")[0][:most].decode("ascii", "replace").strip()
     return "".join(char if char.isprintable() and char.isascii() else "?" for char in line)
 
 
-def stranger(data: bytes, probe: bytes) -> str:
+def describe_reply(data: bytes, probe: bytes) -> str:
     """What came from a UDP port and is no answer of our server's; `probe` is the one that it names, if any."""
     if probe and data == probe:
         return "an echo of the probe"
     try:
         stun.decode(data)
     except DecodeError:
-        text = shown(data)
+        text = first_line(data)
         return f"{len(data):,} bytes that are no text" if text[:1] in ("", "?") else text
     return "a STUN answer that is not this server's"

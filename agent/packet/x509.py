@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Iterator, Tuple
 
 from ..core.errors import DecodeError
-from .printable import MOST, shown
+from .printable import MAX_CHARACTERS, first_line
 
 # A certificate with hundreds of names has some 10 KB; TLS itself could carry 16 MB, which nobody has to read.
 MAX_CERTIFICATE = 64 * 1024
@@ -49,7 +49,9 @@ def names(certificate: bytes) -> Names:
     """
     issuer, _validity, subject, _key, *more = _fields(certificate)
     return Names(
-        _best(_attributes(subject), (_COMMON_NAME, _ORGANIZATION), [one[:MOST] for one in _alternative(more)]),
+        _best(
+            _attributes(subject), (_COMMON_NAME, _ORGANIZATION), [one[:MAX_CHARACTERS] for one in _alternative(more)]
+        ),
         _best(_attributes(issuer), (_ORGANIZATION, _COMMON_NAME), []),
     )
 
@@ -101,7 +103,7 @@ def _attributes(name: _Item) -> list[tuple[bytes, str]]:
 
 
 def _text(tag: int, value: bytes) -> str:
-    return shown(value.decode(_STRINGS[tag], "replace").encode("ascii", "replace")) if tag in _STRINGS else ""
+    return first_line(value.decode(_STRINGS[tag], "replace").encode("ascii", "replace")) if tag in _STRINGS else ""
 
 
 def _dns_names(extensions: bytes) -> Iterator[str]:
@@ -110,7 +112,7 @@ def _dns_names(extensions: bytes) -> Iterator[str]:
         if kind == (_OID, _ALTERNATIVE_NAME):
             for tag, name in _items(_only(_expect(values[-1], _OCTETS), _SEQUENCE)):
                 if tag == _DNS_NAME:
-                    yield shown(name, MAX_NAME)
+                    yield first_line(name, MAX_NAME)
 
 
 def _some(data: bytes, least: int) -> list[_Item]:

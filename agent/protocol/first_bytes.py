@@ -8,7 +8,7 @@ from ..core.errors import DecodeError
 from .stun import MAX_BYTES
 
 
-class Speech(enum.Enum):
+class StreamProtocol(enum.Enum):
     """What a connection speaks."""
 
     TLS = "TLS"
@@ -20,21 +20,21 @@ class Speech(enum.Enum):
 _TLS_HANDSHAKE = 0x16  # RFC 8446, section 5.1: the type of the record that a client hello comes in
 
 
-def tell(data: bytes) -> Speech:
+def detect_protocol(data: bytes) -> StreamProtocol:
     """What a connection speaks, by at least one byte of it; DecodeError where it is nothing of ours."""
     first = data[0]
     if first == _TLS_HANDSHAKE:
-        return Speech.TLS
+        return StreamProtocol.TLS
     if first == ord("{"):
-        return Speech.CONTROL
+        return StreamProtocol.CONTROL
     if ord("A") <= first <= ord("Z"):
-        return Speech.HTTP
+        return StreamProtocol.HTTP
     if first <= MAX_BYTES >> 8:  # the high byte of a frame's length
-        return Speech.FRAMED_STUN
+        return StreamProtocol.FRAMED_STUN
     raise DecodeError("none of the protocols spoken here")
 
 
-def answers_tls(data: bytes) -> bool:
+def is_tls(data: bytes) -> bool:
     """Whether the first bytes of an answer are TLS: a handshake, or an alert."""
     return data[:2] in (b"\x16\x03", b"\x15\x03")
 

@@ -43,13 +43,13 @@ def make_token(session: str, port: int, nonce: str, key: bytes) -> Token:
     return Token(session, port, nonce, _mac(key, b"asked", session, port, nonce)[:32])
 
 
-def token_is_of(token: Token, key: bytes) -> bool:
+def verify_token(token: Token, key: bytes) -> bool:
     """Whether whoever made the token knows the key."""
     made = make_token(token.session, token.port, token.nonce, key)
     return hmac.compare_digest(made.mac, token.mac)
 
 
-def proof(token: Token, certificate: bytes, key: bytes) -> str:
+def make_proof(token: Token, certificate: bytes, key: bytes) -> str:
     """What the server answers; `certificate` in DER is the one that the connection showed, empty where it has none."""
     seen = hashlib.sha256(certificate).digest() if certificate else b""
     return f"{token}.{_mac(key, b'proven' + seen, token.session, token.port, token.nonce)}"
@@ -86,13 +86,13 @@ def encode_answer(body: str | None) -> bytes:
     return (head + text).encode("ascii")
 
 
-def answer_proves(data: bytes, expected: str) -> bool:
+def is_proof(data: bytes, expected: str) -> bool:
     """Whether a whole answer is the expected proof; other headers, as proxies add them, do not matter."""
     head, _, body = data.partition(_END)
     return _OK.match(head) is not None and hmac.compare_digest(body.strip(), expected.encode())
 
 
-def answer_is_ours(data: bytes, expected: str) -> bool:
+def is_proof_for_other_certificate(data: bytes, expected: str) -> bool:
     """Whether an answer is a proof made for another certificate: the client's token, which our server alone completes.
 
     A page that quotes what it was asked for is none.
@@ -103,7 +103,7 @@ def answer_is_ours(data: bytes, expected: str) -> bool:
     return same and _OK.match(head) is not None
 
 
-def may_prove(data: bytes, expected: str) -> bool:
+def may_become_proof(data: bytes, expected: str) -> bool:
     """Whether an answer that is not whole yet may become a proof, of this certificate or another one."""
     if not _OK.match(data + b"HTTP/1.1 200 "[len(data) :]):
         return False

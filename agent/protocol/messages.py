@@ -15,7 +15,7 @@ from typing import Any, Callable, Union
 
 from ..core import fields
 from ..core.address import MAX_ADDRESS, Family, parse_address
-from ..core.counters import MOST, Counters, Kernel
+from ..core.counters import MAX_COUNT, Counters, KernelStatus
 from ..core.errors import DecodeError
 from ..core.fields import FieldError, Fields
 from ..core.plan import Need, Plan, Requirement, Transport
@@ -29,13 +29,13 @@ MAX_REQUIREMENTS = 2 * MAX_ITEMS + 100
 # So many rows fit into a line at their longest (three numbers of five digits, or a word, in 30 bytes).
 MAX_ROWS = 1500
 # A part of a report: JSON escapes at most double it, and that has to fit into a line.
-MAX_PART = 24 * 1024
+MAX_REPORT_PART = 24 * 1024
 # A finding takes about 380 bytes: enough for every other port of 10,001 blocked, little enough to keep for a stranger.
 MAX_REPORT = 4 * 1024 * 1024
 
 # Addresses that one client's UDP probes come from: a carrier's NAT may take any of its pool's for each flow, if it does
 # not do as RFC 4787, section 4.1, asks; more than that are hardly one client's.
-MAX_ELSEWHERE = 64
+MAX_SOURCES = 64
 
 _SESSION = re.compile(r"[0-9a-f]{16}")
 _SECRET = re.compile(r"[0-9a-f]{64}")
@@ -47,34 +47,34 @@ _MAX_COUNT = 10**9
 # The code of the refusal where somebody on the way opens the connection.
 INTERCEPTED = "man-in-the-middle"
 # Two parts are enough to leave a service half of its ports; more would only take longer.
-MAX_PARTS = 2
+MAX_PARTITIONS = 2
 # Of what a service answers: more tells no more surely that it is the same.
-MAX_SHOWN = 512
+MAX_REPLY_BYTES = 512
 # A row's text: a word of this program's, or the name of a process that holds a port.
 MAX_TEXT = 100
 # Rows of such names at most, since each may take 600 bytes of JSON: more than this hold no server's ports.
 MAX_OWNERS = 100
 
 
-class About(str, enum.Enum):
+class PortTable(str, enum.Enum):
     """What a client may ask of its own session, port by port."""
 
     UNTESTED = "untested"  # why the server does not listen there
     OWNERS = "owners"  # who holds the busy ones, where the client is paired
     SIGHTINGS = "sightings"  # probes that were read from the port's socket
     AT_INTERFACE = "at-interface"  # probes that were seen at the server's network interface; of TCP, SYNs
-    OVERRUN = "overrun"  # UDP packets, anybody's, that found the port's receive buffer full
-    WITHHELD = "withheld"  # UDP probes that were sighted, and not answered since nobody confirmed where they came from
-    LEFT = "left"  # UDP answers that left the server
+    RECEIVE_DROPS = "overrun"  # UDP packets, anybody's, that found the port's receive buffer full
+    UNANSWERED = "withheld"  # UDP probes that were read, and not answered: nobody confirmed where they came from
+    ANSWERS_SENT = "left"  # UDP answers that left the server
     PLACES = "places"  # how far the packets to a TCP port came, in the words of Where
     CONNECTIONS = "connections"  # TCP connections from the client's address
-    LET_IN = "let-in"  # TCP ports that took connections from there shortly before; the control channel's is one
+    ACCEPTED_BEFORE = "let-in"  # TCP ports that accepted it shortly before; the control channel's is one
     REDIRECTED = "redirected"  # probes that came in at another port: at which
-    SERVED = "served"  # ports that a service holds through which they can be tried: what it speaks, in a Served's word
-    PARTS = "parts"  # UDP ports that are not held all at a time: to which part each belongs
+    SERVED = "served"  # ports that a service holds through which they can be tried: what it speaks, a ServiceProtocol
+    PARTITIONS = "parts"  # UDP ports that are not held all at a time: to which part each belongs
 
 
-class Served(str, enum.Enum):
+class ServiceProtocol(str, enum.Enum):
     """What a service that goes on running speaks at its port."""
 
     HTTP = "http"
@@ -123,7 +123,7 @@ class Welcome:
     secret: str | None
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
-    everywhere: bool  # it listens on every address of its machine
+    wildcard_bind: bool  # it listens on every address of its machine
     client: str  # the address that the server sees this client come from
     capture: bool  # it watches its network interfaces
     flows: int | None  # this one's share of what its own connection tracking has room for, None where nothing limits it
@@ -141,10 +141,10 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Ask:
+class AskRows:
     """Asks for rows about one transport, from port `start` on."""
 
-    about: About
+    table: PortTable
     transport: Transport
     start: int
 
@@ -159,33 +159,33 @@ class Rows:
 
 @dataclass(frozen=True)
 class AskKernel:
-    """Asks what the server's own kernel has room for, and what it dropped since the session began; a Pong answers.
+    """Ask what the server's kernel has room for, and what it dropped since the session began; answer: KernelReply.
 
-    `mine` are addresses that an earlier Pong named, and that this client confirms: its UDP probes may come from there.
+    `confirmed_sources` are addresses that an earlier reply named: UDP probes of this client may come from there.
     `nonces` are those that came with answers to such probes.
     """
 
-    mine: tuple[str, ...] = ()
+    confirmed_sources: tuple[str, ...] = ()
     nonces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Pong:
+class KernelReply:
     """The server's kernel, and the addresses that the client's UDP probes came from and that it has yet to confirm."""
 
-    kernel: Kernel
-    elsewhere: tuple[str, ...] = ()
+    kernel: KernelStatus
+    other_sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Take:
+class BindPartition:
     """Asks the server to hold the UDP ports of one part, and give those of the others back."""
 
     part: int
 
 
 @dataclass(frozen=True)
-class Taken:
+class PartitionBound:
     """The part is held, but for what is UNTESTED."""
 
 
@@ -204,7 +204,7 @@ class AskService:
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceReply:
     """Whether the mark came; and how the service's first packet of data that left then begins, if one left.
 
     `digest` is the SHA-256 of its first `size` bytes in hex digits; `closed` whether the service ended the connection.
@@ -239,8 +239,8 @@ class Bye:
 
 
 Message = Union[
-    Hello, Challenge, Proof, Welcome, Refusal, Ask, Rows, AskKernel, Pong, Take, Taken, AskService, Service,
-    ReportPart, Received, Bye,
+    Hello, Challenge, Proof, Welcome, Refusal, AskRows, Rows, AskKernel, KernelReply, BindPartition, PartitionBound,
+    AskService, ServiceReply, ReportPart, Received, Bye,
 ]  # fmt: skip
 
 
@@ -272,14 +272,15 @@ def report_parts(text: str) -> list[ReportPart]:
     """A report's JSON in parts that fit into lines; none where it is longer than the other side takes."""
     if len(text) > MAX_REPORT:
         return []
-    starts = range(0, len(text), MAX_PART)
-    return [ReportPart(text[start : start + MAX_PART], start == starts[-1]) for start in starts]
+    starts = range(0, len(text), MAX_REPORT_PART)
+    return [ReportPart(text[start : start + MAX_REPORT_PART], start == starts[-1]) for start in starts]
 
 
 def _encode_welcome(welcome: Welcome) -> dict[str, Any]:
     rows = [[row.transport.value, row.ports.first, row.ports.last, row.purpose, row.need.value]
             for row in welcome.plan.requirements]  # fmt: skip
-    return {**vars(welcome), "plan": {"name": welcome.plan.name, "requirements": rows}}
+    plain = {"everywhere" if key == "wildcard_bind" else key: value for key, value in vars(welcome).items()}
+    return {**plain, "plan": {"name": welcome.plan.name, "requirements": rows}}
 
 
 def _decode_hello(value: Fields) -> Hello:
@@ -334,7 +335,7 @@ def _address(text: str) -> str:
 
 
 def _addresses(value: Fields, key: str) -> tuple[str, ...]:
-    return value.list(key, lambda item: _address(fields.text(item, MAX_ADDRESS)), MAX_ELSEWHERE)
+    return value.list(key, lambda item: _address(fields.text(item, MAX_ADDRESS)), MAX_SOURCES)
 
 
 def _decode_requirement(row: object) -> Requirement:
@@ -364,10 +365,10 @@ def _decode_rows(value: Fields) -> Rows:
 def _decode_row(row: object) -> tuple[PortRange, int | str]:
     if not isinstance(row, list) or len(row) != 3:
         raise FieldError("not a row")
-    about: int | str = (
+    value: int | str = (
         fields.text(row[2], MAX_TEXT) if isinstance(row[2], str) else fields.integer(row[2], 0, _MAX_COUNT)
     )
-    return _run(row[0], row[1]), about
+    return _run(row[0], row[1]), value
 
 
 def _run(first: object, last: object) -> PortRange:
@@ -376,7 +377,7 @@ def _run(first: object, last: object) -> PortRange:
 
 
 def _count(value: Fields, key: str) -> int | None:
-    return value.optional(key, lambda key: value.integer(key, 0, MOST))
+    return value.optional(key, lambda key: value.integer(key, 0, MAX_COUNT))
 
 
 def _matching(pattern: re.Pattern[str], text: str) -> str:
@@ -387,19 +388,21 @@ def _matching(pattern: re.Pattern[str], text: str) -> str:
 
 _NAMES: dict[type, str] = {
     Hello: "hello", Challenge: "challenge", Proof: "proof", Welcome: "welcome", Refusal: "refusal",
-    Ask: "ask", Rows: "rows", AskKernel: "ask-kernel", Pong: "kernel",
-    Take: "take", Taken: "taken", AskService: "ask-service", Service: "service",
+    AskRows: "ask", Rows: "rows", AskKernel: "ask-kernel", KernelReply: "kernel",
+    BindPartition: "take", PartitionBound: "taken", AskService: "ask-service", ServiceReply: "service",
     ReportPart: "report", Received: "received", Bye: "bye",
 }  # fmt: skip
 
 _ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
     Welcome: _encode_welcome,
     Rows: _encode_rows,
-    Pong: lambda pong: {
+    AskRows: lambda ask: {"about": ask.table, "transport": ask.transport, "start": ask.start},
+    AskKernel: lambda ask: {"mine": ask.confirmed_sources, "nonces": ask.nonces},
+    KernelReply: lambda pong: {
         "free_flows": pong.kernel.free_flows,
         "rate": pong.kernel.rate,
         **vars(pong.kernel.counters),
-        "elsewhere": pong.elsewhere,
+        "elsewhere": pong.other_sources,
     },
 }
 
@@ -409,39 +412,39 @@ _DECODERS: dict[str, Callable[[Fields], Message]] = {
     _NAMES[Proof]: lambda value: Proof(_matching(_FINGERPRINT, value.text("certificate"))),
     _NAMES[Welcome]: _decode_welcome,
     _NAMES[Refusal]: lambda value: Refusal(value.text("code"), value.text("message", 500), value.text("hint", 500)),
-    _NAMES[Ask]: lambda value: Ask(
-        value.choice("about", About), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
+    _NAMES[AskRows]: lambda value: AskRows(
+        value.choice("about", PortTable), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
     ),
     _NAMES[Rows]: _decode_rows,
     _NAMES[AskKernel]: lambda value: AskKernel(
         _addresses(value, "mine"),
-        value.list("nonces", lambda item: _matching(_NONCE, fields.text(item, 12)), MAX_ELSEWHERE),
+        value.list("nonces", lambda item: _matching(_NONCE, fields.text(item, 12)), MAX_SOURCES),
     ),
-    _NAMES[Pong]: lambda value: Pong(
-        Kernel(
+    _NAMES[KernelReply]: lambda value: KernelReply(
+        KernelStatus(
             _count(value, "free_flows"),
             Counters(*(_count(value, name) for name in vars(Counters()))),
-            value.optional("rate", lambda key: value.integer(key, 1, MOST)),
+            value.optional("rate", lambda key: value.integer(key, 1, MAX_COUNT)),
         ),
         _addresses(value, "elsewhere"),
     ),
-    _NAMES[Take]: lambda value: Take(value.integer("part", 0, MAX_PARTS - 1)),
-    _NAMES[Taken]: lambda value: Taken(),
+    _NAMES[BindPartition]: lambda value: BindPartition(value.integer("part", 0, MAX_PARTITIONS - 1)),
+    _NAMES[PartitionBound]: lambda value: PartitionBound(),
     _NAMES[AskService]: lambda value: AskService(
         value.choice("transport", Transport),
         value.integer("port", LOWEST, HIGHEST),
         _matching(_MARK, value.text("mark")),
         _matching(_FINGERPRINT, value.text("certificate")),
     ),
-    _NAMES[Service]: lambda value: Service(
+    _NAMES[ServiceReply]: lambda value: ServiceReply(
         value.boolean("arrived"),
-        value.integer("size", 0, MAX_SHOWN),
+        value.integer("size", 0, MAX_REPLY_BYTES),
         _matching(_FINGERPRINT, value.text("digest")),
         value.boolean("closed"),
         value.optional("on_disk", value.boolean),
         value.boolean("alive"),
     ),
-    _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_PART), value.boolean("last")),
+    _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_REPORT_PART), value.boolean("last")),
     _NAMES[Received]: lambda value: Received(),
     _NAMES[Bye]: lambda value: Bye(),
 }

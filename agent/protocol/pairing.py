@@ -112,16 +112,16 @@ class RecordAuthenticator:
         self._said = self._heard = 0
 
     @property
-    def opened(self) -> bool:
+    def peer_verified(self) -> bool:
         """Whether the other side has shown that it knows the key: a line of its was opened."""
         return self._heard > 0
 
-    def seal(self, line: bytes) -> bytes:
+    def sign(self, line: bytes) -> bytes:
         """A line, with its end, behind its HMAC, in hex digits."""
         self._said += 1
         return _mac(self._mine, self._said, line.rstrip(b"\n")) + line
 
-    def open(self, line: bytes) -> bytes:
+    def verify(self, line: bytes) -> bytes:
         """The line behind its HMAC, without its end; DecodeError where the other side did not seal it as its next."""
         mac, plain = line[:_MAC_DIGITS], line[_MAC_DIGITS:]
         if not hmac.compare_digest(mac, _mac(self._theirs, self._heard + 1, plain)):

@@ -19,7 +19,7 @@ from ..core.errors import DecodeError
 MAGIC_COOKIE = 0x2112A442
 HEADER = struct.Struct("!HHI12s")
 TRANSACTION_BYTES = 12
-DRAWN_BYTES = 8  # of a transaction, beside a probe's number
+RANDOM_BYTES = 8  # of a transaction, beside a probe's number
 # What fits a datagram that no path has to fragment (RFC 8489, section 6.1, IPv6's minimal MTU less its headers).
 MAX_BYTES = 1232
 
@@ -103,7 +103,7 @@ class Request(NamedTuple):
 
 
 def make_transaction(number: int, drawn: bytes) -> bytes:
-    """The transaction of a session's probe of that number, below 2**32, with DRAWN_BYTES of chance.
+    """The transaction of a session's probe of that number, below 2**32, with RANDOM_BYTES of randomness.
 
     UDP probes count from 1, so that none is answered twice. To who does not know that it looks random, as RFC 8489,
     section 5, has it. A probe by TCP needs no number: 0.
@@ -111,7 +111,7 @@ def make_transaction(number: int, drawn: bytes) -> bytes:
     return (number ^ int.from_bytes(drawn[:4], "big")).to_bytes(4, "big") + drawn
 
 
-def number_of(transaction: bytes) -> int:
+def probe_number(transaction: bytes) -> int:
     """Which of its session's UDP probes that is."""
     return int.from_bytes(transaction[:4], "big") ^ int.from_bytes(transaction[4:8], "big")
 
@@ -152,7 +152,7 @@ def encode_attribute(kind: Attribute, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(kind, len(value)) + value + bytes(-len(value) % 4)
 
 
-def verified(message: Message, key: bytes) -> bool:
+def verify(message: Message, key: bytes) -> bool:
     """Whether the message has a MESSAGE-INTEGRITY of this key (section 14.5); what stands behind it is not covered."""
     offset = HEADER.size
     for attribute, value in message.attributes:
@@ -178,13 +178,13 @@ def _padding(size: int) -> bytes:
     return encode_attribute(Attribute.PADDING, bytes(size)) if size else b""
 
 
-def is_tagged(data: bytes, tag: str) -> bool:
+def has_tag(data: bytes, tag: str) -> bool:
     """Whether the bytes begin as a probe to the server of that tag does: cheap to tell, and no proof of anything."""
     head = data[:2] == b"\0\1" and data[4:8] == _COOKIE
     return head and data[_TAGGED] == _USERNAME_HEAD + tag.encode()
 
 
-def read_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:
+def decode_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:
     """The probe that the bytes are, verified with the key of whom it names; DecodeError for anything else."""
     if len(data) == _PROBE_BYTES:
         # Nearly always it is what `encode_request` makes, to the byte: making that anew takes half the time of reading.
@@ -193,14 +193,14 @@ def read_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:
         if key and hmac.compare_digest(data, encode_request(request, key)):
             return request
     message = decode(data)
-    request = read_request(message)
+    request = decode_request(message)
     key = key_of(request.username)
-    if key is None or not verified(message, key):
+    if key is None or not verify(message, key):
         raise DecodeError("a probe of nobody known")
     return request
 
 
-def read_request(message: Message) -> Request:
+def decode_request(message: Message) -> Request:
     """What a probe says, before its integrity is checked; DecodeError where the message is no probe."""
     username, priority = message.get(Attribute.USERNAME), message.get(Attribute.PRIORITY)
     if message.kind != Kind.REQUEST or username is None or priority is None or len(priority) != 4:
@@ -234,7 +234,7 @@ def nonce_of(answer: bytes) -> str:
     return found[1].decode() if found else ""
 
 
-def proves(data: bytes, transaction: bytes, key: bytes) -> bool:
+def is_answer(data: bytes, transaction: bytes, key: bytes) -> bool:
     """Whether the bytes are the answer to that probe, made by who knows the key."""
     mapped = data[24:-32]
     if len(mapped) in _MAPPED_HEADS:
@@ -245,7 +245,7 @@ def proves(data: bytes, transaction: bytes, key: bytes) -> bool:
         message = decode(data)
     except DecodeError:
         return False
-    return message.kind == Kind.SUCCESS and message.transaction == transaction and verified(message, key)
+    return message.kind == Kind.SUCCESS and message.transaction == transaction and verify(message, key)
 
 
 def mapped_address(message: Message) -> tuple[Address, int]:

@@ -31,7 +31,7 @@ class Capture:
         self._ports = {transport: runs(plan.ports(transport)) for transport in Transport}
         self._drops = 0
         try:
-            socket_filter.attach(self._socket, bpf.program(self._ports))
+            socket_filter.attach(self._socket, bpf.packet_filter(self._ports))
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
             self._socket.setblocking(False)
         except OSError:
@@ -43,7 +43,7 @@ class Capture:
 
         With a `client`, packed, of TCP only what is between him and the ports, so that other people's calls do not.
         """
-        socket_filter.attach(self._socket, bpf.program(self._ports, tag, client))
+        socket_filter.attach(self._socket, bpf.packet_filter(self._ports, tag, client))
 
     def fileno(self) -> int:
         """For a selector."""

@@ -7,12 +7,12 @@ from typing import Callable
 from ..core import report as reports
 from ..core.address import Address
 from ..core.errors import DecodeError
-from ..core.events import Refused, Reported
+from ..core.events import ClientRefused, ReportReceived
 from ..core.fields import FieldError
 from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import first_bytes, framing, http_proof, messages, pairing, stun
-from ..protocol.first_bytes import Speech
+from ..protocol.first_bytes import StreamProtocol
 from .sessions import Session, SessionRegistry
 
 # A client says hello at once; whoever has not after this is none, even over a bad path.
@@ -72,7 +72,7 @@ class ServerConnection:
     ) -> None:
         self._desk, self._client, self._port, self._let_in = desk, client, port, let_in
         self.certificate = b""  # in DER, of the TLS that was taken off, if any: proofs are bound to it
-        self._speech: Speech | None = None
+        self._speech: StreamProtocol | None = None
         self._request = b""
         self._frames = framing.Frames(stun.MAX_BYTES)
         self._lines = framing.Lines(MAX_HELLO)
@@ -100,7 +100,7 @@ class ServerConnection:
         """What to send in answer to at least one byte."""
         try:
             if self._speech is None:
-                self._speech = first_bytes.tell(data)
+                self._speech = first_bytes.detect_protocol(data)
             return self._answers()[self._speech](data, now)
         except DecodeError:
             self.closing = True
@@ -112,12 +112,12 @@ class ServerConnection:
             self._desk.close(self._session)
             self._session = None
 
-    def _answers(self) -> dict[Speech, Callable[[bytes, float], bytes]]:
+    def _answers(self) -> dict[StreamProtocol, Callable[[bytes, float], bytes]]:
         return {
-            Speech.HTTP: self._answer_http,
-            Speech.FRAMED_STUN: self._answer_stun,
-            Speech.CONTROL: self._answer_control,
-            Speech.TLS: self._refuse_tls,
+            StreamProtocol.HTTP: self._answer_http,
+            StreamProtocol.FRAMED_STUN: self._answer_stun,
+            StreamProtocol.CONTROL: self._answer_control,
+            StreamProtocol.TLS: self._refuse_tls,
         }
 
     def _refuse_tls(self, data: bytes, now: float) -> bytes:
@@ -151,14 +151,14 @@ class ServerConnection:
         answer = messages.encode(self._refuse(_IMPATIENT) if len(lines) > 1 else self._answer_line(lines[0]))
         if self._session:
             self.deadline = min(now + IDLE_SECONDS, self._ends)
-        return self._seals.seal(answer) if self._seals else answer
+        return self._seals.sign(answer) if self._seals else answer
 
     def _answer_line(self, line: bytes) -> messages.Message:
         if self._seals:
             try:
-                line = self._seals.open(line)
+                line = self._seals.verify(line)
             except DecodeError:
-                if self._seals.opened:
+                if self._seals.peer_verified:
                     return self._refuse(_CHANGED)
                 self._seals = None  # the other side could not open what this one seals
                 return self._refuse(_WRONG_KEY)
@@ -172,15 +172,15 @@ class ServerConnection:
             if isinstance(message, messages.Proof) and self._hello and self._keys:
                 return self._check(message, self._hello, self._keys)
             return self._refuse(_NO_HELLO)
-        if isinstance(message, messages.Ask):
+        if isinstance(message, messages.AskRows):
             return self._desk.rows(session, message)
         if isinstance(message, messages.AskKernel):
-            session.sources.confirm(message.mine, message.nonces)
-            return messages.Pong(self._desk.kernel(session), session.sources.unconfirmed)
+            session.sources.confirm(message.confirmed_sources, message.nonces)
+            return messages.KernelReply(self._desk.kernel(session), session.sources.unconfirmed)
         if isinstance(message, messages.AskService):
             return self._desk.service(session, message)
-        if isinstance(message, messages.Take):
-            return messages.Taken() if self._desk.take(session, message.part) else self._refuse(_NO_PART)
+        if isinstance(message, messages.BindPartition):
+            return messages.PartitionBound() if self._desk.take(session, message.part) else self._refuse(_NO_PART)
         if isinstance(message, messages.ReportPart):
             return self._take(session, message)
         if isinstance(message, messages.Bye):
@@ -216,7 +216,7 @@ class ServerConnection:
         self._session, self._lines.most = session, framing.MAX_LINE
         return messages.Welcome(
             messages.PROTOCOL, desk.program, session.id, None if secret else session.key.decode(), desk.plan, desk.tls,
-            desk.everywhere, str(session.client), desk.capture, session.flows,
+            desk.wildcard_bind, str(session.client), desk.capture, session.flows,
             pairing.fingerprint(self.certificate), desk.live,
         )  # fmt: skip
 
@@ -227,7 +227,7 @@ class ServerConnection:
         session.report_size += len(part.text)
         # All parts but the last are full, or crumbs of them would take more memory than their text.
         # And they are ASCII: other text takes up to four bytes a character.
-        crumb = not part.last and len(part.text) < messages.MAX_PART
+        crumb = not part.last and len(part.text) < messages.MAX_REPORT_PART
         if crumb or not part.text.isascii() or session.report_size > messages.MAX_REPORT:
             return self._refuse(_LONG_REPORT)
         if part.last:
@@ -240,10 +240,10 @@ class ServerConnection:
             session.report.clear()
             session.finished = True
             self._desk.give_back()
-            self._desk.events.append(Reported(session.client, report, session.watch.arrival))
+            self._desk.events.append(ReportReceived(session.client, report, session.watch.arrival))
         return messages.Received()
 
     def _refuse(self, refusal: messages.Refusal) -> messages.Refusal:
         self.closing = True
-        self._desk.events.append(Refused(self._client[0], Problem(refusal.code, refusal.message, refusal.hint)))
+        self._desk.events.append(ClientRefused(self._client[0], Problem(refusal.code, refusal.message, refusal.hint)))
         return refusal

@@ -154,7 +154,7 @@ def keep_out_junk(opened: socket.socket, tag: str) -> bool:
     if not _HAS_PKTINFO:
         return False
     try:
-        socket_filter.attach(opened, bpf.probes(tag))
+        socket_filter.attach(opened, bpf.probe_filter(tag))
     except (OSError, ImportError):  # some kernels and Pythons are built without, or memory for options is used up
         return False
     return True

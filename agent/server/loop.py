@@ -96,7 +96,7 @@ class Connection:
 
 def _is_tls(data: bytes) -> bool:
     try:
-        return first_bytes.tell(data) is first_bytes.Speech.TLS
+        return first_bytes.detect_protocol(data) is first_bytes.StreamProtocol.TLS
     except DecodeError:
         return False
 
@@ -140,7 +140,7 @@ class Loop:
         self.slow_turns = 0
         self._caught_up = False
         # A packet that is sent to ourselves, and whether it came: in the shape of a probe, as its way may ask for.
-        about = stun.Request(f"{desk.tag:0<16}", stun.make_transaction(0, desk.draw(stun.DRAWN_BYTES)), 0)
+        about = stun.Request(f"{desk.tag:0<16}", stun.make_transaction(0, desk.draw(stun.RANDOM_BYTES)), 0)
         self.echo, self.echoed = stun.encode_request(about, desk.draw(stun.TRANSACTION_BYTES)), threading.Event()
         self._listeners: dict[Listener, None] = {}
         self._overrun: Counter[int] = Counter()  # of ports that were given back
@@ -251,7 +251,7 @@ class Loop:
             data, source, ancillary = listen.receive(listener.socket, stun.MAX_BYTES + 1)
         except OSError:  # an ICMP error of an answer that is past
             return False
-        if not stun.is_tagged(data, self._desk.tag):
+        if not stun.has_tag(data, self._desk.tag):
             self._keep_out(listener)
             return True
         if data == self.echo:

@@ -14,12 +14,12 @@ from typing import Callable, Container, Mapping, Sequence
 from .. import __version__
 from ..config.model import Installed
 from ..core.address import Address, Family
-from ..core.counters import Kernel
+from ..core.counters import KernelStatus
 from ..core.errors import Exit, UserError
-from ..core.events import Event, Listening, Reported, Started, Stopped, Unavailable, Withheld
+from ..core.events import Event, EventsSuppressed, Listening, ReportReceived, ServerStopped, SessionStarted, Unavailable
 from ..core.notes import Note, Notes
 from ..core.observation import Reason
-from ..core.partitions import halves, ranges
+from ..core.partitions import make_partitions, partitioned_ranges
 from ..core.plan import HTTPS_PORT, Plan, Transport
 from ..core.report import BLOCKED, Finding, Report
 from ..firewall.blocking_rules import find_blocking_rules
@@ -120,7 +120,7 @@ class Server:
             self._hold,
         )  # fmt: skip
         self._desk.ask_here = answers_stun
-        self._desk.parts = halves(options.plan, random.SystemRandom()) if options.live else {}
+        self._desk.parts = make_partitions(options.plan, random.SystemRandom()) if options.live else {}
         # The client that the interfaces are watched for; None for everybody.
         self._watched: bytes | None = b"" if options.live else None
         if self._capture:
@@ -134,7 +134,7 @@ class Server:
         self._notices, self._reports = TokenBucket(NOTICES, NOTICES_A_SECOND), TokenBucket(REPORTS, REPORTS_A_SECOND)
         self._holds, self._withheld = TokenBucket(HOLDS, HOLDS_A_SECOND), 0
         self._looking: list[threading.Thread] = []
-        self._looked: queue.Queue[Reported] = queue.Queue()
+        self._looked: queue.Queue[ReportReceived] = queue.Queue()
         self._noted: queue.Queue[Notes] = queue.Queue()
         self._told: set[Note] = set()
         self._outside = OutsideAnswers()
@@ -152,10 +152,10 @@ class Server:
             if self._options.prechecks:
                 threading.Thread(target=self._look_around, args=(self._echo_ports(),), daemon=True).start()
             self._loop.run(self._go_on)
-            self._tell(Stopped("check finished" if self._farewell < self._ends else "time is over"))
+            self._tell(ServerStopped("check finished" if self._farewell < self._ends else "time is over"))
             return self._status
         except KeyboardInterrupt:
-            self._tell(Stopped("interrupted"))
+            self._tell(ServerStopped("interrupted"))
             return Exit.INTERRUPTED
         finally:
             self._loop.close()
@@ -176,7 +176,7 @@ class Server:
     def _overrun(self) -> Mapping[int, int]:
         return self._loop.overrun()
 
-    def _read_kernel(self) -> Kernel:
+    def _read_kernel(self) -> KernelStatus:
         kernel, drops = read_kernel(self._statistics), self._capture.drops if self._capture else None
         counters = replace(kernel.counters, capture_drops=drops, slow_turns=self._loop.slow_turns)
         return replace(kernel, counters=counters)
@@ -223,7 +223,7 @@ class Server:
             self._control_port(), self._holdings.listening(), self._untaken, self._tls is not None, tuple(own),
             self._options.seconds, self._blind, self._options.key, self._options.key_known, self._root,
             tuple(row for row in self._options.plan.requirements if row.source), self._options.notes,
-            self._options.live, tuple(ranges(self._options.plan)) if self._options.live else (),
+            self._options.live, tuple(partitioned_ranges(self._options.plan)) if self._options.live else (),
         ))  # fmt: skip
 
     def _busy(self) -> Mapping[Transport, Container[int]]:
@@ -261,17 +261,17 @@ class Server:
         now = time.monotonic()
         self._narrow()
         for event in self._desk.take_events():
-            if isinstance(event, Started):
+            if isinstance(event, SessionStarted):
                 self._take_freed()
-            if not (self._reports if isinstance(event, Reported) else self._notices).take(now):
+            if not (self._reports if isinstance(event, ReportReceived) else self._notices).take(now):
                 self._withheld += 1
-            elif isinstance(event, Reported):
+            elif isinstance(event, ReportReceived):
                 self._note(event.report)
                 self._look(event)
             else:
                 self._tell(event)
         if self._withheld and self._notices.take(now):
-            self._tell(Withheld(self._withheld))
+            self._tell(EventsSuppressed(self._withheld))
             self._withheld = 0
         while not self._noted.empty():
             self._tell(self._noted.get())
@@ -331,7 +331,7 @@ class Server:
             if fresh:
                 self._noted.put(Notes(tuple(fresh)))
 
-    def _look(self, event: Reported) -> None:
+    def _look(self, event: ReportReceived) -> None:
         """Find out what on this machine blocks ports, while the loop goes on: some tools take seconds."""
         blocked = any(one.state in BLOCKED for address in event.report.addresses for one in address.findings)
         if not blocked or len(self._looking) >= MAX_LOOKING:
@@ -345,7 +345,7 @@ class Server:
         else:
             self._looking.append(thread)
 
-    def _explain(self, event: Reported, host: HostFacts | None = None) -> None:
+    def _explain(self, event: ReportReceived, host: HostFacts | None = None) -> None:
         report = self._with_what_is_known(event.report)
         try:
             report = add_operator_advice(report, host or self._read_host(event), self._options.plan)
@@ -355,7 +355,7 @@ class Server:
             report = add_operator_advice(report, unread, self._options.plan)
         self._looked.put(replace(event, report=report))
 
-    def _read_host(self, event: Reported) -> HostFacts:
+    def _read_host(self, event: ReportReceived) -> HostFacts:
         try:
             rules, unread, read, xdp = self._hands.read()
         except HelperGone as gone:

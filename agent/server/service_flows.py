@@ -8,7 +8,7 @@ from typing import Container, Mapping, Tuple
 
 from ..core.plan import Plan, Protocol, Transport, protocol_of
 from ..packet.ip import FIN, SYN, Packet
-from ..protocol.messages import MAX_SHOWN, AskService, Served, Service
+from ..protocol.messages import MAX_REPLY_BYTES, AskService, ServiceProtocol, ServiceReply
 from ..protocol.stun import HEADER, TRANSACTION_BYTES
 from .packet_observer import SEQUENCES
 
@@ -20,18 +20,22 @@ MAX_FLOWS = 5_000
 # Of what the client sent: a mark of its own stands within it, whatever it speaks.
 MAX_CAME = 256
 
-_SPOKEN = {Protocol.HTTP: Served.HTTP, Protocol.TLS: Served.TLS, Protocol.FRAMED_STUN: Served.FRAMED_STUN}
+_SPOKEN = {
+    Protocol.HTTP: ServiceProtocol.HTTP,
+    Protocol.TLS: ServiceProtocol.TLS,
+    Protocol.FRAMED_STUN: ServiceProtocol.FRAMED_STUN,
+}
 
 
 def served(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
-    """The busy ports of a plan that can be tried through whoever holds them, as About.SERVED has it.
+    """The busy ports of a plan that can be tried through whoever holds them, as PortTable.SERVED has it.
 
     Whatever listens there: what it answers is compared, not understood.
     """
     return {
         Transport.TCP: {port: _SPOKEN[protocol_of(Transport.TCP, port, row.purpose)].value
                         for row in plan.of(Transport.TCP) for port in row.ports if port in busy[Transport.TCP]},
-        Transport.UDP: {port: Served.TURN.value
+        Transport.UDP: {port: ServiceProtocol.TURN.value
                         for row in plan.of(Transport.UDP) if len(row.ports) <= MAX_TURN
                         for port in row.ports if port in busy[Transport.UDP]},
     }  # fmt: skip
@@ -86,16 +90,16 @@ class ServiceFlows:
         if not flow:
             return
         if packet.transport is Transport.UDP:
-            flow.left = flow.left or packet.payload[:MAX_SHOWN]
+            flow.left = flow.left or packet.payload[:MAX_REPLY_BYTES]
         elif packet.flags & SYN:
             flow.answers = (packet.sequence + 1) % SEQUENCES
         else:
             # Not what comes later, where the watch missed the first of it.
             if packet.sequence == flow.answers and not flow.left:
-                flow.left = packet.payload[:MAX_SHOWN]
+                flow.left = packet.payload[:MAX_REPLY_BYTES]
             flow.closed |= bool(packet.flags & FIN)
 
-    def tell(self, asked: AskService) -> Service:
+    def tell(self, asked: AskService) -> ServiceReply:
         """What passed in the flow with this mark."""
         mark = bytes.fromhex(asked.mark)
         udp = asked.transport is Transport.UDP
@@ -103,8 +107,8 @@ class ServiceFlows:
             # A datagram may have come in at another port than it was sent to.
             if transaction == mark if udp else port == asked.port and not transaction and mark in flow.came:
                 digest = hashlib.sha256(flow.left).hexdigest() if flow.left else ""
-                return Service(True, len(flow.left), digest, flow.closed)
-        return Service(False)
+                return ServiceReply(True, len(flow.left), digest, flow.closed)
+        return ServiceReply(False)
 
 
 def _transaction(packet: Packet) -> bytes:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Callable, Collection, Iterable, Iterator, Mapping
 
 from ..core.address import Address, Family, network_of
-from ..core.counters import Counters, Kernel
+from ..core.counters import Counters, KernelStatus
 from ..core.errors import DecodeError
-from ..core.events import Arrival, Event, Lost, Started
+from ..core.events import Arrival, ClientLost, Event, SessionStarted
 from ..core.observation import Reason
 from ..core.plan import Plan, Transport
 from ..core.ports import PortRange
 from ..packet import ip
 from ..packet.ip import SYN
 from ..protocol import http_proof, messages, stun
-from ..protocol.messages import About
+from ..protocol.messages import PortTable
 from ..protocol.stun import Request
 from .flow_quota import FlowQuota
 from .packet_observer import PacketObserver
@@ -61,7 +61,7 @@ class Session:
     report: list[str] = field(default_factory=list)
     report_size: int = 0
     finished: bool = False
-    kernel: Kernel = field(default_factory=Kernel)  # when it began
+    kernel: KernelStatus = field(default_factory=KernelStatus)  # when it began
     flows: int | None = None  # the most that it was told of those that connection tracking has free
     watch: PacketObserver = field(default_factory=PacketObserver)
     passing: ServiceFlows = field(default_factory=ServiceFlows)
@@ -98,7 +98,7 @@ class SessionRegistry:
 
     `read_overrun` tells of each UDP port how many packets its socket did not take, where it did not take some.
     `catch_up` has all that came so far passed to `probe`, and to `seen` where the interfaces are `watched`.
-    `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` (About) too. `key`
+    `untested` and `owners`, of busy ports, may be replaced while sessions run, `served` and `parts` too. `key`
     is the pairing key, if any. `live` says that services go on running: then there is one session at a time, and `hold`
     holds one part of the ports, or none for None, but tells False where that is asked too often. `certificates` are
     by port the fingerprints of those that the disk has for services, and `ask_here` tells whether a service answers
@@ -112,7 +112,7 @@ class SessionRegistry:
         tls: bool,
         everywhere: bool,
         draw: Callable[[int], bytes],
-        read_kernel: Callable[[], Kernel] = Kernel,
+        read_kernel: Callable[[], KernelStatus] = KernelStatus,
         catch_up: Callable[[], None] = lambda: None,
         read_overrun: Callable[[], Mapping[int, int]] = dict,
         key: str | None = None,
@@ -121,7 +121,7 @@ class SessionRegistry:
         hold: Callable[[int | None], bool] = lambda part: True,
     ) -> None:
         self.plan, self.program, self.key, self.live = plan, program, key, live
-        self.tls, self.everywhere = tls, everywhere
+        self.tls, self.wildcard_bind = tls, everywhere
         self.untested: Mapping[Family, Untested] = {}
         self.owners: Mapping[Transport, Mapping[int, str]] = {}
         self.served: Mapping[Transport, Mapping[int, str]] = {}
@@ -160,7 +160,7 @@ class SessionRegistry:
         promised = sum(map(self._flows_to_come, self.sessions.values()))
         self.sessions[session.id] = session
         session.flows = self._shares.at_start(session.kernel.free_flows, self._parts(client), promised)
-        self.events.append(Started(client))
+        self.events.append(SessionStarted(client))
         return session
 
     def _new_id(self) -> str:
@@ -196,7 +196,7 @@ class SessionRegistry:
         del self.sessions[session.id]
         self.give_back()
         if not session.finished:
-            self.events.append(Lost(session.client))
+            self.events.append(ClientLost(session.client))
 
     def take(self, session: Session, part: int) -> bool:
         """Hold one part of the ports for a session, and no other; False where that is asked too often."""
@@ -296,7 +296,7 @@ class SessionRegistry:
         # The last of several interfaces is the one that the firewall sees.
         prober.watch.arrival = Arrival(interface, seen.destination)
         # A packet is seen again at a VLAN's or a bridge's interface; it is one probe all the same.
-        number = stun.number_of(request.transaction)
+        number = stun.probe_number(request.transaction)
         # A service's port is tried apart from the others, by probes without a number.
         fresh = prober.at_interface.take(number) if number or not self.live else prober.passing.came(seen)
         if fresh and self.plan.has(Transport.UDP, request.port):
@@ -308,7 +308,7 @@ class SessionRegistry:
         if not request or not session:
             return None
         udp = transport is Transport.UDP
-        if udp and not session.at_socket.take(stun.number_of(request.transaction)):
+        if udp and not session.at_socket.take(stun.probe_number(request.transaction)):
             return None  # one that came before: the network doubled it, or somebody sends what he overheard
         if not self._sighted(session, transport, request.port, port):
             return None
@@ -338,7 +338,7 @@ class SessionRegistry:
         request = self._recent.get(data)
         if request is None:
             try:
-                request = stun.read_probe(data, self._key_of)
+                request = stun.decode_probe(data, self._key_of)
             except DecodeError:
                 return None, None
             if self.capture:
@@ -355,11 +355,11 @@ class SessionRegistry:
     def token(self, token: http_proof.Token, port: int, certificate: bytes) -> str | None:
         """The proof for an HTTP token that came in at `port`; None for a stranger's."""
         session = self.sessions.get(token.session)
-        if session is None or not http_proof.token_is_of(token, session.key):
+        if session is None or not http_proof.verify_token(token, session.key):
             return None
         if not self._sighted(session, Transport.TCP, token.port, port):
             return None
-        return http_proof.proof(token, certificate, session.key) if session.spend_answer() else None
+        return http_proof.make_proof(token, certificate, session.key) if session.spend_answer() else None
 
     def _sighted(self, session: Session, transport: Transport, meant: int, port: int) -> bool:
         """Record a probe meant for one port that came in at another or the same; whether it came as it was meant."""
@@ -371,36 +371,36 @@ class SessionRegistry:
             return False
         return True
 
-    def rows(self, session: Session, ask: messages.Ask) -> messages.Rows:
+    def rows(self, session: Session, ask: messages.AskRows) -> messages.Rows:
         """One page of what a client may know of its own session."""
         self._catch_up()
         untested = self.untested.get(session.family, {}).get(ask.transport, {})
-        tables: dict[About, Mapping[int, int] | Mapping[int, str]] = {
-            About.SIGHTINGS: session.sightings[ask.transport],
-            About.AT_INTERFACE: session.watch.at_interface[ask.transport],
-            About.OVERRUN: self._overrun(session)
-            if (ask.about, ask.transport) == (About.OVERRUN, Transport.UDP)
+        tables: dict[PortTable, Mapping[int, int] | Mapping[int, str]] = {
+            PortTable.SIGHTINGS: session.sightings[ask.transport],
+            PortTable.AT_INTERFACE: session.watch.at_interface[ask.transport],
+            PortTable.RECEIVE_DROPS: self._overrun(session)
+            if (ask.table, ask.transport) == (PortTable.RECEIVE_DROPS, Transport.UDP)
             else {},
-            About.WITHHELD: session.withheld if ask.transport is Transport.UDP else {},
-            About.LEFT: self._left(session) if ask.transport is Transport.UDP else {},
-            About.PLACES: session.watch.places(self.plan.ports(ask.transport))
+            PortTable.UNANSWERED: session.withheld if ask.transport is Transport.UDP else {},
+            PortTable.ANSWERS_SENT: self._left(session) if ask.transport is Transport.UDP else {},
+            PortTable.PLACES: session.watch.places(self.plan.ports(ask.transport))
             if ask.transport is Transport.TCP
             else {},
-            About.CONNECTIONS: session.connections if ask.transport is Transport.TCP else {},
-            About.LET_IN: dict.fromkeys(session.let_in, 1) if ask.transport is Transport.TCP else {},
-            About.REDIRECTED: session.redirected[ask.transport],
-            About.UNTESTED: {port: reason.value for port, reason in untested.items()},
-            About.OWNERS: self._owners(ask.transport) if session.paired else {},
-            About.SERVED: self.served.get(ask.transport, {}),
-            About.PARTS: self.parts if ask.transport is Transport.UDP else {},
+            PortTable.CONNECTIONS: session.connections if ask.transport is Transport.TCP else {},
+            PortTable.ACCEPTED_BEFORE: dict.fromkeys(session.let_in, 1) if ask.transport is Transport.TCP else {},
+            PortTable.REDIRECTED: session.redirected[ask.transport],
+            PortTable.UNTESTED: {port: reason.value for port, reason in untested.items()},
+            PortTable.OWNERS: self._owners(ask.transport) if session.paired else {},
+            PortTable.SERVED: self.served.get(ask.transport, {}),
+            PortTable.PARTITIONS: self.parts if ask.transport is Transport.UDP else {},
         }
-        about = tables[ask.about]
+        about = tables[ask.table]
         ascending = ((port, about[port]) for port in sorted(about) if port >= ask.start)
         page = list(itertools.islice(_runs(ascending), messages.MAX_ROWS + 1))
         following = page[messages.MAX_ROWS][0].first if len(page) > messages.MAX_ROWS else None
         return messages.Rows(tuple(page[: messages.MAX_ROWS]), following)
 
-    def service(self, session: Session, ask: messages.AskService) -> messages.Service:
+    def service(self, session: Session, ask: messages.AskService) -> messages.ServiceReply:
         """What passed the interface at a port that a service holds, in the flow of the client's that has this mark."""
         self._catch_up()
         told = session.passing.tell(ask)
@@ -432,7 +432,7 @@ class SessionRegistry:
         named = sorted(self.owners.get(transport, {}).items())[: messages.MAX_OWNERS]
         return {port: owner[: messages.MAX_TEXT] for port, owner in named}
 
-    def kernel(self, session: Session) -> Kernel:
+    def kernel(self, session: Session) -> KernelStatus:
         """What the kernel has room for now, the session's share, and what it dropped since that began, all clients'.
 
         Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide whether
@@ -443,9 +443,9 @@ class SessionRegistry:
         if flows is not None:
             session.flows = max(flows, session.flows or 0)
         rate = PROBES_A_SECOND // parts if len(self.sessions) > FEW_SESSIONS else None
-        return Kernel(flows, self._counters(session, now), rate)
+        return KernelStatus(flows, self._counters(session, now), rate)
 
-    def _counters(self, session: Session, now: Kernel) -> Counters:
+    def _counters(self, session: Session, now: KernelStatus) -> Counters:
         counters = now.counters.since(session.kernel.counters)
         if session.gave_way:
             counters = replace(counters, listen_drops=(counters.listen_drops or 0) + session.gave_way)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Callable, Iterable
 
 from ..core.address import Address, parse_address
-from ..protocol.messages import MAX_ELSEWHERE
+from ..protocol.messages import MAX_SOURCES
 from ..protocol.stun import NONCE_BYTES
 
 # Answers of a session that leave for addresses of which nobody has shown yet that they are its client's. He does at
@@ -40,7 +40,7 @@ class SourceValidator:
 
     def note(self, address: Address, draw: Callable[[int], bytes]) -> None:
         """A probe came from there; more than MAX_ELSEWHERE are not taken in. `draw` gives random bytes."""
-        if address not in self._found and len(self._found) < MAX_ELSEWHERE:
+        if address not in self._found and len(self._found) < MAX_SOURCES:
             self._found[address] = _Source(draw(NONCE_BYTES).hex())
 
     def confirm(self, mine: Iterable[str], nonces: Iterable[str]) -> None:

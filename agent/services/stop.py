@@ -12,7 +12,7 @@ from functools import partial
 from typing import Callable, Iterator, Sequence
 
 from ..core.errors import Exit, UserError
-from ..core.events import Event, Pausing, Restored, Stopped
+from ..core.events import Event, ServerStopped, ServicesRestored, StopPlan
 from ..core.fields import FieldError
 from ..core.plan import Plan
 from ..core.service import ServiceKind, ServiceTransition, Step
@@ -51,11 +51,11 @@ def paused(plan: Plan, seconds: float, tell: Tell, ask: Callable[[], bool], serv
         raise trouble
     found = find_services(plan)
     services, left = plan_stop(found, plan)
-    tell(Pausing(services, left, seconds))
+    tell(StopPlan(services, left, seconds))
     if not services:
         return serve()
     if not ask():
-        tell(Stopped("nothing was changed"))
+        tell(ServerStopped("nothing was changed"))
         return Exit.INCONCLUSIVE
     guard = _Guard(tell)
     catches = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
@@ -94,7 +94,7 @@ def _conclude(moves: Sequence[ServiceTransition], tell: Tell) -> None:
     """Say what came of it; UserError where a service is not back."""
     of = {step: [one.service for one in moves if one.step is step] for step in (Step.RUNNING, Step.FAILED)}
     away = of[Step.FAILED]
-    tell(Restored(tuple(of[Step.RUNNING]), tuple(away)))
+    tell(ServicesRestored(tuple(of[Step.RUNNING]), tuple(away)))
     if away:
         units = " ".join(f"-u {name}" for name in away if is_name(ServiceKind.UNIT, name))
         look_at = f"journalctl {units}" if units else "docker ps --all"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Sequence
 
-from ..core.counters import MOST, Counters, Kernel
+from ..core.counters import MAX_COUNT, Counters, KernelStatus
 from .files import ReopenableFile, read_text
 
 # The longest of these files has a row of 160 bytes for each CPU, of which Linux takes 8,192 at most.
@@ -27,13 +27,13 @@ def open_conntrack_statistics() -> tuple[ReopenableFile, ...]:
     return tuple(map(ReopenableFile, _STATISTICS))
 
 
-def read_kernel(statistics: Sequence[ReopenableFile]) -> Kernel:
+def read_kernel(statistics: Sequence[ReopenableFile]) -> KernelStatus:
     """What the kernel tells now."""
     texts = (one.read(MAX_TEXT) for one in statistics)
     drops = next((found for found in map(conntrack_drops, texts) if found is not None), None)
     errors, refused = receive_errors(_read(_SNMP), _read(_SNMP6)), listen_drops(_read(_NETSTAT))
     counters = Counters(drops, errors, listen_drops=refused)
-    return Kernel(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
+    return KernelStatus(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
 
 
 def conntrack_max() -> int | None:
@@ -55,7 +55,7 @@ def free_flows(maximum: str, count: str) -> int | None:
     most, used = _decimal(maximum.strip()), _decimal(count.strip())
     if not most or not used:  # a limit of 0 is none
         return None
-    return min(MOST, max(0, most - used))
+    return min(MAX_COUNT, max(0, most - used))
 
 
 def conntrack_drops(text: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import Sequence
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import HTTP_PORT, HTTPS_PORT, MEDIA, Need, Transport
 from ..core.ports import list_ports
-from ..core.report import BLOCKED, Advice, Finding, FindingGroup, State, alike
+from ..core.report import BLOCKED, Advice, Finding, FindingGroup, State, group_findings
 
 _MEANING = {
     (Transport.TCP, HTTP_PORT): "Let's Encrypt cannot issue or renew the certificate.",
@@ -74,10 +74,10 @@ def advise(findings: Sequence[Finding], hole: int = 0, here: bool = False) -> tu
     """
     # What a sample left out is taken to be like what it drew.
     fine = {one.state for one in findings if one.transport is Transport.UDP} == _FINE
-    media = sum(len(one.ports) for one in findings if one.purpose == MEDIA and not one.left_out)
+    media = sum(len(one.ports) for one in findings if one.purpose == MEDIA and not one.unsampled)
     return tuple(
         Advice(group.number, " ".join(filter(None, texts)))
-        for group in alike(findings)
+        for group in group_findings(findings)
         for texts in [(_sampled(group, hole, fine), _meaning(group, media), _what_to_do(group, media, here))]
     )
 
@@ -86,7 +86,7 @@ def _sampled(group: FindingGroup, hole: int, fine: bool) -> str:
     """What a sample says, and does not say, of the ports that it left out."""
     if group.first.state in BLOCKED and group.sampled:
         return "How far this reaches is not known: a sample was checked."
-    if not group.first.left_out or not fine:
+    if not group.first.unsampled or not fine:
         return ""
     if not 0 < hole <= len(group):
         return "So few ports tell hardly anything of the others."

@@ -12,7 +12,7 @@ import pytest
 
 from agent.client.control import MAX_UNASKED, Channel, ControlLost, Greeting
 from agent.core.address import Family
-from agent.core.counters import Kernel
+from agent.core.counters import KernelStatus
 from agent.core.errors import UserError
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
@@ -28,13 +28,13 @@ WELCOME = control.Welcome(
     "0" * 64,
     build_plan("plugnmeet"),
     tls=False,
-    everywhere=True,
+    wildcard_bind=True,
     client="192.0.2.1",
     capture=False,
     flows=None,
 )
-KERNEL = Kernel(1234)
-PONG = control.encode(control.Pong(KERNEL))
+KERNEL = KernelStatus(1234)
+PONG = control.encode(control.KernelReply(KERNEL))
 ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
 
 
@@ -91,19 +91,19 @@ def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[Channe
     for named, mine in (((one,), ()), ((one, other), (one,)), ((), (other,)), ((), ())):
         channel.ping(["0123456789ab"])
         assert server.read() == [control.AskKernel(mine, ("0123456789ab",))]
-        server.say(control.encode(control.Pong(KERNEL, named)))
+        server.say(control.encode(control.KernelReply(KERNEL, named)))
         assert channel.look() == KERNEL
     assert channel.confirmed == {one, other}
 
 
 def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tuple[Channel, Server]) -> None:
     channel, server = ends
-    named = [f"192.0.2.{number}" for number in range(2 * control.MAX_ELSEWHERE)]
+    named = [f"192.0.2.{number}" for number in range(2 * control.MAX_SOURCES)]
     for address in named:
         channel.ping()
-        server.say(control.encode(control.Pong(KERNEL, (address,))))
+        server.say(control.encode(control.KernelReply(KERNEL, (address,))))
         channel.look()
-    assert channel.confirmed == set(named[: control.MAX_ELSEWHERE])
+    assert channel.confirmed == set(named[: control.MAX_SOURCES])
     assert channel.named == ()
 
 
@@ -133,7 +133,7 @@ def test_a_question_waits_for_the_pongs_and_gets_its_own_answer(ends: tuple[Chan
     server.say(*[PONG] * pings)
     answers = threading.Timer(0.05, server.say, [ANSWER])
     answers.start()
-    assert channel.rows(control.About.SIGHTINGS, Transport.UDP) == {7: 3}
+    assert channel.rows(control.PortTable.SIGHTINGS, Transport.UDP) == {7: 3}
     answers.join()
     assert server.heard() == pings + 1
 
@@ -187,7 +187,7 @@ def test_a_server_that_goes_is_noticed(ends: tuple[Channel, Server]) -> None:
     assert channel.look() is None
     assert channel.lost
     with pytest.raises(ControlLost):
-        channel.rows(control.About.SIGHTINGS, Transport.UDP)
+        channel.rows(control.PortTable.SIGHTINGS, Transport.UDP)
 
 
 def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[Channel, Server]) -> None:
@@ -215,7 +215,7 @@ def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
         with client_context().wrap_socket(socket.create_connection(listening.getsockname())) as here:
             channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
             with pytest.raises(ControlLost):
-                channel.rows(control.About.SIGHTINGS, Transport.UDP)
+                channel.rows(control.PortTable.SIGHTINGS, Transport.UDP)
             assert channel.lost
         server.join()
 
@@ -233,7 +233,7 @@ def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[Channel, Ser
             channel.kernel()
     assert (channel.refused, channel.lost) == (refusal, True)
     with pytest.raises(ControlLost):
-        channel.rows(control.About.SIGHTINGS, Transport.UDP)
+        channel.rows(control.PortTable.SIGHTINGS, Transport.UDP)
 
 
 @pytest.mark.parametrize(("certificate", "error"), [("", None), ("0" * 64, control.INTERCEPTED)])
@@ -250,9 +250,9 @@ def test_a_paired_welcome_names_the_certificate_that_was_seen(certificate: str, 
             there.sendall(control.encode(challenge))
             keys = control.session_keys(key, hello, challenge)
             seals = pairing.RecordAuthenticator(keys.server, keys.client)
-            assert control.decode(seals.open(lines.readline()[:-1])) == control.Proof("")
+            assert control.decode(seals.verify(lines.readline()[:-1])) == control.Proof("")
         welcome = replace(WELCOME, secret=None, certificate=certificate)
-        there.sendall(seals.seal(control.encode(welcome)))
+        there.sendall(seals.sign(control.encode(welcome)))
 
     with here, there:
         thread = threading.Thread(target=serve)

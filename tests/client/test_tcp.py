@@ -114,7 +114,7 @@ def proven(data: bytes) -> bytes:
     except DecodeError:
         token = None
     assert token
-    return http_proof.encode_answer(http_proof.proof(token, b"", SESSION.key))
+    return http_proof.encode_answer(http_proof.make_proof(token, b"", SESSION.key))
 
 
 def test_one_strange_answer_does_not_end_it() -> None:

@@ -81,7 +81,7 @@ def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_
         assert prober.follow_up([port], 0.01, RATE)
         assert prober.follow_up([port], 0.01, RATE, large=False)
         for _ in range(2 * TRIES):
-            numbers.append(stun.number_of(server.recvfrom(2000)[0][8:20]))
+            numbers.append(stun.probe_number(server.recvfrom(2000)[0][8:20]))
         assert numbers == list(range(1, 2 * TRIES + 1))
         for nonce, taken in (("", []), ("0123456789ab", ["0123456789ab"]), ("0123456789ab", []), ("", [])):
             (transaction,) = prober._transactions(1)

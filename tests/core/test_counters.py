@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.counters import MOST, Counters
+from agent.core.counters import MAX_COUNT, Counters
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from agent.core.counters import MOST, Counters
         (None, 5, None),
         (5, None, None),
         (None, None, None),
-        (0, MOST + 5, MOST),
+        (0, MAX_COUNT + 5, MAX_COUNT),
     ],
 )
 def test_what_was_dropped_meanwhile(earlier: int | None, now: int | None, difference: int | None) -> None:

@@ -208,7 +208,7 @@ def test_findings_of_one_cause_are_told_together() -> None:
         replace(finding(36, 36, State.FILTERED, where=Where.UNKNOWN), purpose="something else"),
         replace(finding(37, 37, State.FILTERED, where=Where.UNKNOWN), transport=Transport.TCP),
     ]
-    groups = report.alike(found)
+    groups = report.group_findings(found)
     assert [(group.number, list(map(str, group.ports)), len(group)) for group in groups] == [
         (1, ["11-20", "31-33"], 13),
         (2, ["21", "35"], 2),
@@ -269,12 +269,12 @@ def test_how_much_a_sample_has_seen(found: list[Finding], sample: dict[str, int]
 def test_what_lies_between_findings_of_a_sample_is_taken_for_alike(
     found: list[Finding], extent: list[str], sampled: bool
 ) -> None:
-    (group,) = [one for one in report.alike(found) if one.first.state is State.FILTERED]
+    (group,) = [one for one in report.group_findings(found) if one.first.state is State.FILTERED]
     assert (list(map(str, group.extent)), group.sampled) == (extent, sampled)
 
 
 def test_what_the_server_holds_and_what_a_sample_left_out_is_never_joined() -> None:
     found = few("1 untested busy", "2 untested sampled", "3 untested busy", "4 open", "5 untested sampled")
-    assert [list(map(str, one.extent)) for one in report.alike(found)] == [["1", "3"], ["2", "5"]]
+    assert [list(map(str, one.extent)) for one in report.group_findings(found)] == [["1", "3"], ["2", "5"]]
     other = [found[0], replace(finding(2, 2, State.UNTESTED, reason=Reason.SAMPLED), transport=Transport.TCP)]
-    assert [one.sampled for one in report.alike(other)] == [False, False]
+    assert [one.sampled for one in report.group_findings(other)] == [False, False]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.core import report as reports
 from agent.core.address import Family
-from agent.core.counters import Counters, Kernel
+from agent.core.counters import Counters, KernelStatus
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.protocol import framing, http_proof, messages, pairing, stun
@@ -41,14 +41,14 @@ MESSAGES: tuple[messages.Message, ...] = (
         messages.PROTOCOL, "0.1.0", SESSION, SESSION * 4, build_plan("plugnmeet"), True, True, "192.0.2.1", True, 7600
     ),
     messages.Refusal("crowded", "too many", "wait"),
-    *(messages.Ask(about, Transport.UDP, 1) for about in messages.About),
+    *(messages.AskRows(about, Transport.UDP, 1) for about in messages.PortTable),
     ROWS[0],
     messages.AskKernel(("192.0.2.1",), ("0123456789ab",)),
-    messages.Pong(Kernel(7600, Counters(3, None, 2)), ("2001:db8::1",)),
-    messages.Take(1),
-    messages.Taken(),
+    messages.KernelReply(KernelStatus(7600, Counters(3, None, 2)), ("2001:db8::1",)),
+    messages.BindPartition(1),
+    messages.PartitionBound(),
     messages.AskService(Transport.TCP, 443, "0123456789abcdef" * 4),
-    messages.Service(True, 300, "0123456789abcdef" * 4, True),
+    messages.ServiceReply(True, 300, "0123456789abcdef" * 4, True),
     messages.ReportPart("{}", True),
     messages.Received(),
     messages.Bye(),
@@ -58,21 +58,22 @@ REPORT_TEXT = reports.dumps(REPORT)
 
 TOKEN = http_proof.make_token(SESSION, PORT, "0" * 16, KEY)
 HTTP = http_proof.encode_request("meet.example.com", TOKEN)
-PROOF = http_proof.proof(TOKEN, b"", KEY)
+PROOF = http_proof.make_proof(TOKEN, b"", KEY)
 HTTP_ANSWERS = (
     http_proof.encode_answer(PROOF),
-    http_proof.encode_answer(http_proof.proof(TOKEN, b"another", KEY)),
+    http_proof.encode_answer(http_proof.make_proof(TOKEN, b"another", KEY)),
     http_proof.encode_answer(None),
 )
 TLS_HELLO = b"\x16\x03\x01\0\x05\x01\0\0\x01\x03"
 
 
 def _conversations() -> tuple[bytes, ...]:
-    asks = [one for one in MESSAGES if isinstance(one, (messages.Ask, messages.AskKernel))]
+    asks = [one for one in MESSAGES if isinstance(one, (messages.AskRows, messages.AskKernel))]
     whole = (HELLO, *asks, *messages.report_parts(REPORT_TEXT), messages.Bye())
     streams = (
         b"".join(map(messages.encode, whole)),
-        messages.encode(HELLO) + b"".join(map(messages.encode, messages.report_parts('"' * (messages.MAX_PART + 9)))),
+        messages.encode(HELLO)
+        + b"".join(map(messages.encode, messages.report_parts('"' * (messages.MAX_REPORT_PART + 9)))),
         HTTP,
         framing.frame(PROBE) * 2,
         TLS_HELLO,
@@ -97,13 +98,13 @@ def _paired() -> tuple[bytes, ...]:
         *messages.report_parts(REPORT_TEXT),
         messages.Bye(),
     )
-    sealed = b"".join(seals.seal(messages.encode(message)) for message in whole)
+    sealed = b"".join(seals.sign(messages.encode(message)) for message in whole)
     streams = (messages.encode(hello) + sealed, messages.encode(hello) * 2, messages.encode(HELLO))
     return tuple(how + stream for how in (b"\0", b"\x40") for stream in streams)
 
 
 PAIRED_CONVERSATIONS = _paired()
-SEALED = pairing.RecordAuthenticator(KEY, KEY).seal(LINES[0] + b"\n")[:-1]
+SEALED = pairing.RecordAuthenticator(KEY, KEY).sign(LINES[0] + b"\n")[:-1]
 
 PACKETS = (
     ipv4(udp(PROBE, PORT)),

@@ -13,7 +13,7 @@ from agent.core import fields
 from agent.core import report as reports
 from agent.core.address import Family
 from agent.core.errors import DecodeError, UserError
-from agent.core.events import Event, Reported
+from agent.core.events import Event, ReportReceived
 from agent.core.fields import FieldError
 from agent.core.notes import Notes
 from agent.core.plan import Transport, build_plan
@@ -63,7 +63,7 @@ def attempt(target: Target, data: bytes) -> None:
 
 def probe_at_first_sight(data: bytes) -> stun.Request | None:
     try:
-        return stun.read_probe(data, {SESSION: KEY}.get)
+        return stun.decode_probe(data, {SESSION: KEY}.get)
     except DecodeError:
         return None
 
@@ -71,10 +71,10 @@ def probe_at_first_sight(data: bytes) -> stun.Request | None:
 def probe_on_reading(data: bytes) -> stun.Request | None:
     try:
         message = stun.decode(data)
-        request = stun.read_request(message)
+        request = stun.decode_request(message)
     except DecodeError:
         return None
-    return request if request.username == SESSION and stun.verified(message, KEY) else None
+    return request if request.username == SESSION and stun.verify(message, KEY) else None
 
 
 def is_answer_on_reading(data: bytes) -> bool:
@@ -83,19 +83,19 @@ def is_answer_on_reading(data: bytes) -> bool:
     except DecodeError:
         return False
     is_answer = message.kind == stun.Kind.SUCCESS and message.transaction == TRANSACTION
-    return is_answer and stun.verified(message, KEY)
+    return is_answer and stun.verify(message, KEY)
 
 
 def agrees(data: bytes) -> bool:
     """Whether a message is taken at first sight for what it is taken for on reading all of it."""
     same_probe = probe_at_first_sight(data) == probe_on_reading(data)
-    return same_probe and stun.proves(data, TRANSACTION, KEY) == is_answer_on_reading(data)
+    return same_probe and stun.is_answer(data, TRANSACTION, KEY) == is_answer_on_reading(data)
 
 
 def _stun(data: bytes) -> None:
     assert agrees(data)
     message = stun.decode(data)
-    for read in (stun.read_request, stun.mapped_address):
+    for read in (stun.decode_request, stun.mapped_address):
         try:
             read(message)
         except DecodeError:
@@ -122,14 +122,14 @@ def _cut(make: Callable[[], framing.Frames | framing.Lines]) -> Callable[[bytes]
 
 
 def _http_answer(data: bytes) -> None:
-    http_proof.answer_proves(data, seeds.PROOF)
-    http_proof.answer_is_ours(data, seeds.PROOF)
-    http_proof.may_prove(data, seeds.PROOF)
+    http_proof.is_proof(data, seeds.PROOF)
+    http_proof.is_proof_for_other_certificate(data, seeds.PROOF)
+    http_proof.may_become_proof(data, seeds.PROOF)
 
 
 def _first_bytes(data: bytes) -> None:
-    first_bytes.answers_tls(data)
-    first_bytes.tell(data or b"\0")
+    first_bytes.is_tls(data)
+    first_bytes.detect_protocol(data or b"\0")
 
 
 def _rows(data: bytes) -> None:
@@ -139,7 +139,7 @@ def _rows(data: bytes) -> None:
 
 def _icmp(data: bytes) -> None:
     version, kind, code = (*data, 0, 0, 0)[:3]
-    icmp.refusal(version, kind, code)
+    icmp.describe_refusal(version, kind, code)
     icmp.is_expired(version, kind, code)
 
 
@@ -155,12 +155,12 @@ def _stranger(data: bytes) -> None:
     size = data[0] if data else 0
     certificate, answer = data[1 : 1 + size], data[1 + size :]
     for ours in (True, False):
-        _is_plain(interceptor.recognise(answer, "meet.example.com", certificate, ours).shown, interceptor.MAX_SHOWN)
+        _is_plain(interceptor.identify(answer, "meet.example.com", certificate, ours).shown, interceptor.MAX_SHOWN)
 
 
 def _shown(data: bytes) -> None:
-    _is_plain(printable.shown(data), printable.MOST)
-    _is_plain(printable.stranger(data, b""), printable.MOST)
+    _is_plain(printable.first_line(data), printable.MAX_CHARACTERS)
+    _is_plain(printable.describe_reply(data, b""), printable.MAX_CHARACTERS)
 
 
 def _is_plain(line: str, most: int) -> None:
@@ -172,7 +172,7 @@ def _is_plain(line: str, most: int) -> None:
 def _names(data: bytes) -> None:
     names = x509.names(data)
     for name in (names.subject, names.issuer):
-        _is_plain(name, printable.MOST)
+        _is_plain(name, printable.MAX_CHARACTERS)
     with contextlib.suppress(DecodeError):
         for name in x509.validity(data)[1]:
             _is_plain(name, x509.MAX_NAME)
@@ -206,7 +206,7 @@ def _tell(notice: Event) -> None:
     json.dumps(events.to_json(notice), allow_nan=False)
     for style in STYLES:
         _is_safe(events.to_text(notice, style))
-    if isinstance(notice, Reported):
+    if isinstance(notice, ReportReceived):
         _show(notice.report)
 
 
@@ -243,8 +243,8 @@ def _pairing_key(data: bytes) -> None:
 
 
 def _sealed(data: bytes) -> None:
-    line = pairing.RecordAuthenticator(KEY, KEY).open(data)
-    assert pairing.RecordAuthenticator(KEY, KEY).seal(line) == data
+    line = pairing.RecordAuthenticator(KEY, KEY).verify(data)
+    assert pairing.RecordAuthenticator(KEY, KEY).sign(line) == data
 
 
 def _flow(family: Family) -> Flow:

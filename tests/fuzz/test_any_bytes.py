@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import DecodeError
-from agent.packet.printable import MOST, shown
+from agent.packet.printable import MAX_CHARACTERS, first_line
 from agent.protocol import first_bytes, messages, stun
 from tests.core.values import ANY, gone_wrong
 from tests.fuzz.drawn import damaged, inputs
@@ -106,16 +106,16 @@ def test_control_messages_with_a_field_gone_wrong(message: Any) -> None:
 @ANY
 @given(st.binary(max_size=200) | st.text().map(str.encode))
 def test_what_a_stranger_shows_can_be_printed_on_a_line(data: bytes) -> None:
-    text = shown(data)
+    text = first_line(data)
     assert text.isascii()
     assert text.isprintable()
     assert text == text.strip()
-    assert len(text) <= MOST
+    assert len(text) <= MAX_CHARACTERS
 
 
 def test_first_bytes_of_an_answer_in_tls() -> None:
-    assert all(map(first_bytes.answers_tls, (b"\x16\x03\x03\0\x7a", first_bytes.TLS_REFUSAL)))
-    assert not any(map(first_bytes.answers_tls, (b"", b"\x16", b"\x17\x03\x03", b"SSH-2.0", b"\0\x16\x03")))
+    assert all(map(first_bytes.is_tls, (b"\x16\x03\x03\0\x7a", first_bytes.TLS_REFUSAL)))
+    assert not any(map(first_bytes.is_tls, (b"", b"\x16", b"\x17\x03\x03", b"SSH-2.0", b"\0\x16\x03")))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_first_bytes_of_an_answer_in_tls() -> None:
         (b"\r\nHTTP/1.1 302 Found\r\n", "HTTP/1.1 302 Found"),
         (b"\x1b[2Jgone\x07", "?[2Jgone?"),
         ("für".encode(), "f??r"),
-        (b"x" * 100, "x" * MOST),
+        (b"x" * 100, "x" * MAX_CHARACTERS),
     ],
 )
 def test_what_a_stranger_shows_of_itself(data: bytes, text: str) -> None:
-    assert shown(data) == text
+    assert first_line(data) == text

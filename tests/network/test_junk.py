@@ -246,6 +246,6 @@ def test_a_million_datagrams(net: Lab, archive: Path, sender: Path) -> None:
         # What is counted is what is sent: the session's own probe is answered, from its own address.
         probe = sessions.probe(LIVE, 50000, of=PORTS[-1] + 1)
         answer = bytes.fromhex(net.client.must(sys.executable, "-c", ASK, target, "50000", probe.hex()))
-        assert stun.proves(answer, probe[8:20], sessions.told[LIVE]["secret"].encode())
+        assert stun.is_answer(answer, probe[8:20], sessions.told[LIVE]["secret"].encode())
         assert net.server.counted() == 1
         assert wrong(check(net.client, archive, target).report, plan=FEW) == []

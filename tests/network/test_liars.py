@@ -11,7 +11,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from agent.core.counters import Kernel
+from agent.core.counters import KernelStatus
 from agent.protocol import messages
 from tests.lab import Check, check, lab, program, server, side_by_side
 
@@ -99,7 +99,7 @@ def agreeing(true: dict[str, Any]) -> list[Any]:
     """A plan of all ports, and whatever is asked later is answered as a server does that has seen nothing."""
     plan = {"name": "all", "requirements": [row(1, 65535), row(1, 65535, "tcp")]}
     rows = line({"type": "rows", "rows": [], "next": None})
-    return [line({**true, "plan": plan}), [rows, messages.encode(messages.Pong(Kernel())).decode()]]
+    return [line({**true, "plan": plan}), [rows, messages.encode(messages.KernelReply(KernelStatus())).decode()]]
 
 
 def refusal(code: str, message: str, hint: str) -> Script:

@@ -66,7 +66,8 @@ SCRIPTS = {
     "a report with escape sequences": [HELLO, *parts(EVIL)],
     "another after a report": [HELLO, *parts(EVIL), *parts(EVIL)],
     "a report in crumbs": [HELLO, line({"type": "report", "text": "{", "last": False})],
-    "a report beyond full size": [HELLO, *parts('"' * messages.MAX_REPORT)[:-1], *parts("x" * messages.MAX_PART * 2)],
+    "a report beyond full size": [
+        HELLO, *parts('"' * messages.MAX_REPORT)[:-1], *parts("x" * messages.MAX_REPORT_PART * 2)],
     "a report of full size that is none": [HELLO, *parts('"' + "\\\"" * (messages.MAX_REPORT // 2 - 1) + '"')],
 }  # fmt: skip
 SHUT = {"a question before hello", "another after a report",

@@ -206,7 +206,7 @@ def serve(opened):
             if said[:1] in (b"", b"\\x16"):
                 return
             line = text.encode()
-            opened.sendall(said if text == "ECHO" else seals.seal(line[4:]) if text[:4] == "SEAL" else line)
+            opened.sendall(said if text == "ECHO" else seals.sign(line[4:]) if text[:4] == "SEAL" else line)
         opened.recv(65536)
 
 with socket.create_server(("", 443)) as listener:
@@ -294,7 +294,7 @@ def test_neither_key_nor_secret_crosses_the_wire(net: Lab, archive: Path, tmp_pa
     hidden = [key, digits, keys.secret, keys.client.hex(), keys.server.hex(), digits[:12]]
     raw = [bytes.fromhex(keys.secret), keys.client, keys.server]
     assert [one for one in (*map(str.encode, hidden), *raw) if one.lower() in crossed.lower()] == []
-    assert pairing.RecordAuthenticator(keys.server, keys.client).open(sealed(crossed, b"proof"))
+    assert pairing.RecordAuthenticator(keys.server, keys.client).verify(sealed(crossed, b"proof"))
 
 
 def derived(key: str, hello: messages.Message, challenge: messages.Message) -> pairing.Keys:
@@ -348,7 +348,7 @@ def test_who_holds_a_port_is_told_to_paired_clients_alone(net: Lab, archive: Pat
             running.wait_for("session", number=2)
     lines = list(map(json.loads, told.splitlines()))
     (welcome,) = [one for one in lines if one["type"] == "welcome"]
-    assert len(lines) == 3 + 4 * len(messages.About)
+    assert len(lines) == 3 + 4 * len(messages.PortTable)
     assert [50005, 50005, "busy"] in [row for one in lines for row in one.get("rows", ())]
     # Every word of it: what the plan has, and what every server says.
     plan = {welcome["plan"]["name"], *(word for row in welcome["plan"]["requirements"] for word in row)}

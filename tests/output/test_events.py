@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from agent.core.address import Family
 from agent.core.errors import UsageError, UserError
 from agent.core.events import (
+    ClientLost,
+    ClientRefused,
     Event,
+    EventsSuppressed,
     Listening,
-    Lost,
-    Pausing,
-    Refused,
-    Reported,
-    Restored,
-    Started,
-    Stopped,
+    ReportReceived,
+    ServerStopped,
+    ServicesRestored,
+    SessionStarted,
+    StopPlan,
     Unavailable,
-    Withheld,
 )
 from agent.core.notes import Note, Notes
 from agent.core.observation import UNTESTED_REASONS, Reason
@@ -65,7 +65,7 @@ Amiss on this machine, beside the ports; no verdict depends on it:
       timedatectl set-ntp true
 In order: interfaces, certificates; not found out: STUN (--offline).
 """
-PAUSING = Pausing(
+PAUSING = StopPlan(
     (
         Service(ServiceKind.COMPOSE, "plugnmeet", ("livekit", "web"), ((TCP, PortRange(7881, 7881)),
                                                                 (UDP, PortRange(50_000, 60_000)))),
@@ -111,14 +111,16 @@ def test_programs_read_whether_root_is_kept() -> None:
 
 def test_services_go_on_running_beside_a_check() -> None:
     halves = (PortRange(10000, 20000), PortRange(50000, 60000))
-    live = replace(LISTENING, live=True, halves=halves)
+    live = replace(LISTENING, live=True, partitions=halves)
     assert "--stop-services" not in events.to_text(live, Style())
     event = events.to_json(live)
     assert event["live"] is True
     assert event["halves"] == [{"transport": "udp", "first": run.first, "last": run.last} for run in halves]
     told = " ".join(events.to_text(live, Style()).split())
     assert "services go on running: of 10000-20000, 50000-60000/udp what they leave free is held" in told
-    assert "services go on running not 80/tcp" in " ".join(events.to_text(replace(live, halves=()), Style()).split())
+    assert "services go on running not 80/tcp" in " ".join(
+        events.to_text(replace(live, partitions=()), Style()).split()
+    )
 
 
 def test_what_an_operator_reads_when_a_client_may_start() -> None:
@@ -128,8 +130,8 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
 @pytest.mark.parametrize(
     ("notice", "line"),
     [
-        (replace(LISTENING, own=(PRIVATE, PUBLIC)), "  python3 pnmcheck.pyz client 9.9.9.9"),
-        (replace(LISTENING, own=()), "HOST is this server's public name or address."),
+        (replace(LISTENING, own_addresses=(PRIVATE, PUBLIC)), "  python3 pnmcheck.pyz client 9.9.9.9"),
+        (replace(LISTENING, own_addresses=()), "HOST is this server's public name or address."),
         (replace(LISTENING, control=8443), "  python3 pnmcheck.pyz client HOST --control 8443"),
         (replace(LISTENING, control=7881), "  python3 pnmcheck.pyz client HOST"),
         (replace(LISTENING, listening=()), "  udp  none"),
@@ -157,17 +159,17 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
          "  what reads from the network keeps all rights of root: only on Linux can they"),
         (replace(LISTENING, planned=(TURN,)), "  3478/udp by livekit.yaml, turn.udp_port"),
         (replace(LISTENING, notes=("It was not read.",)), "  It was not read."),
-        (Started(CLIENT), "192.0.2.1 checks now."),
-        (Refused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
+        (SessionStarted(CLIENT), "192.0.2.1 checks now."),
+        (ClientRefused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
          "192.0.2.1 was turned away: 64 checks run. What to do: wait a minute."),
-        (Lost(CLIENT), "192.0.2.1 went before its check was finished."),
-        (Withheld(12), "12 more such lines were left out: too many came at a time."),
-        (Stopped("time is over"), "Stopped: time is over."),
-        (Pausing((), (), 600.0), "No service has to be stopped."),
+        (ClientLost(CLIENT), "192.0.2.1 went before its check was finished."),
+        (EventsSuppressed(12), "12 more such lines were left out: too many came at a time."),
+        (ServerStopped("time is over"), "Stopped: time is over."),
+        (StopPlan((), (), 600.0), "No service has to be stopped."),
         (ServiceTransition(Step.STOPPING, "haproxy.service"), "  haproxy.service is being stopped"),
         (ServiceTransition(Step.NOT_STOPPED, "haproxy.service", "systemctl did not finish in 30 s"),
          "  haproxy.service did not stop: systemctl did not finish in 30 s"),
-        (Restored((), ()), "Nothing is left to be started."),
+        (ServicesRestored((), ()), "Nothing is left to be started."),
     ],
 )  # fmt: skip
 def test_a_notice_in_words(notice: Event, line: str) -> None:
@@ -201,11 +203,11 @@ def test_what_is_said_before_services_are_stopped() -> None:
 
 
 def test_what_came_back_was_said_as_it_came() -> None:
-    assert events.to_text(Restored(("haproxy.service",), ()), Style()) == ""
+    assert events.to_text(ServicesRestored(("haproxy.service",), ()), Style()) == ""
 
 
 def test_a_report_has_a_room_of_its_own() -> None:
-    assert events.to_text(Reported(CLIENT, REPORT), Style()) == ""
+    assert events.to_text(ReportReceived(CLIENT, REPORT), Style()) == ""
 
 
 @pytest.mark.parametrize(
@@ -245,14 +247,14 @@ def test_a_report_has_a_room_of_its_own() -> None:
             "code": "clock-unset", "what": "No time server sets the clock.", "breaks": "Tokens are refused.",
             "fix": "Set it.", "commands": ["timedatectl set-ntp true"],
         }], "fine": ["interfaces", "certificates"], "unknown": ["STUN (--offline)"]}),
-        (Started(CLIENT), {"event": "session", "client": "192.0.2.1"}),
-        (Reported(CLIENT, REPORT), {"event": "report", "client": "192.0.2.1", "report": to_json(REPORT)}),
-        (Refused(CLIENT, Problem("crowded", "64 checks run", "wait")),
+        (SessionStarted(CLIENT), {"event": "session", "client": "192.0.2.1"}),
+        (ReportReceived(CLIENT, REPORT), {"event": "report", "client": "192.0.2.1", "report": to_json(REPORT)}),
+        (ClientRefused(CLIENT, Problem("crowded", "64 checks run", "wait")),
          {"event": "refused", "client": "192.0.2.1",
           "error": {"code": "crowded", "message": "64 checks run", "hint": "wait"}}),
-        (Lost(CLIENT), {"event": "lost", "client": "192.0.2.1"}),
-        (Withheld(12), {"event": "withheld", "count": 12}),
-        (Stopped("time is over"), {"event": "stopped", "why": "time is over"}),
+        (ClientLost(CLIENT), {"event": "lost", "client": "192.0.2.1"}),
+        (EventsSuppressed(12), {"event": "withheld", "count": 12}),
+        (ServerStopped("time is over"), {"event": "stopped", "why": "time is over"}),
         (
             replace(PAUSING, services=PAUSING.services[2:]),
             {
@@ -267,7 +269,7 @@ def test_a_report_has_a_room_of_its_own() -> None:
         ),
         (ServiceTransition(Step.RUNNING, "haproxy.service"),
          {"event": "service", "step": "back", "service": "haproxy.service", "why": ""}),
-        (Restored(("a.service",), ("b.service",)),
+        (ServicesRestored(("a.service",), ("b.service",)),
          {"event": "restored", "services": ["a.service"], "failed": ["b.service"]}),
     ],
 )  # fmt: skip
@@ -303,10 +305,10 @@ def test_nothing_from_others_moves_the_cursor(one: str, two: str, three: str, re
     unavailable = (Unavailable(TCP, PortRange(80, 80), reason, one, None),)
     for told in (
         events.error_text(UserError("x", one, two, three), Style()),
-        events.to_text(Refused(CLIENT, Problem("x", two, three)), Style()),
+        events.to_text(ClientRefused(CLIENT, Problem("x", two, three)), Style()),
         events.to_text(replace(LISTENING, unavailable=unavailable), Style()),
         events.to_text(Notes((replace(NOTE, what=one, breaks=two, fix=three),), (one,), (two, three)), Style()),
-        events.to_text(Pausing(PAUSING.services, (LeftRunning(one, (), two),), 600.0), Style()),
+        events.to_text(StopPlan(PAUSING.services, (LeftRunning(one, (), two),), 600.0), Style()),
         events.to_text(ServiceTransition(Step.FAILED, one, two), Style()),
     ):
         lines = told.split("\n")

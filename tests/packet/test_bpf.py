@@ -23,7 +23,7 @@ PORTS = {
     Transport.TCP: (PortRange(80, 80), PortRange(443, 443), PortRange(7881, 7881)),
     Transport.UDP: (PortRange(443, 443), PortRange(50000, 60000)),
 }
-PROGRAM = bpf.program(PORTS)
+PROGRAM = bpf.packet_filter(PORTS)
 STUN = struct.pack("!HHI", 1, 0, MAGIC_COOKIE) + bytes(12)
 HOST, OTHER_HOST, OUTGOING = bpf.HOST, 3, bpf.OUTGOING
 MOST_INSTRUCTIONS = 4096  # linux/filter.h, BPF_MAXINSNS
@@ -127,7 +127,7 @@ TAG = "deadbeef"
 PROBE = stun.encode_request(stun.Request(f"{TAG}01234567", bytes(12), 50000), b"key")
 LARGE = stun.encode_request(stun.Request(f"{TAG}89abcdef", bytes(12), 50000, stun.PADDING), b"other")
 OTHERS = stun.encode_request(stun.Request("deadbeee01234567", bytes(12), 50000), b"key")
-TAGGED = bpf.program(PORTS, TAG)
+TAGGED = bpf.packet_filter(PORTS, TAG)
 
 
 @pytest.mark.parametrize(("data", "passes"), [(PROBE, True), (LARGE, True), (OTHERS, False), (STUN, False)])
@@ -144,13 +144,13 @@ def test_of_tcp_only_one_client_passes_and_who_opens_a_connection(wrap: Callable
     into, out = wrap(tcp(flags, b"x"), TCP), wrap(tcp(flags, b"x", port=40000, source=443), TCP)
     ends = decode(into)
     for client, his in ((ends.source, True), (bytes(len(ends.source)), False), (b"", False)):
-        narrow = bpf.program(PORTS, TAG, client)
+        narrow = bpf.packet_filter(PORTS, TAG, client)
         assert bool(run(narrow, into, HOST)) is (his or bool(flags & SYN))
         assert not run(narrow, wrap(tcp(flags, b"x", port=81), TCP), HOST)
         assert not run(narrow, into, OUTGOING)
         assert run(narrow, wrap(udp(PROBE), 17) if wrap is ipv4 else wrap(udp(PROBE)), HOST) == bpf.SNAP
     for client, his in ((ends.destination, True), (bytes(len(ends.source)), False), (b"", False)):
-        assert bool(run(bpf.program(PORTS, TAG, client), out, OUTGOING)) is his
+        assert bool(run(bpf.packet_filter(PORTS, TAG, client), out, OUTGOING)) is his
 
 
 @ANY
@@ -161,9 +161,9 @@ def test_of_tcp_only_one_client_passes_and_who_opens_a_connection(wrap: Callable
 def test_a_sockets_filter_lets_pass_what_is_tagged(data: bytes, at: int, put: bytes, cut: int) -> None:
     changed = (data[:at] + put + data[at + len(put) :])[: len(data) - cut]
     for one in (data, changed):
-        passes = run(bpf.probes(TAG), udp(one), HOST)
-        assert passes >= len(one) + 8 if stun.is_tagged(one, TAG) else passes == 0, one
-    assert [stun.is_tagged(one, TAG) for one in (PROBE, LARGE, OTHERS)] == [True, True, False]
+        passes = run(bpf.probe_filter(TAG), udp(one), HOST)
+        assert passes >= len(one) + 8 if stun.has_tag(one, TAG) else passes == 0, one
+    assert [stun.has_tag(one, TAG) for one in (PROBE, LARGE, OTHERS)] == [True, True, False]
 
 
 @ANY
@@ -179,7 +179,7 @@ def test_any_bytes_end_the_program(data: bytes, kind: int) -> None:
 
 def test_the_longest_plan_fits() -> None:
     ranges = tuple(PortRange(2 * n + 1, 2 * n + 1) for n in range(MAX_ITEMS + 10))
-    program = bpf.program(dict.fromkeys(Transport, ranges))
+    program = bpf.packet_filter(dict.fromkeys(Transport, ranges))
     assert len(program) // bpf.INSTRUCTION_BYTES <= MOST_INSTRUCTIONS
     last = ranges[-1].last
     passes = [run(program, ipv4(udp(STUN, port)), HOST) > 0 for port in (1, 2, last, last + 1)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.packet.icmp import is_expired, refusal
+from agent.packet.icmp import describe_refusal, is_expired
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from agent.packet.icmp import is_expired, refusal
     ],
 )
 def test_a_refusal_in_words(version: int, kind: int, code: int, words: str) -> None:
-    assert refusal(version, kind, code) == f"{words} (type {kind}, code {code})"
+    assert describe_refusal(version, kind, code) == f"{words} (type {kind}, code {code})"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_refusal_in_words(version: int, kind: int, code: int, words: str) -> N
     [(4, 3, 4), (4, 4, 0), (4, 5, 0), (4, 11, 1), (4, 11, 2), (4, 0, 0), (6, 2, 0), (6, 3, 1), (6, 11, 0), (6, 128, 0)],
 )
 def test_what_refuses_nothing(version: int, kind: int, code: int) -> None:
-    assert refusal(version, kind, code) is None
+    assert describe_refusal(version, kind, code) is None
 
 
 def test_only_one_error_of_each_version_says_that_a_packet_expired() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.core.observation import Interceptor
 from agent.packet import interceptor
-from agent.packet.interceptor import MAX_SHOWN, Stranger, recognise
+from agent.packet.interceptor import MAX_SHOWN, Identity, identify
 from agent.protocol import http_proof
 from tests.core.values import ANY
 from tests.packet.test_x509 import EMPTY, NOBODY, certificate, item, name
@@ -92,7 +92,7 @@ SSHD = b"SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10\r\nInvalid SSH identification s
     ],
 )  # fmt: skip
 def test_what_strangers_say(answer: bytes, kind: Interceptor, shown: str) -> None:
-    assert recognise(answer, HOST) == Stranger(kind, shown)
+    assert identify(answer, HOST) == Identity(kind, shown)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_what_strangers_say(answer: bytes, kind: Interceptor, shown: str) -> Non
     ],
 )
 def test_where_strangers_send(answer: bytes, kind: Interceptor, shown: str) -> None:
-    found = recognise(answer, HOST)
+    found = identify(answer, HOST)
     assert (found.kind, found.shown.partition("Location: ")[2]) == (kind, shown)
 
 
 def test_from_a_name_below_to_the_one_above() -> None:
-    assert recognise(to("https://example/"), HOST).kind is OTHER
-    assert recognise(to("https://[2001:db8::1]/"), "2001:db8::1").kind is OTHER
+    assert identify(to("https://example/"), HOST).kind is OTHER
+    assert identify(to("https://[2001:db8::1]/"), "2001:db8::1").kind is OTHER
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_from_a_name_below_to_the_one_above() -> None:
     ],
 )
 def test_pages_in_answer_to_anything(body: str, kind: Interceptor) -> None:
-    assert recognise(http("200 OK", body=body), HOST).kind is kind
-    assert recognise(http("404 Not Found", body=body), HOST).kind is OTHER
+    assert identify(http("200 OK", body=body), HOST).kind is kind
+    assert identify(http("404 Not Found", body=body), HOST).kind is OTHER
 
 
 @pytest.mark.parametrize(
@@ -156,19 +156,19 @@ def test_pages_in_answer_to_anything(body: str, kind: Interceptor) -> None:
     ],
 )  # fmt: skip
 def test_certificates(whose: bytes, kind: Interceptor, shown: str) -> None:
-    assert recognise(b"", HOST, whose) == Stranger(kind, shown)
-    assert recognise(NGINX, HOST, whose) == Stranger(kind, f"404 Not Found, Server: nginx/1.22.1; {shown}")
-    behind = recognise(http("200 OK"), HOST, whose, ours=True)
-    assert behind == Stranger(CDN if kind is CDN else MIDDLEBOX, f"200 OK; {shown}")
+    assert identify(b"", HOST, whose) == Identity(kind, shown)
+    assert identify(NGINX, HOST, whose) == Identity(kind, f"404 Not Found, Server: nginx/1.22.1; {shown}")
+    behind = identify(http("200 OK"), HOST, whose, ours=True)
+    assert behind == Identity(CDN if kind is CDN else MIDDLEBOX, f"200 OK; {shown}")
 
 
 def test_a_delivery_network_hands_on_our_answer() -> None:
-    assert recognise(http("200 OK", "CF-RAY: 8a"), HOST, of(HOST, "Let's Encrypt"), ours=True).kind is CDN
+    assert identify(http("200 OK", "CF-RAY: 8a"), HOST, of(HOST, "Let's Encrypt"), ours=True).kind is CDN
 
 
 def test_the_certificate_is_shown_beside_however_long_an_answer() -> None:
     answer = http("200 " + "x" * 100, *(f"{one}: {'y' * 300}" for one in ("Server", "Via", "Location")))
-    shown = recognise(answer, HOST, of("s" * 100, "i" * 100)).shown
+    shown = identify(answer, HOST, of("s" * 100, "i" * 100)).shown
     assert len(shown) <= MAX_SHOWN
     assert shown.endswith(f"; certificate for {'s' * 60}, issued by {'i' * 60}")
 
@@ -182,7 +182,7 @@ WORDS = st.sampled_from(
 @ANY
 @given(st.lists(WORDS | st.binary(max_size=12), max_size=12), st.text(), st.binary(max_size=20), st.booleans())
 def test_any_bytes(pieces: list[bytes], host: str, whose: bytes, ours: bool) -> None:
-    found = recognise(b"".join(pieces), host, whose, ours)
+    found = identify(b"".join(pieces), host, whose, ours)
     assert found.shown.isascii()
     assert found.shown.isprintable()
     assert 0 < len(found.shown) <= interceptor.MAX_SHOWN

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.address import parse_address
-from agent.packet.printable import MOST, stranger
+from agent.packet.printable import MAX_CHARACTERS, describe_reply
 from agent.protocol import stun
 from tests.core.values import ANY
 
@@ -28,13 +28,13 @@ ANSWER = stun.encode_answer(b"t" * 12, parse_address("192.0.2.1"), 9, b"another 
     ids=["echo", "no-echo", "stun", "cut", "empty", "dns", "text"],
 )
 def test_who_else_answers_is_told_safely(data: bytes, probe: bytes, words: str) -> None:
-    assert stranger(data, probe) == words
+    assert describe_reply(data, probe) == words
 
 
 @ANY
 @given(st.binary(max_size=stun.MAX_BYTES + 1), st.sampled_from((b"", PROBE)))
 def test_whatever_comes_is_a_short_line(data: bytes, probe: bytes) -> None:
-    words = stranger(data, probe)
-    assert 0 < len(words) <= MOST
+    words = describe_reply(data, probe)
+    assert 0 < len(words) <= MAX_CHARACTERS
     assert words.isprintable()
     assert words.isascii()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agent.core.errors import DecodeError
 from agent.protocol import first_bytes, stun
-from agent.protocol.first_bytes import Speech
+from agent.protocol.first_bytes import StreamProtocol
 from agent.protocol.framing import MAX_LINE, Frames, Lines, frame
 from tests.core.values import ANY
 
@@ -67,20 +67,20 @@ def test_what_a_line_leaves_behind_counts_towards_the_next() -> None:
 @pytest.mark.parametrize(
     ("start", "speech"),
     [
-        (b"\x16\x03\x01", Speech.TLS),
-        (b"GET / HTTP/1.1", Speech.HTTP),
-        (b"PROPFIND /", Speech.HTTP),
-        (b'{"type":"hello"}', Speech.CONTROL),
-        (b"\0\x5c\0\1", Speech.FRAMED_STUN),
-        (stun.MAX_BYTES.to_bytes(2, "big"), Speech.FRAMED_STUN),
+        (b"\x16\x03\x01", StreamProtocol.TLS),
+        (b"GET / HTTP/1.1", StreamProtocol.HTTP),
+        (b"PROPFIND /", StreamProtocol.HTTP),
+        (b'{"type":"hello"}', StreamProtocol.CONTROL),
+        (b"\0\x5c\0\1", StreamProtocol.FRAMED_STUN),
+        (stun.MAX_BYTES.to_bytes(2, "big"), StreamProtocol.FRAMED_STUN),
     ],
 )
-def test_the_first_byte_tells_what_is_spoken(start: bytes, speech: Speech) -> None:
-    assert first_bytes.tell(start) is speech
-    assert first_bytes.tell(start[:1]) is speech
+def test_the_first_byte_tells_what_is_spoken(start: bytes, speech: StreamProtocol) -> None:
+    assert first_bytes.detect_protocol(start) is speech
+    assert first_bytes.detect_protocol(start[:1]) is speech
 
 
 @pytest.mark.parametrize("start", [b"\n", b" {", b"[1]", b"get /", b"@", b"\x15\x03", b"\x05\0", b"\x80", b"\xff"])
 def test_what_nobody_here_speaks(start: bytes) -> None:
     with pytest.raises(DecodeError):
-        first_bytes.tell(start)
+        first_bytes.detect_protocol(start)

@@ -12,7 +12,7 @@ from tests.core.values import ANY, PORTS
 SESSION, NONCE, KEY, CERTIFICATE = "0123456789abcdef", "fedcba9876543210", b"k" * 64, b"DER"
 TOKEN = http_proof.make_token(SESSION, 80, NONCE, KEY)
 REQUEST = http_proof.encode_request("meet.example.com", TOKEN)
-PROOF = http_proof.proof(TOKEN, CERTIFICATE, KEY)
+PROOF = http_proof.make_proof(TOKEN, CERTIFICATE, KEY)
 
 
 @ANY
@@ -22,7 +22,7 @@ def test_a_request_round_trips_once_it_is_whole(port: int, nonce: bytes, more: b
     data = http_proof.encode_request("meet.example.com", token)
     assert all(http_proof.decode_request(data[:length]) is None for length in range(len(data)))
     assert http_proof.decode_request(data + more) == token
-    assert http_proof.token_is_of(token, KEY)
+    assert http_proof.verify_token(token, KEY)
 
 
 def test_a_proxys_headers_do_not_matter() -> None:
@@ -43,8 +43,8 @@ def test_a_proxys_headers_do_not_matter() -> None:
     ids=["another port", "another session", "another nonce", "another proof", "another key"],
 )
 def test_a_token_that_another_made(token: Token) -> None:
-    assert http_proof.token_is_of(TOKEN, KEY)
-    assert not http_proof.token_is_of(token, KEY)
+    assert http_proof.verify_token(TOKEN, KEY)
+    assert not http_proof.verify_token(token, KEY)
 
 
 ACME = PATH.encode()
@@ -99,7 +99,7 @@ def test_an_answer_says_how_long_it_is(body: str | None) -> None:
     ],
 )
 def test_the_proof_counts_whatever_a_proxy_adds(answer: bytes) -> None:
-    assert http_proof.answer_proves(answer, PROOF)
+    assert http_proof.is_proof(answer, PROOF)
 
 
 @pytest.mark.parametrize(
@@ -109,10 +109,12 @@ def test_the_proof_counts_whatever_a_proxy_adds(answer: bytes) -> None:
         http_proof.encode_answer(None),
         http_proof.encode_answer(PROOF)[:-1],
         http_proof.encode_answer(str(TOKEN)),
-        http_proof.encode_answer(http_proof.proof(TOKEN, CERTIFICATE, KEY[:-1])),
-        http_proof.encode_answer(http_proof.proof(TOKEN, b"another DER", KEY)),
-        http_proof.encode_answer(http_proof.proof(TOKEN, b"", KEY)),
-        http_proof.encode_answer(http_proof.proof(http_proof.make_token(SESSION, 443, NONCE, KEY), CERTIFICATE, KEY)),
+        http_proof.encode_answer(http_proof.make_proof(TOKEN, CERTIFICATE, KEY[:-1])),
+        http_proof.encode_answer(http_proof.make_proof(TOKEN, b"another DER", KEY)),
+        http_proof.encode_answer(http_proof.make_proof(TOKEN, b"", KEY)),
+        http_proof.encode_answer(
+            http_proof.make_proof(http_proof.make_token(SESSION, 443, NONCE, KEY), CERTIFICATE, KEY)
+        ),
         b"HTTP/1.1 302 Found\r\n\r\n" + PROOF.encode(),
         PROOF.encode(),
         b"HTTP/1.1 200 OK\r\n\r\n<html>" + PROOF.encode(),
@@ -124,10 +126,10 @@ def test_the_proof_counts_whatever_a_proxy_adds(answer: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_proof(answer: bytes) -> None:
-    assert not http_proof.answer_proves(answer, PROOF)
+    assert not http_proof.is_proof(answer, PROOF)
 
 
-OTHERS = http_proof.proof(TOKEN, b"another DER", KEY)
+OTHERS = http_proof.make_proof(TOKEN, b"another DER", KEY)
 
 
 @pytest.mark.parametrize(
@@ -142,21 +144,24 @@ OTHERS = http_proof.proof(TOKEN, b"another DER", KEY)
         (http_proof.encode_answer(OTHERS[:-1]), False),
         (http_proof.encode_answer(OTHERS + "0"), False),
         (http_proof.encode_answer(f"<p>{OTHERS}"), False),
-        (http_proof.encode_answer(http_proof.proof(Token(SESSION, 81, NONCE, TOKEN.mac), CERTIFICATE, KEY)), False),
+        (
+            http_proof.encode_answer(http_proof.make_proof(Token(SESSION, 81, NONCE, TOKEN.mac), CERTIFICATE, KEY)),
+            False,
+        ),
         (b"HTTP/1.1 404 Not Found\r\n\r\n" + OTHERS.encode(), False),
         (f"HTTP/1.1 302 Found\r\nLocation: https://meet.example{PATH}{TOKEN}\r\n\r\n".encode(), False),
         (b"", False),
     ],
 )
 def test_a_proof_made_for_another_certificate(answer: bytes, ours: bool) -> None:
-    assert http_proof.answer_is_ours(answer, PROOF) is ours
+    assert http_proof.is_proof_for_other_certificate(answer, PROOF) is ours
 
 
 @pytest.mark.parametrize("status", [b"HTTP/1.1 200 OK", b"HTTP/1.0 200 Fine"])
 def test_an_answer_may_prove_until_it_is_whole(status: bytes) -> None:
     whole = status + b"\r\nVia: 1.1 gate\r\n\r\n" + PROOF.encode()
-    assert [length for length in range(len(whole)) if not http_proof.may_prove(whole[:length], PROOF)] == []
-    assert not http_proof.may_prove(whole, PROOF)
+    assert [length for length in range(len(whole)) if not http_proof.may_become_proof(whole[:length], PROOF)] == []
+    assert not http_proof.may_become_proof(whole, PROOF)
 
 
 @pytest.mark.parametrize(
@@ -168,4 +173,4 @@ def test_an_answer_may_prove_until_it_is_whole(status: bytes) -> None:
     ],
 )  # fmt: skip
 def test_an_answer_that_cannot_prove_any_more(answer: bytes) -> None:
-    assert not http_proof.may_prove(answer, PROOF)
+    assert not http_proof.may_become_proof(answer, PROOF)

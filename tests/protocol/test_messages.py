@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.address import Family
-from agent.core.counters import MOST, Counters, Kernel
+from agent.core.counters import MAX_COUNT, Counters, KernelStatus
 from agent.core.errors import DecodeError
 from agent.core.observation import UNTESTED_REASONS
 from agent.core.plan import ADDONS, Need, Plan, Requirement, Transport, build_plan
@@ -16,30 +16,30 @@ from agent.core.ports import HIGHEST, MAX_ITEMS, PortRange
 from agent.protocol import messages
 from agent.protocol.framing import MAX_LINE
 from agent.protocol.messages import (
-    MAX_ELSEWHERE,
-    MAX_PART,
-    MAX_PARTS,
+    MAX_PARTITIONS,
+    MAX_REPLY_BYTES,
     MAX_REPORT,
+    MAX_REPORT_PART,
     MAX_ROWS,
-    MAX_SHOWN,
+    MAX_SOURCES,
     MAX_TEXT,
-    About,
-    Ask,
     AskKernel,
+    AskRows,
     AskService,
+    BindPartition,
     Bye,
     Challenge,
     Hello,
+    KernelReply,
     Message,
-    Pong,
+    PartitionBound,
+    PortTable,
     Proof,
     Received,
     Refusal,
     ReportPart,
     Rows,
-    Service,
-    Take,
-    Taken,
+    ServiceReply,
     Welcome,
 )
 from tests.core.values import ADDRESSES, ANY, COUNTS, PORTS, disjoint_runs, plans, texts
@@ -62,7 +62,7 @@ def pages(draw: st.DrawFn) -> Rows:
     return Rows(tuple((run, draw(value)) for run in draw(disjoint_runs())), None)
 
 
-ELSEWHERE = st.lists(ADDRESSES.map(str), max_size=MAX_ELSEWHERE).map(tuple)
+ELSEWHERE = st.lists(ADDRESSES.map(str), max_size=MAX_SOURCES).map(tuple)
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Hello, st.just(messages.PROTOCOL), texts(), st.sampled_from(Family), st.none() | HEX.map(twice)),
     st.builds(Challenge, HEX.map(twice)),
@@ -70,15 +70,15 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(Welcome, st.just(messages.PROTOCOL), texts(), HEX, st.none() | HEX.map(lambda text: text * 4), plans(),
               st.booleans(), st.booleans(), ADDRESSES.map(str), st.booleans(), COUNTS, FINGERPRINTS, st.booleans()),
     st.builds(Refusal, texts(), texts(500), texts(500)),
-    st.builds(Ask, st.sampled_from(About), st.sampled_from(Transport), PORTS),
+    st.builds(AskRows, st.sampled_from(PortTable), st.sampled_from(Transport), PORTS),
     pages(),
     st.builds(AskKernel, ELSEWHERE, st.lists(HEX.map(lambda text: text[:12])).map(tuple)),
-    st.builds(Pong, st.builds(Kernel, COUNTS, st.builds(Counters, COUNTS, COUNTS), st.none() | st.integers(1, MOST)),
-              ELSEWHERE),
-    st.builds(Take, st.integers(0, MAX_PARTS - 1)),
-    st.just(Taken()),
+    st.builds(KernelReply, st.builds(KernelStatus, COUNTS, st.builds(Counters, COUNTS, COUNTS),
+                                     st.none() | st.integers(1, MAX_COUNT)), ELSEWHERE),
+    st.builds(BindPartition, st.integers(0, MAX_PARTITIONS - 1)),
+    st.just(PartitionBound()),
     st.builds(AskService, st.sampled_from(Transport), PORTS, HEX | HEX.map(lambda text: text * 4), FINGERPRINTS),
-    st.builds(Service, st.booleans(), st.integers(0, MAX_SHOWN), FINGERPRINTS, st.booleans(),
+    st.builds(ServiceReply, st.booleans(), st.integers(0, MAX_REPLY_BYTES), FINGERPRINTS, st.booleans(),
               st.none() | st.booleans(), st.booleans()),
     st.builds(ReportPart, texts(), st.booleans()),
     st.just(Received()),
@@ -110,11 +110,11 @@ def runs_of_own(first: int) -> list[PortRange]:
     [
         Welcome(messages.PROTOCOL, "9" * 200, SESSION, SECRET,
                 build_plan("plugnmeet", sorted(ADDONS), runs_of_own(30000), runs_of_own(40000)),
-                False, False, "2001:db8::1", False, MOST),
+                False, False, "2001:db8::1", False, MAX_COUNT),
         full_page(10**9),
         full_page("w" * 20),
-        ReportPart('"' * MAX_PART, last=False),
-        ReportPart("\\" * MAX_PART, last=False),
+        ReportPart('"' * MAX_REPORT_PART, last=False),
+        ReportPart("\\" * MAX_REPORT_PART, last=False),
     ],
     ids=["the longest plan", "a full page of counts", "a full page of words", "all quotes", "all backslashes"],
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_the_longest_messages_fit_into_a_line(message: Message) -> None:
 
 
 def test_a_report_goes_in_parts_and_comes_whole() -> None:
-    for text in ("x", "x" * MAX_PART, "xy" * MAX_PART, '"' * MAX_REPORT):
+    for text in ("x", "x" * MAX_REPORT_PART, "xy" * MAX_REPORT_PART, '"' * MAX_REPORT):
         parts = messages.report_parts(text)
         assert "".join(part.text for part in parts) == text
         assert [part.last for part in parts] == [False] * (len(parts) - 1) + [True]
@@ -156,7 +156,7 @@ def test_a_report_goes_in_parts_and_comes_whole() -> None:
         '{"type":"bye"}'.encode("utf-16-le"),
         b"\xef\xbb\xbf" + b'{"type":"bye"}',
         b'{"type":"report","text":"\\ud800","last":true}',
-        b'{"type":"report","text":"' + b"x" * (MAX_PART + 1) + b'","last":true}',
+        b'{"type":"report","text":"' + b"x" * (MAX_REPORT_PART + 1) + b'","last":true}',
         b'{"type":"report","text":"","last":1}',
         b'{"type":"hello","protocol":1.0,"program":"x","family":"ipv4"}',
         b'{"type":"hello","protocol":true,"program":"x","family":"ipv4"}',
@@ -195,13 +195,13 @@ REQUIREMENTS = "plan", "requirements"
 @pytest.mark.parametrize(
     ("message", "change"),
     [
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", -1)),
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", 0)),
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", 65536)),
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("start", "1")),
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("about", "processes")),
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), set_to("transport", "UDP")),
-        (Ask(About.SIGHTINGS, Transport.UDP, 1), lambda value: value.pop("start")),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), set_to("start", -1)),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), set_to("start", 0)),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), set_to("start", 65536)),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), set_to("start", "1")),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), set_to("about", "processes")),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), set_to("transport", "UDP")),
+        (AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), lambda value: value.pop("start")),
         (WELCOME, set_to("session", SESSION.upper())),
         (WELCOME, set_to("session", SESSION + "\n")),
         (WELCOME, set_to("secret", SECRET[:-1])),
@@ -216,7 +216,7 @@ REQUIREMENTS = "plan", "requirements"
         (Proof(SECRET), set_to("certificate", SECRET.upper())),
         (WELCOME, set_to("tls", None)),
         (WELCOME, set_to("flows", -1)),
-        (WELCOME, set_to("flows", MOST + 1)),
+        (WELCOME, set_to("flows", MAX_COUNT + 1)),
         (WELCOME, set_to("flows", True)),
         (WELCOME, lambda value: value.pop("flows")),
         (WELCOME, set_to("plan", [])),
@@ -241,31 +241,31 @@ REQUIREMENTS = "plan", "requirements"
         (Rows((), None), set_to("rows", [[1, 1]])),
         (Rows((), None), set_to("rows", [[port, port, 1] for port in range(1, MAX_ROWS + 2)])),
         (Rows((), None), set_to("next", 5)),
-        (Pong(Kernel(0)), set_to("free_flows", -1)),
-        (Pong(Kernel()), set_to("rate", 0)),
-        (Pong(Kernel()), set_to("conntrack_drops", -1)),
-        (Pong(Kernel()), set_to("conntrack_drops", MOST + 1)),
-        (Pong(Kernel()), set_to("receive_errors", 1.0)),
-        (Pong(Kernel()), lambda value: value.pop("receive_errors")),
-        (Pong(Kernel()), set_to("elsewhere", ["192.0.2.1"] * (MAX_ELSEWHERE + 1))),
-        (Pong(Kernel()), set_to("elsewhere", ["192.0.2.256"])),
-        (Take(0), set_to("part", MAX_PARTS)),
-        (Take(0), set_to("part", -1)),
+        (KernelReply(KernelStatus(0)), set_to("free_flows", -1)),
+        (KernelReply(KernelStatus()), set_to("rate", 0)),
+        (KernelReply(KernelStatus()), set_to("conntrack_drops", -1)),
+        (KernelReply(KernelStatus()), set_to("conntrack_drops", MAX_COUNT + 1)),
+        (KernelReply(KernelStatus()), set_to("receive_errors", 1.0)),
+        (KernelReply(KernelStatus()), lambda value: value.pop("receive_errors")),
+        (KernelReply(KernelStatus()), set_to("elsewhere", ["192.0.2.1"] * (MAX_SOURCES + 1))),
+        (KernelReply(KernelStatus()), set_to("elsewhere", ["192.0.2.256"])),
+        (BindPartition(0), set_to("part", MAX_PARTITIONS)),
+        (BindPartition(0), set_to("part", -1)),
         (AskService(Transport.TCP, 80, SESSION), set_to("mark", SESSION[1:])),
         (AskService(Transport.TCP, 80, SESSION), set_to("mark", SESSION * 5)),
         (AskService(Transport.TCP, 80, SESSION), set_to("port", 0)),
         (AskService(Transport.TCP, 80, SESSION), set_to("certificate", SESSION)),
         (AskService(Transport.TCP, 80, SESSION), lambda value: value.pop("certificate")),
-        (Service(True), set_to("on_disk", 0)),
-        (Service(True), set_to("alive", None)),
-        (Service(True), set_to("size", MAX_SHOWN + 1)),
-        (Service(True), set_to("digest", SESSION)),
-        (Service(True), set_to("closed", 1)),
+        (ServiceReply(True), set_to("on_disk", 0)),
+        (ServiceReply(True), set_to("alive", None)),
+        (ServiceReply(True), set_to("size", MAX_REPLY_BYTES + 1)),
+        (ServiceReply(True), set_to("digest", SESSION)),
+        (ServiceReply(True), set_to("closed", 1)),
         (WELCOME, lambda value: value.pop("live")),
-        (Pong(Kernel()), lambda value: value.pop("elsewhere")),
+        (KernelReply(KernelStatus()), lambda value: value.pop("elsewhere")),
         (AskKernel(), set_to("mine", ["meet.example"])),
         (AskKernel(), set_to("mine", [1])),
-        (AskKernel(), set_to("nonces", ["0123456789ab"] * (MAX_ELSEWHERE + 1))),
+        (AskKernel(), set_to("nonces", ["0123456789ab"] * (MAX_SOURCES + 1))),
         (AskKernel(), set_to("nonces", ["0123456789a"])),
         (AskKernel(), set_to("nonces", ["0123456789aB"])),
         (full_page(1), set_to("next", 60000)),

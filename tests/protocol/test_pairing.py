@@ -120,31 +120,31 @@ def test_sealed_lines_are_opened_in_their_order(said: list[tuple[bool, bytes]]) 
     sides = ends()
     for by, line in said:
         speaker, hearer = sides[by], sides[not by]
-        sealed = speaker.seal(line + b"\n")
+        sealed = speaker.sign(line + b"\n")
         assert sealed.endswith(line + b"\n")
-        assert hearer.open(sealed[:-1]) == line
-        assert hearer.opened
+        assert hearer.verify(sealed[:-1]) == line
+        assert hearer.peer_verified
 
 
 def test_a_line_that_was_changed_repeated_left_out_or_sent_back_is_told() -> None:
     client, server = ends()
-    first, second = (client.seal(line)[:-1] for line in (b"first\n", b"second\n"))
+    first, second = (client.sign(line)[:-1] for line in (b"first\n", b"second\n"))
     for line in (second, first[:-1], first + b"x", b"", first[64:], b"0" * 64 + b"first"):
         with pytest.raises(DecodeError):
-            server.open(line)
-    assert not server.opened
-    assert server.open(first) == b"first"
-    for line in (first, client.seal(b"third\n")[:-1], server.seal(b"second\n")[:-1]):
+            server.verify(line)
+    assert not server.peer_verified
+    assert server.verify(first) == b"first"
+    for line in (first, client.sign(b"third\n")[:-1], server.sign(b"second\n")[:-1]):
         with pytest.raises(DecodeError):
-            server.open(line)
-    assert server.open(second) == b"second"
+            server.verify(line)
+    assert server.verify(second) == b"second"
     with pytest.raises(DecodeError):
-        client.open(client.seal(b"mine\n")[:-1])
+        client.verify(client.sign(b"mine\n")[:-1])
 
 
 @given(st.binary(max_size=300), st.text(max_size=300))
 def test_any_bytes(line: bytes, text: str) -> None:
     with pytest.raises(DecodeError):
-        ends()[0].open(line)
+        ends()[0].verify(line)
     with contextlib.suppress(DecodeError):
         assert read_key(read_key(text)) == read_key(text)

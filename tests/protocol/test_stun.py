@@ -54,7 +54,7 @@ def without_fingerprint(data: bytes) -> bytes:
 
 def trusted(data: bytes) -> bool:
     try:
-        return stun.verified(stun.decode(data), PASSWORD)
+        return stun.verify(stun.decode(data), PASSWORD)
     except DecodeError:
         return False
 
@@ -63,13 +63,13 @@ def trusted(data: bytes) -> bool:
 def test_the_rfcs_messages_are_read_and_verified(data: bytes) -> None:
     decoded = stun.decode(data)
     assert decoded.transaction.hex() == "b7e7a701bc34d686fa87dfae"
-    assert stun.verified(decoded, PASSWORD)
-    assert not stun.verified(decoded, PASSWORD[:-1])
-    assert stun.verified(stun.decode(without_fingerprint(data)), PASSWORD)
+    assert stun.verify(decoded, PASSWORD)
+    assert not stun.verify(decoded, PASSWORD[:-1])
+    assert stun.verify(stun.decode(without_fingerprint(data)), PASSWORD)
 
 
 def test_the_rfcs_request_says_who_asks() -> None:
-    assert stun.read_request(stun.decode(REQUEST)) == Request("evtj:h6vY", REQUEST[8:20], 0x6E0001FF)
+    assert stun.decode_request(stun.decode(REQUEST)) == Request("evtj:h6vY", REQUEST[8:20], 0x6E0001FF)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +151,8 @@ def test_a_probe_round_trips(port: int, transaction: bytes) -> None:
     for padding in (0, 4, stun.PADDING):
         request = Request(SESSION, transaction, port, padding)
         data = stun.encode_request(request, KEY)
-        assert stun.read_request(stun.decode(data)) == request == stun.read_probe(data, lambda _: KEY)
-        assert stun.verified(stun.decode(data), KEY)
+        assert stun.decode_request(stun.decode(data)) == request == stun.decode_probe(data, lambda _: KEY)
+        assert stun.verify(stun.decode(data), KEY)
 
 
 def test_the_largest_probe_is_as_large_as_no_path_has_to_fragment() -> None:
@@ -168,12 +168,12 @@ def test_an_answer_round_trips_and_is_no_longer_than_its_probe(address: Address,
     for padding in (0, stun.PADDING):
         answer = stun.encode_answer(transaction, address, port, KEY, padding)
         assert stun.mapped_address(stun.decode(answer)) == (address, port)
-        assert stun.proves(answer, transaction, KEY)
+        assert stun.is_answer(answer, transaction, KEY)
         assert stun.nonce_of(answer) == ""
         request = stun.encode_request(Request(SESSION, transaction, 1, padding), KEY)
         assert padding < len(answer) <= len(request)
         with_nonce = stun.encode_answer(transaction, address, port, KEY, padding, NONCE)
-        assert stun.proves(with_nonce, transaction, KEY)
+        assert stun.is_answer(with_nonce, transaction, KEY)
         assert stun.nonce_of(with_nonce) == NONCE
         assert len(with_nonce) <= len(request)
 
@@ -183,7 +183,7 @@ def test_an_answer_round_trips_and_is_no_longer_than_its_probe(address: Address,
 def test_a_transaction_tells_its_number_and_looks_like_chance(number: int, drawn: bytes) -> None:
     transaction = stun.make_transaction(number, drawn)
     assert (len(transaction), transaction[4:]) == (stun.TRANSACTION_BYTES, drawn)
-    assert stun.number_of(transaction) == number
+    assert stun.probe_number(transaction) == number
     assert (transaction[:4] == number.to_bytes(4, "big")) == (drawn[:4] == bytes(4))
 
 
@@ -209,8 +209,8 @@ ANSWER = stun.encode_answer(TRANSACTION, ADDRESS, 1, KEY)
     ids=["nothing", "cut", "another probe's", "of another key", "our own probe come back", "an error"],
 )
 def test_what_is_no_proof(data: bytes) -> None:
-    assert stun.proves(ANSWER, TRANSACTION, KEY)
-    assert not stun.proves(data, TRANSACTION, KEY)
+    assert stun.is_answer(ANSWER, TRANSACTION, KEY)
+    assert not stun.is_answer(data, TRANSACTION, KEY)
 
 
 USERNAME, PRIORITY = (Attribute.USERNAME, b"who"), (Attribute.PRIORITY, bytes(4))
@@ -229,7 +229,7 @@ USERNAME, PRIORITY = (Attribute.USERNAME, b"who"), (Attribute.PRIORITY, bytes(4)
 def test_a_message_that_is_no_probe(kind: Kind, attributes: list[tuple[Attribute, bytes]]) -> None:
     decoded = stun.decode(message(kind, *attributes))
     with pytest.raises(DecodeError):
-        stun.read_request(decoded)
+        stun.decode_request(decoded)
 
 
 @pytest.mark.parametrize("value", [b"", b"\0\1\0", b"\0\1\0\0\0\0\0", b"\0\2\0\0\0\0\0\0", b"\0\3\0\0\0\0\0\0"])
@@ -241,4 +241,4 @@ def test_a_mapped_address_that_is_none(value: bytes) -> None:
 
 def test_the_first_of_two_alike_counts() -> None:
     twice = [(Attribute.USERNAME, b"first"), (Attribute.USERNAME, b"second"), PRIORITY]
-    assert stun.read_request(stun.decode(message(Kind.REQUEST, *twice))).username == "first"
+    assert stun.decode_request(stun.decode(message(Kind.REQUEST, *twice))).username == "first"

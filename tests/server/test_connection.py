@@ -12,30 +12,30 @@ from hypothesis import strategies as st
 
 from agent.core import report as reports
 from agent.core.address import Family
-from agent.core.counters import Counters, Kernel
-from agent.core.events import Lost, Refused, Reported, Started
+from agent.core.counters import Counters, KernelStatus
+from agent.core.events import ClientLost, ClientRefused, ReportReceived, SessionStarted
 from agent.core.plan import Transport
 from agent.core.ports import PortRange
 from agent.core.report import Problem, Report, Verdict
 from agent.protocol import framing, http_proof, pairing, stun
 from agent.protocol import messages as control
 from agent.protocol.messages import (
-    About,
-    Ask,
     AskKernel,
+    AskRows,
     AskService,
+    BindPartition,
     Bye,
     Challenge,
     Hello,
-    Pong,
+    KernelReply,
+    PartitionBound,
+    PortTable,
     Proof,
     Received,
     Refusal,
     ReportPart,
     Rows,
-    Service,
-    Take,
-    Taken,
+    ServiceReply,
     Welcome,
 )
 from agent.server.connection import HELLO_SECONDS, IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS, ServerConnection
@@ -85,7 +85,7 @@ ways = pytest.mark.parametrize("receive", WAYS, ids=["whole", "byte by byte"])
 
 @ways
 def test_a_whole_check(receive: Callable[[ServerConnection, bytes], bytes]) -> None:
-    desk = make_desk(kernel=[Kernel(7600, Counters(5, 70)), Kernel(0, Counters(9, 70))])
+    desk = make_desk(kernel=[KernelStatus(7600, Counters(5, 70)), KernelStatus(0, Counters(9, 70))])
     conversation = talk(desk)
     (welcome,) = answers(receive(conversation, lines(HELLO)))
     (session,) = desk.sessions.values()
@@ -96,27 +96,27 @@ def test_a_whole_check(receive: Callable[[ServerConnection, bytes], bytes]) -> N
         session.key.decode(),
         PLAN,
         tls=True,
-        everywhere=True,
+        wildcard_bind=True,
         client=str(CLIENT),
         capture=False,
         flows=7600,
     )
     assert conversation.has_session
     desk.probe(probe(session), (CLIENT, 40000), Transport.UDP, 50000)
-    rows = answers(receive(conversation, lines(Ask(About.SIGHTINGS, Transport.UDP, 1))))
+    rows = answers(receive(conversation, lines(AskRows(PortTable.SIGHTINGS, Transport.UDP, 1))))
     assert rows == [Rows(((PortRange(50000, 50000), 1),), None)]
     desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
-    pong = Pong(Kernel(0, Counters(4, 0)), (str(STRANGER),))
+    pong = KernelReply(KernelStatus(0, Counters(4, 0)), (str(STRANGER),))
     assert answers(receive(conversation, lines(AskKernel()))) == [pong]
-    assert answers(receive(conversation, lines(AskKernel(pong.elsewhere)))) == [Pong(Kernel())]
+    assert answers(receive(conversation, lines(AskKernel(pong.other_sources)))) == [KernelReply(KernelStatus())]
     assert desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
-    for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_PART + 50)):
+    for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_REPORT_PART + 50)):
         assert answers(receive(conversation, lines(part))) == [Received()]
         assert not conversation.closing
     assert answers(receive(conversation, lines(Bye()))) == [Bye()]
     assert conversation.closing
     conversation.closed()
-    assert desk.take_events() == [Started(CLIENT), Reported(CLIENT, REPORT)]
+    assert desk.take_events() == [SessionStarted(CLIENT), ReportReceived(CLIENT, REPORT)]
     assert desk.sessions == {}
 
 
@@ -126,7 +126,7 @@ def test_a_session_ends_with_its_connection() -> None:
     conversation.closed()
     conversation.closed()
     assert desk.sessions == {}
-    assert desk.take_events() == [Lost(CLIENT)]
+    assert desk.take_events() == [ClientLost(CLIENT)]
     talk(desk).closed()
     assert desk.take_events() == []
 
@@ -161,12 +161,12 @@ def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
     ("start", "message", "code"),
     [
         ([], Hello(7, "7.0", Family.IPV4), "version"),
-        ([], Ask(About.SIGHTINGS, Transport.UDP, 1), "order"),
+        ([], AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), "order"),
         ([], AskKernel(), "order"),
         ([], Bye(), "order"),
         ([HELLO], HELLO, "order"),
         ([HELLO], Received(), "order"),
-        ([HELLO], Pong(Kernel()), "order"),
+        ([HELLO], KernelReply(KernelStatus()), "order"),
         ([HELLO], ReportPart("no report", last=True), "report"),
         ([HELLO], ReportPart(reports.dumps(REPORT).replace("/1", "/2"), last=True), "report"),
     ],
@@ -183,7 +183,7 @@ def test_a_refusal_is_told_on_both_sides_and_ends_it(
     assert (refusal.code, bool(refusal.message), bool(refusal.hint)) == (code, True, True)
     assert conversation.closing
     event = desk.take_events()[-1]
-    assert isinstance(event, Refused)
+    assert isinstance(event, ClientRefused)
     assert (event.client, vars(event.problem)) == (CLIENT, vars(refusal))
 
 
@@ -221,7 +221,7 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
     desk.parts = {50000: 0, 50001: 1}
     conversation = begun(desk)
     assert held == []
-    assert say(conversation, Take(0)) == say(conversation, Take(1)) == [Taken()]
+    assert say(conversation, BindPartition(0)) == say(conversation, BindPartition(1)) == [PartitionBound()]
     assert held == [0, 1]
     assert say(conversation, ReportPart(reports.dumps(REPORT), last=True)) == [Received()]
     assert held == [0, 1, None]
@@ -229,8 +229,8 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
     assert held == [0, 1, None, None]
     for takes in ((1, 0), (0, 0), (1, 1)):
         conversation = begun(desk)
-        (taken,), (refusal,) = (say(conversation, Take(part)) for part in takes)
-        assert taken == Taken()
+        (taken,), (refusal,) = (say(conversation, BindPartition(part)) for part in takes)
+        assert taken == PartitionBound()
         assert isinstance(refusal, Refusal)
         assert (refusal.code, refusal.hint, conversation.closing) == ("crowded", "try again in a minute", True)
         conversation.closed()
@@ -238,7 +238,7 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
     held.extend([None] * 100)
     for asked, parts in ((101, desk.parts), (0, {})):
         desk.parts, before = parts, len(held)
-        (refusal,) = say(begun(desk), Take(0))
+        (refusal,) = say(begun(desk), BindPartition(0))
         assert isinstance(refusal, Refusal)
         assert (len(held) > before) is bool(asked)
         desk.close(next(iter(desk.sessions.values())))
@@ -246,7 +246,7 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
 
 def test_a_client_asks_what_services_were_seen_to_answer() -> None:
     conversation = begun(make_desk())
-    assert say(conversation, AskService(Transport.TCP, 80, "0123456789abcdef")) == [Service(False)]
+    assert say(conversation, AskService(Transport.TCP, 80, "0123456789abcdef")) == [ServiceReply(False)]
 
 
 def test_a_session_hands_over_one_report() -> None:
@@ -257,7 +257,7 @@ def test_a_session_hands_over_one_report() -> None:
     (refusal,) = say(conversation, part)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, "second report" in refusal.message) == ("order", True)
-    assert [type(event) for event in desk.take_events()] == [Reported, Refused]
+    assert [type(event) for event in desk.take_events()] == [ReportReceived, ClientRefused]
 
 
 KEY, CERTIFICATE = "of twenty characters or more", b"a certificate"
@@ -284,14 +284,14 @@ class Paired:
         self.challenge = challenge
         self.keys = control.session_keys(key, hello, challenge)
         self.seals = pairing.RecordAuthenticator(self.keys.client, self.keys.server)
-        self.proof = self.seals.seal(control.encode(Proof(pairing.fingerprint(seen))))
+        self.proof = self.seals.sign(control.encode(Proof(pairing.fingerprint(seen))))
 
     def send(self, line: bytes) -> control.Message:
         """A line, sealed or not, and its answer, which has to be sealed."""
-        return control.decode(self.seals.open(self.conversation.receive(line, 1.0)[:-1]))
+        return control.decode(self.seals.verify(self.conversation.receive(line, 1.0)[:-1]))
 
     def say(self, message: control.Message) -> control.Message:
-        return self.send(self.seals.seal(control.encode(message)))
+        return self.send(self.seals.sign(control.encode(message)))
 
 
 def paired_desk() -> SessionRegistry:
@@ -311,7 +311,7 @@ def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
     assert isinstance(welcome, Welcome)
     assert (welcome.session, welcome.secret) == (session.id, None)
     assert welcome.certificate == pairing.fingerprint(CERTIFICATE)
-    assert client.say(AskKernel()) == Pong(Kernel())
+    assert client.say(AskKernel()) == KernelReply(KernelStatus())
     assert client.say(ReportPart(reports.dumps(REPORT), last=True)) == Received()
     assert client.say(Bye()) == Bye()
     assert client.conversation.closing
@@ -343,7 +343,7 @@ def test_a_proof_that_proves_nothing(forged: str) -> None:
     line = {
         "another key": client.proof,
         "not sealed": control.encode(Proof(pairing.fingerprint(CERTIFICATE))),
-        "sealed twice": client.seals.seal(control.encode(Proof(pairing.fingerprint(CERTIFICATE)))),
+        "sealed twice": client.seals.sign(control.encode(Proof(pairing.fingerprint(CERTIFICATE)))),
         "another's session": Paired(desk).proof,
     }[forged]
     (refusal,) = answers(client.conversation.receive(line, 1.0))
@@ -383,7 +383,7 @@ def test_somebody_in_the_middle_is_told_to_both(seen: bytes) -> None:
     assert (pairing.fingerprint(seen)[:16] or "no certificate") in refusal.message
     assert client.conversation.closing
     assert desk.sessions == {}
-    assert desk.take_events() == [Refused(CLIENT, Problem(refusal.code, refusal.message, refusal.hint))]
+    assert desk.take_events() == [ClientRefused(CLIENT, Problem(refusal.code, refusal.message, refusal.hint))]
 
 
 def test_a_client_with_a_key_at_a_server_without_one() -> None:
@@ -399,26 +399,26 @@ def test_two_lines_at_a_time_are_refused_under_seal() -> None:
     assert refusal.code == "order"
 
 
-@pytest.mark.parametrize("text", ["x" * control.MAX_PART, "xy", ""], ids=["full parts", "crumbs", "nothing"])
+@pytest.mark.parametrize("text", ["x" * control.MAX_REPORT_PART, "xy", ""], ids=["full parts", "crumbs", "nothing"])
 def test_a_report_too_long_is_refused_by_what_it_takes_to_keep(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_PART)
+    monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_REPORT_PART)
     conversation = begun(make_desk())
     parts, each = 0, 8 + (sys.getsizeof(text) if text else 0)  # a list's place for it, and the text; there is one ""
     while say(conversation, ReportPart(text, last=False)) == [Received()]:
         parts += 1
         assert parts * each <= 2 * control.MAX_REPORT
     assert conversation.closing
-    assert len(text) < control.MAX_PART or parts >= 1
+    assert len(text) < control.MAX_REPORT_PART or parts >= 1
 
 
 def test_the_longest_report_that_a_client_sends_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_PART)
+    monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_REPORT_PART)
     desk = make_desk()
     conversation = begun(desk)
     for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_REPORT)):
         assert say(conversation, part) == [Received()]
     conversation.closed()  # without a goodbye: the check is finished all the same
-    assert desk.take_events() == [Reported(CLIENT, REPORT)]
+    assert desk.take_events() == [ReportReceived(CLIENT, REPORT)]
 
 
 @pytest.mark.parametrize("junk", [b"\xff" * 20, b"ssh", b"{}\n", b"{" + bytes(framing.MAX_LINE), b"\x04\xff", b"\n"])
@@ -442,7 +442,7 @@ def acme(desk: SessionRegistry, port: int) -> tuple[bytes, str]:
     """A request for a proof, and the proof."""
     session = make_session(desk)
     token = http_proof.make_token(session.id, port, "0" * 16, session.key)
-    return http_proof.encode_request("meet.example.com", token), http_proof.proof(token, b"DER", session.key)
+    return http_proof.encode_request("meet.example.com", token), http_proof.make_proof(token, b"DER", session.key)
 
 
 @ways
@@ -478,7 +478,7 @@ def test_framed_stun_is_answered_frame_by_frame(receive: Callable[[ServerConnect
     request = framing.frame(probe(session, 80, number=1))  # the same again: a connection proves who sent it
     sent = receive(conversation, request + framing.frame(b"") + request)
     packets = framing.Frames(stun.MAX_BYTES).feed(sent)
-    assert [stun.proves(packet, TRANSACTION, session.key) for packet in packets] == [True, True]
+    assert [stun.is_answer(packet, TRANSACTION, session.key) for packet in packets] == [True, True]
     assert not conversation.closing
     assert receive(conversation, framing.frame(probe(session, 81))) == b""
 
@@ -488,14 +488,14 @@ def test_questions_that_do_not_wait_for_their_answers_are_refused(questions: int
     # One piece full of them would keep the server busy for seconds.
     desk = make_desk()
     conversation = begun(desk)
-    (refusal,) = say(conversation, *[Ask(About.SIGHTINGS, Transport.UDP, 1)] * questions)
+    (refusal,) = say(conversation, *[AskRows(PortTable.SIGHTINGS, Transport.UDP, 1)] * questions)
     assert isinstance(refusal, Refusal)
     assert refusal.code == "order"
     assert conversation.closing
 
 
 SAID = [lines(message) for message in (
-    HELLO, Ask(About.SIGHTINGS, Transport.UDP, 1), AskKernel(), ReportPart("{", False), Bye(),
+    HELLO, AskRows(PortTable.SIGHTINGS, Transport.UDP, 1), AskKernel(), ReportPart("{", False), Bye(),
 )]  # fmt: skip
 SPEECHES = st.lists(
     st.sampled_from([*SAID, framing.frame(bytes(20)), b"GET / HTTP/1.1\r\n"]) | st.binary(min_size=1, max_size=10),

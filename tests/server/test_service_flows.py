@@ -11,7 +11,7 @@ from agent.client.services import corroborates
 from agent.core.plan import Need, Plan, Requirement, Transport, build_plan
 from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
-from agent.protocol.messages import MAX_SHOWN, AskService, Service
+from agent.protocol.messages import MAX_REPLY_BYTES, AskService, ServiceReply
 from agent.server import service_flows
 from agent.server.service_flows import MAX_CAME, MAX_TURN, ServiceFlows, served
 
@@ -33,7 +33,7 @@ OPENS, GREETS = came(SYN, sequence=FIRST), went(SYN | ACK, sequence=SERVICES)
 BRINGS, SAYS, ENDS = came(PSH | ACK, b"GET " + MARK), went(ACK, b"HTTP"), went(FIN | ACK)
 
 
-def told(*packets: Packet, mark: bytes = MARK, port: int = 80, transport: Transport = TCP) -> Service:
+def told(*packets: Packet, mark: bytes = MARK, port: int = 80, transport: Transport = TCP) -> ServiceReply:
     passing = ServiceFlows()
     for one in packets:
         if one.source == THERE:
@@ -43,50 +43,53 @@ def told(*packets: Packet, mark: bytes = MARK, port: int = 80, transport: Transp
     return passing.tell(AskService(transport, port, mark.hex()))
 
 
-def said(data: bytes, closed: bool = False) -> Service:
-    return Service(True, len(data), hashlib.sha256(data).hexdigest(), closed)
+def said(data: bytes, closed: bool = False) -> ServiceReply:
+    return ServiceReply(True, len(data), hashlib.sha256(data).hexdigest(), closed)
 
 
 @pytest.mark.parametrize(
     ("packets", "service"),
     [
-        ((), Service(False)),
-        ((OPENS, GREETS), Service(False)),
-        ((GREETS, BRINGS, SAYS), Service(False)),  # it was opened before the check
-        ((OPENS, GREETS, BRINGS), Service(True)),
+        ((), ServiceReply(False)),
+        ((OPENS, GREETS), ServiceReply(False)),
+        ((GREETS, BRINGS, SAYS), ServiceReply(False)),  # it was opened before the check
+        ((OPENS, GREETS, BRINGS), ServiceReply(True)),
         (
             (OPENS, GREETS, came(PSH | ACK, BRINGS.payload, 1400)),
-            Service(False),
+            ServiceReply(False),
         ),  # not where the service begins to read
-        ((OPENS, GREETS, BRINGS, went(ACK)), Service(True)),
+        ((OPENS, GREETS, BRINGS, went(ACK)), ServiceReply(True)),
         ((OPENS, GREETS, BRINGS, SAYS), said(b"HTTP")),
         ((OPENS, GREETS, BRINGS, SAYS, went(ACK, b"more", SERVICES + 5)), said(b"HTTP")),
         ((OPENS, GREETS, BRINGS, SAYS, went(ACK, b"HTTP and more")), said(b"HTTP")),  # sent again with what followed
-        ((OPENS, GREETS, BRINGS, went(ACK, b"more", SERVICES + 5)), Service(True)),  # the watch missed the beginning
-        ((OPENS, BRINGS, SAYS), Service(True)),
-        ((OPENS, GREETS, BRINGS, went(ACK, bytes(MAX_SHOWN + 1))), said(bytes(MAX_SHOWN))),
-        ((OPENS, GREETS, BRINGS, ENDS), Service(True, closed=True)),
+        (
+            (OPENS, GREETS, BRINGS, went(ACK, b"more", SERVICES + 5)),
+            ServiceReply(True),
+        ),  # the watch missed the beginning
+        ((OPENS, BRINGS, SAYS), ServiceReply(True)),
+        ((OPENS, GREETS, BRINGS, went(ACK, bytes(MAX_REPLY_BYTES + 1))), said(bytes(MAX_REPLY_BYTES))),
+        ((OPENS, GREETS, BRINGS, ENDS), ServiceReply(True, closed=True)),
         ((OPENS, GREETS, BRINGS, went(FIN | PSH | ACK, b"HTTP")), said(b"HTTP", closed=True)),
-        ((OPENS, GREETS, BRINGS, went(RST)), Service(True)),
+        ((OPENS, GREETS, BRINGS, went(RST)), ServiceReply(True)),
         ((OPENS, GREETS, BRINGS, SAYS, OPENS), said(b"HTTP")),
-        ((OPENS, GREETS, BRINGS, SAYS, came(SYN, sequence=7)), Service(False)),  # the port anew
-        ((OPENS, GREETS, came(ACK, b"GET"), BRINGS), Service(True)),
+        ((OPENS, GREETS, BRINGS, SAYS, came(SYN, sequence=7)), ServiceReply(False)),  # the port anew
+        ((OPENS, GREETS, came(ACK, b"GET"), BRINGS), ServiceReply(True)),
     ],
 )
-def test_what_passed_in_a_connection(packets: tuple[Packet, ...], service: Service) -> None:
+def test_what_passed_in_a_connection(packets: tuple[Packet, ...], service: ServiceReply) -> None:
     assert told(*packets) == service
 
 
 def test_a_mark_is_found_at_its_port_and_of_its_transport_alone() -> None:
     packets = OPENS, GREETS, BRINGS, SAYS
-    assert told(*packets, mark=b"somebody else's") == Service(False)
-    assert told(*packets, port=443) == told(*packets, transport=UDP) == Service(False)
+    assert told(*packets, mark=b"somebody else's") == ServiceReply(False)
+    assert told(*packets, port=443) == told(*packets, transport=UDP) == ServiceReply(False)
     other = came(SYN, sequence=FIRST, client=40001), came(PSH | ACK, b"POST", client=40001)
     assert told(*other, *packets, *other) == said(b"HTTP")
 
 
 def test_of_what_came_the_beginning_is_kept() -> None:
-    for before, service in ((MAX_CAME - len(MARK), Service(True)), (MAX_CAME, Service(False))):
+    for before, service in ((MAX_CAME - len(MARK), ServiceReply(True)), (MAX_CAME, ServiceReply(False))):
         assert told(OPENS, came(PSH | ACK, bytes(before) + MARK)) == service
 
 
@@ -101,7 +104,7 @@ def datagram(leaves: bool, payload: bytes, port: int = 443, client: int = 40000)
 def test_what_passed_in_datagrams() -> None:
     passing = ServiceFlows()
     asked = AskService(UDP, 443, TRANSACTION.hex())
-    assert passing.tell(asked) == Service(False)
+    assert passing.tell(asked) == ServiceReply(False)
     assert [passing.came(datagram(False, TRANSACTION)) for _ in range(2)] == [True, False]  # a VLAN's shows it again
     for other in (
         datagram(True, b"another one "),
@@ -109,7 +112,7 @@ def test_what_passed_in_datagrams() -> None:
         datagram(True, TRANSACTION, 443, 9),
     ):
         passing.went(other)
-    assert passing.tell(asked) == Service(True)
+    assert passing.tell(asked) == ServiceReply(True)
     passing.went(datagram(True, TRANSACTION + b"mapped"))
     passing.went(datagram(True, TRANSACTION + b"again"))
     assert passing.tell(asked) == said(bytes(8) + TRANSACTION + b"mapped")
@@ -118,14 +121,14 @@ def test_what_passed_in_datagrams() -> None:
 def test_of_a_datagram_the_beginning_is_told() -> None:
     passing = ServiceFlows()
     passing.came(datagram(False, TRANSACTION))
-    passing.went(datagram(True, TRANSACTION + bytes(MAX_SHOWN)))
-    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_SHOWN
+    passing.went(datagram(True, TRANSACTION + bytes(MAX_REPLY_BYTES)))
+    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_REPLY_BYTES
 
 
 def test_a_datagram_is_found_wherever_it_came_in() -> None:
     passing = ServiceFlows()
     passing.came(datagram(False, TRANSACTION, 3478))
-    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())) == Service(True)
+    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())) == ServiceReply(True)
 
 
 def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,15 +149,15 @@ def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.Monkey
         (said(b"HTTP"), b"HTT", True, False),
         (said(b"HTTP"), b"SSH-2", False, False),
         (said(b"HTTP"), b"", True, False),
-        (Service(True), b"HTTP", True, False),
-        (Service(True, closed=True), b"", True, True),
-        (Service(True, closed=True), b"", False, False),
-        (Service(True, closed=True), b"H", True, False),
-        (Service(True), b"", True, False),
-        (Service(False, 4, hashlib.sha256(b"HTTP").hexdigest(), True), b"HTTP", True, False),
+        (ServiceReply(True), b"HTTP", True, False),
+        (ServiceReply(True, closed=True), b"", True, True),
+        (ServiceReply(True, closed=True), b"", False, False),
+        (ServiceReply(True, closed=True), b"H", True, False),
+        (ServiceReply(True), b"", True, False),
+        (ServiceReply(False, 4, hashlib.sha256(b"HTTP").hexdigest(), True), b"HTTP", True, False),
     ],
 )
-def test_what_a_server_corroborates(service: Service, began: bytes, closed: bool, corroborated: bool) -> None:
+def test_what_a_server_corroborates(service: ServiceReply, began: bytes, closed: bool, corroborated: bool) -> None:
     assert corroborates(service, began, closed) is corroborated
 
 

@@ -9,8 +9,8 @@ from typing import Callable, Iterable
 import pytest
 
 from agent.core.address import Address, Family
-from agent.core.counters import Counters, Kernel
-from agent.core.events import Lost, Started
+from agent.core.counters import Counters, KernelStatus
+from agent.core.events import ClientLost, SessionStarted
 from agent.core.observation import Reason
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
@@ -19,7 +19,7 @@ from agent.packet.ip import TCP as TCP_NUMBER
 from agent.packet.ip import decode as decode_packet
 from agent.protocol import http_proof, messages, stun
 from agent.protocol.http_proof import Token
-from agent.protocol.messages import MAX_ROWS, About, Ask
+from agent.protocol.messages import MAX_ROWS, AskRows, PortTable
 from agent.server.sessions import (
     ANSWERS_PER_PORT,
     CALLER_SECONDS,
@@ -46,10 +46,10 @@ TRANSACTION = stun.make_transaction(1, bytes(range(8)))
 THERE_PORT = 40001
 
 
-def make_desk(plan: Plan = PLAN, kernel: Iterable[Kernel] = ()) -> SessionRegistry:
+def make_desk(plan: Plan = PLAN, kernel: Iterable[KernelStatus] = ()) -> SessionRegistry:
     """A desk whose kernel tells these, one after the other; without any, nothing."""
     told = iter(kernel)
-    return SessionRegistry(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, Kernel()))
+    return SessionRegistry(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, KernelStatus()))
 
 
 def make_session(desk: SessionRegistry, secret: str | None = None, client: Address = CLIENT) -> Session:
@@ -79,11 +79,11 @@ def test_a_probe_is_answered_with_a_proof_and_seen(transport: Transport, port: i
         assert stun.mapped_address(stun.decode(answer)) == SOURCE
         assert len(answer) <= len(request)
         assert session.sightings[transport] == {port: count}
-        assert told(desk, session, About.WITHHELD, transport) == {}
+        assert told(desk, session, PortTable.UNANSWERED, transport) == {}
 
 
 def proves(answer: bytes, request: bytes, session: Session) -> bool:
-    return stun.proves(answer, stun.decode(request).transaction, session.key)
+    return stun.is_answer(answer, stun.decode(request).transaction, session.key)
 
 
 def test_a_probe_is_answered_once_and_seen_once_whoever_sends_it_again() -> None:
@@ -98,9 +98,9 @@ def test_a_probe_is_answered_once_and_seen_once_whoever_sends_it_again() -> None
             for port in (50000, 50001):
                 assert desk.probe(data, source, UDP, port) is None
                 desk.seen(seen_udp(data, port), leaves=False, interface="eth0")
-    assert told(desk, session, About.SIGHTINGS) == {"50000": 2}
-    assert told(desk, session, About.AT_INTERFACE) == {"50000": 2}
-    assert told(desk, session, About.REDIRECTED) == told(desk, session, About.WITHHELD) == {}
+    assert told(desk, session, PortTable.SIGHTINGS) == {"50000": 2}
+    assert told(desk, session, PortTable.AT_INTERFACE) == {"50000": 2}
+    assert told(desk, session, PortTable.REDIRECTED) == told(desk, session, PortTable.UNANSWERED) == {}
     assert session.sources.unconfirmed == ()
     assert desk.probe(probe(session, number=10), SOURCE, UDP, 50000)
 
@@ -110,9 +110,9 @@ def test_another_source_is_answered_once_it_is_confirmed_and_at_length_once_it_g
     session = make_session(desk)
     source = (STRANGER, 40000)  # of the other family, even
     assert desk.probe(probe(session), source, UDP, 50000) is None
-    assert told(desk, session, About.SIGHTINGS) == told(desk, session, About.WITHHELD) == {"50000": 1}
-    assert told(desk, session, About.LEFT) == {}
-    assert told(desk, session, About.WITHHELD, TCP) == {}
+    assert told(desk, session, PortTable.SIGHTINGS) == told(desk, session, PortTable.UNANSWERED) == {"50000": 1}
+    assert told(desk, session, PortTable.ANSWERS_SENT) == {}
+    assert told(desk, session, PortTable.UNANSWERED, TCP) == {}
     session.sources.confirm(session.sources.unconfirmed, [])
     nonces = set()
     for padding in (0, stun.PADDING):
@@ -129,8 +129,8 @@ def test_another_source_is_answered_once_it_is_confirmed_and_at_length_once_it_g
     answer = desk.probe(probe(session), source, UDP, 50000)
     assert answer
     assert stun.nonce_of(answer) == ""
-    assert told(desk, session, About.WITHHELD) == {"50000": 1}
-    assert told(desk, session, About.LEFT) == {"50000": 3}
+    assert told(desk, session, PortTable.UNANSWERED) == {"50000": 1}
+    assert told(desk, session, PortTable.ANSWERS_SENT) == {"50000": 3}
 
 
 def test_a_large_probe_has_a_large_answer() -> None:
@@ -139,7 +139,7 @@ def test_a_large_probe_has_a_large_answer() -> None:
     request = stun.encode_request(stun.Request(session.id, TRANSACTION, 50000, stun.PADDING), session.key)
     answer = desk.probe(request, SOURCE, UDP, 50000)
     assert answer
-    assert stun.proves(answer, TRANSACTION, session.key)
+    assert stun.is_answer(answer, TRANSACTION, session.key)
     assert stun.PADDING < len(answer) <= len(request)
 
 
@@ -181,7 +181,7 @@ def test_an_answer_longer_than_its_probe_is_not_sent() -> None:
     session, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
     assert other
     assert desk.probe(shortest(other, 1), (STRANGER, 1), UDP, 50000) is None  # IPv6 addresses are longer
-    assert told(desk, other, About.WITHHELD) == {"50000": 1}
+    assert told(desk, other, PortTable.UNANSWERED) == {"50000": 1}
     assert desk.probe(shortest(session, 1), SOURCE, UDP, 50000)
 
 
@@ -204,7 +204,7 @@ def test_a_session_has_a_budget_of_answers() -> None:
     assert sum(map(bool, answers)) == 2 * ANSWERS_PER_PORT
     assert not any(answers[-5:])
     assert session.sightings[UDP][7] == len(answers)
-    assert told(desk, session, About.WITHHELD) == {"7": 5}
+    assert told(desk, session, PortTable.UNANSWERED) == {"7": 5}
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
     assert desk.token(token, 80, b"DER") is None
     assert desk.probe(probe(other, 7), SOURCE, UDP, 7)
@@ -214,7 +214,7 @@ def test_a_token_is_answered_with_a_proof_of_its_certificate() -> None:
     desk = make_desk()
     session = make_session(desk)
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert desk.token(token, 80, b"DER") == http_proof.proof(token, b"DER", session.key)
+    assert desk.token(token, 80, b"DER") == http_proof.make_proof(token, b"DER", session.key)
     assert session.sightings[TCP] == {80: 1}
     for stranger in (Token("f" * 16, 80, token.nonce, token.mac), Token(session.id, 81, token.nonce, token.mac)):
         assert desk.token(stranger, stranger.port, b"DER") is None
@@ -255,8 +255,8 @@ def test_a_client_learns_where_it_was_let_in_before() -> None:
     session = desk.open(CLIENT, Family.IPV4, desk.connected(SOURCE, HERE, 0.0))
     desk.connected(SOURCE, (HERE[0], 81), 1.0)
     assert session
-    assert told(desk, session, About.LET_IN, TCP) == {"80": 1}
-    assert told(desk, session, About.LET_IN) == {}
+    assert told(desk, session, PortTable.ACCEPTED_BEFORE, TCP) == {"80": 1}
+    assert told(desk, session, PortTable.ACCEPTED_BEFORE) == {}
 
 
 def test_sessions_are_few_and_of_their_own() -> None:
@@ -307,9 +307,9 @@ def test_only_a_paired_client_is_told_who_holds_ports() -> None:
     names = dict.fromkeys(range(50000, 50000 + 2 * messages.MAX_OWNERS, 2), "n" * (messages.MAX_TEXT + 1))
     desk.owners = {TCP: {80: "haproxy (pid 812)"}, UDP: names}
     stranger, friend = make_session(desk), make_session(desk, secret="0" * 64)
-    assert told(desk, stranger, About.OWNERS, TCP) == told(desk, stranger, About.OWNERS, UDP) == {}
-    assert told(desk, friend, About.OWNERS, TCP) == {"80": "haproxy (pid 812)"}
-    owners = told(desk, friend, About.OWNERS, UDP)
+    assert told(desk, stranger, PortTable.OWNERS, TCP) == told(desk, stranger, PortTable.OWNERS, UDP) == {}
+    assert told(desk, friend, PortTable.OWNERS, TCP) == {"80": "haproxy (pid 812)"}
+    owners = told(desk, friend, PortTable.OWNERS, UDP)
     assert set(owners.values()) == {"n" * messages.MAX_TEXT}
     assert len(owners) == messages.MAX_OWNERS
 
@@ -320,22 +320,22 @@ def test_what_happened_is_told_once() -> None:
     finished.finished = True
     for session in (lost, finished):
         desk.close(session)
-    assert desk.take_events() == [Started(CLIENT), Started(CLIENT), Lost(CLIENT)]
+    assert desk.take_events() == [SessionStarted(CLIENT), SessionStarted(CLIENT), ClientLost(CLIENT)]
     assert desk.take_events() == []
 
 
 def test_each_session_has_the_kernel_of_its_own_beginning() -> None:
-    begun = Kernel(7600, Counters(5, None)), Kernel(3, Counters(5, 2))
-    desk = make_desk(kernel=[*begun, Kernel(None, Counters(7, 2)), Kernel(9, Counters(1, 4))])
+    begun = KernelStatus(7600, Counters(5, None)), KernelStatus(3, Counters(5, 2))
+    desk = make_desk(kernel=[*begun, KernelStatus(None, Counters(7, 2)), KernelStatus(9, Counters(1, 4))])
     first, second = make_session(desk), make_session(desk)
     assert (first.kernel.free_flows, second.kernel.free_flows) == (7600, 3)
-    assert desk.kernel(first) == Kernel(None, Counters(2, None))
+    assert desk.kernel(first) == KernelStatus(None, Counters(2, None))
     assert desk.kernel(second).counters == Counters(None, 2)  # one of them began anew
 
 
 def test_each_session_is_told_of_its_share_of_the_flows() -> None:
     plan = Plan("small", (Requirement(UDP, PortRange(50000, 50099), "media", Need.REQUIRED),))
-    desk = make_desk(plan, kernel=[Kernel(1000)] * 8)
+    desk = make_desk(plan, kernel=[KernelStatus(1000)] * 8)
     first = make_session(desk)
     second = make_session(desk)
     assert (first.flows, second.flows) == (1000, (1000 - 500 - 100) // 2 * 2 + 1)
@@ -354,14 +354,14 @@ def test_each_session_is_told_of_its_share_of_the_flows() -> None:
 def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
     desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes)
     session = make_session(desk)
-    assert (session.kernel.free_flows, desk.kernel(session)) == (None, Kernel())
+    assert (session.kernel.free_flows, desk.kernel(session)) == (None, KernelStatus())
 
 
 def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
     drawn = iter([b"\1\2\3\4", bytes(4), bytes(32), bytes(4), b"\0\0\0\1", bytes(32)])
     desk = SessionRegistry(PLAN, "0.1.0", True, True, lambda _: next(drawn))
     assert [make_session(desk).id, make_session(desk).id] == ["0102030400000000", "0102030400000001"]
-    assert stun.is_tagged(probe(desk.sessions["0102030400000001"]), desk.tag)
+    assert stun.has_tag(probe(desk.sessions["0102030400000001"]), desk.tag)
 
 
 @pytest.mark.parametrize(
@@ -375,16 +375,18 @@ def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
 def test_what_sockets_did_not_take_is_told_of_the_session_alone(
     errors: int | None, told: list[tuple[str, int]]
 ) -> None:
-    kernels = iter([Kernel(counters=Counters(receive_errors=5)), Kernel(counters=Counters(receive_errors=errors))])
+    kernels = iter(
+        [KernelStatus(counters=Counters(receive_errors=5)), KernelStatus(counters=Counters(receive_errors=errors))]
+    )
     counts = iter([{50001: 2, 50002: 9}, {50001: 5, 50002: 9, 50003: 1}])
     draw = random.Random(1).randbytes
     desk = SessionRegistry(PLAN, "0.1.0", True, True, draw, lambda: next(kernels), read_overrun=lambda: next(counts))
-    rows = desk.rows(make_session(desk), Ask(About.OVERRUN, UDP, 1)).rows
+    rows = desk.rows(make_session(desk), AskRows(PortTable.RECEIVE_DROPS, UDP, 1)).rows
     assert [(str(ports), count) for ports, count in rows] == told
 
 
 def test_a_connection_that_gave_way_is_told_to_the_sessions_of_its_address() -> None:
-    desk = make_desk(kernel=[Kernel(counters=Counters(listen_drops=2))] * 3)
+    desk = make_desk(kernel=[KernelStatus(counters=Counters(listen_drops=2))] * 3)
     session = make_session(desk)
     desk.gave_way(STRANGER)
     assert desk.kernel(session).counters.listen_drops == 0
@@ -393,7 +395,7 @@ def test_a_connection_that_gave_way_is_told_to_the_sessions_of_its_address() -> 
     assert desk.kernel(session).counters.listen_drops == 1  # of no kernel
 
 
-def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:
+def asked(about: PortTable, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:
     """What a client is told after a redirected probe, two that came in, and a connect."""
     desk = make_desk()
     desk.untested = {
@@ -404,7 +406,7 @@ def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tupl
     for port in (50003, 50001, 50002, 50002):
         desk.probe(probe(session, port), SOURCE, UDP, 50003)
     desk.connected(SOURCE, HERE, 0.0)
-    page = desk.rows(session, Ask(about, transport, start))
+    page = desk.rows(session, AskRows(about, transport, start))
     assert page.next is None
     return [(str(ports), value) for ports, value in page.rows]
 
@@ -412,14 +414,14 @@ def asked(about: About, transport: Transport = UDP, start: int = 1) -> list[tupl
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
-        (asked(About.SIGHTINGS), [("50001", 1), ("50002", 2), ("50003", 1)]),
-        (asked(About.SIGHTINGS, start=50002), [("50002", 2), ("50003", 1)]),
-        (asked(About.SIGHTINGS, TCP), []),
-        (asked(About.REDIRECTED), [("50001-50002", 50003)]),
-        (asked(About.CONNECTIONS, TCP), [("80", 1)]),
-        (asked(About.CONNECTIONS), []),
-        (asked(About.UNTESTED), [("50005-50006", "busy"), ("50007", "limit")]),
-        (asked(About.UNTESTED, TCP), []),
+        (asked(PortTable.SIGHTINGS), [("50001", 1), ("50002", 2), ("50003", 1)]),
+        (asked(PortTable.SIGHTINGS, start=50002), [("50002", 2), ("50003", 1)]),
+        (asked(PortTable.SIGHTINGS, TCP), []),
+        (asked(PortTable.REDIRECTED), [("50001-50002", 50003)]),
+        (asked(PortTable.CONNECTIONS, TCP), [("80", 1)]),
+        (asked(PortTable.CONNECTIONS), []),
+        (asked(PortTable.UNTESTED), [("50005-50006", "busy"), ("50007", "limit")]),
+        (asked(PortTable.UNTESTED, TCP), []),
     ],
 )
 def test_a_client_learns_of_its_own_probes_in_runs(
@@ -438,7 +440,7 @@ def test_more_runs_than_a_page_holds_are_read_in_pages(count: int) -> None:
     start: int | None = 1
     pages = 0
     while start:
-        page = desk.rows(session, Ask(About.SIGHTINGS, UDP, start))
+        page = desk.rows(session, AskRows(PortTable.SIGHTINGS, UDP, start))
         assert len(page.rows) <= MAX_ROWS
         read += [port for run, _ in page.rows for port in run]
         start, pages = page.next, pages + 1
@@ -450,7 +452,7 @@ def test_a_run_is_not_cut_by_a_page() -> None:
     desk = make_desk()
     session = make_session(desk)
     session.sightings[UDP].update({**dict.fromkeys(range(50000, 60001), 1), 55000: 2})
-    page = desk.rows(session, Ask(About.SIGHTINGS, UDP, 1))
+    page = desk.rows(session, AskRows(PortTable.SIGHTINGS, UDP, 1))
     assert [(str(run), value) for run, value in page.rows] == [("50000-54999", 1), ("55000", 2), ("55001-60000", 1)]
 
 
@@ -463,8 +465,8 @@ def seen_udp(data: bytes, port: int = 50000) -> bytes:
     return ipv4(udp(data, port))
 
 
-def told(desk: SessionRegistry, session: Session, about: About, transport: Transport = UDP) -> dict[str, int | str]:
-    return {str(ports): value for ports, value in desk.rows(session, Ask(about, transport, 1)).rows}
+def told(desk: SessionRegistry, session: Session, about: PortTable, transport: Transport = UDP) -> dict[str, int | str]:
+    return {str(ports): value for ports, value in desk.rows(session, AskRows(about, transport, 1)).rows}
 
 
 def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> None:
@@ -475,10 +477,10 @@ def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> No
         desk.seen(
             data, leaves=False, interface="eth0"
         )  # the second is the same packet, at another of the host's interfaces
-    assert told(desk, session, About.AT_INTERFACE) == {"50000": 1, "50007": 1}
-    assert told(desk, session, About.SIGHTINGS) == {}
+    assert told(desk, session, PortTable.AT_INTERFACE) == {"50000": 1, "50007": 1}
+    assert told(desk, session, PortTable.SIGHTINGS) == {}
     assert desk.probe(first, SOURCE, UDP, 50000)
-    assert told(desk, session, About.SIGHTINGS) == {"50000": 1}
+    assert told(desk, session, PortTable.SIGHTINGS) == {"50000": 1}
 
 
 MARK = b"0123456789abcdef"
@@ -540,7 +542,7 @@ def test_a_services_port_is_tried_by_probes_without_a_number(live: bool) -> None
         data = seen_udp(stun.encode_request(stun.Request(session.id, transaction, 50000), session.key))
         for _ in range(2):
             desk.seen(data, leaves=False, interface="eth0")
-    assert told(desk, session, About.AT_INTERFACE) == ({"50000": 2} if live else {})
+    assert told(desk, session, PortTable.AT_INTERFACE) == ({"50000": 2} if live else {})
     ends = stun.encode(stun.Kind.SUCCESS, unnumbered[0], b"", b"")
     came = decode_packet(data)
     answer = bytearray(ipv4(udp(ends, came.source_port, 50000)))
@@ -585,7 +587,7 @@ def test_what_is_no_probe_of_a_live_session_is_not_seen() -> None:
         seen_udp(probe(session, 49999), 49999), seen_udp(probe(gone)),
     ):  # fmt: skip
         desk.seen(data, leaves=False, interface="eth0")
-    assert told(desk, session, About.AT_INTERFACE) == told(desk, session, About.AT_INTERFACE, TCP) == {}
+    assert told(desk, session, PortTable.AT_INTERFACE) == told(desk, session, PortTable.AT_INTERFACE, TCP) == {}
 
 
 def test_answers_are_seen_to_leave() -> None:
@@ -599,8 +601,8 @@ def test_answers_are_seen_to_leave() -> None:
     assert desk.probe(probe(session), source, UDP, 50000)
     desk.seen(answer, leaves=True, interface="eth0")
     desk.seen(ipv4(udp(b"answer", THERE_PORT, 8080)), leaves=True, interface="eth0")
-    assert told(desk, session, About.LEFT) == {"50000": 1}
-    assert told(desk, session, About.LEFT, TCP) == {}
+    assert told(desk, session, PortTable.ANSWERS_SENT) == {"50000": 1}
+    assert told(desk, session, PortTable.ANSWERS_SENT, TCP) == {}
 
 
 def test_without_a_watch_what_the_kernel_would_not_send_did_not_leave() -> None:
@@ -610,7 +612,7 @@ def test_without_a_watch_what_the_kernel_would_not_send_did_not_leave() -> None:
         desk.probe(probe(session, port), SOURCE, UDP, port)
     desk.unsent(SOURCE, 50000)
     desk.unsent((STRANGER, 9), 50001)
-    assert told(desk, session, About.LEFT) == {"50001": 1}
+    assert told(desk, session, PortTable.ANSWERS_SENT) == {"50001": 1}
 
 
 def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
@@ -620,19 +622,19 @@ def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
     assert mine
     desk.seen(ipv4(tcp(SYN, port=80), TCP_NUMBER), leaves=False, interface="eth0")
     desk.seen(ipv4(tcp(PSH, b"x", port=80), TCP_NUMBER), leaves=False, interface="eth0")
-    assert told(desk, mine, About.AT_INTERFACE, TCP) == {"80": 1}
-    assert told(desk, mine, About.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
-    assert told(desk, other, About.AT_INTERFACE, TCP) == {}
-    assert told(desk, other, About.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
+    assert told(desk, mine, PortTable.AT_INTERFACE, TCP) == {"80": 1}
+    assert told(desk, mine, PortTable.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
+    assert told(desk, other, PortTable.AT_INTERFACE, TCP) == {}
+    assert told(desk, other, PortTable.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
     desk.connected(client, HERE, 0.0)
     desk.heard(client, 80)
     desk.said(client, 80)
-    assert told(desk, mine, About.PLACES, TCP)["80"] == "server-host"
+    assert told(desk, mine, PortTable.PLACES, TCP)["80"] == "server-host"
     answer = struct.pack("!HHIIBBHHH", 80, 40000, 1, 2, 5 << 4, PSH, 0, 0, 0) + b"x"
     head = ipv4(answer, TCP_NUMBER)
     desk.seen(head[:12] + head[16:20] + head[12:16] + head[20:], leaves=True, interface="eth0")
-    assert told(desk, mine, About.PLACES, TCP)["80"] == "return-path"
-    assert told(desk, mine, About.PLACES) == {}
+    assert told(desk, mine, PortTable.PLACES, TCP)["80"] == "return-path"
+    assert told(desk, mine, PortTable.PLACES) == {}
 
 
 def test_what_is_kept_of_packets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -643,7 +645,7 @@ def test_what_is_kept_of_packets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     for number in range(5):
         desk.probe(probe(session, 50000 + number), (CLIENT, 40000 + number), UDP, 50000 + number)
     assert (len(desk._recent), len(desk._endpoints)) == (3, 3)
-    assert len(told(desk, session, About.SIGHTINGS)) == 1
+    assert len(told(desk, session, PortTable.SIGHTINGS)) == 1
 
 
 def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
@@ -657,7 +659,7 @@ def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
     session = make_session(desk)
     waiting.append(seen_udp(probe(session)))
     assert desk.capture
-    assert told(desk, session, About.AT_INTERFACE) == {"50000": 1}
+    assert told(desk, session, PortTable.AT_INTERFACE) == {"50000": 1}
 
 
 def test_of_many_sessions_each_is_told_its_share_of_the_servers_time() -> None:
@@ -671,7 +673,7 @@ def test_of_many_sessions_each_is_told_its_share_of_the_servers_time() -> None:
 
 
 def test_who_holds_many_sessions_leaves_the_others_no_less() -> None:
-    desk = make_desk(kernel=[Kernel(64_000)] * 30)
+    desk = make_desk(kernel=[KernelStatus(64_000)] * 30)
     mine = make_session(desk)
     theirs = [make_session(desk, client=STRANGER) for _ in range(7)]
     assert desk.kernel(mine).rate == PROBES_A_SECOND // 2

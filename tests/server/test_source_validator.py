@@ -3,7 +3,7 @@ from __future__ import annotations
 import ipaddress
 import random
 
-from agent.protocol.messages import MAX_ELSEWHERE
+from agent.protocol.messages import MAX_SOURCES
 from agent.server.source_validator import UNPROVEN_ANSWERS, SourceValidator
 
 ONE, OTHER = ipaddress.ip_address("192.0.2.7"), ipaddress.ip_address("2001:db8::7")
@@ -56,8 +56,8 @@ def test_a_nonce_of_an_address_that_is_not_confirmed_proves_nothing() -> None:
 
 
 def test_more_addresses_than_a_client_has_are_not_kept() -> None:
-    addresses = [ONE + number for number in range(MAX_ELSEWHERE + 3)]
+    addresses = [ONE + number for number in range(MAX_SOURCES + 3)]
     sources = noted(*addresses)
-    assert sources.unconfirmed == tuple(map(str, addresses[:MAX_ELSEWHERE]))
+    assert sources.unconfirmed == tuple(map(str, addresses[:MAX_SOURCES]))
     sources.confirm(map(str, addresses), [])
-    assert [bool(sources.nonce_for(one)) for one in addresses] == [True] * MAX_ELSEWHERE + [False] * 3
+    assert [bool(sources.nonce_for(one)) for one in addresses] == [True] * MAX_SOURCES + [False] * 3

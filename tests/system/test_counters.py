@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.counters import MOST, Counters, Kernel
+from agent.core.counters import MAX_COUNT, Counters, KernelStatus
 from agent.system import counters
 from tests.core.values import ANY
 
@@ -57,7 +57,7 @@ SNMP6 = (
         ("262144\n", "201\n", 261943),
         ("7680", "7680", 0),
         ("7680\n", "7683\n", 0),  # the limit was lowered, or is met by several CPUs at a time
-        ("4294967295\n", "1\n", MOST),
+        ("4294967295\n", "1\n", MAX_COUNT),
         ("262144\n", "0\n", None),  # nothing is tracked
         ("0\n", "10\n", None),  # no limit
         ("", "", None),
@@ -152,7 +152,7 @@ def test_any_text_is_a_number_or_none(one: str, other: str) -> None:
         assert found is None or found >= 0
 
 
-def read() -> Kernel:
+def read() -> KernelStatus:
     with contextlib.ExitStack() as stack:
         return counters.read_kernel(
             [stack.enter_context(contextlib.closing(one)) for one in counters.open_conntrack_statistics()]
@@ -169,7 +169,7 @@ def test_files_that_are_not_there_not_text_or_no_files(monkeypatch: pytest.Monke
     monkeypatch.setattr(counters, "_SNMP", str(missing))
     monkeypatch.setattr(counters, "_SNMP6", str(noise))
     monkeypatch.setattr(counters, "_NETSTAT", str(folder))
-    assert read() == Kernel()
+    assert read() == KernelStatus()
 
 
 def test_the_files_of_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_files_of_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     statistics = tmp_path / "ip_conntrack"
     statistics.write_text(STATISTICS, encoding="ascii")
     monkeypatch.setattr(counters, "_STATISTICS", (str(tmp_path / "nf_conntrack"), str(tmp_path / "ip_conntrack")))
-    assert read() == Kernel(7600, Counters(256, 15, listen_drops=9))
+    assert read() == KernelStatus(7600, Counters(256, 15, listen_drops=9))
 
 
 def test_what_was_open_is_read_anew_by_who_may_not_open_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
