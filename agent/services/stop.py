@@ -113,7 +113,7 @@ class _Guard:
 
     def start(self, todo: StopList) -> None:
         """Return when all is stopped that could be; UserError where there is no guardian."""
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        root = os.path.abspath(os.path.join(__file__, "../../.."))  # the archive, or the folder that has `agent`
         program = ["-c", _FROM_SOURCE, root]
         if os.path.isfile(root):
             disk.keep_archive(root)

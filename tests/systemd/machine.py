@@ -1,7 +1,9 @@
-"""A whole server to test on: a real systemd, and what it starts, in one namespace of the lab.
+"""A whole server to test on: a real systemd, and the units that a test names, in one namespace of the lab.
 
 It is PID 1 of its own: processes, mounts, cgroups and names are the machine's. Its files are those of this
 computer with a layer over them, in memory: whatever is written is gone with the machine, and no file here changes.
+Of systemd's own files it has none of this computer's: no unit, drop-in, preset, generator or setting. So nothing that
+is installed or enabled here, ferm for one, which shuts all ports, runs there.
 """
 
 from __future__ import annotations
@@ -19,66 +21,19 @@ from typing import Any, Iterator, Sequence
 
 from tests.lab import Host, need, until
 
-# Where it has two cores to itself it is up in half a second.
-BOOT = 30.0
+PROGRAMS = Path(__file__).parent / "programs"
+
+# Units of this computer's systemd that every machine has, and which of them start when it boots.
+_BASE = {
+    "basic.target": "", "sysinit.target": "", "sockets.target": "", "timers.target": "", "paths.target": "",
+    "slices.target": "", "local-fs.target": "", "shutdown.target": "", "umount.target": "", "network.target": "",
+    "network-online.target": "", "systemd-journald.service": "sysinit.target", "dbus.service": "",
+    "systemd-journald.socket": "sockets.target", "systemd-journald-dev-log.socket": "sockets.target",
+    "dbus.socket": "sockets.target",  # systemd-run waits by way of it
+}  # fmt: skip
 
 # What is a mount of its own is not in the layer, so these are bound into it; what the tests run must be there.
 _NEEDED = tuple(dict.fromkeys((Path(__file__).resolve().parents[2], *map(Path, (sys.prefix, sys.base_prefix)))))
-
-# These would change what the machine shares with this computer, or wait for what it has not got.
-_MASKED = "systemd-sysctl systemd-modules-load systemd-journal-flush systemd-udevd systemd-udev-trigger"
-
-# $1 is an empty folder, $2 a cgroup's name, $3 a folder whose tree is laid over the machine's files, or nothing. What
-# follows is bound. It stays outside the machine, and boots it anew where its power was cut.
-_OUTSIDE = """
-set -e
-mount --make-rprivate /
-mkdir "$1/cgroup" "$1/disk" "$1/root"
-mount -t cgroup2 cgroup2 "$1/cgroup"
-mkdir "$1/cgroup/$2"
-mount -t tmpfs -o mode=755 disk "$1/disk"
-mkdir "$1/disk/upper" "$1/disk/work"
-mount -t overlay -o "lowerdir=/,upperdir=$1/disk/upper,workdir=$1/disk/work" overlay "$1/root"
-folder=$1 name=$2
-cd "$1/root"
-cp /etc/hosts /etc/resolv.conf etc/
-[ -z "$3" ] || cp -r "$3/." .
-for unit in $MASKED; do ln -sfn /dev/null "etc/systemd/system/$unit.service"; done
-mkdir -p etc/tmpfiles.d
-ln -sfn /dev/null etc/tmpfiles.d/tmp.conf # it would empty /tmp
-rm -rf var/lib/pnmcheck var/log/journal
-shift 3
-for path; do mkdir -p ".$path"; mount --bind "$path" ".$path"; mount -o remount,bind,ro ".$path"; done
-while :; do
-    setpriv --pdeathsig KILL unshare --pid --mount --uts --ipc --fork --kill-child \\
-        sh -ec 'echo 0 >"$1/cgroup/$2/cgroup.procs"; cd "$1/root"; exec unshare --cgroup sh -ec "$INSIDE" sh "$1"' \\
-        sh "$folder" "$name" || rm "$folder/disk/boots" # its status tells nothing: unshare has trouble with a kill
-done
-"""
-# As systemd-nspawn has it, whose shape of a container systemd knows.
-_INSIDE = """
-mount -t proc proc proc
-mount --bind proc/sys proc/sys
-mount -o remount,bind,ro proc/sys
-mount --bind proc/sys/net proc/sys/net
-mount -o remount,bind,rw proc/sys/net
-mount -t sysfs -o ro sysfs sys
-mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs -o mode=755 run run
-mount -t tmpfs -o mode=755 dev dev
-for one in null zero full random urandom tty; do touch dev/$one; mount --bind /dev/$one dev/$one; done
-mkdir dev/pts dev/shm
-mount -t devpts -o newinstance,ptmxmode=666,mode=620 devpts dev/pts
-mount -t tmpfs shm dev/shm
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
-ln -s /proc/self/fd/0 dev/stdin
-ln -s /proc/self/fd/1 dev/stdout
-ln -s /proc/self/fd/2 dev/stderr
-touch "$1/disk/boots"
-exec env -i container=pnmcheck "PATH=$PATH" \\
-    chroot . /lib/systemd/systemd --system --unit=basic.target --log-target=journal --show-status=no
-"""
 
 # A login's: what runs there belongs to no service. The shell moves itself, and becomes the program.
 _SESSION = "user.slice/user-0.slice/session-1.scope"
@@ -128,7 +83,7 @@ class Machine(Host):
         self._wait_until_booted()
 
     def _wait_until_booted(self) -> None:
-        until(self._booted, f"{self.name} to boot", within=BOOT)
+        until(self._booted, f"{self.name} to boot")
 
     def _booted(self) -> bool:
         if self._process.poll() is not None:
@@ -142,7 +97,7 @@ class Machine(Host):
         """Have it dead at once, and boot it anew with the files that it has."""
         before = self.init
         os.kill(before, signal.SIGKILL)
-        until(lambda: not Path(f"/proc/{before}").exists(), f"{self.name} to be gone", within=BOOT)
+        until(lambda: not Path(f"/proc/{before}").exists(), f"{self.name} to be gone")
         self._wait_until_booted()
 
     def command(self, argv: Sequence[str | Path]) -> list[str]:
@@ -182,20 +137,30 @@ class Machine(Host):
 
 
 @contextlib.contextmanager
-def machine(host: Host, tree: Path | None = None) -> Iterator[Machine]:
+def machine(
+    host: Host, tree: Path | None = None, units: Sequence[str] = (), installed: Path | None = None
+) -> Iterator[Machine]:
     """Boot a machine on a host of the lab, up to basic.target: no service of this computer's is started.
 
-    The files of `tree` are there before it boots: `etc/systemd/system/some.service`.
+    `units` are those of this computer that it has too, beside its base. The files of `tree` are there before it boots:
+    `etc/systemd/system/some.service`. The files of `installed` are taken for this computer's own.
     """
     need("ip", "nsenter", "setpriv", "systemctl", "unshare")
     name = f"pnmcheck-{os.getpid()}-machine-{next(_numbers)}"
     with tempfile.TemporaryDirectory(prefix=name) as folder:
         bound = [path for path in _NEEDED if os.stat(path).st_dev != os.stat("/").st_dev]
+        environment = {
+            "INSIDE": str(PROGRAMS / "inside.sh"),
+            "INSTALLED": str(installed or ""),
+            "UNITS": " ".join((*_BASE, *units)),
+            "WANTED": " ".join(f"{target}.wants/{unit}" for unit, target in _BASE.items() if target),
+            "TREE": str(tree or ""),
+        }
         # It ends with the thread that made it, even where that is killed.
-        argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", _OUTSIDE, "machine"]
+        argv = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", str(PROGRAMS / "outside.sh")]
         with host.popen(
-            [*argv, folder, name, tree or "", *bound],
-            env={**os.environ, "INSIDE": _INSIDE, "MASKED": _MASKED},
+            [*argv, folder, name, *bound],
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         ) as process:
@@ -209,14 +174,10 @@ def machine(host: Host, tree: Path | None = None) -> Iterator[Machine]:
 
 def remove_cgroups(name: str) -> None:
     """Its cgroups stay when all that was in them is gone, and are removed from the leaves up."""
-    script = (
-        'mount --make-rprivate / && mount -t cgroup2 cgroup2 "$1" && cd "$1" || exit 1; '
-        '[ ! -e "$2" ] || find "$2" -depth -type d -exec rmdir {} + 2>/dev/null'
-    )
 
     def removed() -> bool:
         with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(["unshare", "-m", "sh", "-c", script, "sh", folder, name], check=False)
+            done = subprocess.run(["unshare", "-m", "sh", PROGRAMS / "remove_cgroups.sh", folder, name], check=False)
         return done.returncode == 0
 
-    until(removed, f"all processes of {name} to be gone", within=BOOT)
+    until(removed, f"all processes of {name} to be gone")

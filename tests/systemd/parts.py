@@ -178,9 +178,9 @@ def run_out_of_memory(pid: int) -> None:
 
 
 @contextlib.contextmanager
-def plugnmeet(net: Lab) -> Iterator[Plugnmeet]:
-    """Boot it on the lab's server, and have everything up."""
-    with machine(net.server, TREE) as booted:
+def plugnmeet(net: Lab, units: Sequence[str] = (), installed: Path | None = None) -> Iterator[Plugnmeet]:
+    """Boot it on the lab's server, and have everything up; `units` of this computer are there besides."""
+    with machine(net.server, TREE, (HAPROXY, *units), installed) as booted:
         booted.write("/opt/plugNmeet/livekit.py", STANDIN.read_text(encoding="ascii"))
         booted.must("sh", "-ec", _CERTIFICATE)
         booted.systemctl("start", "server.target")
@@ -190,7 +190,7 @@ def plugnmeet(net: Lab) -> Iterator[Plugnmeet]:
 
 
 @contextlib.contextmanager
-def own() -> Iterator[Plugnmeet]:
-    """One in a network of its own."""
-    with lab() as net, plugnmeet(net) as made:
+def own(*units: str, installed: Path | None = None) -> Iterator[Plugnmeet]:
+    """Boot one in a network of its own."""
+    with lab() as net, plugnmeet(net, units, installed) as made:
         yield made

@@ -16,7 +16,7 @@ from tests.systemd.parts import HAPROXY, PLUGNMEET, STOP, UNITS, Plugnmeet, own
 _ENGINE = """
 mkdir -p /etc/docker /usr/libexec/docker/cli-plugins
 echo '{"iptables": false, "ip6tables": false, "bridge": "none", "storage-driver": "vfs"}' >/etc/docker/daemon.json
-systemctl start docker
+systemctl enable --now docker.socket
 tar -c --files-from /dev/null | docker import - empty
 """
 # Debian 12 has the compose of before it was a plugin. That needs the project's file, where the plugin asks the engine.
@@ -84,7 +84,7 @@ _RUN = [
 def booted() -> Iterator[Plugnmeet]:
     """A machine whose plugnmeet.service is the installer's."""
     need("dockerd", "docker-compose")
-    with own() as made:
+    with own("docker.service", "docker.socket", "containerd.service") as made:
         made.machine.must("sh", "-ec", _ENGINE)
         made.machine.write("/usr/libexec/docker/cli-plugins/docker-compose", _COMPOSE, 0o755)
         made.machine.write("/opt/plugNmeet/docker-compose.yaml", _PROJECT.format(program="livekit.py"))

@@ -14,9 +14,9 @@ from typing import Iterator
 
 import pytest
 
-from tests.lab import lab, until
+from tests.lab import check, lab, server, until
 from tests.systemd.machine import Machine, machine, remove_cgroups
-from tests.systemd.parts import Plugnmeet
+from tests.systemd.parts import STOP, Plugnmeet, own
 
 _TALK = """
 import socket, sys
@@ -44,6 +44,52 @@ def test_systemd_is_its_first_process(bare: Machine) -> None:
     assert "/user.slice/user-0.slice/session-1.scope" in bare.must("cat", "/proc/self/cgroup")
     assert bare.must("systemctl", "is-system-running").strip() == "running"
     assert "198.51.100.1" in bare.must("ip", "-4", "address")
+
+
+# As ferm, which is enabled where it is installed, and shuts all ports; and what else may change a machine's units.
+_FERM = {
+    "etc/ferm.nft": "table inet ferm {\n chain input {\n type filter hook input priority 0; policy drop\n }\n}\n",
+    "usr/lib/systemd/system/ferm.service": "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n"
+    "RemainAfterExit=yes\nExecStart=/usr/sbin/nft -f /etc/ferm.nft\n[Install]\nWantedBy=sysinit.target\n",
+    "etc/systemd/system/basic.target.d/ferm.conf": "[Unit]\nRequires=ferm.service\n",
+    "etc/systemd/system/haproxy.service.d/broken.conf": "[Service]\nExecStart=\nExecStart=/bin/false\n",
+    "etc/systemd/system-preset/00-all.preset": "enable *\n",
+    "etc/machine-id": "",  # booted for the first time, it enables what presets name
+    "etc/systemd/system-generators/ferm": '#!/bin/sh\necho "[Service]\nExecStart=/bin/sleep 9" >"$1/made.service"\n'
+    'mkdir "$1/basic.target.wants"; ln -s ../made.service "$1/basic.target.wants"\n',
+    "etc/systemd/system.conf.d/ferm.conf": "[Manager]\nDefaultTimeoutStartSec=1us\n",
+}
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Files that a computer has besides, where ferm is installed."""
+    for name, text in _FERM.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="ascii")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "etc/systemd/system/sysinit.target.wants").mkdir()
+    (tmp_path / "etc/systemd/system/sysinit.target.wants/ferm.service").symlink_to("/lib/systemd/system/ferm.service")
+    return tmp_path
+
+
+def test_no_unit_of_this_computer_runs_there_but_those_that_are_named(installed: Path, archive: Path) -> None:
+    with own(installed=installed) as meet:
+        listed = meet.machine.systemctl("list-unit-files", "--plain", "--no-legend")
+        loaded = meet.machine.systemctl("list-units", "--all", "--plain", "--no-legend")
+        assert "ferm" not in listed + loaded
+        assert "made.service" not in listed + loaded
+        assert meet.machine.must("nft", "list", "ruleset") == ""
+        with server(meet.machine, archive, *STOP) as running:
+            assert check(meet.client, archive, meet.machine.ipv4).status == 0
+            assert running.wait() == 0
+
+
+def test_a_unit_that_is_named_is_there(installed: Path) -> None:
+    with lab() as net, machine(net.server, units=["ferm.service"], installed=installed) as made:
+        assert not made.active("ferm.service")
+        made.systemctl("start", "ferm.service")
+        assert "policy drop" in made.must("nft", "list", "ruleset")
 
 
 def test_no_file_of_this_computer_changes(bare: Machine) -> None:
