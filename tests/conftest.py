@@ -30,7 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def archive() -> Path:
+def archive(pyz: Path) -> Path:
+    """What the tests run as the program."""
+    return pyz
+
+
+@pytest.fixture(scope="session")
+def pyz() -> Path:
     """The archive that people copy. It has to be what the source builds, or the tests would try something else."""
     path = build.target()
     assert path.is_file(), f"{path} is not there; python3 build.py makes it"

@@ -15,6 +15,13 @@ import pytest
 from agent.system.commands import TOOL_SECONDS
 from tests.lab import Lab, check, need, server, wrong
 
+
+@pytest.fixture(scope="session")
+def archive(pyz: Path) -> Path:
+    """A program that is not root reads a copy of the one file."""
+    return pyz
+
+
 FEW, UDP = "tcp 80,443,7881 udp 50000-50299", ("--udp", "50000-50299")
 KEY = "b2cd-j6as-k7d1-mpmt-vcdn-q6yw-3h57"
 START_SECONDS = 60.0  # with a few ports, on a busy machine

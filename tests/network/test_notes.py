@@ -17,6 +17,13 @@ from tests.lab import FAR_CLIENT, SERVER, Host, Lab, Server, check, lab, need, s
 from tests.network import test_root
 from tests.network.test_outside import PORT, stun_server
 
+
+@pytest.fixture(scope="session")
+def archive(pyz: Path) -> Path:
+    """Who may read the one file matters here."""
+    return pyz
+
+
 FEW = ("--tcp", "443", "--udp", "50000-50009")
 TURN = "turn.example"
 

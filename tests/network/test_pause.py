@@ -20,6 +20,13 @@ import pytest
 from tests import firewalls, pythons
 from tests.lab import INTERRUPTED, Lab, Server, check, server, until, wrong
 
+
+@pytest.fixture(scope="session")
+def archive(pyz: Path) -> Path:
+    """The guardian keeps a copy of the one file."""
+    return pyz
+
+
 FEW, UDP = "tcp 80,443,7881 udp 443,50000-50099", ("--udp", "443,50000-50099")
 STOP = ("--stop-services", "--yes", *UDP)
 ID = "c" * 64

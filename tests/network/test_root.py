@@ -18,6 +18,13 @@ from tests import firewalls
 from tests.lab import Lab, Server, check, hold, need, server, until, wrong
 from tests.network import test_limits
 
+
+@pytest.fixture(scope="session")
+def archive(pyz: Path) -> Path:
+    """Who may read the one file matters here."""
+    return pyz
+
+
 FEW, UDP = "tcp 80,443,7881 udp 443,50000-50099", ("--udp", "443,50000-50099")
 NOBODY = "65534"
 HOLE, SHUT = "udp dport 50010-50019 drop", {"udp 50010-50019": "filtered server-host"}

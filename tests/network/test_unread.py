@@ -17,6 +17,13 @@ from tests import firewalls
 from tests.lab import Check, Lab, check, lab, need, server, side_by_side, wrong
 from tests.network.test_limits import NOBODY, everybodys_python
 
+
+@pytest.fixture(scope="session")
+def archive(pyz: Path) -> Path:
+    """Programs that are not root read a copy of the one file."""
+    return pyz
+
+
 PLAN, UDP = "tcp 80,443,7881 udp 50000-50099", ("--udp", "50000-50099")
 NFT, IPTABLES = "nft", ("iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save")
 MANAGERS = ("ufw", "firewall-cmd", "fail2ban-client")

@@ -8,6 +8,13 @@ from pathlib import Path
 
 import pytest
 
+
+@pytest.fixture(scope="session")
+def archive(pyz: Path) -> Path:
+    """The file is run under its own name here."""
+    return pyz
+
+
 SERVER_LINES = (
     ("--tcp 80,,443", "empty"),
     ("--tcp 80,abc", "'abc'"),
