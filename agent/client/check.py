@@ -14,7 +14,7 @@ from ..core.address import Family, family_of, is_internal, parse_address
 from ..core.errors import UserError
 from ..core.observation import UNTESTED_REASONS, Hop, Reason, Refusal, Reply, Where
 from ..core.plan import CONTROL_PORTS, MEDIA, Plan, Protocol, Transport
-from ..core.ports import list_ports, runs
+from ..core.ports import list_ports, port_ranges
 from ..core.report import BLOCKED, AddressReport, ClientAddress, Control, Finding, Problem, Report, State, Verdict
 from ..net.connect import Target
 from ..net.resolve import resolve
@@ -582,7 +582,7 @@ class _AddressCheck:
             yield from self._services.notes()
         bare = [port for port in self._to_probe(Transport.TCP) if self._session.protocol(port) is Protocol.TLS]
         if bare and not self._session.tls:
-            ports = list_ports(runs(bare), "tcp")
+            ports = list_ports(port_ranges(bare), "tcp")
             yield f"The server has no openssl program, so {ports} was tried without TLS: a firewall may mind."
         drops, errors = self._server.counters.conntrack_drops, self._server.counters.receive_errors
         if not errors:  # what the server lost itself looks like a limit on the way

@@ -14,7 +14,7 @@ from typing import Any, Callable, Sequence
 
 from ..core.address import parse_address
 from ..core.observation import Refusal
-from ..core.ports import runs
+from ..core.ports import port_ranges
 from ..net import icmp_errors
 from ..net.connect import Target
 from ..packet.printable import describe_reply
@@ -154,7 +154,7 @@ class Prober:
         """
         silent = [port for port, sent in self._sweep.sent.items() if sent and not self._sweep.answered[port]]
         if icmp_errors.HAS_SENDERS:
-            silent = [port for run in runs(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
+            silent = [port for run in port_ranges(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
         asked = [port for port in to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
         probes = {port: self._encode(one, port) for port, one in zip(asked, self._transactions(len(asked)))}

@@ -15,7 +15,7 @@ from ..core import plan
 from ..core.address import parse_address
 from ..core.errors import UserError
 from ..core.plan import HTTP_PORT, HTTPS_PORT, Need, Requirement, Transport
-from ..core.ports import PortRange, list_ports
+from ..core.ports import PortRange, list_ports, port_set
 from ..system.files import read_configuration
 from . import compose
 from .flat_yaml import read_yaml
@@ -281,7 +281,7 @@ def _differences(read: Installed) -> Iterator[str]:
         installed = [one for one in read.requirements if (one.transport, one.purpose) == (row.transport, row.purpose)]
         found = list_ports((one.ports for one in installed), transport) if installed else "none"
         named = f"The documentation names {row.ports}/{transport} ({row.purpose}), installed is {found}"
-        if any(one.ports.without(row.ports) for one in installed):
+        if port_set(one.ports for one in installed) - port_set([row.ports]):
             yield f"{named} ({installed[0].source}): {_CLOSED}."
         elif row in plan.PLANS["plugnmeet"] and sum(len(one.ports) for one in installed) < len(row.ports):
             yield f"{named}: {_MORE}."

@@ -5,10 +5,10 @@ from __future__ import annotations
 import enum
 import functools
 from dataclasses import dataclass, replace
-from typing import Iterator, Sequence
+from typing import Iterable, Iterator, Sequence
 
 from .errors import UsageError
-from .ports import PortRange
+from .ports import PortRange, port_ranges, port_set
 
 
 class Transport(str, enum.Enum):
@@ -171,13 +171,18 @@ def build_plan(
     return Plan(name, tuple(rows))
 
 
+def ranges_by_transport(ports: Iterable[tuple[Transport, int]]) -> tuple[tuple[Transport, PortRange], ...]:
+    """Return the fewest ranges that have these ports, those of TCP first."""
+    numbers: dict[Transport, set[int]] = {transport: set() for transport in Transport}
+    for transport, port in ports:
+        numbers[transport].add(port)
+    return tuple((transport, found) for transport in Transport for found in port_ranges(numbers[transport]))
+
+
 def add_row(rows: list[Requirement], new: Requirement) -> None:
     """Add those ports of a row that no other has yet."""
-    free = [new.ports]
-    for row in rows:
-        if row.transport is new.transport:
-            free = [rest for run in free for rest in run.without(row.ports)]
-    rows += [replace(new, ports=run) for run in free]
+    taken = port_set(row.ports for row in rows if row.transport is new.transport)
+    rows += [replace(new, ports=ports) for ports in port_ranges(port_set([new.ports]) - taken)]
 
 
 def _refuse_overlap(rows: Sequence[Requirement], new: Requirement, addon: str) -> None:

@@ -1,11 +1,13 @@
-"""Port numbers, runs of them, and the grammar in which users write them."""
+"""Port numbers, ranges and sets of them, and the grammar in which users write them."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, TypeVar
 
 from .errors import UsageError
+from .ranges import RangeSet
 
 LOWEST, HIGHEST = 1, 65535
 # A list that somebody types has a few items; a plan of two such lists has to fit into a line of the control channel.
@@ -41,11 +43,6 @@ class PortRange:
         """Whether the two runs share a port."""
         return self.first <= other.last and other.first <= self.last
 
-    def without(self, other: PortRange) -> list[PortRange]:
-        """What of this run is not in the other."""
-        ends = (self.first, min(self.last, other.first - 1)), (max(self.first, other.last + 1), self.last)
-        return [PortRange(first, last) for first, last in ends if first <= last]
-
 
 def parse_ports(text: str) -> tuple[PortRange, ...]:
     """Read a list such as `80,443,7000-7010`, or `none`, into sorted runs.
@@ -60,10 +57,10 @@ def parse_ports(text: str) -> tuple[PortRange, ...]:
         raise UsageError(f"too many ports in a list of {len(items)} items", f"at most {MAX_ITEMS} are read",
                          "write neighbours as a range: 50000-60000")  # fmt: skip
     ranges = sorted(_parse_item(item.strip(), text) for item in items)
-    for before, after in zip(ranges, ranges[1:]):
-        if before.overlaps(after):
-            raise UsageError(f"port list '{text}'", f"'{after}' names ports that '{before}' has already",
-                             "name each port once")  # fmt: skip
+    twice = find_overlap(ranges)
+    if twice:
+        raise UsageError(f"port list '{text}'", f"'{twice[1]}' names ports that '{twice[0]}' has already",
+                         "name each port once")  # fmt: skip
     return tuple(ranges)
 
 
@@ -85,25 +82,38 @@ def _parse_item(item: str, text: str) -> PortRange:
     return PortRange(first, last)
 
 
-def runs(ports: Iterable[int]) -> tuple[PortRange, ...]:
-    """Join single ports, in any order, into the fewest runs."""
-    found: list[PortRange] = []
-    first = last = 0
-    for port in sorted(set(ports)):
-        if first and port == last + 1:
-            last = port
-            continue
-        if first:
-            found.append(PortRange(first, last))
-        first = last = port
-    if first:
-        found.append(PortRange(first, last))
-    return tuple(found)
+def find_overlap(ranges: Iterable[PortRange]) -> tuple[PortRange, PortRange] | None:
+    """Return two ranges that share a port; None where no port is in two of them."""
+    ordered = sorted(ranges)
+    return next((pair for pair in zip(ordered, ordered[1:]) if pair[0].overlaps(pair[1])), None)
+
+
+def port_set(ranges: Iterable[PortRange]) -> RangeSet:
+    """Return the ports of some ranges as one set, for unions, intersections and differences."""
+    return RangeSet((ports.first, ports.last) for ports in ranges)
+
+
+def port_ranges(ports: Iterable[int]) -> tuple[PortRange, ...]:
+    """Return the fewest ranges that have these ports, given in any order; of a RangeSet its own."""
+    joined = ports if isinstance(ports, RangeSet) else RangeSet.of(ports)
+    return tuple(PortRange(first, last) for first, last in joined.ranges)
+
+
+_Value = TypeVar("_Value")
+
+
+def ranges_by_value(values: Iterable[tuple[int, _Value]]) -> Iterator[tuple[PortRange, _Value]]:
+    """Join neighbouring ports that have the same value; the ports have to come in ascending order."""
+    # What grows with the place in the row as it does is without a gap.
+    grouped = itertools.groupby(enumerate(values), lambda row: (row[1][0] - row[0], row[1][1]))
+    for (_, value), group in grouped:
+        ports = [port for _, (port, _) in group]
+        yield PortRange(ports[0], ports[-1]), value
 
 
 def list_ports(ranges: Iterable[PortRange], transport: str, most: int = MAX_LISTED) -> str:
-    """Runs as people read them, joined and in order: `80, 443, 7000-7010/tcp`; past `most`, how many more there are."""
-    joined = runs(port for run in ranges for port in run)
+    """Return ranges as people read them, joined and in order: `80, 443, 7000-7010/tcp`; past `most`, how many more."""
+    joined = port_ranges(port_set(ranges))
     named = ", ".join(map(str, joined[:most])) + f"/{transport}"
     more = len(joined) - most
     return f"{named} and {more:,} more runs" if more > 0 else named

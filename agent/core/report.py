@@ -14,7 +14,7 @@ from .errors import Exit
 from .fields import FieldError, Fields
 from .observation import Interceptor, Reason, Where
 from .plan import Need, Transport
-from .ports import HIGHEST, LOWEST, PortRange
+from .ports import HIGHEST, LOWEST, PortRange, find_overlap
 
 SCHEMA = "pnmcheck.report/1"
 
@@ -469,8 +469,7 @@ def _address(text: str) -> str:
 
 def _refuse_overlap(findings: Sequence[Finding]) -> None:
     for transport in Transport:
-        ports = sorted(one.ports for one in findings if one.transport is transport)
-        if any(before.overlaps(after) for before, after in zip(ports, ports[1:])):
+        if find_overlap(finding.ports for finding in findings if finding.transport is transport):
             raise FieldError("a port that is in two findings")
 
 

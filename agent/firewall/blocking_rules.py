@@ -10,7 +10,7 @@ from ..core.address import Address, Family, family_of, parse_address
 from ..core.events import Arrival
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
-from ..core.ports import runs
+from ..core.ports import port_ranges
 from ..core.report import BLOCKED, AddressReport, Report, State
 from .evaluate import Flow, evaluate
 from .model import BlockingRule, RuleLocation
@@ -38,7 +38,7 @@ def _is_at(arrival: Arrival, address: AddressReport) -> bool:
 
 def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[RuleLocation]:
     """The rules that would, or might, stop ports which are open for all that."""
-    ports = runs(port for one in address.findings
+    ports = port_ranges(port for one in address.findings
                  if one.transport is flow.transport and one.state is State.OPEN for port in one.ports)  # fmt: skip
     return {one.location for one in evaluate(ruleset, replace(flow, ports=ports))} if ports else set()
 
@@ -68,7 +68,7 @@ def _flows(address: AddressReport, plan: Plan, client: Address, arrival: Arrival
     for transport in Transport:
         planned = frozenset(plan.ports(transport))
         for here in (True, False):
-            ports = runs(
+            ports = port_ranges(
                 port for one in address.findings
                 if one.transport is transport and one.state in BLOCKED and (one.where is Where.SERVER_HOST) is here
                 for port in one.ports if port in planned

@@ -7,7 +7,7 @@ from typing import Iterable, Iterator, Sequence
 from ..core.address import Family
 from ..core.observation import Where
 from ..core.plan import Transport
-from ..core.ports import PortRange, list_ports, runs
+from ..core.ports import PortRange, list_ports, port_ranges
 from ..core.report import BLOCKED, AddressReport, Finding, State
 from .fixes import is_docker_rule, is_ufw, is_ufw_rule
 from .model import BlockingRule, FirewallManagers, RuleAction
@@ -77,7 +77,9 @@ def forgotten_ipv6(address: AddressReport, others: Sequence[AddressReport]) -> s
     for one in address.findings:
         if one.state in BLOCKED:
             blocked[one.transport] += open_there[one.transport].intersection(one.ports)
-    listed = " and ".join(list_ports(runs(ports), transport.value) for transport, ports in blocked.items() if ports)
+    listed = " and ".join(
+        list_ports(port_ranges(ports), transport.value) for transport, ports in blocked.items() if ports
+    )
     if not listed:
         return None
     return f"IPv6 was forgotten: {listed} are open for IPv4 and blocked for IPv6. The rules of both must say the same."
@@ -142,4 +144,4 @@ def _ranges(findings: Sequence[Finding]) -> Iterator[tuple[str, PortRange, tuple
         states = {one.state for one in its}
         if sum(len(one.ports) for one in its) == len(whole) >= LEAST_RANGE and State.OPEN in states:
             if len(states) > 1 and states <= {State.OPEN, *BLOCKED}:
-                yield purpose, whole, runs(port for one in its if one.state is State.OPEN for port in one.ports)
+                yield purpose, whole, port_ranges(port for one in its if one.state is State.OPEN for port in one.ports)

@@ -9,7 +9,7 @@ from typing import Generic, Iterable, Iterator, NamedTuple, TypeVar
 
 from ..core.address import Address, Family
 from ..core.plan import Transport
-from ..core.ports import HIGHEST, PortRange, runs
+from ..core.ports import HIGHEST, PortRange, port_ranges
 from .model import BlockingRule, Hook, RuleAction, RuleLocation, Tool
 from .ruleset import (
     ADDRESSES,
@@ -236,8 +236,8 @@ class _Walk:
             groups[verdict, verdict.doubt, False].append(port)
         for (verdict, doubt, accept_only), ports in groups.items():
             yield _Found(
-                BlockingRule(self._flow.transport, self._flow.family, runs(ports), self._base.hook, verdict.action,
-                         verdict.location, verdict.text, doubt is None, doubt),
+                BlockingRule(self._flow.transport, self._flow.family, port_ranges(ports), self._base.hook,
+                             verdict.action, verdict.location, verdict.text, doubt is None, doubt),
                 accept_only, self,
             )  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Callable, Container, Dict, Iterable, Iterator, List, Sequence
 
 from ..core.address import Family
 from ..core.plan import Transport
-from ..core.ports import PortRange, runs
+from ..core.ports import PortRange, port_ranges
 from .model import BlockingRule, FirewallManagers, Hook, RuleAction, RuleLocation, Tool
 
 SLOTS = 15  # ports in one rule of iptables' multiport, of which a range takes two (iptables-extensions(8))
@@ -317,7 +317,7 @@ def _ports(rules: Iterable[BlockingRule]) -> Ports:
     found: dict[Transport, set[int]] = {}
     for one in rules:
         found.setdefault(one.transport, set()).update(port for run in one.ports for port in run)
-    return {transport: list(runs(found[transport])) for transport in Transport if found.get(transport)}
+    return {transport: list(port_ranges(found[transport])) for transport in Transport if found.get(transport)}
 
 
 def _slots(ports: Sequence[PortRange]) -> Iterator[list[PortRange]]:

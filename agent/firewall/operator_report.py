@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Sequence
 from ..core.address import Family, parse_address
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
-from ..core.ports import list_ports, runs
+from ..core.ports import list_ports, port_ranges
 from ..core.report import (
     BLOCKED,
     MAX_ADDRESSES,
@@ -183,7 +183,7 @@ class _Operator:
                     families.add(case.family)
                     wanted[case.group.first.transport].update(port for run in case.group.extent for port in run)
         planned = {one: self._plan.ports(one) for one in Transport}
-        ports = {one: runs(wanted[one].intersection(planned[one])) for one in Transport}
+        ports = {one: port_ranges(wanted[one].intersection(planned[one])) for one in Transport}
         return cloud(self._host.provider, ports, families)
 
     def _traps(self, case: _Case) -> Iterable[str]:

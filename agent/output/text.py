@@ -7,7 +7,7 @@ from typing import AbstractSet, Iterable, Sequence
 from ..core.address import Family
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import Need, Transport
-from ..core.ports import PortRange, list_ports, runs
+from ..core.ports import PortRange, list_ports, port_set
 from ..core.report import (
     BLOCKED,
     AddressReport,
@@ -179,7 +179,7 @@ def _which(group: FindingGroup) -> str:
 
 def _are_scattered(ports: Sequence[PortRange]) -> bool:
     """Whether a list of them, or of the first few, would tell nobody anything."""
-    return len(runs(port for run in ports for port in run)) > SCATTERED
+    return len(port_set(ports).ranges) > SCATTERED
 
 
 def _count(ports: int, transport: Transport) -> str:

@@ -10,7 +10,7 @@ from ..config.model import Installed
 from ..core.address import Address, Family, family_of, is_internal, parse_address
 from ..core.notes import Note, Notes
 from ..core.plan import MEDIA, Plan, Transport
-from ..core.ports import list_ports, runs
+from ..core.ports import list_ports, port_ranges
 from ..core.report import Report
 from ..system.interfaces import Interface
 from .model import Certificate, Machine, OutsideAnswers
@@ -85,12 +85,14 @@ def _lent(machine: Machine, plan: Plan) -> _Found:
     if machine.ephemeral_ports is None or machine.reserved_ports is None:
         return ""
     planned = {port for row in plan.of(Transport.UDP) for port in row.ports}
-    open_to_all = runs(
+    open_to_all = port_ranges(
         port for port in planned.intersection(machine.ephemeral_ports) if port not in machine.reserved_ports
     )
     if not open_to_all:
         return ()
-    wanted = ",".join(map(str, runs(machine.reserved_ports.union(planned.intersection(machine.ephemeral_ports)))))
+    wanted = ",".join(
+        map(str, port_ranges(machine.reserved_ports.union(planned.intersection(machine.ephemeral_ports))))
+    )
     return (Note(
         "lent-ports",
         f"The system lends {list_ports(open_to_all, 'udp')} to outgoing connections too ({machine.ephemeral_ports}).",
@@ -329,7 +331,8 @@ def _elsewhere(name: str, address: Address, offered: Address | None) -> Note:
 def _unserved(name: str, address: Address, ports: Sequence[int]) -> Note:
     return Note(
         "aaaa-unserved",
-        f"{name} has an AAAA record, {address}, but haproxy takes only IPv4 at {list_ports(runs(ports), 'tcp')}.",
+        f"{name} has an AAAA record, {address}, "
+        f"but haproxy takes only IPv4 at {list_ports(port_ranges(ports), 'tcp')}.",
         "Let's Encrypt and browsers try IPv6 first: certificates are not renewed, and pages open late or never.",
         "Remove the record, or have haproxy take IPv6 too: `bind [::]:80 v4v6`, and 443 likewise.",
     )

@@ -19,7 +19,7 @@ from ..core.counters import MAX_COUNT, Counters, KernelStatus
 from ..core.errors import DecodeError
 from ..core.fields import FieldError, Fields
 from ..core.plan import Need, Plan, Requirement, Transport
-from ..core.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange
+from ..core.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange, find_overlap
 from .pairing import NONCE_BYTES, Keys, derive
 
 PROTOCOL = 3
@@ -308,8 +308,7 @@ def _decode_welcome(value: Fields) -> Welcome | Refusal:
     plan = value.object("plan")
     requirements = plan.list("requirements", _decode_requirement, MAX_REQUIREMENTS)
     for transport in Transport:
-        ranges = sorted(row.ports for row in requirements if row.transport is transport)
-        if any(before.overlaps(after) for before, after in zip(ranges, ranges[1:])):
+        if find_overlap(row.ports for row in requirements if row.transport is transport):
             raise FieldError("a plan that names a port twice")
     return Welcome(
         protocol,

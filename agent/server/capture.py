@@ -8,7 +8,7 @@ import sys
 from typing import Iterator
 
 from ..core.plan import Plan, Transport
-from ..core.ports import runs
+from ..core.ports import port_ranges
 from ..packet import bpf
 from . import socket_filter
 
@@ -28,7 +28,7 @@ class Capture:
     def __init__(self, plan: Plan) -> None:
         # Of all interfaces. What comes before the filter is in force is told apart as well, only more slowly.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
-        self._ports = {transport: runs(plan.ports(transport)) for transport in Transport}
+        self._ports = {transport: port_ranges(plan.ports(transport)) for transport in Transport}
         self._drops = 0
         try:
             socket_filter.attach(self._socket, bpf.packet_filter(self._ports))

@@ -10,8 +10,8 @@ from typing import Iterable, Mapping, Sequence
 from ..core.address import Address, Family
 from ..core.events import Unavailable
 from ..core.observation import Reason
-from ..core.plan import Plan, Transport
-from ..core.ports import PortRange, runs
+from ..core.plan import Plan, Transport, ranges_by_transport
+from ..core.ports import PortRange, port_ranges
 from ..system import limits
 from .listen import Gap, Listener, Opener, open_port
 from .loop import Loop
@@ -106,11 +106,8 @@ class Listeners:
     def listening(self) -> tuple[tuple[Transport, PortRange], ...]:
         """The planned ports that are held for every family."""
         held = self._taken - {(gap.transport, gap.port) for gap in self._gaps}
-        return tuple(
-            (transport, run)
-            for transport in Transport
-            for run in runs(port for port in self._plan.ports(transport) if (transport, port) in held)
-        )
+        planned = ((transport, port) for transport in Transport for port in self._plan.ports(transport))
+        return ranges_by_transport(key for key in planned if key in held)
 
     def first_taken(self, transport: Transport, candidates: Iterable[int], everywhere: bool = False) -> int | None:
         """The first of these ports that is held for every family, else, unless that is a must, that is held at all."""
@@ -134,7 +131,7 @@ class Listeners:
         unavailable = [
             Unavailable(transport, run, reason, owner, family)
             for (transport, reason, owner, family), ports in alike.items()
-            for run in runs(ports)
+            for run in port_ranges(ports)
         ]
         return tuple(sorted(unavailable, key=lambda one: (one.transport.value, one.ports)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Callable, Collection, Mapping
 
 from ..core.address import Address, Family, network_of
 from ..core.counters import Counters, KernelStatus
@@ -13,7 +13,7 @@ from ..core.errors import DecodeError
 from ..core.events import Arrival, ClientLost, Event, SessionStarted
 from ..core.observation import Reason
 from ..core.plan import Plan, Transport
-from ..core.ports import PortRange
+from ..core.ports import ranges_by_value
 from ..packet import ip
 from ..packet.ip import SYN
 from ..protocol import http_proof, messages, stun
@@ -396,7 +396,7 @@ class SessionRegistry:
         }
         about = tables[ask.table]
         ascending = ((port, about[port]) for port in sorted(about) if port >= ask.start)
-        page = list(itertools.islice(_runs(ascending), messages.MAX_ROWS + 1))
+        page = list(itertools.islice(ranges_by_value(ascending), messages.MAX_ROWS + 1))
         following = page[messages.MAX_ROWS][0].first if len(page) > messages.MAX_ROWS else None
         return messages.Rows(tuple(page[: messages.MAX_ROWS]), following)
 
@@ -450,18 +450,3 @@ class SessionRegistry:
         if session.gave_way:
             counters = replace(counters, listen_drops=(counters.listen_drops or 0) + session.gave_way)
         return counters
-
-
-def _runs(values: Iterable[tuple[int, int | str]]) -> Iterator[tuple[PortRange, int | str]]:
-    """Join neighbouring ports that have the same value."""
-    first = last = 0
-    about: int | str = ""
-    for port, value in values:
-        if first and port == last + 1 and value == about:
-            last = port
-            continue
-        if first:
-            yield PortRange(first, last), about
-        first, last, about = port, port, value
-    if first:
-        yield PortRange(first, last), about

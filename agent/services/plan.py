@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import Iterable, NamedTuple, Set, Tuple
+from typing import NamedTuple, Set, Tuple
 
-from ..core.plan import Plan, Transport
-from ..core.ports import PortRange, runs
+from ..core.plan import Plan, Transport, ranges_by_transport
+from ..core.ports import PortRange
 from ..core.service import LeftRunning, Service, ServiceKind
 from .model import MAX_PORTS, Container, Holder, Inventory, is_name
 
@@ -95,7 +95,7 @@ class _Planner:
             else:
                 self._put(owner)
         left = tuple(
-            LeftRunning(one.name, _runs(ports), self._why[one])
+            LeftRunning(one.name, ranges_by_transport(ports), self._why[one])
             for one, ports in self._ports.items()
             if one in self._why and one not in self._order
         )
@@ -166,7 +166,7 @@ class _Planner:
 
     def _shown(self, owner: _Owner) -> tuple[tuple[Transport, PortRange], ...]:
         """Its ports; of a range that it lends from, all."""
-        return _runs((one, every) for one, port in self._ports[owner]
+        return ranges_by_transport((one, every) for one, port in self._ports[owner]
                      for every in (self._row(one, port) if self._lends(one, port) else (port,)))  # fmt: skip
 
     def _lends(self, transport: Transport, port: int) -> bool:
@@ -174,8 +174,3 @@ class _Planner:
 
     def _row(self, transport: Transport, port: int) -> PortRange:
         return next(row.ports for row in self._plan.of(transport) if port in row.ports)
-
-
-def _runs(ports: Iterable[tuple[Transport, int]]) -> tuple[tuple[Transport, PortRange], ...]:
-    found = {*ports}
-    return tuple((one, run) for one in Transport for run in runs(port for of, port in found if of is one))

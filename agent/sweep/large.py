@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from typing import Sequence
 
-from ..core.ports import runs
+from ..core.ports import port_ranges
 from .limit import Limit
 
 MOST = 256  # ports: of 10,000, a range of 81 does not fall between them
@@ -39,7 +39,7 @@ def draw(open_ports: Sequence[int], rate: float, rng: random.Random) -> list[int
     if len(ordered) <= most:
         drawn = ordered
     else:
-        longest = sorted(runs(ordered), key=len, reverse=True)[: most // 4]
+        longest = sorted(port_ranges(ordered), key=len, reverse=True)[: most // 4]
         ends = {port for run in longest for port in (run.first, run.last)}
         others = [port for port in ordered if port not in ends]
         step = len(others) / (most - len(ends))

@@ -14,7 +14,7 @@ from collections import deque
 from typing import Iterable, Iterator, NamedTuple, Sequence
 
 from ..core.observation import Reason
-from ..core.ports import runs
+from ..core.ports import port_ranges
 from . import limit, pings
 from .flows import FlowBudgets
 from .limit import Kind, Limit, Outage
@@ -134,7 +134,7 @@ class Sweep:
         own_time = MAX_SECONDS + (PATIENT_TRIES * len(self._silent) / max_rate if max_rate else 0.0)
         self.deadline = now + own_time if deadline is None else deadline
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
-        self._range_ends = frozenset(port for run in runs(self._silent) for port in (run.first, run.last))
+        self._range_ends = frozenset(port for run in port_ranges(self._silent) for port in (run.first, run.last))
         self._silent = _shuffled(self._range_ends, rng)
         self._silent += _shuffled(set(self.sent).difference(self._range_ends), rng)
         self._begin_pass(now)

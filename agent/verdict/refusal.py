@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from typing import Iterable, Iterator, Sequence, TypeVar
 
-from ..core.ports import runs
+from ..core.ports import port_ranges
 
 # Of a hundred thousand stretches that one rule rejects so many are split in vain: a check has a handful of them, and
 # where silence is split off in vain its ports are called filtered, which is wrong.
@@ -84,6 +84,6 @@ def too_close(span: int, ports: int, told: int) -> bool:
 
 def to_ask(silent: Iterable[int]) -> list[int]:
     """Of each run of silent ports, the longest first, the first and the last and some between: MAX_ASKED in all."""
-    longest = sorted(runs(silent), key=len, reverse=True)[:MAX_RUNS]
+    longest = sorted(port_ranges(silent), key=len, reverse=True)[:MAX_RUNS]
     steps = MAX_ASKED // len(longest) - 1 if longest else 0
     return sorted({run.first + (len(run) - 1) * step // steps for run in longest for step in range(steps + 1)})

@@ -5,7 +5,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.core.errors import UsageError
-from agent.core.ports import HIGHEST, LOWEST, MAX_ITEMS, MAX_LISTED, PortRange, list_ports, parse_ports, runs
+from agent.core.ports import (
+    HIGHEST,
+    LOWEST,
+    MAX_ITEMS,
+    MAX_LISTED,
+    PortRange,
+    find_overlap,
+    list_ports,
+    parse_ports,
+    port_ranges,
+    port_set,
+    ranges_by_value,
+)
 from tests.core.values import ANY, PORTS, disjoint_runs
 
 
@@ -86,7 +98,7 @@ def test_what_is_written_is_read_back(ranges: list[PortRange]) -> None:
 @ANY
 @given(st.lists(PORTS | st.integers(1, 9), max_size=30))
 def test_runs_are_the_fewest_that_have_all_ports(ports: list[int]) -> None:
-    joined = runs(ports)
+    joined = port_ranges(ports)
     assert [port for run in joined for port in run] == sorted(set(ports))
     assert all(before.last + 1 < after.first for before, after in zip(joined, joined[1:]))
 
@@ -115,9 +127,18 @@ def test_ports_as_people_read_them() -> None:
     assert list_ports(lone, "udp") == "2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24/udp and 1,987 more runs"
 
 
-@given(st.data())
-def test_a_run_without_another(data: st.DataObject) -> None:
-    one, other = (PortRange(*sorted((data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12))))) for _ in "12")
-    rest = one.without(other)
-    assert [port for run in rest for port in run] == [port for port in one if port not in other]
-    assert rest == list(runs(port for run in rest for port in run))
+@ANY
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 5)).map(lambda ends: PortRange(ends[0], sum(ends)))))
+def test_an_overlap_is_found(ranges: list[PortRange]) -> None:
+    overlap = find_overlap(ranges)
+    assert (overlap is not None) is (len(port_set(ranges)) < sum(map(len, ranges)))
+    assert overlap is None or set(overlap[0]) & set(overlap[1])
+
+
+@ANY
+@given(st.dictionaries(st.integers(1, 20), st.sampled_from(("busy", "denied"))))
+def test_ports_of_one_value_are_joined(values: dict[int, str]) -> None:
+    rows = list(ranges_by_value(sorted(values.items())))
+    assert {port: value for ports, value in rows for port in ports} == values
+    assert all(one.last + 1 < other.first or value != next_value
+               for (one, value), (other, next_value) in zip(rows, rows[1:]))  # fmt: skip
