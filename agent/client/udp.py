@@ -21,7 +21,8 @@ from ..packet.printable import describe_reply
 from ..protocol import stun
 from ..protocol.messages import MAX_SOURCES
 from ..sweep.large import BATCH_SECONDS, TRIES
-from ..sweep.sweep import Probe, Sweep
+from ..sweep.probes import Probe
+from ..sweep.sweep import Sweep
 from ..verdict.refusal import to_ask
 from . import refused
 from .control import Channel

@@ -1,4 +1,4 @@
-"""Room for flows: connection tracking keeps each for a while, and the tables that it keeps them in are bounded."""
+"""Budgets of flows: connection tracking keeps each for a while, in tables that are bounded."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ TABLE_SHARE = 0.8  # of the entries that a table turned out to have: the rest is
 
 
 class FlowBudget:
-    """At most `most` new flows in any `seconds`."""
+    """At most `limit` new flows in any `seconds`."""
 
-    def __init__(self, most: int, seconds: float) -> None:
-        self.most, self.seconds = most, seconds
-        self._taken: deque[tuple[float, int]] = deque()
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit, self.seconds = limit, seconds
+        self._spent: deque[tuple[float, int]] = deque()
         self._sum = 0
 
-    def left(self, now: float) -> int:
-        """How many may be made now."""
-        while self._taken and self._taken[0][0] <= now - self.seconds:
-            self._sum -= self._taken.popleft()[1]
-        return max(0, self.most - self._sum)
+    def available(self, now: float) -> int:
+        """Return how many may be made now."""
+        while self._spent and self._spent[0][0] <= now - self.seconds:
+            self._sum -= self._spent.popleft()[1]
+        return max(0, self.limit - self._sum)
 
-    def take(self, flows: int, now: float) -> None:
-        """So many are made."""
+    def spend(self, flows: int, now: float) -> None:
+        """Count flows that are made now."""
         if flows:
-            self._taken.append((now, flows))
+            self._spent.append((now, flows))
             self._sum += flows
 
     def correct(self, flows: int, now: float) -> None:
-        """In truth so many are kept now."""
-        self._taken.clear()
+        """Count these flows as made now, instead of all that were counted before."""
+        self._spent.clear()
         self._sum = 0
-        self.take(flows, now)
+        self.spend(flows, now)
 
-    def next_at(self, now: float) -> float:
-        """When there is room again."""
-        if self.left(now):
+    def next_available(self, now: float) -> float:
+        """Return when one may be made again."""
+        if self.available(now):
             return now
-        return self._taken[0][0] + self.seconds if self._taken else math.inf
+        return self._spent[0][0] + self.seconds if self._spent else math.inf
 
-    def waiting(self, flows: int, now: float) -> float:
-        """About how many seconds so many more flows have to wait for room."""
-        more = flows - self.left(now)
-        if more <= 0 or not self.most:
+    def seconds_until(self, flows: int, now: float) -> float:
+        """Return about how many seconds it takes until so many more flows are made."""
+        more = flows - self.available(now)
+        if more <= 0 or not self.limit:
             return 0.0 if more <= 0 else math.inf
-        begun = now - self._taken[0][0] if self._taken else 0.0
-        return math.ceil(more / self.most) * self.seconds - begun
+        begun = now - self._spent[0][0] if self._spent else 0.0
+        return math.ceil(more / self.limit) * self.seconds - begun
 
 
 class FlowBudgets:
@@ -61,50 +61,50 @@ class FlowBudgets:
     def __init__(self, free: int | None) -> None:
         # Half of them: the rest is for whoever else uses the server.
         self._free = free
-        self._rooms = [] if free is None else [FlowBudget(free // 2, FLOW_LIFE)]
-        self.were_short = self.are_none
+        self._budgets = [] if free is None else [FlowBudget(free // 2, FLOW_LIFE)]
+        self.was_short = self.is_zero
 
     @property
-    def are_none(self) -> bool:
-        """Whether no flow at all may be made."""
-        return any(not one.most for one in self._rooms)
+    def is_zero(self) -> bool:
+        """Return whether no flow at all may be made."""
+        return any(not budget.limit for budget in self._budgets)
 
     @property
-    def least(self) -> int | None:
-        """The flows that the smallest keeps."""
-        return min((one.most for one in self._rooms), default=None)
+    def smallest(self) -> int | None:
+        """Return the flows that the smallest table keeps; None where none is known."""
+        return min((budget.limit for budget in self._budgets), default=None)
 
     @property
-    def longest(self) -> float:
-        """For how many seconds a flow is kept at most."""
-        return max([FLOW_LIFE, *(one.seconds for one in self._rooms)])
+    def longest_life(self) -> float:
+        """Return for how many seconds a flow is kept at most."""
+        return max([FLOW_LIFE, *(budget.seconds for budget in self._budgets)])
 
     def add_table(self, flows: int, seconds: float) -> None:
-        """A table on the way has shown that it keeps about so many flows for so long."""
-        self._rooms.append(FlowBudget(int(TABLE_SHARE * flows), max(FLOW_LIFE, seconds) + MARGIN))
+        """Add a table on the way, which has shown that it keeps about so many flows for so long."""
+        self._budgets.append(FlowBudget(int(TABLE_SHARE * flows), max(FLOW_LIFE, seconds) + MARGIN))
 
-    def learn(self, free: int, now: float) -> None:
-        """The server has so many entries free now: a probe that a firewall stopped has taken none."""
+    def on_free_flows(self, free: int, now: float) -> None:
+        """Correct the server's budget by the entries that it has free: what a firewall stopped has taken none."""
         if self._free is not None:
             self._free = max(self._free, free)  # it was told of less while there were more clients
-            self._rooms[0].most = self._free // 2
-            self._rooms[0].correct(self._free - free, now)
+            self._budgets[0].limit = self._free // 2
+            self._budgets[0].correct(self._free - free, now)
 
-    def left(self, wanted: int, now: float) -> int:
-        """How many of the wanted flows may be made now."""
-        left = min([wanted, *(one.left(now) for one in self._rooms)])
-        self.were_short |= left < wanted
-        return left
+    def available(self, wanted: int, now: float) -> int:
+        """Return how many of the wanted flows may be made now."""
+        available = min([wanted, *(budget.available(now) for budget in self._budgets)])
+        self.was_short |= available < wanted
+        return available
 
-    def take(self, flows: int, now: float) -> None:
-        """So many are made."""
-        for one in self._rooms:
-            one.take(flows, now)
+    def spend(self, flows: int, now: float) -> None:
+        """Count flows that are made now."""
+        for budget in self._budgets:
+            budget.spend(flows, now)
 
-    def next_at(self, now: float) -> float:
-        """When there is room again."""
-        return max([now, *(one.next_at(now) for one in self._rooms)])
+    def next_available(self, now: float) -> float:
+        """Return when one may be made again."""
+        return max([now, *(budget.next_available(now) for budget in self._budgets)])
 
-    def waiting(self, flows: int, now: float) -> float:
-        """About how many seconds so many more flows have to wait for room."""
-        return max([0.0, *(one.waiting(flows, now) for one in self._rooms)])
+    def seconds_until(self, flows: int, now: float) -> float:
+        """Return about how many seconds it takes until so many more flows are made."""
+        return max([0.0, *(budget.seconds_until(flows, now) for budget in self._budgets)])

@@ -1,27 +1,12 @@
-"""Limits that are no rules about ports: what a path does when it lets nothing new pass, and what that tells.
-
-A path that falls silent is not probed on. A few flows that it let pass before, and a few new ones to ports that are
-known to be open, are tried again and again until the new ones pass. Where the old ones pass meanwhile, a table of
-flows is full; where they do not, this computer is shut out; where the new ones pass at once, it is a matter of pace.
-"""
+"""Limits that are no rules about ports: how many packets, or flows, a path lets pass."""
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..core.observation import Reason
 
-GROUP = 10  # flows of each kind: a path that loses half of all round trips lets three of them pass, 19 times in 20
-PASSED = 3
-PAUSES = (1.0, 2.0, 4.0)  # seconds between groups; the last for all that follow: a guard may count them
-QUICK_PAUSE = 2.0  # where old flows pass nobody minds, and entries of a table come free one by one
-KNOWN_SECONDS = 20.0  # a flow is not forgotten sooner: 30 s are what the shortest tables keep it (Linux)
-SMALL_TABLE = 1000  # flows: no router is sold with less; who shuts out after fewer counts something else
-STALL = 10.0  # seconds: a radio, a route or a busy machine stalls for less; guards and tables shut out for longer
-GIVE_UP = 75.0  # seconds: guards shut out for a minute, and what lasts longer lasts too long
-GENTLER = 4  # times slower than when a guard struck
-SOON = 0.2  # seconds behind an outage: when nothing of these passes either, it was no passing trouble
+SURE_FALLS = 4  # of the pace: a busy computer makes it fall now and then; a limit, whenever it rises
 
 
 @dataclass(frozen=True)
@@ -34,71 +19,27 @@ class Limit:
     seconds: float | None = None  # how long new flows were refused
 
 
-class Kind(enum.Enum):
-    """What stands behind a silence that came over all ports alike."""
+class RateLimitSamples:
+    """The times and answers from which the rate of a limit on packets is measured."""
 
-    PACE = "only so many packets a second pass"
-    STALL = "nothing passed for a moment"
-    FLOWS = "only so many flows are kept"
-    SHUT_OUT = "this computer was shut out for a while"
+    def __init__(self, now: float) -> None:
+        self._fell_at: float | None = None
+        self._answers_before = self._answers = 0
+        self._answered_at = now
 
+    def on_answer(self, now: float) -> None:
+        """Count an answer."""
+        self._answers += 1
+        self._answered_at = now
 
-@dataclass
-class _Group:
-    known: int = 0  # of the flows that had passed before: how many were answered
-    fresh: int = 0
+    def on_fall(self, now: float) -> None:
+        """Note that the pace came down; the first time counts."""
+        if self._fell_at is None:
+            self._fell_at, self._answers_before = now, self._answers
 
-
-@dataclass
-class Outage:
-    """The path lets nothing new pass since `began`.
-
-    Of the flows that had passed, `flows` are young enough to be kept in a table, and `last_second` were of the last
-    second before.
-    """
-
-    began: float
-    flows: int
-    last_second: int
-    groups: list[_Group] = field(default_factory=list)
-    over: bool = False
-    held: float = 0.0  # how long it lasted
-
-    def begin_group(self) -> None:
-        """A group of flows is to be tried now."""
-        self.groups.append(_Group())
-
-    def answer(self, group: int, known: bool, now: float) -> None:
-        """A flow of that group was answered, however late."""
-        one = self.groups[group]
-        one.known += known
-        one.fresh += not known
-        if one.fresh >= PASSED and not self.over:
-            self.over, self.held = True, now - self.began
-
-    @property
-    def pause(self) -> float:
-        """Seconds until the next group."""
-        pause = PAUSES[min(len(self.groups), len(PAUSES)) - 1]
-        return min(pause, QUICK_PAUSE) if self.lets_known_pass else pause
-
-    @property
-    def lets_known_pass(self) -> bool:
-        """Whether flows that passed before go on passing while new ones do not."""
-        return any(one.known >= PASSED > one.fresh for one in self.groups)
-
-    def kind(self, now: float, again: bool, before: Limit | None) -> Kind:
-        """What it was, or is so far; `again`, the same happened a moment ago; `before`, the limit that was met then."""
-        if (self.held if self.over else now - self.began) < STALL:
-            return Kind.PACE if self.over and again else Kind.STALL
-        is_guard = before is not None and before.reason is Reason.SCAN_BLOCK
-        return Kind.FLOWS if self.lets_known_pass and self.flows >= SMALL_TABLE and not is_guard else Kind.SHUT_OUT
-
-    def recognised(self, kind: Kind, now: float) -> Limit | None:
-        """The limit that was met, but for one of the pace."""
-        seconds = self.held if self.over else now - self.began
-        if kind is Kind.FLOWS:
-            return Limit(Reason.FLOW_LIMIT, flows=self.flows, seconds=seconds)
-        if kind is Kind.SHUT_OUT:
-            return Limit(Reason.SCAN_BLOCK, rate=float(self.last_second), seconds=seconds)
-        return None
+    def limit(self, falls: int, conclusive: bool) -> Limit | None:
+        """Return the limit where the pace came down so often that it is sure, or the sweep came to no end."""
+        if self._fell_at is None or falls < (SURE_FALLS if conclusive else 1):
+            return None
+        seconds = max(self._answered_at - self._fell_at, 1.0)
+        return Limit(Reason.RATE_LIMIT, rate=(self._answers - self._answers_before) / seconds)

@@ -14,7 +14,7 @@ BLOCK = 10
 
 
 def upper_bound(lost: float, sent: float) -> float:
-    """The upper end of Wilson's score interval for `lost` out of `sent`, 0 < result <= 1; 1.0 for nothing sent."""
+    """Return the upper end of Wilson's score interval for `lost` of `sent`, 0 < result <= 1; 1.0 for nothing sent."""
     if not sent:
         return 1.0
     share, square = lost / sent, WILSON_Z**2
@@ -24,12 +24,12 @@ def upper_bound(lost: float, sent: float) -> float:
 
 
 def lower_bound(answered: float, sent: float) -> float:
-    """The lower end of that interval for the share that was answered."""
+    """Return the lower end of that interval for the share that was answered."""
     return 1.0 - upper_bound(sent - answered, sent)
 
 
-class Tally:
-    """Canaries in the order of their sending, and which of them were answered."""
+class LossTally:
+    """Canaries, or pings, in the order of their sending, and which of them were answered."""
 
     def __init__(self) -> None:
         self._answered: list[bool] = []
@@ -37,39 +37,42 @@ class Tally:
 
     @property
     def sent(self) -> int:
-        """How many."""
+        """Return how many were sent."""
         return len(self._answered)
 
-    def send(self) -> int:
-        """One more is sent; its number."""
+    def on_sent(self) -> int:
+        """Count one more; return its number."""
         self._answered.append(False)
         self.lost += 1
         return len(self._answered) - 1
 
-    def answer(self, number: int) -> None:
-        """That one's answer came; it comes once."""
+    def on_answer(self, number: int) -> None:
+        """Count the answer to that one; it comes once."""
         self._answered[number] = True
         self.lost -= 1
 
     @property
     def bound(self) -> float:
-        """The loss at most, 0 < result <= 1; bursts count: the more alike the fates of neighbours, the fewer say it."""
+        """Return the loss at most, 0 < result <= 1.
+
+        Bursts count: the more alike the fates of neighbours, the fewer independent samples there are.
+        """
         alike = self._dispersion()
         return upper_bound(self.lost / alike, self.sent / alike)
 
     def _dispersion(self) -> float:
-        """How much more the blocks' losses vary than chance alone has them, 1 to BLOCK (a quasi-binomial estimate)."""
+        """Return how much more the blocks' losses vary than by chance, 1 to BLOCK (a quasi-binomial estimate)."""
         share = self.lost / self.sent if self.sent else 0.0
         blocks = [self._answered[start : start + BLOCK] for start in range(0, self.sent, BLOCK)]
         if len(blocks) < 2 or share in (0.0, 1.0):
             return 1.0
-        squares = sum((one.count(False) - len(one) * share) ** 2 / len(one) for one in blocks)
+        squares = sum((block.count(False) - len(block) * share) ** 2 / len(block) for block in blocks)
         return min(max(squares / (share * (1 - share)) / (len(blocks) - 1), 1.0), float(BLOCK))
 
 
-def pooled(tallies: Iterable[Tally]) -> float:
-    """The loss at most over several passes; 1.0 where nothing was sent."""
+def pooled(tallies: Iterable[LossTally]) -> float:
+    """Return the loss at most over several passes; 1.0 where nothing was sent."""
     lost, sent = 0, 0
-    for one in tallies:
-        lost, sent = lost + one.lost, sent + one.sent
+    for tally in tallies:
+        lost, sent = lost + tally.lost, sent + tally.sent
     return upper_bound(lost, sent)

@@ -12,7 +12,8 @@ from ..core.observation import Interceptor, Observation, Reason, Refusal, Reply,
 from ..core.plan import Plan, Transport
 from ..core.report import Loss, Rtt
 from ..sweep.combined import AnySweep
-from ..sweep.sweep import MIN_TRIES, Sweep
+from ..sweep.passes import MIN_TRIES
+from ..sweep.sweep import Sweep
 
 PerPort = Mapping[int, int]
 

@@ -20,7 +20,8 @@ from agent.net import icmp_errors
 from agent.net.connect import Target
 from agent.protocol import stun
 from agent.sweep.large import RATE, TRIES
-from agent.sweep.sweep import Probe, Sweep
+from agent.sweep.probes import Probe
+from agent.sweep.sweep import Sweep
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent an ICMP error")
 

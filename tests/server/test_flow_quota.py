@@ -14,18 +14,18 @@ class Client:
     def __init__(self, quota: FlowQuota, free: int, sessions: int, promised: int) -> None:
         told = quota.at_start(free, sessions, promised)
         assert told is not None
-        self.quota, self.most, self.rooms, self.made = quota, told, FlowBudgets(told), 0
+        self.quota, self.most, self.budgets, self.made = quota, told, FlowBudgets(told), 0
 
     def make(self, wanted: int) -> None:
-        left = self.rooms.left(wanted, 0.0)
-        self.rooms.take(left, 0.0)
+        left = self.budgets.available(wanted, 0.0)
+        self.budgets.spend(left, 0.0)
         self.made += left
 
     def ask(self, free: int, sessions: int) -> None:
         told = self.quota.later(free, sessions, self.most)
         assert told is not None
         self.most = max(self.most, told)
-        self.rooms.learn(told, 0.0)
+        self.budgets.on_free_flows(told, 0.0)
 
 
 def test_one_session_is_told_all_that_is_free() -> None:
@@ -69,11 +69,11 @@ def test_whoever_comes_first_does_not_keep_more_than_others_once_there_is_room()
     quota = FlowQuota()
     clients = [Client(quota, 1000, number + 1, 500 if number else 0) for number in range(5)]
     clients[0].make(10_000)
-    assert [one.rooms.least for one in clients] == [500, 1, 1, 1, 1]
+    assert [one.budgets.smallest for one in clients] == [500, 1, 1, 1, 1]
     for free, each in ((500, 0), (600, 20), (1000, 100)):
         for one in clients:
             one.ask(free, 5)
-        assert [one.rooms.left(10_000, 0.0) for one in clients] == [each] * 5
+        assert [one.budgets.available(10_000, 0.0) for one in clients] == [each] * 5
     for one in clients[:2]:
         one.ask(1000, 2)  # the others ended
-    assert [one.rooms.left(10_000, 0.0) for one in clients[:2]] == [250, 250]
+    assert [one.budgets.available(10_000, 0.0) for one in clients[:2]] == [250, 250]

@@ -13,7 +13,8 @@ from agent.core.plan import MEDIA, Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Finding, State
 from agent.sweep.pings import OVERDUE
-from agent.sweep.sweep import Probe, Sweep
+from agent.sweep.probes import Probe
+from agent.sweep.sweep import Sweep
 from agent.verdict.conditions import Conditions
 from agent.verdict.findings import build_findings
 from agent.verdict.observe import ServerRecords, fell_silent, observe

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent.core.report import State
-from agent.sweep.sweep import Probe, Sweep
+from agent.sweep.probes import Probe
+from agent.sweep.sweep import Sweep
 from tests.simulation import table
 from tests.simulation.__main__ import main
 from tests.simulation.many import Crashed, _simulate, simulate_many

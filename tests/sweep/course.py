@@ -9,7 +9,9 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Iterator, Sequence
 
-from agent.sweep.sweep import BATCH, Probe, Sweep
+from agent.sweep.probes import Probe
+from agent.sweep.sending import BATCH
+from agent.sweep.sweep import Sweep
 
 STEP = 1e-5  # seconds that one turn of a client's loop takes at least
 FLOW_LIFE = 30.0

@@ -12,7 +12,8 @@ from agent.sweep.combined import CombinedSweep, combined_chance
 from agent.sweep.flows import FLOW_LIFE
 from agent.sweep.limit import Limit
 from agent.sweep.loss import MAX_CHANCE
-from agent.sweep.sweep import MAX_SECONDS, MIN_TRIES, Sweep
+from agent.sweep.passes import MIN_TRIES
+from agent.sweep.sweep import MAX_SECONDS, Sweep
 
 FIRST, SECOND = range(1, 1001), range(2001, 3001)
 
@@ -93,12 +94,12 @@ def test_one_in_which_all_answered_had_no_chance_to_miss_any() -> None:
 def test_what_one_could_not_tell_both_cannot() -> None:
     first, now = swept(FIRST, (5,))
     second, _ = swept(SECOND, (2005,), after=first, begins=now, until=now + 0.5)
-    first._limit, second._limit = Limit(Reason.RATE_LIMIT, rate=300.0), Limit(Reason.SCAN_BLOCK)
+    first._recovery.limit, second._recovery.limit = Limit(Reason.RATE_LIMIT, rate=300.0), Limit(Reason.SCAN_BLOCK)
     assert CombinedSweep([first, second]).done is False
-    assert CombinedSweep([first, second]).limit == first._limit
+    assert CombinedSweep([first, second]).limit == first._recovery.limit
     second.done, second.conclusive = True, False
     both = CombinedSweep([first, second])
-    assert (both.done, both.conclusive, both.limit) == (True, False, second._limit)
+    assert (both.done, both.conclusive, both.limit) == (True, False, second._recovery.limit)
 
 
 def test_less_chance_takes_more_tries() -> None:

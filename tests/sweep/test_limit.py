@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from agent.core.observation import Reason
-from agent.sweep.limit import PASSED, PAUSES, QUICK_PAUSE, SMALL_TABLE, STALL, Kind, Limit, Outage
+from agent.sweep.limit import Limit
+from agent.sweep.outage import PASSED, PAUSES, QUICK_PAUSE, SMALL_TABLE, STALL, Kind, Outage
 
 
 def group(outage: Outage, known: int, fresh: int, now: float = 0.0) -> None:
@@ -11,7 +12,7 @@ def group(outage: Outage, known: int, fresh: int, now: float = 0.0) -> None:
     outage.begin_group()
     for kind, answers in ((True, known), (False, fresh)):
         for _ in range(answers):
-            outage.answer(len(outage.groups) - 1, kind, now)
+            outage.on_answer(len(outage.groups) - 1, kind, now)
 
 
 def test_an_outage_is_over_when_some_new_flows_of_one_group_pass() -> None:
@@ -19,9 +20,9 @@ def test_an_outage_is_over_when_some_new_flows_of_one_group_pass() -> None:
     group(outage, 10, PASSED - 1, 6.0)
     group(outage, 10, PASSED - 1, 7.0)
     assert not outage.over
-    outage.answer(0, False, 8.0)  # however late
+    outage.on_answer(0, False, 8.0)  # however late
     assert (outage.over, outage.held) == (True, 3.0)
-    outage.answer(0, False, 9.0)
+    outage.on_answer(0, False, 9.0)
     assert outage.held == 3.0
 
 
@@ -95,6 +96,6 @@ def test_what_stands_behind_a_silence(
 )  # fmt: skip
 def test_what_an_outage_tells_of_a_limit(kind: Kind, limit: Limit | None) -> None:
     outage = Outage(100.0, 3000, 80)
-    assert outage.recognised(kind, 130.0) == limit  # so far
+    assert outage.limit(kind, 130.0) == limit  # so far
     group(outage, 0, PASSED, 130.0)
-    assert outage.recognised(kind, 500.0) == limit
+    assert outage.limit(kind, 500.0) == limit

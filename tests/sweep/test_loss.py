@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from agent.sweep.loss import BLOCK, Tally, lower_bound, pooled, upper_bound
+from agent.sweep.loss import BLOCK, LossTally, lower_bound, pooled, upper_bound
 
 
 # Wilson's score interval at 95 %, upper end, as any statistics package gives it.
@@ -24,22 +24,22 @@ def test_the_share_of_answers_at_least(answered: float, sent: float, bound: floa
     assert lower_bound(answered, sent) == pytest.approx(bound, abs=1e-4)
 
 
-def tally(*fates: int) -> Tally:
+def tally(*fates: int) -> LossTally:
     """Canaries of which those with a 1 were answered, whatever the order in which the answers came."""
-    made = Tally()
-    numbers = [made.send() for _ in fates]
+    made = LossTally()
+    numbers = [made.on_sent() for _ in fates]
     for number in reversed(numbers):
         if fates[number]:
-            made.answer(number)
+            made.on_answer(number)
     return made
 
 
 def test_a_canary_is_lost_until_its_answer_comes() -> None:
-    made = Tally()
+    made = LossTally()
     assert (made.sent, made.lost, made.bound) == (0, 0, 1.0)
-    assert [made.send(), made.send(), made.send()] == [0, 1, 2]
+    assert [made.on_sent(), made.on_sent(), made.on_sent()] == [0, 1, 2]
     assert (made.sent, made.lost) == (3, 3)
-    made.answer(1)
+    made.on_answer(1)
     assert (made.sent, made.lost) == (3, 2)
 
 
@@ -85,5 +85,5 @@ def test_the_bound_holds_in_about_39_of_40_passes_in_bursts_too(loss: float, bur
 
 def test_several_passes_together() -> None:
     assert pooled([]) == 1.0
-    assert pooled([Tally()]) == 1.0
-    assert pooled([tally(1, 1, 0), Tally(), tally(1, 0)]) == upper_bound(2, 5)
+    assert pooled([LossTally()]) == 1.0
+    assert pooled([tally(1, 1, 0), LossTally(), tally(1, 0)]) == upper_bound(2, 5)

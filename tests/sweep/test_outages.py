@@ -8,11 +8,12 @@ import pytest
 
 from agent.core.observation import Reason
 from agent.sweep.flows import MARGIN, TABLE_SHARE
-from agent.sweep.limit import GENTLER, GIVE_UP, GROUP, KNOWN_SECONDS, PAUSES, Limit
+from agent.sweep.limit import SURE_FALLS, Limit
 from agent.sweep.loss import MAX_CHANCE
-from agent.sweep.pace import FLOOR_RATE
-from agent.sweep.pings import ROOM_GAP
-from agent.sweep.sweep import SURE_FALLS, Sweep
+from agent.sweep.outage import GENTLER, GIVE_UP, GROUP, KNOWN_SECONDS, PAUSES
+from agent.sweep.pings import BUDGET_GAP
+from agent.sweep.rate import FLOOR_RATE
+from agent.sweep.sweep import Sweep
 from tests.sweep.course import FLOW_LIFE, NEVER, Course, Network, Sent, run
 
 PORTS, ALL = range(50000, 51000), range(50000, 60001)
@@ -79,7 +80,7 @@ def test_while_it_waits_for_room_the_server_is_asked_each_second() -> None:
     waiting = [at for at in course.pings if 1.0 < at < 29.0]
     gaps = [later - earlier for earlier, later in zip(waiting, waiting[1:])]
     assert len(gaps) > 20
-    assert all(ROOM_GAP <= gap <= 2.1 * ROOM_GAP for gap in gaps)
+    assert all(BUDGET_GAP <= gap <= 2.1 * BUDGET_GAP for gap in gaps)
 
 
 @pytest.mark.parametrize("flows", [0, 1])
@@ -326,7 +327,7 @@ def test_behind_a_policer_the_pace_comes_down_to_what_it_lets_pass(
 
 def falls(sweep: Sweep, number: int) -> Sweep:
     """As if the pace had come down so often."""
-    sweep._pace.falls = number
+    sweep._pace.control.falls = number
     return sweep
 
 
@@ -339,7 +340,7 @@ def test_without_a_limit_none_is_claimed(network: Network) -> None:
 @pytest.mark.parametrize(("number", "claimed"), [(SURE_FALLS - 1, False), (SURE_FALLS, True)])
 def test_a_limit_is_claimed_where_the_pace_came_down_often(number: int, claimed: bool) -> None:
     sweep = run(ALL, Network(rate=300.0)).sweep
-    known = sweep._pace.falls
+    known = sweep._pace.control.falls
     try:
         assert bool(falls(sweep, number).limit) is claimed
         assert falls(sweep, 0).limit is None
@@ -350,7 +351,7 @@ def test_a_limit_is_claimed_where_the_pace_came_down_often(number: int, claimed:
 def test_where_it_came_to_no_end_one_fall_is_enough() -> None:
     sweep = run(ALL, Network(rate=40.0)).sweep
     assert not sweep.conclusive
-    known = sweep._pace.falls
+    known = sweep._pace.control.falls
     try:
         limit = falls(sweep, 1).limit
         assert limit

@@ -5,18 +5,17 @@ from typing import Sequence
 
 import pytest
 
-from agent.sweep.pace import (
+from agent.sweep.pace import MIN_ROUND, Pace
+from agent.sweep.rate import (
     CAREFUL,
-    CATCH_UP,
     FLOOR_RATE,
     MIN_CANARIES,
-    MIN_ROUND,
     SILENT_RATE,
     SLOWER,
     START_RATE,
     TOP_RATE,
-    Pace,
 )
+from agent.sweep.rounds import CATCH_UP
 
 ROUND, WAIT, PATIENCE = 0.1, 0.05, 0.25  # seconds
 
@@ -34,7 +33,7 @@ class Client:
         """The rest of a round, at its pace, of which so many are answered."""
         pace, sent = self.pace, 0
         while not pace.round_is_full:
-            self.now = max(self.now, pace.next_at()) + 1e-9
+            self.now = max(self.now, pace.next_send_time()) + 1e-9
             self.probe(kind)
             sent += 1
         self.answer(round(share * sent), kind)
@@ -42,12 +41,12 @@ class Client:
     def probe(self, kind: str, probes: int = 1) -> None:
         """So many probes more, at once."""
         for _ in range(probes):
-            self.pace.send(self.now, kind == CANARY, kind == PORT)
+            self.pace.on_sent(self.now, kind == CANARY, kind == PORT)
 
     def answer(self, answers: int, kind: str = PORT) -> None:
         """So many of the round's probes are answered."""
         for _ in range(answers):
-            self.pace.answer(self.pace.round, kind == CANARY, kind == PORT)
+            self.pace.on_answer(self.pace.round_number, kind == CANARY, kind == PORT)
 
     def judge(self) -> None:
         """As soon as the answers had their time, and more where a round looks fallen."""
@@ -107,39 +106,40 @@ SLOW = 0.85 * 4000 * 102 / 400 / SHARE
 def test_how_it_takes_that_fewer_answer(fault: str, shares: list[float], expected: list[float], falls: int) -> None:
     client = Client()
     assert client.play(*shares)[: len(expected)] == pytest.approx(expected, rel=0.02)
-    assert client.pace.falls == falls
+    assert client.pace.control.falls == falls
 
 
 def test_beneath_a_limit_it_grows_carefully_and_never_rushes_again() -> None:
     client = climbed(1, 0.25, 1, 0.25)
-    assert client.pace.delivered == pytest.approx(SLOW / SLOWER, rel=0.01)
-    assert not client.pace.climbing
+    assert client.pace.control.delivered == pytest.approx(SLOW / SLOWER, rel=0.01)
+    assert not client.pace.control.is_climbing
     rates = client.play(*[1] * 5)
     assert rates == pytest.approx([SLOW * CAREFUL ** (n + 1) for n in range(5)], rel=0.02)
 
 
 def test_before_a_limit_is_sure_it_is_none() -> None:
     client = climbed(1, 0.25)
-    assert (client.pace.falls, client.pace.delivered) == (0, None)
+    assert (client.pace.control.falls, client.pace.control.delivered) == (0, None)
     client.play(1)
-    assert (client.pace.falls, client.pace.delivered) == (0, None)
+    assert (client.pace.control.falls, client.pace.control.delivered) == (0, None)
     client.play(0.25)
-    assert client.pace.falls == 1
+    assert client.pace.control.falls == 1
 
 
 def test_a_limit_that_slower_and_slower_was_no_help_against_was_none() -> None:
     client = climbed(1, 0.25, 1, 0.25)
     assert client.play(0.25)[0] < SLOW / 3
-    assert (client.pace.falls, client.pace.climbing) == (2, False)
+    assert (client.pace.control.falls, client.pace.control.is_climbing) == (2, False)
     assert client.play(0.25) == [4000]
-    assert (client.pace.falls, client.pace.delivered, client.pace.climbing) == (0, None, True)
+    control = client.pace.control
+    assert (control.falls, control.delivered, control.is_climbing) == (0, None, True)
     assert client.play(0.25, 0.25) == [16000, TOP_RATE]
 
 
 def test_slower_that_was_a_help_in_between_is_a_limit_still() -> None:
     client = climbed(1, 0.25, 1, 0.25)
     client.play(0.25, 1, 0.25)
-    assert client.pace.falls == 3
+    assert client.pace.control.falls == 3
     assert client.pace.rate < SLOW / 10
 
 
@@ -147,7 +147,7 @@ def test_loss_that_is_the_paths_own_is_expected_from_then_on() -> None:
     client = climbed(1, 0.5, 0.5, 0.5)
     assert client.pace.rate == 4000
     assert client.play(0.5, 0.5, 0.5) == [16000, 20000, 20000]
-    assert client.pace.falls == 0
+    assert client.pace.control.falls == 0
 
 
 def test_the_pace_never_falls_below_the_floor() -> None:
@@ -206,18 +206,18 @@ def test_where_few_answers_are_to_be_expected_none_is_no_sign(share: float, shut
 def test_canaries_are_expected_to_answer_as_is_common(lost: int) -> None:
     # Before the path has shown its own, 65 of 100; three deviations of two samples of 100 are 20.
     client = Client()
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     slower = 1000 * 0.85 * 0.37
     assert client.play(1 - lost / 100, kind=CANARY) == pytest.approx([slower if lost == 65 else 4000], abs=1)
 
 
 def test_what_is_surely_better_is_expected_of_canaries_from_then_on() -> None:
     client = Client()
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     assert client.play(1, 1, kind=CANARY) == [4000, 16000]
     assert client.play(0.7, kind=CANARY) == pytest.approx([16000 * 0.7 * 0.85], rel=0.01)
     worse = Client()
-    worse.pace.only_canaries()
+    worse.pace.control.only_canaries()
     assert worse.play(0.6, 0.6, kind=CANARY) == [4000, 16000]
     assert worse.play(0.57, kind=CANARY) == [20000]  # of what was expected nothing was taken back
 
@@ -225,13 +225,13 @@ def test_what_is_surely_better_is_expected_of_canaries_from_then_on() -> None:
 def test_canaries_of_the_first_pass_set_no_measure_for_those_that_follow() -> None:
     client = Client()
     client.play(1, 1, kind=CANARY)  # the ways that had been open
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     client.pace.next_round(client.now)
     rate = client.pace.rate
     assert client.play(0.6, kind=CANARY) == [rate * 4]
-    client.pace.only_canaries()  # later passes go on where they are
+    client.pace.control.only_canaries()  # later passes go on where they are
     client.play(1, 1, kind=CANARY)
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     client.pace.next_round(client.now)
     rate = client.pace.rate
     assert client.play(0.6, kind=CANARY)[0] < rate
@@ -239,7 +239,7 @@ def test_canaries_of_the_first_pass_set_no_measure_for_those_that_follow() -> No
 
 def test_few_canaries_are_judged_together_with_those_that_follow() -> None:
     client = Client()
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     for _ in range(5):
         assert client.pace.rate == START_RATE
         client.probe(CANARY, MIN_CANARIES // 5)
@@ -251,7 +251,7 @@ def test_few_canaries_are_judged_together_with_those_that_follow() -> None:
 
 def test_a_few_canaries_are_enough_where_hardly_any_answers() -> None:
     client = Client()
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     client.probe(CANARY, 20)  # 13 answers were to be expected
     began = client.now
     client.send(0, SILENT)
@@ -268,7 +268,7 @@ def test_canaries_tell_of_a_limit_in_the_first_pass_too() -> None:
     client.send(0.5)
     client.judge()
     assert pace.rate == pytest.approx(0.85 * 4000 * 12 / 60, rel=0.01)
-    assert not pace.wants_canaries  # what the ports showed so far, the limit may have made: they begin anew
+    assert not pace.control.wants_canaries  # what the ports showed so far, the limit may have made: they begin anew
 
 
 def test_canaries_of_the_first_pass_alone_do_not_make_it_faster() -> None:
@@ -286,9 +286,9 @@ def test_where_the_silent_ports_alone_are_left_it_stays_beneath_a_limit(
     shares: Sequence[float], rate: float, climbs: bool
 ) -> None:
     client = climbed(*shares)
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     assert client.pace.rate == pytest.approx(rate, rel=0.01)
-    assert client.pace.climbing is climbs
+    assert client.pace.control.is_climbing is climbs
     client.pace.next_round(client.now)
     after = client.play(1, kind=CANARY)
     assert after == pytest.approx([TOP_RATE if climbs else rate], rel=0.01)
@@ -296,7 +296,7 @@ def test_where_the_silent_ports_alone_are_left_it_stays_beneath_a_limit(
 
 def test_where_a_limit_shows_late_the_pace_stays_beneath_it() -> None:
     client = climbed(*UPHILL)
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     client.pace.next_round(client.now)
     low = 0.85 * 16000 * (160 + 2) / 1600 / 1.0
     assert client.play(0.1, 1, 0.1, 1, 1, kind=CANARY) == pytest.approx([low, 16000, low, low, low], rel=0.02)
@@ -328,33 +328,33 @@ def test_a_round_whose_answers_have_all_come_is_judged_at_once(kind: str) -> Non
 @pytest.mark.parametrize(("share", "wants"), [(1.0, False), (0.97, False), (0.93, True), (0.3, True), (0.0, True)])
 def test_canaries_are_wanted_where_not_every_port_answers(share: float, wants: bool) -> None:
     client = Client()
-    assert not client.pace.wants_canaries  # nobody knows yet
+    assert not client.pace.control.wants_canaries  # nobody knows yet
     client.play(share)
-    assert client.pace.wants_canaries is wants
+    assert client.pace.control.wants_canaries is wants
 
 
 def test_canaries_are_wanted_until_they_were_answered_at_that_rate() -> None:
     client = climbed(0.5)
     pace = client.pace
     for rate in (4000, 16000):
-        assert (pace.rate, pace.wants_canaries) == (rate, True)
+        assert (pace.rate, pace.control.wants_canaries) == (rate, True)
         client.probe(CANARY, MIN_CANARIES - 1)
         client.answer(MIN_CANARIES - 1, CANARY)
         client.send(0.5)
         client.pace.judge(client.now + WAIT)
-        assert pace.wants_canaries  # too few
+        assert pace.control.wants_canaries  # too few
         client.pace.next_round(client.now + WAIT)
         client.now += WAIT
-        pace.rate, pace._rate_since = rate, client.now
+        pace.control.rate, pace.control.since = rate, client.now
         client.pace.next_round(client.now)
         client.probe(CANARY)
         client.answer(1, CANARY)
         client.send(0.5)
         client.judge()
-        assert pace.wants_canaries is (pace.rate > rate)
-        pace.rate = rate
-        assert not pace.wants_canaries
-        pace.rate = 4 * rate
+        assert pace.control.wants_canaries is (pace.rate > rate)
+        pace.control.rate = rate
+        assert not pace.control.wants_canaries
+        pace.control.rate = 4 * rate
 
 
 def test_a_limit_is_blamed_once_and_not_for_rounds_sent_before_it_showed() -> None:
@@ -381,7 +381,7 @@ def test_a_round_that_looks_fallen_is_waited_for_before_it_is_judged() -> None:
 
 def test_canaries_that_look_lost_are_waited_for_too() -> None:
     client = Client()
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     client.send(0.1, kind=CANARY)
     assert client.pace.doubts_until(client.now + WAIT) == pytest.approx(client.now + PATIENCE)
     assert not client.pace.judge(client.now + WAIT)
@@ -391,13 +391,13 @@ def test_canaries_that_look_lost_are_waited_for_too() -> None:
 def test_probes_are_spread_over_their_round() -> None:
     pace = Pace(0.0, ROUND, WAIT, PATIENCE)
     assert pace.allowance(0.0) == 1
-    pace.send(0.0)
+    pace.on_sent(0.0)
     assert pace.allowance(0.0) == 0
-    assert pace.next_at() == pytest.approx(1 / START_RATE)
+    assert pace.next_send_time() == pytest.approx(1 / START_RATE)
     assert pace.allowance(0.01) == 10
     for _ in range(MIN_ROUND - 1):
         assert not pace.round_is_full
-        pace.send(0.1)
+        pace.on_sent(0.1)
     assert pace.round_is_full
     assert pace.allowance(10.0) == 0
 
@@ -408,7 +408,7 @@ def test_what_a_busy_computer_held_up_is_not_sent_in_one_burst() -> None:
     for now in (CATCH_UP, 5.0, 5.0 + CATCH_UP, 7.0):
         assert most - 1 <= pace.allowance(now) <= most
         for _ in range(pace.allowance(now)):
-            pace.send(now)
+            pace.on_sent(now)
         assert pace.allowance(now) == 0
         assert pace.allowance(now + 0.0051) in (5, 6)
 
@@ -417,7 +417,7 @@ def size(pace: Pace, now: float) -> int:
     """How many probes make the round full."""
     sent = 0
     while not pace.round_is_full:
-        pace.send(now)
+        pace.on_sent(now)
         sent += 1
     return sent
 
@@ -432,9 +432,9 @@ def test_a_round_begins_when_its_first_probe_is_due() -> None:
     for _ in range(3):
         client.send(1)
         client.pace.next_round(client.now)
-    assert client.pace.next_at() == pytest.approx(3 * MIN_ROUND / 10)
+    assert client.pace.next_send_time() == pytest.approx(3 * MIN_ROUND / 10)
     client.pace.next_round(100.0)
-    assert client.pace.next_at() == 100.0
+    assert client.pace.next_send_time() == 100.0
 
 
 def test_a_gentle_round_is_as_small_as_told_and_as_slow_as_it_gets() -> None:
@@ -455,45 +455,45 @@ def test_the_widest_gap_is_that_of_the_slowest_pace(max_rate: float | None, gap:
 def test_it_climbs_until_the_top_or_a_limit() -> None:
     client = Client()
     pace = client.pace
-    assert pace.climbing
+    assert pace.control.is_climbing
     client.play(0)
     assert pace.rate == SILENT_RATE
-    assert not pace.climbing  # nothing has come back yet
+    assert not pace.control.is_climbing  # nothing has come back yet
     client.answer(1)
-    assert pace.climbing
-    pace.rate = TOP_RATE
-    assert not pace.climbing
+    assert pace.control.is_climbing
+    pace.control.rate = TOP_RATE
+    assert not pace.control.is_climbing
 
 
 def test_what_tells_otherwise_that_the_path_carries_it_is_as_good_as_answers() -> None:
     client = climbed(0, 0)
-    client.pace.trust()
+    client.pace.control.trust_path()
     assert client.pace.rate == 16000
-    client.pace.trust()
+    client.pace.control.trust_path()
     assert client.pace.rate == TOP_RATE
     limited = climbed(0, max_rate=100)
-    limited.pace.trust()
+    limited.pace.control.trust_path()
     assert limited.pace.rate == 100
 
 
 def test_after_a_stall_it_goes_on_as_before_and_blames_nobody() -> None:
     client = climbed(1)
     client.send(0.2)
-    client.pace.go_on(client.now)
+    client.pace.resume(client.now)
     assert not client.pace.judge(client.now + 10.0)
-    assert (client.pace.rate, client.pace.falls) == (4000, 0)
+    assert (client.pace.rate, client.pace.control.falls) == (4000, 0)
     assert client.play(1) == [16000]
 
 
 def test_canaries_sent_before_a_stall_are_not_counted_with_those_behind_it() -> None:
     client = Client()
-    client.pace.only_canaries()
+    client.pace.control.only_canaries()
     for behind in (False, True):
         client.probe(CANARY, 30)
         client.answer(30 if behind else 4, kind=CANARY)
         client.send(0, SILENT)
         client.judge()
-        client.pace.go_on(client.now)
+        client.pace.resume(client.now)
     assert client.pace.rate == START_RATE
     client.play(1, kind=CANARY)
     assert client.pace.rate == 4000
@@ -503,39 +503,42 @@ def test_what_lets_only_so_many_pass_is_given_way_to() -> None:
     client = climbed(*UPHILL)
     client.play(0.05)
     assert client.shut
-    client.pace.give_way(client.now)
+    client.pace.control.give_way(client.now)
+    client.pace.resume(client.now)
     assert client.pace.rate == pytest.approx(0.85 * 16000 * 82 / 1600, rel=0.01)
-    assert (client.pace.falls, client.pace.climbing) == (1, False)
+    assert (client.pace.control.falls, client.pace.control.is_climbing) == (1, False)
     assert client.play(1) == pytest.approx([client.pace.rate], rel=0.01)
 
 
 def test_a_rate_that_is_held_grows_no_more() -> None:
     client = climbed(1)
-    client.pace.hold(120.0, client.now)
+    client.pace.control.fix(120.0, client.now)
+    client.pace.resume(client.now)
     assert client.play(1, 1, 1) == [120, 120, 120]
-    assert not client.pace.climbing
+    assert not client.pace.control.is_climbing
 
 
 @pytest.mark.parametrize(("rate", "held"), [(0.0, 1.0), (0.5, 1.0), (12.5, 12.5)])
 def test_a_guards_rate_is_held_beneath_the_floor_too_but_never_stops(rate: float, held: float) -> None:
     client = climbed(1)
-    client.pace.hold(rate, client.now)
+    client.pace.control.fix(rate, client.now)
+    client.pace.resume(client.now)
     assert client.pace.rate == held
 
 
 def test_a_share_of_the_server_is_kept_to_at_once_and_given_back() -> None:
     pace = Pace(0.0, ROUND, WAIT, PATIENCE)
-    pace.send(0.0)
-    assert pace.next_at() == pytest.approx(1 / START_RATE)
-    pace.share = 200.0
-    assert pace.next_at() == pytest.approx(1 / 200)
+    pace.on_sent(0.0)
+    assert pace.next_send_time() == pytest.approx(1 / START_RATE)
+    pace.control.server_share = 200.0
+    assert pace.next_send_time() == pytest.approx(1 / 200)
     assert [pace.allowance(now) for now in (0.004, 0.0051, 0.0101)] == [0, 1, 2]
-    pace.share = math.inf
+    pace.control.server_share = math.inf
     assert pace.allowance(0.0101) == 10
 
 
 def test_the_pace_climbs_no_further_than_the_share() -> None:
     client = Client()
-    client.pace.share = 2 * START_RATE
+    client.pace.control.server_share = 2 * START_RATE
     client.play(*[1.0] * 6)
     assert client.pace.rate == 2 * START_RATE

@@ -2,56 +2,56 @@ from __future__ import annotations
 
 import pytest
 
-from agent.sweep.loss import Tally
-from agent.sweep.pings import GAP, KEEP_ALIVE, LOST, OVERDUE, ROOM_GAP, Pings
+from agent.sweep.loss import LossTally
+from agent.sweep.pings import BUDGET_GAP, GAP, KEEP_ALIVE, LOST, OVERDUE, ControlPings
 
 RTT = 0.02
 
 
-@pytest.mark.parametrize("gap", [GAP, ROOM_GAP, KEEP_ALIVE])
+@pytest.mark.parametrize("gap", [GAP, BUDGET_GAP, KEEP_ALIVE])
 def test_one_ping_at_a_time_and_the_next_after_a_gap(gap: float) -> None:
-    pings = Pings(RTT)
+    pings = ControlPings(RTT)
     assert pings.is_due(10.0, gap)  # the first at once
-    pings.send(100.0, Tally())
+    pings.on_sent(100.0, LossTally())
     assert not pings.is_due(500.0, gap)  # that one is under way
-    pings.answer(500.0)
+    pings.on_answer(500.0)
     assert [pings.is_due(500.0 + later, gap) for later in (0.0, gap - 0.01, gap)] == [False, False, True]
 
 
 @pytest.mark.parametrize(("took", "lost"), [(RTT, 0), (RTT + LOST - 0.01, 0), (RTT + LOST + 0.01, 1), (5.0, 1)])
 def test_what_comes_back_late_was_lost_at_first(took: float, lost: int) -> None:
-    pings, tally = Pings(RTT), Tally()
-    pings.send(0.0, tally)
+    pings, tally = ControlPings(RTT), LossTally()
+    pings.on_sent(0.0, tally)
     assert (tally.sent, tally.lost) == (1, 1)
-    pings.answer(took)
+    pings.on_answer(took)
     assert (tally.sent, tally.lost) == (1, lost)
 
 
 def test_each_ping_counts_in_its_own_tally() -> None:
-    pings, first, second = Pings(RTT), Tally(), Tally()
+    pings, first, second = ControlPings(RTT), LossTally(), LossTally()
     for tally in (first, second, second):
-        pings.send(0.0, tally)
-        pings.answer(0.0)
-    pings.send(0.0, first)
+        pings.on_sent(0.0, tally)
+        pings.on_answer(0.0)
+    pings.on_sent(0.0, first)
     assert [(one.sent, one.lost) for one in (first, second)] == [(2, 1), (2, 0)]
 
 
 def test_a_pong_that_was_not_asked_for_is_none() -> None:
-    pings = Pings(RTT)
-    pings.answer(50.0)
+    pings = ControlPings(RTT)
+    pings.on_answer(50.0)
     assert pings.is_due(GAP, GAP)
-    pings.send(1.0, Tally())
-    pings.answer(2.0)
-    pings.answer(7.0)
+    pings.on_sent(1.0, LossTally())
+    pings.on_answer(2.0)
+    pings.on_answer(7.0)
     assert pings.is_due(2.0 + GAP, GAP)
 
 
 def test_a_ping_that_is_under_way_for_long_will_not_come_back() -> None:
-    pings = Pings(RTT)
+    pings = ControlPings(RTT)
     assert not pings.is_overdue(500.0)
-    pings.send(100.0, Tally())
+    pings.on_sent(100.0, LossTally())
     assert [pings.is_overdue(now) for now in (100.0, 100.0 + OVERDUE, 100.1 + OVERDUE)] == [False, False, True]
-    pings.answer(200.0)
+    pings.on_answer(200.0)
     assert not pings.is_overdue(500.0)
 
 

@@ -10,30 +10,22 @@ from typing import Sequence
 import pytest
 
 from agent.sweep.loss import MAX_CHANCE, upper_bound
-from agent.sweep.pace import CATCH_UP, FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
-from agent.sweep.pings import EARLY, EARLY_GAP, FIRST, GAP, KEEP_ALIVE, LOST, OVERDUE, ROOM_GAP
-from agent.sweep.sweep import (
-    BATCH,
+from agent.sweep.passes import (
     BLIND_TRIES,
     BLIND_TRIES_OF_FEW,
-    CANARY_EVERY,
     FEW,
-    FIRST_SOCKETS,
     FLOWS_EACH,
-    GENTLE,
-    HEARTBEAT,
     MAX_CANARIES,
-    MAX_SECONDS,
-    MAX_TRIES,
     MIN_CANARIES,
-    MIN_PROVEN,
     MIN_TRIES,
-    PASS_GAP,
-    PASS_REST,
-    PROBES_EACH,
-    Sweep,
     spread,
 )
+from agent.sweep.pings import BUDGET_GAP, EARLY, EARLY_GAP, FIRST, GAP, KEEP_ALIVE, LOST, OVERDUE
+from agent.sweep.rate import FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
+from agent.sweep.recovery import HEARTBEAT
+from agent.sweep.rounds import CATCH_UP
+from agent.sweep.sending import BATCH, CANARY_EVERY, FIRST_SOCKETS, MIN_PROVEN, PROBES_EACH
+from agent.sweep.sweep import GENTLE, MAX_SECONDS, MAX_TRIES, PASS_GAP, PASS_REST, Sweep
 from tests.sweep.course import Network, run
 
 PORTS, ALL = range(50000, 51000), range(50000, 60001)
@@ -430,8 +422,8 @@ def test_who_shares_the_server_asks_for_his_share_every_second() -> None:
         sweep.on_answer(0, 0.01)
         sweep.on_ping_sent(EARLY)
         sweep.on_pong(EARLY + 0.01, rate=share)
-        assert not sweep.wants_ping(EARLY + 0.01 + ROOM_GAP - 0.01)
-        assert sweep.wants_ping(EARLY + 0.01 + ROOM_GAP) is asks
+        assert not sweep.wants_ping(EARLY + 0.01 + BUDGET_GAP - 0.01)
+        assert sweep.wants_ping(EARLY + 0.01 + BUDGET_GAP) is asks
         sent = sum(len(sweep.probes_to_send(1.0 + step / 100)) for step in range(200))
         assert sent > 1000 if share is None else 390 <= sent <= 420
 

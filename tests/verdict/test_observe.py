@@ -151,7 +151,7 @@ def test_where_large_packets_could_not_tell_ports_are_doubtful_that_were_asked_o
     done: bool, conclusive: bool, limit: Limit | None, unsure: Reason | None, silent: set[int]
 ) -> None:
     second = swept({1: 5, 2: 3, 3: 2, 4: 2}, {1: 1})
-    second.done, second.conclusive, second._limit = done, conclusive, limit
+    second.done, second.conclusive, second._recovery.limit = done, conclusive, limit
     followed = FollowUp(second, ServerRecords(), frozenset((1, 3)))
     assert followed.unsure is unsure
     assert set(followed.silent) == silent
@@ -266,7 +266,7 @@ def test_loss_is_measured_by_ports_proven_open(
 def test_what_a_limit_stopped_is_no_loss_of_the_path(limit: Limit) -> None:
     sweep = swept({1: 10}, {1: 5})
     assert measure_loss(sweep, replace(MUTE)) == Loss(1.0, None)
-    sweep._limit = limit
+    sweep._recovery.limit = limit
     assert measure_loss(sweep, replace(MUTE)) == Loss()
 
 
