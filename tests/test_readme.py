@@ -260,7 +260,7 @@ def test_server_and_client(net: lab.Lab, copied: Path, env: dict[str, str]) -> N
         status, rest, stderr = server.press_ctrl_c()
     assert (done.returncode, done.stdout.split()[0], done.stderr) == (0, "PASS", "")
     assert (status, begun + rest) == (lab.INTERRUPTED, done.stdout)
-    assert f"{net.client.ipv4} checks now" in stderr
+    assert f"{net.client.ipv4} started a check" in stderr
     assert "Traceback" not in stderr
 
 
@@ -310,7 +310,7 @@ def test_a_server_in_service(copied: Path, env: dict[str, str]) -> None:
         assert meet.runs()
 
         restored = meet.machine.run(there(RESTORE), env=env)
-        assert (restored.returncode, restored.stderr) == (0, "Nothing is left to be started.\n")
+        assert (restored.returncode, restored.stderr) == (0, "Nothing to start: no service was left stopped.\n")
 
         terminal = Terminal()
         with terminal.start(meet.machine, there(LIVE), env=env) as live:

@@ -23,7 +23,7 @@ from ..protocol.messages import MAX_SOURCES
 from ..sweep.large import BATCH_SECONDS, TRIES
 from ..sweep.probes import Probe
 from ..sweep.sweep import Sweep
-from ..verdict.refusal import to_ask
+from ..verdict.refusal import ports_to_ask
 from . import refused
 from .control import Channel
 
@@ -156,7 +156,7 @@ class Prober:
         silent = [port for port, sent in self._sweep.sent.items() if sent and not self._sweep.answered[port]]
         if icmp_errors.HAS_SENDERS:
             silent = [port for run in port_ranges(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
-        asked = [port for port in to_ask(silent) if port not in self.refusals]
+        asked = [port for port in ports_to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
         probes = {port: self._encode(one, port) for port, one in zip(asked, self._transactions(len(asked)))}
         self.refusals.update(refused.refused(self._target, probes))

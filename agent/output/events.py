@@ -1,4 +1,4 @@
-"""What the server tells: words for people, and one JSON object a line for programs."""
+"""Render what the server reports while it runs: as text, and as the JSON objects of `server --json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ..core.events import (
     ServicesRestored,
     SessionStarted,
     StopPlan,
-    Unavailable,
 )
 from ..core.notes import Notes
 from ..core.observation import Reason
@@ -32,104 +31,104 @@ ARCHIVE = "pnmcheck.pyz"
 
 
 def error_text(error: UserError, style: Style) -> str:
-    """An error in three short parts: what happened, why, what to do."""
+    """Return an error in three short parts: what happened, why, what to do."""
     lines = style.wrap(f"pnmcheck: {error.what}", 0)
     if error.why:
         lines += style.wrap(f"why: {error.why}", 2)
     return "\n".join([*lines, *style.wrap(f"what to do: {error.hint}", 2)]) + "\n"
 
 
-def to_json(notice: Event) -> dict[str, Any]:
-    """The notice as the event of `server --json`."""
-    if isinstance(notice, Listening):
-        return {
-            "event": "listening",
-            "control": notice.control,
-            "listening": _runs_to_json(notice.listening),
-            "untested": list(map(_untaken_to_json, notice.unavailable)),
-            "capture": not notice.capture_unavailable,
-            "tls": notice.tls,
-            "paired": notice.key is not None,
-            "key": None if notice.key_known else notice.key,
-            "root": bool(notice.root),
-            "planned": [{"transport": row.transport.value, "first": row.ports.first, "last": row.ports.last,
-                         "need": row.need.value, "purpose": row.purpose, "source": row.source}
-                        for row in notice.planned],
-            "notes": list(notice.notes),
-            "live": notice.live,
-            "halves": [{"transport": "udp", "first": run.first, "last": run.last} for run in notice.partitions],
-        }  # fmt: skip
-    if isinstance(notice, Notes):
-        notes = [{**vars(one), "commands": list(one.commands)} for one in notice.problems]
-        return {"event": "notes", "notes": notes, "fine": list(notice.fine), "unknown": list(notice.unknown)}
-    if isinstance(notice, SessionStarted):
-        return {"event": "session", "client": str(notice.client)}
-    if isinstance(notice, ReportReceived):
-        return {"event": "report", "client": str(notice.client), "report": reports.to_json(notice.report)}
-    if isinstance(notice, ClientRefused):
-        return {"event": "refused", "client": str(notice.client), "error": vars(notice.problem)}
-    if isinstance(notice, ClientLost):
-        return {"event": "lost", "client": str(notice.client)}
-    if isinstance(notice, EventsSuppressed):
-        return {"event": "withheld", "count": notice.count}
-    if isinstance(notice, StopPlan):
-        return {
-            "event": "services",
-            "stopping": [
-                {"name": one.name, "with": list(one.members), "ports": _runs_to_json(one.ports)}
-                for one in notice.services
-            ],
-            "left": [{"owner": one.owner, "ports": _runs_to_json(one.ports), "why": one.why} for one in notice.left],
-            "seconds": notice.seconds,
-        }
-    if isinstance(notice, ServiceTransition):
-        return {"event": "service", **vars(notice)}
-    if isinstance(notice, ServicesRestored):
-        return {"event": "restored", "services": list(notice.running), "failed": list(notice.failed)}
-    return {"event": "stopped", "why": notice.why}
+def to_json(event: Event) -> dict[str, Any]:
+    """Return an event as `server --json` prints it. Its keys and words are relied on: never rename or remove one."""
+    if isinstance(event, Listening):
+        return _listening_to_json(event)
+    if isinstance(event, Notes):
+        notes = [{**vars(note), "commands": list(note.commands)} for note in event.problems]
+        return {"event": "notes", "notes": notes, "fine": list(event.fine), "unknown": list(event.unknown)}
+    if isinstance(event, SessionStarted):
+        return {"event": "session", "client": str(event.client)}
+    if isinstance(event, ReportReceived):
+        return {"event": "report", "client": str(event.client), "report": reports.to_json(event.report)}
+    if isinstance(event, ClientRefused):
+        return {"event": "refused", "client": str(event.client), "error": vars(event.problem)}
+    if isinstance(event, ClientLost):
+        return {"event": "lost", "client": str(event.client)}
+    if isinstance(event, EventsSuppressed):
+        return {"event": "withheld", "count": event.count}
+    if isinstance(event, StopPlan):
+        stopping = [
+            {"name": service.name, "with": list(service.members), "ports": _runs_to_json(service.ports)}
+            for service in event.services
+        ]
+        left = [{"owner": row.owner, "ports": _runs_to_json(row.ports), "why": row.why} for row in event.left]
+        return {"event": "services", "stopping": stopping, "left": left, "seconds": event.seconds}
+    if isinstance(event, ServiceTransition):
+        return {"event": "service", **vars(event)}
+    if isinstance(event, ServicesRestored):
+        return {"event": "restored", "services": list(event.running), "failed": list(event.failed)}
+    return {"event": "stopped", "why": event.why}
+
+
+def _listening_to_json(event: Listening) -> dict[str, Any]:
+    return {
+        "event": "listening",
+        "control": event.control,
+        "listening": _runs_to_json(event.listening),
+        "untested": [
+            {**_run_to_json(row.transport, row.ports), "reason": row.reason.value, "owner": row.owner,
+             "family": row.family and row.family.value}
+            for row in event.unavailable
+        ],
+        "capture": not event.capture_unavailable,
+        "tls": event.tls,
+        "paired": event.key is not None,
+        "key": None if event.key_known else event.key,
+        "root": bool(event.root),
+        "planned": [
+            {**_run_to_json(row.transport, row.ports), "need": row.need.value, "purpose": row.purpose,
+             "source": row.source}
+            for row in event.planned
+        ],
+        "notes": list(event.notes),
+        "live": event.live,
+        "halves": [_run_to_json(Transport.UDP, run) for run in event.partitions],
+    }  # fmt: skip
 
 
 def _runs_to_json(runs: Iterable[tuple[Transport, PortRange]]) -> list[dict[str, Any]]:
-    return [{"transport": transport.value, "first": run.first, "last": run.last} for transport, run in runs]
+    return [_run_to_json(transport, run) for transport, run in runs]
 
 
-def _untaken_to_json(one: Unavailable) -> dict[str, Any]:
-    return {
-        "transport": one.transport.value,
-        "first": one.ports.first,
-        "last": one.ports.last,
-        "reason": one.reason.value,
-        "owner": one.owner,
-        "family": one.family and one.family.value,
-    }
+def _run_to_json(transport: Transport, run: PortRange) -> dict[str, Any]:
+    return {"transport": transport.value, "first": run.first, "last": run.last}
 
 
-def to_text(notice: Event, style: Style) -> str:
-    """The notice in words, with a newline at its end; empty for a report, which has a room of its own."""
-    if isinstance(notice, Listening):
-        return "\n".join(_listening(notice, style)) + "\n"
-    if isinstance(notice, Notes):
-        return "".join(f"{line}\n" for line in _notes(notice, style))
-    if isinstance(notice, SessionStarted):
-        return f"{notice.client} checks now.\n"
-    if isinstance(notice, ClientRefused):
-        text = f"{notice.client} was turned away: {notice.problem.message}. What to do: {notice.problem.hint}."
+def to_text(event: Event, style: Style) -> str:
+    """Return an event in words, with a newline at its end; empty for a report, which output.text renders."""
+    if isinstance(event, Listening):
+        return "\n".join((*_ports_in_words(event, style), *_access(event, style), *_next_step(event, style))) + "\n"
+    if isinstance(event, Notes):
+        return "".join(f"{line}\n" for line in _notes(event, style))
+    if isinstance(event, SessionStarted):
+        return f"{event.client} started a check.\n"
+    if isinstance(event, ClientRefused):
+        text = f"{event.client} was refused: {event.problem.message}. What to do: {event.problem.hint}."
         return "\n".join(style.wrap(text, 0)) + "\n"
-    if isinstance(notice, ClientLost):
-        return f"{notice.client} went before its check was finished.\n"
-    if isinstance(notice, EventsSuppressed):
-        return f"{notice.count} more such lines were left out: too many came at a time.\n"
-    if isinstance(notice, StopPlan):
-        return "\n".join(_pausing(notice, style)) + "\n"
-    if isinstance(notice, ServiceTransition):
-        text = f"{notice.service} {_MOVED[notice.step]}" + (notice.why and f": {notice.why}")
+    if isinstance(event, ClientLost):
+        return f"{event.client} disconnected during its check.\n"
+    if isinstance(event, EventsSuppressed):
+        return f"{event.count} more such lines were left out: too many at a time.\n"
+    if isinstance(event, StopPlan):
+        return "\n".join(_stop_plan(event, style)) + "\n"
+    if isinstance(event, ServiceTransition):
+        text = f"{event.service} {_STEPS[event.step]}" + (event.why and f": {event.why}")
         return "\n".join(style.wrap(text, 2)) + "\n"
-    if isinstance(notice, ServicesRestored):
-        return "Nothing is left to be started.\n" if notice == ServicesRestored((), ()) else ""
-    return f"Stopped: {notice.why}.\n" if isinstance(notice, ServerStopped) else ""
+    if isinstance(event, ServicesRestored):
+        return "Nothing to start: no service was left stopped.\n" if event == ServicesRestored((), ()) else ""
+    return f"Stopped: {event.why}.\n" if isinstance(event, ServerStopped) else ""
 
 
-_MOVED = {
+_STEPS = {
     Step.STOPPING: "is being stopped",
     Step.STOPPED: "is stopped",
     Step.NOT_STOPPED: "did not stop",
@@ -139,118 +138,121 @@ _MOVED = {
 }
 
 
-def _pausing(notice: StopPlan, style: Style) -> Iterable[str]:
-    for one in notice.services:
-        yield from style.wrap(f"to be stopped: {', '.join((one.name, *one.members))} {_ports(one.ports)}", 2)
-    for left in notice.left:
-        text = f"left alone: {left.owner} {_ports(left.ports)}: {left.why}"
-        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
-    if not notice.services:
-        yield "No service has to be stopped."
+def _stop_plan(event: StopPlan, style: Style) -> Iterable[str]:
+    for service in event.services:
+        names = ", ".join((service.name, *service.members))
+        yield from style.wrap(f"will be stopped: {names} {_in_brackets(service.ports)}", 2)
+    for left in event.left:
+        yield _warning(f"keeps running: {left.owner} {_in_brackets(left.ports)}: {left.why}", style)
+    if not event.services:
+        yield "No service needs to be stopped."
         return
     yield ""
-    yield from style.wrap(
-        f"They stop in this order. Calls are cut until the check is over, {_duration(notice.seconds)} at most, also if "
-        f"no client comes; then they are started again. Have this ready on a computer outside the firewall: "
-        f"`python3 {ARCHIVE} client HOST`", 0,
-    )  # fmt: skip
+    text = (
+        f"They stop in this order. Calls are cut until the check is over, {_duration(event.seconds)} at most, also if "
+        f"no client connects. Then they start again. Have this command ready on a computer outside the firewall: "
+        f"`python3 {ARCHIVE} client HOST`"
+    )
+    yield from style.wrap(text, 0)
 
 
-def _ports(ports: Iterable[tuple[Transport, PortRange]]) -> str:
-    ports = tuple(ports)
-    lists = (list_ports([run for one, run in ports if one is transport], transport.value)
-             for transport in Transport if any(one is transport for one, _ in ports))  # fmt: skip
-    text = "; ".join(lists)
+def _in_brackets(ports: Iterable[tuple[Transport, PortRange]]) -> str:
+    runs: dict[Transport, list[PortRange]] = {}
+    for transport, run in ports:
+        runs.setdefault(transport, []).append(run)
+    text = "; ".join(list_ports(runs[transport], transport.value) for transport in Transport if transport in runs)
     return f"({text})" if text else ""
 
 
-def _listening(notice: Listening, style: Style) -> Iterable[str]:
+def _ports_in_words(event: Listening, style: Style) -> Iterable[str]:
+    """Yield what the server listens on, and what it could not bind and why."""
     for transport in Transport:
-        ports = list_ports([run for one, run in notice.listening if one is transport], transport.value)
+        ports = list_ports([run for other, run in event.listening if other is transport], transport.value)
         yield from style.wrap(f"{transport.value}  {ports.replace('/' + transport.value, '') or 'none'}", 2)
-    for row in notice.planned:
-        yield from style.wrap(f"{row.ports}/{row.transport.value} by {row.source}", 2)
-    for note in notice.notes:
-        yield style.paint("\n".join(style.wrap(note, 2)), "yellow")
-    if notice.live:
-        halves = list_ports(notice.partitions, "udp")
-        held = f": of {halves} what they leave free is held while a check runs, and never more than half"
-        yield from style.wrap("services go on running" + (held if notice.partitions else ""), 2)
-    alike: dict[tuple[Transport, Reason, str | None, Family | None], list[PortRange]] = {}
-    for one in notice.unavailable:
-        alike.setdefault((one.transport, one.reason, one.owner, one.family), []).append(one.ports)
-    for (transport, reason, owner, family), ranges in alike.items():
-        why = owner or (
-            "by a program that only root may see" if notice.capture_unavailable else "by a program that has let it go"
-        )
-        text = f"not {list_ports(ranges, transport.value)}{_ON[family]}, {reason.value}: {_WHY.get(reason, why)}"
-        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
-    if not notice.live and any(
-        (one.transport, one.reason) == (Transport.TCP, Reason.BUSY) for one in notice.unavailable
-    ):
+    for row in event.planned:
+        yield from style.wrap(f"{row.ports}/{row.transport.value} from {row.source}", 2)
+    for note in event.notes:
+        yield _warning(note, style)
+    if event.live:
+        ranges = list_ports(event.partitions, "udp")
+        media = f"; during a check pnmcheck binds the free ports of {ranges}, half of them at a time"
+        yield from style.wrap("services keep running" + (media if event.partitions else ""), 2)
+    yield from _unavailable(event, style)
+
+
+def _unavailable(event: Listening, style: Style) -> Iterable[str]:
+    groups: dict[tuple[Transport, Reason, str | None, Family | None], list[PortRange]] = {}
+    for row in event.unavailable:
+        groups.setdefault((row.transport, row.reason, row.owner, row.family), []).append(row.ports)
+    hidden = "a program that only root can see" if event.capture_unavailable else "a program that has released it since"
+    for (transport, reason, owner, family), ranges in groups.items():
+        why = _WHY.get(reason, owner or hidden)
+        yield _warning(f"not {list_ports(ranges, transport.value)}{_ON[family]}, {reason.value}: {why}", style)
+    if not event.live and any((transport, reason) == (Transport.TCP, Reason.BUSY) for transport, reason, *_ in groups):
         yield from style.wrap(_IN_SERVICE, 2)
-    channel = "inside TLS" if notice.tls else "not encrypted, since there is no openssl program here"
-    paired = ", only for clients with the pairing key" if notice.key else ""
-    yield from style.wrap(f"control on {notice.control}/tcp, {channel}{paired}", 2)
-    if notice.capture_unavailable:
-        why = notice.capture_unavailable
-        text = f"the network interface is not watched, so what stops a blocked port stays unknown: {why}"
-        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
-    if notice.root:
-        text = f"what reads from the network keeps all rights of {notice.root}"
-        yield style.paint("\n".join(style.wrap(text, 2)), "yellow")
-    yield ""
-    yield "Now, on a computer outside the firewall (on Windows with py for python3):"
-    yield ""
-    yield "  " + style.paint(_command(notice), "bold")
-    yield ""
-    if notice.key_known:
-        yield "Set PNMCHECK_KEY there to the same key first."
-    if not _public(notice):
-        own = f" (here it has {' and '.join(map(str, notice.own_addresses))})" if notice.own_addresses else ""
-        yield from style.wrap(f"HOST is this server's public name or address{own}.", 0)
-    yield f"This ends after {_duration(notice.seconds)}, or with ctrl-C."
 
 
 _ON = {Family.IPV4: " on IPv4", Family.IPV6: " on IPv6", None: ""}
 _IN_SERVICE = (
-    "What is busy is not tested. Start with `--stop-services` to have it stopped for the check and started again, or "
-    "with `--live --control PORT` to leave it running."
+    "Busy ports are not tested. `--stop-services` stops the services for the check and starts them again; "
+    "`--live --control PORT` leaves them running."
 )
 _WHY = {
-    Reason.DENIED: "start with sudo to have it tested",
+    Reason.DENIED: "start with sudo to test it",
     Reason.LIMIT: "too many open files; as root: ulimit -n 65536, then start again",
 }
 
 
-def _notes(notice: Notes, style: Style) -> Iterable[str]:
-    if notice.problems:
-        yield from ("", *style.wrap("Amiss on this machine, beside the ports; no verdict depends on it:", 0))
-    for one in notice.problems:
-        yield style.paint("\n".join(style.wrap(one.what, 2)), "yellow")
-        yield from style.wrap(f"It breaks: {one.breaks}", 4)
-        yield from style.wrap(f"What to do: {one.fix}", 4)
-        yield from (style.paint(f"      {style.clean(command)}", "bold") for command in one.commands)  # never wrapped
-    others = (
-        f"{word}: {', '.join(names)}"
-        for word, names in (("in order", notice.fine), ("not found out", notice.unknown))
-        if names
-    )
-    rest = "; ".join(others)
-    if rest:
-        yield from style.wrap(f"{rest[0].upper()}{rest[1:]}.", 0)
+def _access(event: Listening, style: Style) -> Iterable[str]:
+    """Yield who can start a check, and what the server cannot see or cannot give up."""
+    channel = "with TLS" if event.tls else "not encrypted: there is no openssl program here"
+    paired = ", only for clients with the key" if event.key else ""
+    yield from style.wrap(f"control channel on {event.control}/tcp, {channel}{paired}", 2)
+    if event.capture_unavailable:
+        why = event.capture_unavailable
+        yield _warning(f"cannot watch the network interface, so where a port is blocked stays unknown: {why}", style)
+    if event.root:
+        yield _warning(f"the process that reads from the network keeps the rights of {event.root}", style)
 
 
-def _command(notice: Listening) -> str:
-    control = "" if notice.control in CONTROL_PORTS else f" --control {notice.control}"
-    public = _public(notice)
-    key = f" --key {shlex.quote(notice.key)}" if notice.key and not notice.key_known else ""
+def _next_step(event: Listening, style: Style) -> Iterable[str]:
+    yield from ("", "Now run this on a computer outside the firewall (on Windows: py, not python3):", "")
+    yield from ("  " + style.paint(_command(event), "bold"), "")
+    if event.key_known:
+        yield "Set PNMCHECK_KEY there to the same key first."
+    if not _public(event):
+        own = f" (this machine has {' and '.join(map(str, event.own_addresses))})" if event.own_addresses else ""
+        yield from style.wrap(f"HOST is this server's public name or address{own}.", 0)
+    yield f"The server stops after {_duration(event.seconds)}, or with ctrl-C."
+
+
+def _notes(event: Notes, style: Style) -> Iterable[str]:
+    if event.problems:
+        yield from ("", *style.wrap("Other problems on this server (they do not change the result):", 0))
+    for note in event.problems:
+        yield _warning(note.what, style)
+        yield from style.wrap(f"Effect: {note.breaks}", 4)
+        yield from style.wrap(f"What to do: {note.fix}", 4)
+        yield from (style.paint(f"      {style.clean(command)}", "bold") for command in note.commands)  # never wrapped
+    rest = [f"No problem: {', '.join(event.fine)}."] if event.fine else []
+    rest += [f"Not checked: {', '.join(event.unknown)}."] if event.unknown else []
+    yield from style.wrap(" ".join(rest), 0)
+
+
+def _warning(text: str, style: Style) -> str:
+    return style.paint("\n".join(style.wrap(text, 2)), "yellow")
+
+
+def _command(event: Listening) -> str:
+    control = "" if event.control in CONTROL_PORTS else f" --control {event.control}"
+    public = _public(event)
+    key = f" --key {shlex.quote(event.key)}" if event.key and not event.key_known else ""
     return f"python3 {ARCHIVE} client {public[0] if public else 'HOST'}{control}{key}"
 
 
-def _public(notice: Listening) -> list[Address]:
-    """Those of the server's own addresses that the Internet knows; IPv4 first, since it has that order."""
-    return [address for address in notice.own_addresses if address.is_global]
+def _public(event: Listening) -> list[Address]:
+    """Return the server's own addresses that the Internet routes, IPv4 first as they come."""
+    return [address for address in event.own_addresses if address.is_global]
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What the client does now, in one line."""
+"""Render what the client does now, in one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .style import Style
 
 
 def render(doing: str, done: int, total: int, left: float | None, style: Style) -> str:
-    """What, how far, how long still; at most `style.width - 1` columns, so that the line never wraps."""
+    """Return what is done, how far, and how long it still takes, in less than `style.width` columns: it never wraps."""
     text = style.clean(doing)
     if total:
         text += f": {done:,} of {total:,} answered"

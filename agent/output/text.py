@@ -1,4 +1,4 @@
-"""The report as people read it: the verdict, then what is not open, then what is."""
+"""Render a report as text: the verdict, then what is not open, then what is."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from ..core.report import (
 )
 from .style import Style
 
-# Runs of ports: so many are left open or unknown by loss or a limit, not by rules that somebody wrote.
+# Runs of ports: more than that are the work of loss or a limit, not of rules that somebody wrote.
 SCATTERED = 100
-# As much of a name as a narrow terminal still shows.
+# Characters of a name that even a narrow terminal shows.
 SHORT_HOST = 16
 
 _VERDICTS = {
@@ -41,39 +41,38 @@ _BLOCKED_MARK = ("red", "\N{BALLOT X}", "x")
 _FAMILIES = {Family.IPV4: "IPv4", Family.IPV6: "IPv6"}
 
 _WHERE = {
-    Where.BEFORE_SERVER: "it never reached the server",
-    Where.SERVER_HOST: "it reached the server's network interface, and the server's own firewall stopped it",
-    Where.RETURN_PATH: "it reached the server, whose answer was lost on the way back",
-    Where.UNKNOWN: "whether it reached the server is not known",
+    Where.BEFORE_SERVER: "{packets} do not reach the server",
+    Where.SERVER_HOST: "{packets} reach the server; its own firewall {stops} them",
+    Where.RETURN_PATH: "{packets} reach the server; its answers are lost on the way back",
+    Where.UNKNOWN: "whether {packets} reach the server is not known",
 }
 
 _REASONS = {
-    Reason.BUSY: "another program holds it on the server",
-    Reason.DENIED: "the server may not listen there",
+    Reason.BUSY: "another program on the server uses it",
+    Reason.DENIED: "the server has no permission to listen there",
     Reason.LIMIT: "the server may not open enough files",
     Reason.SAMPLED: "they were not in the sample",
     Reason.PATH_LOSS: "the path loses too many packets",
-    Reason.RATE_LIMIT: "something lets only so many packets a second pass",
-    Reason.FLOW_LIMIT: "something keeps only so many connections in mind",
-    Reason.SCAN_BLOCK: "something took the check for a scan and shut it out",
-    Reason.NO_CONTROL: "the server went away during the check",
+    Reason.RATE_LIMIT: "something limits the number of packets per second",
+    Reason.FLOW_LIMIT: "a connection-tracking table on the path is full",
+    Reason.SCAN_BLOCK: "something took the check for a port scan and blocked it",
+    Reason.NO_CONTROL: "the connection to the server was lost during the check",
     Reason.ABORTED: "the check was interrupted",
 }
-
 
 _INTERCEPTORS = {
     Interceptor.CAPTIVE_PORTAL: "A captive portal answers in the server's place",
     Interceptor.HTTP_PROXY: "An HTTP proxy answers in the server's place",
-    Interceptor.TLS_MIDDLEBOX: "Something ends TLS with a certificate of its own",
+    Interceptor.TLS_MIDDLEBOX: "Something terminates TLS with its own certificate",
     Interceptor.CDN: "A CDN answers in the server's place",
     Interceptor.OTHER_SERVICE: "Another program answers",
-    Interceptor.FORWARDED: "The server gets it elsewhere",
-    None: "Somebody else answers",
+    Interceptor.FORWARDED: "It arrives at another port",
+    None: "Something other than the pnmcheck server answers",
 }
 
 
 def render(report: Report, style: Style) -> str:
-    """The report in lines of at most `style.width` columns, with a newline at its end."""
+    """Return the report in lines of at most `style.width` columns; only commands are never wrapped."""
     lines = [headline(report, style), "", *(line for note in report.notes for line in [*style.wrap(note, 0), ""])]
     if report.error and all(address.error != report.error for address in report.addresses):
         lines += [*_problem(report.error, style), ""]
@@ -90,7 +89,7 @@ def _tried(report: Report) -> str:
 
 
 def headline(report: Report, style: Style) -> str:
-    """The verdict in one line, or a few on a narrow terminal."""
+    """Return the verdict in one line, or a few on a narrow terminal."""
     word, colour = _VERDICTS[report.verdict]
     meaning = _meaning(report)
     room = max(SHORT_HOST, style.width - len(f"{word}  : {meaning}"))
@@ -104,7 +103,7 @@ def _meaning(report: Report) -> str:
     findings = report.findings
     if report.error and not findings:
         return "the check could not run"
-    required = [one for one in findings if one.need is Need.REQUIRED]
+    required = [finding for finding in findings if finding.need is Need.REQUIRED]
     if report.verdict is Verdict.FAIL:
         blocked, least = _ports(required, BLOCKED), "at least " if _left_out(required) else ""
         return f"{least}{blocked:,} required port{' is' if blocked == 1 else 's are'} blocked"
@@ -125,7 +124,7 @@ def _inconclusive(report: Report, required: Sequence[Finding]) -> str:
 
 
 def _left_out(findings: Iterable[Finding]) -> int:
-    """How many ports a sample left out."""
+    """Return how many ports a sample left out."""
     return sum(len(finding.ports) for finding in findings if finding.unsampled)
 
 
@@ -149,36 +148,36 @@ def _address(address: AddressReport, names: Sequence[str], style: Style) -> list
         lines = [f"{style.paint(title, 'bold')}  {style.paint(word, colour)}"]
     if address.error:
         return lines + _problem(address.error, style)
-    advice = {one.finding: one for one in address.advice}
-    for group in sorted(group_findings(address.findings), key=lambda one: one.first.unsampled):
+    advice_of = {advice.finding: advice for advice in address.advice}
+    for group in sorted(group_findings(address.findings), key=lambda group: group.first.unsampled):
         cause = _sampled(address) if group.first.unsampled else _cause(group.first)
         lines += _marked(group.first.state, _which(group), style)
-        about = advice.get(group.number, Advice(group.number, ""))
-        lines += style.wrap(f"{cause} {about.text}".strip(), 4)
-        lines += (style.paint(f"      {style.clean(command)}", "bold") for command in about.commands)  # never wrapped
+        advice = advice_of.get(group.number, Advice(group.number, ""))
+        lines += style.wrap(f"{cause} {advice.text}".strip(), 4)
+        lines += (style.paint(f"      {style.clean(command)}", "bold") for command in advice.commands)  # never wrapped
     lines += _open(address, style)
     lines += [line for note in address.notes for line in style.wrap(note, 2)]
     return lines + style.wrap("; ".join(_measured(address)), 2)
 
 
 def _which(group: FindingGroup) -> str:
-    """The ports of a group, their state, and what they are for."""
+    """Return the ports of a group, their state, and what they are for."""
     finding = group.first
     state, transport = finding.state.value, finding.transport.value
-    purpose = [_purpose(finding)] if len({one.purpose for one in group.findings}) == 1 else []
+    purpose = [_purpose(finding)] if len({member.purpose for member in group.findings}) == 1 else []
     if finding.unsampled:
         return f"{_count(len(group), finding.transport)}: {state} ({', '.join(['not in the sample', *purpose])})"
     if sum(map(len, group.extent)) > len(group):
         within = list_ports(group.extent, transport)
-        return f"{len(group):,} ports within {within}: {state}{''.join(f' ({one})' for one in purpose)}"
+        return f"{len(group):,} ports within {within}: {state}{''.join(f' ({words})' for words in purpose)}"
     if finding.state is State.UNKNOWN and _are_scattered(group.ports):
-        return f"{_count(len(group), finding.transport)}: {state}{''.join(f' ({one})' for one in purpose)}"
+        return f"{_count(len(group), finding.transport)}: {state}{''.join(f' ({words})' for words in purpose)}"
     about = [*([f"{len(group):,} ports"] if len(group) > 1 else []), *purpose]
     return f"{list_ports(group.ports, transport)}: {state} ({', '.join(about)})"
 
 
 def _are_scattered(ports: Sequence[PortRange]) -> bool:
-    """Whether a list of them, or of the first few, would tell nobody anything."""
+    """Return whether a list of the ports, or of the first few, would help nobody."""
     return len(port_set(ports).ranges) > SCATTERED
 
 
@@ -187,9 +186,9 @@ def _count(ports: int, transport: Transport) -> str:
 
 
 def _sampled(address: AddressReport) -> str:
-    """How large the sample was, and what came of it."""
+    """Return how large the sample was, and its results."""
     sample = address.sample
-    if sample is None:  # as in no report of our own: UDP ports alone are sampled
+    if sample is None:  # in no report of our own: only UDP ports are sampled
         return ""
     counts = {state: ports for state, ports in address.count(Transport.UDP).items() if state is not State.UNTESTED}
     all_open = sample.ports == counts.get(State.OPEN)
@@ -201,14 +200,13 @@ def _sampled(address: AddressReport) -> str:
 
 def _purpose(finding: Finding) -> str:
     purpose = finding.purpose if finding.need is Need.REQUIRED else f"{finding.need.value}: {finding.purpose}"
-    return f"{purpose}; by {finding.source}" if finding.source else purpose
+    return f"{purpose}; from {finding.source}" if finding.source else purpose
 
 
 def _marked(state: State, text: str, style: Style) -> list[str]:
-    colour, better, plain = _MARKS.get(state, _BLOCKED_MARK)
+    colour, mark, ascii_mark = _MARKS.get(state, _BLOCKED_MARK)
     first, *others = style.wrap(text, 4)
-    mark = style.paint(better if style.unicode else plain, colour)
-    return [f"  {mark} {first[4:]}", *others]
+    return [f"  {style.paint(mark if style.unicode else ascii_mark, colour)} {first[4:]}", *others]
 
 
 def _cause(finding: Finding) -> str:
@@ -217,53 +215,62 @@ def _cause(finding: Finding) -> str:
     if finding.reason is Reason.NO_CONTROL and finding.shown:
         return f"The server did not answer: {finding.shown}."
     if finding.reason:
-        cause = _limit(finding) or _REASONS[finding.reason]
-        return f"{finding.owner} holds it on the server." if finding.owner else f"{cause[0].upper()}{cause[1:]}."
+        return f"{finding.owner} uses it on the server." if finding.owner else _sentence(_limit(finding))
     if finding.state is State.INTERCEPTED:
-        return f"{_INTERCEPTORS[finding.interceptor]}: {finding.shown or 'nothing to recognise it by'}."
-    where = _WHERE[finding.where or Where.UNKNOWN]
-    if finding.state is State.REJECTED:
+        return f"{_INTERCEPTORS[finding.interceptor]}: {finding.shown or 'it cannot be identified'}."
+    rejected = finding.state is State.REJECTED
+    packets, stops = "large packets" if finding.only_small else "packets", "refuses" if rejected else "drops"
+    where = _WHERE[finding.where or Where.UNKNOWN].format(packets=packets, stops=stops)
+    if rejected:
         sender = f" by {finding.by}" if finding.by else ""
-        what = f"Refused{sender}: {finding.icmp}" if finding.icmp else f"The connection was refused{sender}"
-        return f"{what}; {where}."
+        refusal = f"Refused{sender}: {finding.icmp}" if finding.icmp else f"The connection was refused{sender}"
+        return f"{refusal}; {where}."
     if finding.only_small:
-        return f"A small packet was answered, and a large one that followed it was not; {where}."
-    return f"No answer came back; {where}{_last_hop(finding)}."
+        return f"A small packet was answered, a large one after it was not; {where}."
+    if finding.where in (None, Where.UNKNOWN):
+        return f"No answer came back; {where}."
+    return _sentence(f"{where}{_last_hop(finding)}")
+
+
+def _sentence(clause: str) -> str:
+    return f"{clause[0].upper()}{clause[1:]}."
 
 
 def _last_hop(finding: Finding) -> str:
     hops, router = finding.evidence.hops, finding.evidence.last_hop
     away = "1 hop" if hops == 1 else f"{hops} hops"
-    return f"; the last hop that still answers is {router}, {away} away" if router and hops else ""
+    return f"; the last router that answers is {router}, {away} away" if router and hops else ""
 
 
 def _limit(finding: Finding) -> str:
-    """What kept ports from a verdict, with what was measured of it."""
-    seen = finding.evidence
+    """Return what kept ports from a verdict, with what was measured of it."""
+    assert finding.reason
+    measured, cause = finding.evidence, _REASONS[finding.reason]
     if finding.reason is Reason.RATE_LIMIT and finding.transport is Transport.TCP:
-        return "something seems to limit how many connections one computer may open"
-    if finding.reason is Reason.RATE_LIMIT and seen.rate is not None:
-        return f"something lets only about {seen.rate:,.0f} packets a second pass"
-    if finding.reason is Reason.FLOW_LIMIT and seen.flows is not None:
-        return f"something keeps only about {seen.flows:,} connections in mind, and let no new ones pass"
-    if finding.reason is Reason.SCAN_BLOCK and seen.seconds is not None:
-        return f"something took the check for a scan and shut it out for {seen.seconds:,.0f} s"
-    return ""
+        return "something seems to limit the number of connections from one computer"
+    if finding.reason is Reason.RATE_LIMIT and measured.rate is not None:
+        return f"something lets only about {measured.rate:,.0f} packets per second pass"
+    if finding.reason is Reason.FLOW_LIMIT and measured.flows is not None:
+        return f"{cause}: after about {measured.flows:,} connections no new ones passed"
+    if finding.reason is Reason.SCAN_BLOCK and measured.seconds is not None:
+        return f"{cause} for {measured.seconds:,.0f} s"
+    return cause
 
 
 def _open(address: AddressReport, style: Style) -> list[str]:
     texts = []
     for transport in Transport:
-        ports = [one.ports for one in address.findings if one.transport is transport and one.state is State.OPEN]
+        findings = [finding for finding in address.findings if finding.transport is transport]
+        ports = [finding.ports for finding in findings if finding.state is State.OPEN]
         if ports and (_are_scattered(ports) or (transport is Transport.UDP and address.sample)):
             texts.append(_count(sum(map(len, ports)), transport))
         elif ports:
             texts.append(list_ports(ports, transport.value))
     lines = _marked(State.OPEN, "; ".join(texts) + ": open", style) if texts else []
-    for one in address.findings:
-        if one.through is not None:
-            which = list_ports([one.ports], one.transport.value)
-            lines += style.wrap(f"{which} through the service that holds it: {one.through}.", 4)
+    for finding in address.findings:
+        if finding.through is not None:
+            ports_text = list_ports([finding.ports], finding.transport.value)
+            lines += style.wrap(f"{ports_text} through the service that uses it: {finding.through}.", 4)
     return lines
 
 
@@ -271,8 +278,9 @@ def _measured(address: AddressReport) -> Iterable[str]:
     channel = "with TLS" if address.control.tls else "without TLS"
     local, mapped = address.client.local, address.client.mapped
     if mapped and mapped != (local or "").partition("%")[0]:
-        yield f"the client comes from {mapped}, behind a NAT"
-    yield f"control on {address.control.port}/tcp {channel}, {'paired' if address.control.paired else 'not paired'}"
+        yield f"the client is behind NAT, its address is {mapped}"
+    paired = "paired" if address.control.paired else "not paired"
+    yield f"control channel on {address.control.port}/tcp {channel}, {paired}"
     yield from _round_trip(address.rtt)
     both = address.loss.to_server, address.loss.to_client
     if None not in both:

@@ -1,4 +1,4 @@
-"""What names lead to: whether they agree, which record is wrong, and where a CDN stands before the server."""
+"""Compare what names lead to: whether they agree, which record is wrong, and which leads to a CDN."""
 
 from __future__ import annotations
 
@@ -19,62 +19,62 @@ _CLOUDFLARE = tuple(map(ipaddress.ip_network, (
 )))  # fmt: skip
 
 _RECORDS = {Family.IPV4: "A", Family.IPV6: "AAAA"}
-# Errors that say what answers at an address, or that nothing does; others say something of this computer or the server.
-_TELLING = ("no-server", "not-pnmcheck")
-# They may stand in the client's own network, and a record would not be to blame.
-_ON_THE_WAY = {Interceptor.CAPTIVE_PORTAL, Interceptor.HTTP_PROXY, Interceptor.TLS_MIDDLEBOX}
-_ONE_SERVER = "In plugNmeet the web name and the TURN name have to lead to the same server."
+# Errors about what answers at an address, or that nothing does; others are about this computer or the server.
+_ABOUT_ADDRESS = ("no-server", "not-pnmcheck")
+# These may be in the client's own network, where no record is to blame.
+_MAY_BE_CLIENTS = {Interceptor.CAPTIVE_PORTAL, Interceptor.HTTP_PROXY, Interceptor.TLS_MIDDLEBOX}
+_ONE_SERVER = "In plugNmeet the web name and the TURN name must lead to the same server."
 
 
 def notes(
-    addresses: Sequence[AddressReport], servers: Mapping[str, str], cdns: Container[str], everywhere: bool
+    addresses: Sequence[AddressReport], servers: Mapping[str, str], cdns: Container[str], wildcard_bind: bool
 ) -> tuple[str, ...]:
-    """What is to be said of the names and their records, and no more than was seen.
+    """Return sentences about the names and their records, and no more than was seen.
 
     `servers` has the fingerprint of the server's certificate by the address that it was checked at, empty where it has
-    none; `cdns` are the addresses at which a CDN answered when the control channel was looked for; `everywhere` says
-    that the server listens on all addresses of its machine.
+    none; `cdns` are the addresses at which a CDN answered when the client looked for the control channel;
+    `wildcard_bind` says that the server listens on all addresses of its machine.
     """
-    said = [*_differences(addresses, servers)]
-    proven = everywhere and any(map(is_ours, addresses))
-    for one in addresses:
-        if _is_checked(one) and not is_ours(one):
-            said += _cdn(one, cdns) or (_wrong(one) if proven and one.names else ())
-    return tuple(note[:MAX_SENTENCE] for note in said[:MAX_NOTES])
+    sentences = [*_differences(addresses, servers)]
+    proven = wildcard_bind and any(map(is_ours, addresses))
+    for address in addresses:
+        if _is_checked(address) and not is_ours(address):
+            sentences += _cdn(address, cdns) or (_wrong_record(address) if proven and address.names else ())
+    return tuple(sentence[:MAX_SENTENCE] for sentence in sentences[:MAX_NOTES])
 
 
 def is_ours(address: AddressReport) -> bool:
-    """Whether our server showed that this address leads to it: by a welcome, by proof, or since packets came there."""
+    """Return whether an address proved to lead to our server: by a welcome, by proof, or by packets that arrived."""
     return address.client.mapped is not None or any(
-        one.state is State.OPEN
-        or one.interceptor is Interceptor.FORWARDED
-        or one.where in (Where.SERVER_HOST, Where.RETURN_PATH)
-        or one.evidence.at_interface
-        or one.evidence.at_socket
-        for one in address.findings
+        finding.state is State.OPEN
+        or finding.interceptor is Interceptor.FORWARDED
+        or finding.where in (Where.SERVER_HOST, Where.RETURN_PATH)
+        or finding.evidence.at_interface
+        or finding.evidence.at_socket
+        for finding in address.findings
     )
 
 
 def _is_checked(address: AddressReport) -> bool:
     if address.error:
-        return address.error.code in _TELLING
-    return any(one.state in BLOCKED for one in address.findings)
+        return address.error.code in _ABOUT_ADDRESS
+    return any(finding.state in BLOCKED for finding in address.findings)
 
 
 def _differences(addresses: Sequence[AddressReport], servers: Mapping[str, str]) -> Iterable[str]:
-    """Names that do not lead to the same addresses."""
-    led: dict[str, list[AddressReport]] = {}
+    """Return a sentence where names do not lead to the same addresses."""
+    by_name: dict[str, list[AddressReport]] = {}
     for address in addresses:
         for name in address.names:
-            led.setdefault(name, []).append(address)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for name, its in led.items():
-        alike.setdefault(tuple(one.address for one in its), []).append(name)
-    if len(alike) < 2:
+            by_name.setdefault(name, []).append(address)
+    by_addresses: dict[tuple[str, ...], list[str]] = {}
+    for name, reports in by_name.items():
+        by_addresses.setdefault(tuple(report.address for report in reports), []).append(name)
+    if len(by_addresses) < 2:
         return
-    listed = "; ".join(f"{_list(names)} to {_list(its)}" for its, names in alike.items())
-    named = [one for its in led.values() for one in its]
-    answering = {servers.get(one.address, "") for one in named if is_ours(one)}
+    listed = "; ".join(f"{_list(names)} to {_list(targets)}" for targets, names in by_addresses.items())
+    named = [report for reports in by_name.values() for report in reports]
+    answering = {servers.get(report.address, "") for report in named if is_ours(report)}
     if len(answering - {""}) > 1:
         more = f"Different servers answer there. {_ONE_SERVER}"
     elif "" not in answering and all(map(is_ours, named)):
@@ -85,43 +85,43 @@ def _differences(addresses: Sequence[AddressReport], servers: Mapping[str, str])
 
 
 def _cdn(address: AddressReport, cdns: Container[str]) -> Sequence[str]:
-    """Something before the server that carries HTTP alone."""
-    dialled = parse_address(address.address)
-    if any(dialled in network for network in _CLOUDFLARE):
-        who = "Cloudflare"
-    elif address.address in cdns or any(one.interceptor is Interceptor.CDN for one in address.findings):
-        who = "a CDN"
+    """Return a sentence where a CDN, which carries only HTTP, answers in front of the server."""
+    parsed = parse_address(address.address)
+    if any(parsed in network for network in _CLOUDFLARE):
+        provider = "Cloudflare"
+    elif address.address in cdns or any(finding.interceptor is Interceptor.CDN for finding in address.findings):
+        provider = "a CDN"
     else:
         return ()
-    fix = f'point {_it(address)} at the server itself (at Cloudflare: "DNS only", the grey cloud)'
+    fix = f'point {_pronoun(address)} at the server itself (at Cloudflare: "DNS only", the grey cloud)'
     fix = fix if address.names else "check the server's own address"
-    return (f"{_leads(address)} to {who}: {fix}. WebRTC and TURN cannot pass an HTTP proxy.",)
+    return (f"{_leads(address)} to {provider}: {fix}. WebRTC and TURN cannot pass an HTTP proxy.",)
 
 
-def _wrong(address: AddressReport) -> Sequence[str]:
-    """A record that does not lead to the server, where another one does."""
-    kinds = {one.interceptor for one in address.findings if one.state is State.INTERCEPTED}
-    if kinds & _ON_THE_WAY or any(one.state is State.UNKNOWN for one in address.findings):
+def _wrong_record(address: AddressReport) -> Sequence[str]:
+    """Return a sentence about a record that does not lead to the server, where another one does."""
+    kinds = {finding.interceptor for finding in address.findings if finding.state is State.INTERCEPTED}
+    if kinds & _MAY_BE_CLIENTS or any(finding.state is State.UNKNOWN for finding in address.findings):
         return ()
-    mend = f"remove or correct {_it(address)}"
+    fix = f"remove or correct {_pronoun(address)}"
     if kinds:
         forwarding = ", or the port forwarding there" if address.family is Family.IPV4 else ""
-        return (f"{_leads(address)} to another host: {mend}{forwarding}.",)
-    return (f"{_leads(address)} to no answer of the server: {mend}, unless the address is the server's own.",)
+        return (f"{_leads(address)} to another host: {fix}{forwarding}.",)
+    return (f"{_leads(address)} to where the server does not answer: {fix}, unless the address is the server's own.",)
 
 
 def _leads(address: AddressReport) -> str:
-    """The records that lead to an address, as the beginning of a sentence of that."""
+    """Return the beginning of a sentence: the records that lead to an address."""
     many = len(address.names) > 1
     record = f"{_RECORDS[address.family]} record{'s' if many else ''} of {_list(address.names)},"
-    what = f"{record} {address.address}," if address.names else f"address {address.address}"
-    return f"The {what} {'lead' if many else 'leads'}"
+    subject = f"{record} {address.address}," if address.names else f"address {address.address}"
+    return f"The {subject} {'lead' if many else 'leads'}"
 
 
-def _it(address: AddressReport) -> str:
+def _pronoun(address: AddressReport) -> str:
     return "them" if len(address.names) > 1 else "it"
 
 
 def _list(words: Sequence[str]) -> str:
-    """In words: `a, b and c`."""
+    """Return the words as `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

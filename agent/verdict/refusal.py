@@ -1,8 +1,8 @@
-"""Who refused a run of ports, where ICMP errors told it of some of them.
+"""Infer what refused a run of ports from the few ICMP errors that came back from it.
 
-Errors are limited: Linux sends six to one target at once and then one a second, so of a thousand ports that a rule
-rejects perhaps ten tell. A sweep's order is random, so these are a random draw of the ports that are refused alike: a
-gap among them that chance does not make is a run of ports that something else keeps silent.
+ICMP errors are rate-limited: Linux sends six to one target at once and then one a second, so of a thousand ports that a
+rule rejects perhaps ten return an error. A sweep's order is random, so these are a random draw of the ports that are
+refused alike: a gap among them that chance does not explain is a run of ports that something else silences.
 """
 
 from __future__ import annotations
@@ -12,78 +12,78 @@ from typing import Iterable, Iterator, Sequence, TypeVar
 
 from ..core.ports import port_ranges
 
-# Of a hundred thousand stretches that one rule rejects so many are split in vain: a check has a handful of them, and
-# where silence is split off in vain its ports are called filtered, which is wrong.
-MAX_IN_VAIN = 1e-5
-# One port that tells may be one that a rule of its own names, or a router's passing trouble.
-LEAST_TOLD = 2
-# Where the system tells of an error only on a socket that is connected to the port, so many are tried, of so many runs.
+# The share of stretches, rejected by one rule, that are split wrongly: a check has a handful of stretches, and the
+# ports of a part that is split off wrongly are called filtered.
+MAX_WRONG_SPLIT = 1e-5
+# A single error may come from a rule for that port alone, or from a brief problem of a router.
+MIN_ERRORS = 2
+# Ports to probe from connected sockets where the system reports ICMP errors only on those; and how many runs of ports.
 MAX_ASKED, MAX_RUNS = 20, 10
 
 _Refuser = TypeVar("_Refuser")
 
 
-def extend(told: Sequence[_Refuser | None]) -> list[_Refuser | None]:
-    """Who refused each port of a stretch; None for one that is silent for all that is known.
+def extend(errors: Sequence[_Refuser | None]) -> list[_Refuser | None]:
+    """Return what refused each port of a stretch; None for a port that is silent as far as is known.
 
-    `told` are the same before: the ports in their order, all silent or refused, each with who told so. Between two
-    that tell of different refusers the stretch is split in its middle.
+    `errors` has, for the ports in their order, all silent or refused, the sender of the error that came back, or None.
+    Between ports with errors of different senders the stretch is split in the middle.
     """
-    refused = list(told)
-    ports = [number for number, one in enumerate(told) if one is not None]
+    refused = list(errors)
+    ports = [index for index, sender in enumerate(errors) if sender is not None]
     begin = 0
-    groups = [list(group) for _, group in itertools.groupby(ports, lambda number: told[number])]
+    groups = [list(group) for _, group in itertools.groupby(ports, lambda index: errors[index])]
     for group, after in itertools.zip_longest(groups, groups[1:]):
-        end = (group[-1] + after[0] + 1) // 2 if after else len(told)
-        for first, last in _alike(group, begin, end):
-            refused[first:last] = [told[group[0]]] * (last - first)
+        end = (group[-1] + after[0] + 1) // 2 if after else len(errors)
+        for first, last in _refused_parts(group, begin, end):
+            refused[first:last] = [errors[group[0]]] * (last - first)
         begin = end
     return refused
 
 
-def _alike(told: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """The parts of a stretch, `begin` to before `end`, that one refuser refused throughout, as these ports told."""
-    pending = [(told, begin, end)]
+def _refused_parts(ports: Sequence[int], begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a stretch, `begin` to before `end`, that were refused throughout; `ports` returned errors."""
+    pending = [(ports, begin, end)]
     while pending:
-        told, begin, end = pending.pop()
-        if len(told) < LEAST_TOLD:
+        ports, begin, end = pending.pop()
+        if len(ports) < MIN_ERRORS:
             continue
-        # Ends tell for other reasons than chance: those of the plan's ranges are tried first, those of a part cut it.
-        drawn = sum(begin < one < end - 1 for one in told)
-        # From one mark to the next there is silence: from the beginning, between two ports, to the end.
-        marks = [begin - 1, *told, end]
+        # Errors at the ends are no random draw: the ends of the plan's ranges are probed first, those of a part cut it.
+        drawn = sum(begin < port < end - 1 for port in ports)
+        # Silence lies between these: from the beginning, between two ports, to the end.
+        marks = [begin - 1, *ports, end]
         gaps = [after - before - 1 for before, after in zip(marks, marks[1:])]
-        cuts = [number for number, gap in enumerate(gaps) if too_long(gap, end - begin, drawn)]
+        cuts = [index for index, gap in enumerate(gaps) if too_long(gap, end - begin, drawn)]
         if not cuts and too_close(end - begin - gaps[0] - gaps[-1], end - begin, drawn):
-            cuts = [0, len(told)]
+            cuts = [0, len(ports)]
         if not cuts:
             yield begin, end
             continue
         for cut, upto in zip([-1, *cuts], [*cuts, None]):
-            part = told[max(cut, 0) : upto]
+            part = ports[max(cut, 0) : upto]
             if part:
                 pending.append((part, begin if cut < 0 else part[0], end if upto is None else part[-1] + 1))
 
 
-def too_long(gap: int, ports: int, told: int) -> bool:
-    """Whether chance does not leave so many neighbours silent, where so many of a stretch's ports told of a refusal.
+def too_long(gap: int, ports: int, errors: int) -> bool:
+    """Return whether chance does not leave `gap` neighbours silent, where `errors` of a stretch's `ports` returned one.
 
-    Each of the `told` misses a given gap with the chance 1 - gap / ports, and there are told + 1 gaps.
+    Each error misses a given gap with the chance 1 - gap / ports, and there are errors + 1 gaps.
     """
-    return (told + 1) * (1 - gap / ports) ** told <= MAX_IN_VAIN
+    return (errors + 1) * (1 - gap / ports) ** errors <= MAX_WRONG_SPLIT
 
 
-def too_close(span: int, ports: int, told: int) -> bool:
-    """Whether chance does not put all of the ports that told so close together: from the first to the last are `span`.
+def too_close(span: int, ports: int, errors: int) -> bool:
+    """Return whether chance does not put all errors within `span` of a stretch's `ports`.
 
-    One of them is the first, and each of the others lies behind it in the span with the chance span / ports. No port
-    or one is never too close.
+    One error is the first, and each of the others lies behind it in the span with the chance span / ports. No error, or
+    a single one, is never too close.
     """
-    return max(told, 1) * (span / ports) ** max(told - 1, 0) <= MAX_IN_VAIN
+    return max(errors, 1) * (span / ports) ** max(errors - 1, 0) <= MAX_WRONG_SPLIT
 
 
-def to_ask(silent: Iterable[int]) -> list[int]:
-    """Of each run of silent ports, the longest first, the first and the last and some between: MAX_ASKED in all."""
+def ports_to_ask(silent: Iterable[int]) -> list[int]:
+    """Return up to MAX_ASKED silent ports: of the longest runs, the first and the last and some between."""
     longest = sorted(port_ranges(silent), key=len, reverse=True)[:MAX_RUNS]
     steps = MAX_ASKED // len(longest) - 1 if longest else 0
     return sorted({run.first + (len(run) - 1) * step // steps for run in longest for step in range(steps + 1)})

@@ -116,4 +116,4 @@ def test_ports_in_use_are_told_by_what_arrives(archive: Path) -> None:
     arrived = {port: seen.finding("udp", port)["evidence"]["at_interface"] for port in (50007, 50009)}
     assert (arrived[50007] > 0, arrived[50009]) == (True, 0)
     (advice,) = (one["text"] for one in seen.address["advice"])
-    assert "Packets for 1 of these 2 runs reached the server's network interface." in advice
+    assert "Packets to 1 of these 2 ranges reached the server's network interface." in advice

@@ -106,5 +106,5 @@ def test_no_lie_reaches_the_terminal(archive: Path) -> None:
         process.send_signal(2)
         words += begun + "".join(process.communicate(timeout=120))
     assert "x?[2J" in words
-    assert "turned away" in words
+    assert "was refused" in words
     assert [char for char in words if not (char.isprintable() or char == "\n")] == []

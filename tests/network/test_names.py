@@ -41,7 +41,7 @@ http {{
 """
 CDN = "add_header CF-RAY 8a1 always;"
 
-ONE_SERVER = "In plugNmeet the web name and the TURN name have to lead to the same server."
+ONE_SERVER = "In plugNmeet the web name and the TURN name must lead to the same server."
 FIX = 'point it at the server itself (at Cloudflare: "DNS only", the grey cloud).'
 FIX += " WebRTC and TURN cannot pass an HTTP proxy."
 
@@ -93,8 +93,8 @@ SCENARIOS = (
               "forwarding there."), "fail", stranger=""),
     Scenario("an AAAA of nobody", {MEET: (V4, NOBODY_V6)}, (MEET,),
              {V4: ((MEET,), "pass"), NOBODY_V6: ((MEET,), "inconclusive")},
-             (f"The AAAA record of {MEET}, {NOBODY_V6}, leads to no answer of the server: remove or correct it, unless "
-              "the address is the server's own.",), "inconclusive"),
+             (f"The AAAA record of {MEET}, {NOBODY_V6}, leads to where the server does not answer: remove or "
+              "correct it, unless the address is the server's own.",), "inconclusive"),
     Scenario("a server that listens on one address", {MEET: (V4, ELSEWHERE_V6)}, (MEET,),
              {V4: ((MEET,), "pass"), ELSEWHERE_V6: ((MEET,), "inconclusive")}, (), "inconclusive", stranger="",
              options=("--bind", V4)),

@@ -112,7 +112,7 @@ def test_a_key_in_the_environment_is_seen_nowhere(net: Lab, archive: Path) -> No
 
 def test_a_servers_command_without_the_key_that_its_environment_has(net: Lab, archive: Path) -> None:
     shown = net.server.run([sys.executable, archive, "server", *UDP, "--for", "1s"], env={**os.environ, VARIABLE: OWN})
-    assert "only for clients with the pairing key" in shown.stderr
+    assert "only for clients with the key" in shown.stderr
     assert f"Set {VARIABLE} there" in shown.stderr
     assert "staple" not in shown.stderr + shown.stdout
 

@@ -199,7 +199,7 @@ def test_what_does_not_come_back_stays_on_the_list(archive: Path, docker: Docker
     assert docker.server(archive, "--restore").returncode == 0
     assert docker.runs
     assert is_clean(tmp_path)
-    assert "Nothing is left" in docker.server(archive, "--restore").stderr
+    assert "Nothing to start" in docker.server(archive, "--restore").stderr
 
 
 def test_two_at_once(archive: Path, docker: Docker, tmp_path: Path) -> None:

@@ -58,12 +58,12 @@ NOTE = Note(
 )
 NOTES = Notes((NOTE,), ("interfaces", "certificates"), ("STUN (--offline)",))
 NOTES_TEXT = """
-Amiss on this machine, beside the ports; no verdict depends on it:
+Other problems on this server (they do not change the result):
   No time server sets the clock.
-    It breaks: Tokens are refused.
+    Effect: Tokens are refused.
     What to do: Set it.
       timedatectl set-ntp true
-In order: interfaces, certificates; not found out: STUN (--offline).
+No problem: interfaces, certificates. Not checked: STUN (--offline).
 """
 PAUSING = StopPlan(
     (
@@ -76,32 +76,31 @@ PAUSING = StopPlan(
     600.0,
 )  # fmt: skip
 PAUSING_TEXT = """\
-  to be stopped: plugnmeet, livekit, web (7881/tcp; 50000-60000/udp)
-  to be stopped: needs-haproxy.service
-  to be stopped: haproxy.service (80, 443/tcp)
-  left alone: chrony.service (50123/udp): it looks like an outgoing socket
+  will be stopped: plugnmeet, livekit, web (7881/tcp; 50000-60000/udp)
+  will be stopped: needs-haproxy.service
+  will be stopped: haproxy.service (80, 443/tcp)
+  keeps running: chrony.service (50123/udp): it looks like an outgoing socket
 
 They stop in this order. Calls are cut until the check is over, 10 minutes at
-most, also if no client comes; then they are started again. Have this ready on a
-computer outside the firewall: `python3 pnmcheck.pyz client HOST`
+most, also if no client connects. Then they start again. Have this command ready
+on a computer outside the firewall: `python3 pnmcheck.pyz client HOST`
 """
 
 LISTENING_TEXT = """\
   tcp  443, 7881
   udp  50000-60000
   not 80/tcp, busy: haproxy (pid 812)
-  not 443/udp on IPv6, denied: start with sudo to have it tested
-  What is busy is not tested. Start with `--stop-services` to have it stopped
-  for the check and started again, or with `--live --control PORT` to leave it
-  running.
-  control on 443/tcp, inside TLS
+  not 443/udp on IPv6, denied: start with sudo to test it
+  Busy ports are not tested. `--stop-services` stops the services for the check
+  and starts them again; `--live --control PORT` leaves them running.
+  control channel on 443/tcp, with TLS
 
-Now, on a computer outside the firewall (on Windows with py for python3):
+Now run this on a computer outside the firewall (on Windows: py, not python3):
 
   python3 pnmcheck.pyz client HOST
 
-HOST is this server's public name or address (here it has 10.0.0.5).
-This ends after 1 hour, or with ctrl-C.
+HOST is this server's public name or address (this machine has 10.0.0.5).
+The server stops after 1 hour, or with ctrl-C.
 """
 
 
@@ -116,11 +115,11 @@ def test_services_go_on_running_beside_a_check() -> None:
     event = events.to_json(live)
     assert event["live"] is True
     assert event["halves"] == [{"transport": "udp", "first": run.first, "last": run.last} for run in halves]
-    told = " ".join(events.to_text(live, Style()).split())
-    assert "services go on running: of 10000-20000, 50000-60000/udp what they leave free is held" in told
-    assert "services go on running not 80/tcp" in " ".join(
-        events.to_text(replace(live, partitions=()), Style()).split()
-    )
+    shown = " ".join(events.to_text(live, Style()).split())
+    ranges = "10000-20000, 50000-60000/udp"
+    assert f"services keep running; during a check pnmcheck binds the free ports of {ranges}, half of them" in shown
+    without = " ".join(events.to_text(replace(live, partitions=()), Style()).split())
+    assert "services keep running not 80/tcp" in without
 
 
 def test_what_an_operator_reads_when_a_client_may_start() -> None:
@@ -135,41 +134,42 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (replace(LISTENING, control=8443), "  python3 pnmcheck.pyz client HOST --control 8443"),
         (replace(LISTENING, control=7881), "  python3 pnmcheck.pyz client HOST"),
         (replace(LISTENING, listening=()), "  udp  none"),
-        (replace(LISTENING, tls=False), "  control on 443/tcp, not encrypted, since there is no openssl program here"),
+        (replace(LISTENING, tls=False),
+         "  control channel on 443/tcp, not encrypted: there is no openssl program here"),
         (replace(LISTENING, key="7k2m-q0xz"), "  python3 pnmcheck.pyz client HOST --key 7k2m-q0xz"),
         (replace(LISTENING, key="x'y; z"), """  python3 pnmcheck.pyz client HOST --key 'x'"'"'y; z'"""),
         (replace(LISTENING, key="x", control=8443), "  python3 pnmcheck.pyz client HOST --control 8443 --key x"),
-        (replace(LISTENING, key="x"), "  control on 443/tcp, inside TLS, only for clients with the pairing key"),
+        (replace(LISTENING, key="x"), "  control channel on 443/tcp, with TLS, only for clients with the key"),
         (replace(LISTENING, key="x", key_known=True), "  python3 pnmcheck.pyz client HOST"),
         (replace(LISTENING, key="x", key_known=True), "Set PNMCHECK_KEY there to the same key first."),
-        (replace(LISTENING, seconds=7200.0), "This ends after 2 hours, or with ctrl-C."),
-        (replace(LISTENING, seconds=60.0), "This ends after 1 minute, or with ctrl-C."),
-        (replace(LISTENING, seconds=90.0), "This ends after 90 seconds, or with ctrl-C."),
+        (replace(LISTENING, seconds=7200.0), "The server stops after 2 hours, or with ctrl-C."),
+        (replace(LISTENING, seconds=60.0), "The server stops after 1 minute, or with ctrl-C."),
+        (replace(LISTENING, seconds=90.0), "The server stops after 90 seconds, or with ctrl-C."),
         (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.LIMIT, None, Family.IPV4),)),
          "  not 1-9/udp on IPv4, limit: too many open files; as root: ulimit -n 65536,"),
         (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.BUSY, None, None),)),
-         "  not 1-9/udp, busy: by a program that has let it go"),
+         "  not 1-9/udp, busy: a program that has released it since"),
         (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.BUSY, None, None),),
                  capture_unavailable="no root"),
-         "  not 1-9/udp, busy: by a program that only root may see"),
+         "  not 1-9/udp, busy: a program that only root can see"),
         (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.BUSY, "x (pid 1)", None),
                                      Unavailable(UDP, PortRange(11, 12), Reason.BUSY, "x (pid 1)", None))),
          "  not 1-9, 11-12/udp, busy: x (pid 1)"),
         (replace(LISTENING, root="root: only on Linux can they be given up"),
-         "  what reads from the network keeps all rights of root: only on Linux can they"),
-        (replace(LISTENING, planned=(TURN,)), "  3478/udp by livekit.yaml, turn.udp_port"),
+         "  the process that reads from the network keeps the rights of root: only on"),
+        (replace(LISTENING, planned=(TURN,)), "  3478/udp from livekit.yaml, turn.udp_port"),
         (replace(LISTENING, notes=("It was not read.",)), "  It was not read."),
-        (SessionStarted(CLIENT), "192.0.2.1 checks now."),
+        (SessionStarted(CLIENT), "192.0.2.1 started a check."),
         (ClientRefused(CLIENT, Problem("crowded", "64 checks run", "wait a minute")),
-         "192.0.2.1 was turned away: 64 checks run. What to do: wait a minute."),
-        (ClientLost(CLIENT), "192.0.2.1 went before its check was finished."),
-        (EventsSuppressed(12), "12 more such lines were left out: too many came at a time."),
+         "192.0.2.1 was refused: 64 checks run. What to do: wait a minute."),
+        (ClientLost(CLIENT), "192.0.2.1 disconnected during its check."),
+        (EventsSuppressed(12), "12 more such lines were left out: too many at a time."),
         (ServerStopped("time is over"), "Stopped: time is over."),
-        (StopPlan((), (), 600.0), "No service has to be stopped."),
+        (StopPlan((), (), 600.0), "No service needs to be stopped."),
         (ServiceTransition(Step.STOPPING, "haproxy.service"), "  haproxy.service is being stopped"),
         (ServiceTransition(Step.NOT_STOPPED, "haproxy.service", "systemctl did not finish in 30 s"),
          "  haproxy.service did not stop: systemctl did not finish in 30 s"),
-        (ServicesRestored((), ()), "Nothing is left to be started."),
+        (ServicesRestored((), ()), "Nothing to start: no service was left stopped."),
     ],
 )  # fmt: skip
 def test_a_notice_in_words(notice: Event, line: str) -> None:
@@ -182,8 +182,8 @@ def test_a_notice_in_words(notice: Event, line: str) -> None:
     ("told", "text"),
     [
         (NOTES, NOTES_TEXT),
-        (Notes(fine=("clock",)), "In order: clock.\n"),
-        (Notes(unknown=("clock",)), "Not found out: clock.\n"),
+        (Notes(fine=("clock",)), "No problem: clock.\n"),
+        (Notes(unknown=("clock",)), "Not checked: clock.\n"),
         (Notes((replace(NOTE, commands=()),)), "\n".join(NOTES_TEXT.splitlines()[:-2]) + "\n"),
         (Notes(), ""),
     ],

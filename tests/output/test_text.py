@@ -69,8 +69,8 @@ PASS  meet.example.com: every required port is open
 
 203.0.113.10 (IPv4)  PASS
   + 80, 443, 7881/tcp; 443, 50000-60000/udp: open
-  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
-  no loss
+  control channel on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under
+  2.0 ms; no loss
 
 10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
 """
@@ -80,12 +80,12 @@ FAIL  meet.example.com: 1,000 required ports are blocked
 
 203.0.113.10 (IPv4)  FAIL
   x 53000-53999/udp: filtered (1,000 ports, WebRTC media)
-    No answer came back; whether it reached the server is not known. Audio and
-    video fail at random: the server draws one of these ports one time in 10.
-    Open 53000-53999/udp in the server's firewall and in the provider's.
+    No answer came back; whether packets reach the server is not known. Audio
+    and video fail at random: about 1 call in 10 uses a blocked port. Open
+    53000-53999/udp in the server's firewall and in the provider's.
   + 80, 443, 7881/tcp; 443, 50000-52999, 54000-60000/udp: open
-  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
-  no loss
+  control channel on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under
+  2.0 ms; no loss
 
 10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
 """
@@ -105,7 +105,7 @@ def test_a_client_behind_a_nat_is_told_what_address_it_has() -> None:
     for local, mapped, told in (("10.0.0.5", "192.0.2.7", True), ("192.0.2.7", "192.0.2.7", False),
                                 ("fe80::1%eth0", "fe80::1", False), (None, None, False)):  # fmt: skip
         shown = text.render(checked(OPEN, client=ClientAddress(local, mapped)), ASCII)
-        assert ("the client comes from 192.0.2.7, behind a NAT" in shown) is told
+        assert ("the client is behind NAT, its address is 192.0.2.7" in shown) is told
 
 
 def test_commands_are_shown_whole_however_narrow_the_terminal() -> None:
@@ -167,50 +167,50 @@ def test_a_name_without_an_address_leaves_the_others_told(findings: tuple[Findin
             [
                 "INCONCLUSIVE  meet.example.com: 1 required port could not be checked",
                 "  ? 80/tcp: untested (Let's Encrypt certificates (HTTP-01))",
-                "    haproxy (pid 812) holds it on the server. Stop that program for the time of",
+                "    haproxy (pid 812) uses it on the server. Stop that program during the check,",
             ],
         ),
         (
             but(HTTP, State.UNTESTED, reason=Reason.BUSY),
-            ["    Another program holds it on the server. Stop that program for the time of"],
+            ["    Another program on the server uses it. Stop that program during the check,"],
         ),
         (
             but(HTTPS, State.REJECTED, where=Where.UNKNOWN, by="203.0.113.1"),
             [
                 "FAIL  meet.example.com: 1 required port is blocked",
                 "  x 443/tcp: rejected (HTTPS: haproxy hands on to the other services)",
-                "    The connection was refused by 203.0.113.1; whether it reached the server is",
+                "    The connection was refused by 203.0.113.1; whether packets reach the server",
             ],
         ),
         (
             but(HTTPS, State.REJECTED, where=Where.UNKNOWN, by="203.0.113.1", icmp="host unreachable (type 3, code 1)"),
-            ["    Refused by 203.0.113.1: host unreachable (type 3, code 1); whether it"],
+            ["    Refused by 203.0.113.1: host unreachable (type 3, code 1); whether packets"],
         ),
         (
             but(HTTPS, State.REJECTED, where=Where.BEFORE_SERVER, icmp="port unreachable (type 3, code 3)"),
-            ["    Refused: port unreachable (type 3, code 3); it never reached the server."],
+            ["    Refused: port unreachable (type 3, code 3); packets do not reach the server."],
         ),
         (
             but(HTTPS, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(hops=1, last_hop="203.0.113.1")),
             [
-                "    No answer came back; it never reached the server; the last hop that still",
-                "    answers is 203.0.113.1, 1 hop away. Nobody can open the page or join a",
+                "    Packets do not reach the server; the last router that answers is",
+                "    203.0.113.1, 1 hop away. Nobody can open the page or join a meeting. Blocked",
             ],
         ),
         (
             but(HTTPS, State.FILTERED, where=Where.BEFORE_SERVER, evidence=Evidence(hops=3, last_hop="2001:db8::1")),
-            ["    answers is 2001:db8::1, 3 hops away. Nobody can open the page or join a"],
+            ["    2001:db8::1, 3 hops away. Nobody can open the page or join a meeting."],
         ),
         (
             but(MEDIA, State.FILTERED, where=Where.BEFORE_SERVER, shown=ONLY_SMALL),
             [
-                "    A small packet was answered, and a large one that followed it was not; it",
-                "    never reached the server. Audio and video fall back to TCP and work badly,",
+                "    A small packet was answered, a large one after it was not; large packets do",
+                "    not reach the server. Audio and video fall back to TCP and work badly, or",
             ],
         ),
         (
             but(HTTP, State.INTERCEPTED, shown="HTTP/1.1 302 Found"),
-            ["    Somebody else answers: HTTP/1.1 302 Found. Let's Encrypt cannot issue or"],
+            ["    Something other than the pnmcheck server answers: HTTP/1.1 302 Found. Let's"],
         ),
         (
             but(TURN, State.FILTERED, where=Where.RETURN_PATH),
@@ -222,7 +222,7 @@ def test_a_name_without_an_address_leaves_the_others_told(findings: tuple[Findin
         (
             but(TURN, State.FILTERED, where=Where.RETURN_PATH, source="/opt/plugNmeet/livekit.yaml, turn.udp_port"),
             [
-                "  x 443/udp: filtered (recommended: TURN/UDP; by /opt/plugNmeet/livekit.yaml,",
+                "  x 443/udp: filtered (recommended: TURN/UDP; from /opt/plugNmeet/livekit.yaml,",
                 "    turn.udp_port)",
             ],
         ),
@@ -230,12 +230,12 @@ def test_a_name_without_an_address_leaves_the_others_told(findings: tuple[Findin
             but(MEDIA, State.UNKNOWN, reason=Reason.ABORTED),
             [
                 "  ? 50000-60000/udp: unknown (10,001 ports, WebRTC media)",
-                "    The check was interrupted. Run it again.",
+                "    The check was interrupted. Run the check again.",
             ],
         ),
         (
             but(HTTP, State.UNKNOWN, reason=Reason.ABORTED, shown="Operation not permitted"),
-            ["    The check could not get there: Operation not permitted. Mend that, or check"],
+            ["    The check could not get there: Operation not permitted. Fix that, or check"],
         ),
         (
             but(TURN, State.UNKNOWN, reason=Reason.NO_CONTROL, shown="nobody confirmed it"),
@@ -253,10 +253,10 @@ def test_a_finding_says_what_and_why(findings: tuple[Finding, ...], lines: list[
     [
         (Interceptor.CAPTIVE_PORTAL, "A captive portal answers in the server's place: what it showed."),
         (Interceptor.HTTP_PROXY, "An HTTP proxy answers in the server's place: what it showed."),
-        (Interceptor.TLS_MIDDLEBOX, "Something ends TLS with a certificate of its own: what it showed."),
+        (Interceptor.TLS_MIDDLEBOX, "Something terminates TLS with its own certificate: what it showed."),
         (Interceptor.CDN, "A CDN answers in the server's place: what it showed."),
         (Interceptor.OTHER_SERVICE, "Another program answers: what it showed."),
-        (Interceptor.FORWARDED, "The server gets it elsewhere: what it showed."),
+        (Interceptor.FORWARDED, "It arrives at another port: what it showed."),
     ],
 )
 def test_every_stranger_has_its_sentence(interceptor: Interceptor, sentence: str) -> None:
@@ -267,16 +267,16 @@ def test_every_stranger_has_its_sentence(interceptor: Interceptor, sentence: str
 @pytest.mark.parametrize(
     ("reason", "measured", "sentence"),
     [
-        (Reason.RATE_LIMIT, Evidence(rate=1234.4), "Something lets only about 1,234 packets a second pass. Check from"),
-        (Reason.RATE_LIMIT, Evidence(), "Something lets only so many packets a second pass. Check from"),
+        (Reason.RATE_LIMIT, Evidence(rate=1234.4), "Something lets only about 1,234 packets per second pass. Check"),
+        (Reason.RATE_LIMIT, Evidence(), "Something limits the number of packets per second. Check from"),
         (Reason.FLOW_LIMIT, Evidence(flows=3000, seconds=30.5),
-         "Something keeps only about 3,000 connections in mind, and let no new ones pass. Check from"),
+         "A connection-tracking table on the path is full: after about 3,000 connections no new ones passed. Check"),
         (Reason.FLOW_LIMIT, Evidence(flows=0),
-         "Something keeps only about 0 connections in mind, and let no new ones pass. Check from"),
-        (Reason.FLOW_LIMIT, Evidence(), "Something keeps only so many connections in mind. Check from"),
+         "A connection-tracking table on the path is full: after about 0 connections no new ones passed. Check"),
+        (Reason.FLOW_LIMIT, Evidence(), "A connection-tracking table on the path is full. Check from"),
         (Reason.SCAN_BLOCK, Evidence(rate=512.0, seconds=1061.2),
-         "Something took the check for a scan and shut it out for 1,061 s. Have that guard"),
-        (Reason.SCAN_BLOCK, Evidence(), "Something took the check for a scan and shut it out. Have that guard"),
+         "Something took the check for a port scan and blocked it for 1,061 s. Allow this"),
+        (Reason.SCAN_BLOCK, Evidence(), "Something took the check for a port scan and blocked it. Allow this"),
         (Reason.PATH_LOSS, Evidence(rate=7.0, flows=7, seconds=7.0), "The path loses too many packets. Check again"),
     ],
 )  # fmt: skip
@@ -287,7 +287,7 @@ def test_a_limit_is_told_with_what_was_measured_of_it(reason: Reason, measured: 
 
 def test_a_limit_of_connections_is_told() -> None:
     told = " ".join(text.render(checked(but(HTTP, State.UNKNOWN, reason=Reason.RATE_LIMIT)), ASCII).split())
-    assert "Something seems to limit how many connections one computer may open. Wait a minute" in told
+    assert "Something seems to limit the number of connections from one computer. Wait a minute" in told
 
 
 @pytest.mark.parametrize("reason", Reason)
@@ -310,11 +310,11 @@ INCONCLUSIVE  meet.example.com: none of 305 sampled required ports is blocked
 203.0.113.10 (IPv4)  INCONCLUSIVE
   ? 9,699 UDP ports: untested (not in the sample, WebRTC media)
     Sampled: 303 of 10,002 UDP ports (3 %), all open. If 100 or more of these
-    were blocked, 95 of 100 such samples would have shown it; fewer may hide.
-    Check without --sample for all of them.
+    were blocked, 95 of 100 such samples would show it; fewer may stay hidden.
+    Check without --sample to test all of them.
   + 80, 443, 7881/tcp; 303 UDP ports: open
-  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
-  no loss
+  control channel on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under
+  2.0 ms; no loss
 
 306 of 10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
 """
@@ -324,16 +324,16 @@ FAIL  meet.example.com: at least 30 required ports are blocked
 
 203.0.113.10 (IPv4)  FAIL
   x 30 ports within 53023-53986/udp: filtered (WebRTC media)
-    No answer came back; whether it reached the server is not known. How far
-    this reaches is not known: a sample was checked. Audio and video fail at
-    random: the server draws such a port about one time in 10. Open
-    53023-53986/udp in the server's firewall and in the provider's.
+    No answer came back; whether packets reach the server is not known. Only a
+    sample was checked: more ports may be blocked. Audio and video fail at
+    random: about 1 call in 10 uses such a port. Open 53023-53986/udp in the
+    server's firewall and in the provider's.
   ? 9,699 UDP ports: untested (not in the sample, WebRTC media)
     Sampled: 303 of 10,002 UDP ports (3 %), 273 open, 30 filtered. Check without
-    --sample for all of them.
+    --sample to test all of them.
   + 80, 443, 7881/tcp; 273 UDP ports: open
-  control on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under 2.0 ms;
-  no loss
+  control channel on 443/tcp with TLS, not paired; round trip 1.0 ms, 95 % under
+  2.0 ms; no loss
 
 306 of 10,005 ports in 2.5 s, plan plugnmeet, pnmcheck 0.1.0
 """
@@ -398,7 +398,7 @@ def test_what_a_service_showed_is_told_beside_its_open_port() -> None:
     lines = text.render(checked(through), ASCII).splitlines()
     place = next(number for number, line in enumerate(lines) if line.endswith(": open"))
     port = f"{through[0].ports.first}/{through[0].transport.value}"
-    assert lines[place + 1] == f"    {port} through the service that holds it: 301 Moved Permanently."
+    assert lines[place + 1] == f"    {port} through the service that uses it: 301 Moved Permanently."
     assert not any("through" in line for line in text.render(checked(but(0, State.OPEN)), ASCII).splitlines())
 
 

@@ -31,7 +31,7 @@ def test_packets_for_some_of_the_ports_in_use_arrive() -> None:
     found = [media(ports, State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=came))
              for ports, came in (("50001", 2), ("50003-50004", 0), ("50006", 1))]  # fmt: skip
     (advice,) = advise(found)
-    assert advice.text.startswith("Packets for 2 of these 3 runs reached the server's network interface. A call")
+    assert advice.text.startswith("Packets to 2 of these 3 ranges reached the server's network interface. A call")
 
 
 @pytest.mark.parametrize(
@@ -41,44 +41,44 @@ def test_packets_for_some_of_the_ports_in_use_arrive() -> None:
         (finding("443/tcp", State.FILTERED), ("Nobody can open the page", OPEN_IT.format("443/tcp"))),
         (finding("80/tcp", State.REJECTED), ("Let's Encrypt", OPEN_IT.format("80/tcp"))),
         (finding("7881/tcp", State.FILTERED),
-         ("Chrome users on company networks cannot join", OPEN_IT.format("7881/tcp"))),
+         ("Users whose network blocks UDP cannot join", OPEN_IT.format("7881/tcp"))),
         (finding("1935/tcp", State.FILTERED), ("RTMP", OPEN_IT.format("1935/tcp"))),
         (finding("7885/udp", State.FILTERED), ("WHIP", OPEN_IT.format("7885/udp"))),
         (finding("5060-5061/udp", State.FILTERED, "SIP signalling"),
-         ("does not work: SIP signalling.", OPEN_IT.format("5060-5061/udp"))),
+         ("This does not work: SIP signalling.", OPEN_IT.format("5060-5061/udp"))),
         (finding("443/udp", State.FILTERED, need=Need.RECOMMENDED), ("TURN", "Better open 443/udp")),
-        (finding("443/tcp", State.FILTERED, where=Where.RETURN_PATH), ("The packets arrive", "let the answers")),
+        (finding("443/tcp", State.FILTERED, where=Where.RETURN_PATH), ("Allow the answers from 443/tcp out",)),
         (finding("443/tcp", State.FILTERED, where=Where.BEFORE_SERVER),
-         ("Open 443/tcp in the provider's firewall", "not the server's own", "terminal shows the commands")),
+         ("Blocked before the server, probably by the provider's firewall: open 443/tcp there.", "shows the commands")),
         (finding("443/udp", State.REJECTED, need=Need.RECOMMENDED, where=Where.SERVER_HOST),
          ("Better open 443/udp in the server's own firewall.", "terminal shows the commands")),
-        (finding("80/tcp", State.INTERCEPTED, shown="SSH"), ("Let's Encrypt", "Find out who answers")),
+        (finding("80/tcp", State.INTERCEPTED, shown="SSH"), ("Let's Encrypt", "Find out what answers")),
         (finding("80/tcp", State.UNTESTED, reason=Reason.BUSY), ("Stop that program",)),
-        (media("50007", State.UNTESTED, reason=Reason.BUSY), ("A call has its ports while it lasts",)),
+        (media("50007", State.UNTESTED, reason=Reason.BUSY), ("A call uses its ports while it lasts",)),
         (media("50007", State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=2)),
-         ("Packets for them reached the server's network interface. A call has its ports while it lasts",)),
+         ("Packets to these ports reached the server's network interface. A call uses its ports while it lasts",)),
         (media("50007", State.UNTESTED, reason=Reason.BUSY, evidence=Evidence(at_interface=0)),
-         ("Packets for them did not reach the server's network interface. A call",)),
+         ("Packets to these ports did not reach the server's network interface. A call",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.DENIED), ("sudo",)),
         (finding("80/tcp", State.UNTESTED, reason=Reason.LIMIT), ("ulimit -n",)),
-        (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample for all of them.",)),
+        (finding("5060/udp", State.UNTESTED, reason=Reason.SAMPLED), ("Check without --sample to test all of them.",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.RATE_LIMIT), ("Wait a minute", "`ufw limit`")),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.PATH_LOSS), ("from another network, or later",)),
         (media("50000-60000", State.UNKNOWN, reason=Reason.RATE_LIMIT), ("`client HOST --sample 300 --rate 50`",)),
         (media("50000-60000", State.UNKNOWN, reason=Reason.FLOW_LIMIT),
          ("a larger router", "`client HOST --sample 300`")),
         (media("50000-60000", State.UNKNOWN, reason=Reason.SCAN_BLOCK),
-         ("fail2ban", "let this computer pass", "`client HOST --sample 100 --rate 10`")),
-        (finding("80/tcp", State.UNKNOWN, reason=Reason.SCAN_BLOCK), ("let this computer pass",)),
+         ("fail2ban", "Allow this computer", "`client HOST --sample 100 --rate 10`")),
+        (finding("80/tcp", State.UNKNOWN, reason=Reason.SCAN_BLOCK), ("Allow this computer",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.NO_CONTROL), ("start it again and repeat",)),
         (finding("443/udp", State.UNKNOWN, reason=Reason.NO_CONTROL, shown=NOT_CONFIRMED), ("another network",)),
-        (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED), ("Run it again",)),
+        (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED), ("Run the check again",)),
         (finding("80/tcp", State.UNKNOWN, reason=Reason.ABORTED, shown="not permitted"), ("from another computer",)),
         (media("50000-60000", State.FILTERED),
          ("fall back to TCP", "Open 50000-60000/udp", "this one may block UDP")),
         (media("50000-60000", State.FILTERED, where=Where.BEFORE_SERVER, shown="x"),
          ("fall back to TCP", "a small MTU")),
-        (media("50000-60000", State.FILTERED, where=Where.RETURN_PATH), ("fall back to TCP", "The packets arrive")),
+        (media("50000-60000", State.FILTERED, where=Where.RETURN_PATH), ("fall back to TCP", "Allow the answers")),
     ],
 )  # fmt: skip
 def test_advice_for_a_finding_alone(found: Finding, texts: tuple[str, ...]) -> None:
@@ -94,11 +94,11 @@ def test_advice_for_a_finding_alone(found: Finding, texts: tuple[str, ...]) -> N
     [
         (Interceptor.CAPTIVE_PORTAL, "Log in to this network"),
         (Interceptor.HTTP_PROXY, "users behind such a proxy"),
-        (Interceptor.TLS_MIDDLEBOX, "have its operator except the server"),
+        (Interceptor.TLS_MIDDLEBOX, "have its operator exempt the server"),
         (Interceptor.CDN, "Point the DNS record at the server itself"),
-        (Interceptor.OTHER_SERVICE, "Stop that program, or mend the port forwarding"),
+        (Interceptor.OTHER_SERVICE, "Stop that program, or fix the port forwarding"),
         (Interceptor.FORWARDED, "the same port of the server"),
-        (None, "Find out who answers"),
+        (None, "Find out what answers"),
     ],
 )
 def test_every_stranger_has_its_advice(interceptor: Interceptor | None, text: str) -> None:
@@ -124,14 +124,13 @@ def test_every_reason_has_its_advice(reason: Reason) -> None:
 
 @pytest.mark.parametrize(
     ("blocked", "share"),
-    [(1, "one time in 10,001"), (1000, "one time in 10"), (2500, "one time in 4"),
-     (5000, "49% of the time"), (7501, "75% of the time"),
-     (9999, "99% of the time")],
+    [(1, "1 call in 10,001 uses"), (1000, "1 call in 10 uses"), (2500, "1 call in 4 uses"),
+     (5000, "49% of calls use"), (7501, "75% of calls use"), (9999, "99% of calls use")],
 )  # fmt: skip
 def test_how_often_users_meet_a_hole(blocked: int, share: str) -> None:
     found = [media(f"50000-{49999 + blocked}", State.FILTERED), media(f"{50000 + blocked}-60000", State.OPEN)]
     (advice,) = advise(found)
-    assert f"fail at random: the server draws one of these ports {share}." in advice.text
+    assert f"fail at random: about {share} a blocked port." in advice.text
 
 
 def test_findings_of_one_cause_get_one_piece_of_advice() -> None:
@@ -145,7 +144,7 @@ def test_findings_of_one_cause_get_one_piece_of_advice() -> None:
     ]
     advice = advise(found)
     assert [one.finding for one in advice] == [1, 5]
-    assert "one time in 4" in advice[0].text  # 11 of 40
+    assert "1 call in 4" in advice[0].text  # 11 of 40
     assert "50000, 50010-50019/udp" in advice[0].text
 
 
@@ -165,11 +164,11 @@ ALL_OPEN = sampled(50000, 50500, lambda port: False)
 @pytest.mark.parametrize(
     ("found", "hole", "text"),
     [
-        (ALL_OPEN, 16, "If 16 or more of these were blocked, 95 of 100 such samples would have shown it;"),
+        (ALL_OPEN, 16, "If 16 or more of these were blocked, 95 of 100 such samples would show it;"),
         ([*ALL_OPEN, finding("443/tcp", State.FILTERED)], 16, "If 16 or more of these"),
         (ALL_OPEN, 400, "If 400 or more of these"),
-        (ALL_OPEN, 401, "So few ports tell hardly anything of the others."),
-        (ALL_OPEN, 0, "So few ports tell hardly anything of the others."),
+        (ALL_OPEN, 401, "So few ports say almost nothing about the others."),
+        (ALL_OPEN, 0, "So few ports say almost nothing about the others."),
         ([*ALL_OPEN, finding("5060/udp", State.UNKNOWN, reason=Reason.ABORTED)], 16, ""),
         ([*ALL_OPEN, finding("5060/udp", State.FILTERED)], 16, ""),
     ],
@@ -177,21 +176,20 @@ ALL_OPEN = sampled(50000, 50500, lambda port: False)
 def test_what_a_sample_tells_of_the_rest(found: list[Finding], hole: int, text: str) -> None:
     advice = {one.finding: one.text for one in advise(found, hole)}[1]
     assert advice.startswith(text)
-    assert advice.endswith("Check without --sample for all of them.")
+    assert advice.endswith("Check without --sample to test all of them.")
     assert ("If " in advice, "So few" in advice) == (text[:2] == "If", text[:2] == "So")
 
 
 def test_how_far_a_hole_reaches_that_a_sample_found_is_not_known() -> None:
     (rest, hole) = advise(sampled(50000, 50500, lambda port: 50200 <= port < 50250), 16)
-    assert (rest.finding, rest.text) == (1, "Check without --sample for all of them.")
+    assert (rest.finding, rest.text) == (1, "Check without --sample to test all of them.")
     assert hole.text == (
-        "How far this reaches is not known: a sample was checked. Audio and video fail at random: "
-        "the server draws such a port about one time in 10. Open 50200-50245/udp in the server's firewall and in the "
-        "provider's."
+        "Only a sample was checked: more ports may be blocked. Audio and video fail at random: about 1 call in 10 uses "
+        "such a port. Open 50200-50245/udp in the server's firewall and in the provider's."
     )
     (_, answers) = advise(sampled(50000, 50500, lambda port: port in (50200, 50300), where=Where.RETURN_PATH), 16)
-    assert "not known: a sample" in answers.text
-    assert "let the answers from 50200, 50300/udp out" in answers.text
+    assert "Only a sample" in answers.text
+    assert "Allow the answers from 50200, 50300/udp out" in answers.text
 
 
 def test_a_sample_that_is_all_blocked() -> None:
@@ -202,4 +200,4 @@ def test_a_sample_that_is_all_blocked() -> None:
 
 def test_what_was_tried_whole_beside_a_sample_is_known() -> None:
     advice = advise([finding("443/udp", State.FILTERED, need=Need.RECOMMENDED), *ALL_OPEN], 16)
-    assert "not known" not in advice[0].text
+    assert "Only a sample" not in advice[0].text

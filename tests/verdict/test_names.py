@@ -28,7 +28,7 @@ CLOUDFLARE, CLOUDFLARE_V6 = "104.17.2.3", "2606:4700::1"
 OPEN = finding("443/tcp", State.OPEN)
 SILENT = finding("443/tcp", State.FILTERED, where=Where.UNKNOWN, evidence=Evidence(3, 0, 0))
 STRANGER = finding("443/tcp", State.INTERCEPTED, interceptor=Interceptor.OTHER_SERVICE)
-ONE_SERVER = "In plugNmeet the web name and the TURN name have to lead to the same server."
+ONE_SERVER = "In plugNmeet the web name and the TURN name must lead to the same server."
 
 
 def at(text: str, *findings: Finding, names: tuple[str, ...] = (MEET,), error: str = "", **rest: Any) -> AddressReport:
@@ -38,7 +38,7 @@ def at(text: str, *findings: Finding, names: tuple[str, ...] = (MEET,), error: s
 
 
 def told(*addresses: AddressReport, **known: Any) -> list[str]:
-    return list(notes(addresses, **{"servers": {}, "cdns": (), "everywhere": True, **known}))
+    return list(notes(addresses, **{"servers": {}, "cdns": (), "wildcard_bind": True, **known}))
 
 
 def https(*cause: Any, **rest: Any) -> Finding:
@@ -82,9 +82,9 @@ ASTRAY = f"The AAAA record of {MEET}, {V6}, leads to"
         (at(V6, STRANGER, names=(MEET, TURN)),
          [f"The AAAA records of {MEET} and {TURN}, {V6}, lead to another host: remove or correct them."]),
         (at(V6, SILENT),
-         [f"{ASTRAY} no answer of the server: remove or correct it, unless the address is the server's own."]),
+         [f"{ASTRAY} where the server does not answer: remove or correct it, unless the address is the server's own."]),
         (at(V6, error="no-server"),
-         [f"{ASTRAY} no answer of the server: remove or correct it, unless the address is the server's own."]),
+         [f"{ASTRAY} where the server does not answer: remove or correct it, unless the address is the server's own."]),
         (at(V6, STRANGER, names=()), []),  # somebody gave the address: no record is to blame
         (at(V6, OPEN, STRANGER), []),
         (at(V6, error="unreachable"), []),  # this computer may have no IPv6
@@ -103,7 +103,7 @@ def test_a_record_is_wrong_where_another_one_leads_to_the_server(other: AddressR
     ours = at(V4, OPEN, names=tuple(sorted(hidden)))
     assert told(ours, other) == said
     assert told(other) == []  # who knows then which is right?
-    assert told(ours, other, everywhere=False) == []  # the server may have this address, and not listen there
+    assert told(ours, other, wildcard_bind=False) == []  # the server may have this address, and not listen there
 
 
 IN_FRONT = 'point it at the server itself (at Cloudflare: "DNS only", the grey cloud). WebRTC and TURN cannot pass an'

@@ -5,7 +5,7 @@ from typing import Iterable
 
 import pytest
 
-from agent.verdict.refusal import MAX_ASKED, extend, to_ask, too_close, too_long
+from agent.verdict.refusal import MAX_ASKED, extend, ports_to_ask, too_close, too_long
 
 NEAR, FAR = "192.0.2.1", "192.0.2.2"
 
@@ -105,12 +105,12 @@ def test_an_island_is_too_small_from_where_chance_does_not_make_it() -> None:
         (range(100, 291), [*range(100, 290, 10), 290]),
     ],
 )  # fmt: skip
-def test_the_ports_to_ask_again(silent: Iterable[int], asked: list[int]) -> None:
-    assert to_ask(silent) == asked
+def test_the_ports_ports_to_ask_again(silent: Iterable[int], asked: list[int]) -> None:
+    assert ports_to_ask(silent) == asked
 
 
 def test_of_many_runs_the_longest_are_asked_at_both_ends() -> None:
     silent = [port for port in range(1, 5000) if port % 50 > 10] + list(range(6000, 6100))
-    asked = to_ask(silent)
+    asked = ports_to_ask(silent)
     assert len(asked) <= MAX_ASKED
     assert {6000, 6099} <= set(asked) <= set(silent)
