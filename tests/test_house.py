@@ -25,8 +25,9 @@ ROOMS: dict[str, tuple[str, str]] = {
     "system": ("core", "__init__"),
     "sweep": ("core", "*"),
     "verdict": ("core sweep", "*"),
-    "firewall": ("core sweep system verdict", "__init__ model ruleset evaluate blocking_rules fixes common_mistakes "
-                 "provider_fixes operator_report nftables nft_text iptables"),
+    "firewall": ("core sweep system verdict", "__init__ model ruleset iptables nftables nft_text evaluate "
+                 "blocking_rules fix fix_docker fix_fail2ban fix_firewalld fix_iptables fix_nftables fix_ufw fixes "
+                 "rule_quotes common_mistakes provider_fixes operator_report"),
     "config": ("core system", "__init__ model"),
     "preflight": ("config core packet protocol system", "__init__ model evaluate"),
     "services": ("core system", "__init__ model plan"),

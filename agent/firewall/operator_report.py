@@ -1,14 +1,14 @@
-"""The report as the server's own terminal shows it: who blocks what, by which rule, and the commands that open it."""
+"""Add to a report what the server's own terminal shows: who blocks what, by which rule, and what opens it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Callable, Iterable, Sequence
+from typing import Callable, Iterable, Iterator, Sequence
 
 from ..core.address import Family, parse_address
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
-from ..core.ports import list_ports, port_ranges
+from ..core.ports import port_ranges
 from ..core.report import (
     BLOCKED,
     MAX_ADDRESSES,
@@ -27,44 +27,32 @@ from ..sweep.sample import RULE
 from ..verdict.advice import advise
 from ..verdict.names import is_ours
 from . import common_mistakes
-from .fixes import Fix, blocks_answers, fix_for, manager_of, unban
-from .model import BlockingRule, FirewallManagers, HostFacts, RuleAction
-from .provider_fixes import cloud, egress
+from .fix import Fix, blocks_answers
+from .fix_fail2ban import unban
+from .fixes import fix_for
+from .model import BlockingRule, HostFacts, RuleAction
+from .provider_fixes import answers_advice, provider_fix
+from .rule_quotes import explain
 
-MAX_QUOTE = 200  # characters of a rule: what it matches and does fits, a comment of somebody's need not
-MAX_QUOTES = 4  # rules in a piece of advice; more are of one making, and the commands are for all
-MAX_RUNS = 4  # of ports, beside a rule
-MAX_PATH = 8  # chains; more than ufw or firewalld nest
-
-_ABOVE = "What opens it stands with an advice above."
-_UNFOUND = "It reached this machine and went no further, but no rule that does it was found in what could be read."
-_PROVEN = {
-    Where.BEFORE_SERVER: "Nothing of it reached this machine: the provider's firewall or something before it stops it.",
-    Where.SERVER_HOST: "It reached this machine, whose own firewall stops it.",
-    Where.RETURN_PATH: "It was answered, and the answer was lost.",
-}
-_TOO = "This machine's own firewall would stop it as well."
-_UNKNOWN = "Whether it reaches this machine is not known: open it in both firewalls, this machine's first."
-_TOO_MANY = "There are more: run these, then check again."
-_ELSEWHERE = "the address that was dialled is none of this machine's: a 1:1 NAT or a port forwarding (no error)"
-_ASTRAY = (
-    "the address that was dialled is none of this machine's: wrong, unless a 1:1 NAT or a port forwarding is there"
-)
+_FIXED_ABOVE = "Fixed by the commands above."
+_TOO_MANY = "There are more commands: run these, then check again."
+_OTHER_ADDRESS = "is not an address of this server: a 1:1 NAT or a port forwarding leads here (no error)."
+_WRONG_ADDRESS = "is not an address of this server: it is wrong, unless a 1:1 NAT or a port forwarding leads here."
 
 
 def add_operator_advice(report: Report, host: HostFacts, plan: Plan) -> Report:
-    """The report with the advice for whoever sits at the server.
+    """Return the report with the advice for whoever sits at the server.
 
-    The report is the client's, who may be anybody: none of his advice is kept, and no command names a port that is not
+    The report is the client's, who may be anybody: none of its advice is kept, and no command names a port that is not
     in the plan. Each command is there once, with the first advice that needs it.
     """
-    desk = _Operator(report.addresses, host, plan)
-    return replace(report, addresses=tuple(map(desk.address, report.addresses)))
+    advisor = _Advisor(report.addresses, host, plan)
+    return replace(report, addresses=tuple(map(advisor.next_address, report.addresses)))
 
 
 @dataclass(frozen=True)
-class _Case:
-    """Findings that are blocked for one cause, and the rules that decide for them."""
+class _Blockage:
+    """Findings that are blocked for one cause, and the rules of this host that block their ports."""
 
     group: FindingGroup
     family: Family
@@ -75,201 +63,135 @@ class _Case:
         return self.group.first.where or Where.UNKNOWN
 
     @property
-    def opened(self) -> tuple[BlockingRule, ...]:
-        """The rules that have to be got round."""
+    def to_open(self) -> tuple[BlockingRule, ...]:
+        """The rules before which another has to come."""
         if self.where is Where.RETURN_PATH:
             return tuple(filter(blocks_answers, self.rules))
         intercepted = self.group.first.state is State.INTERCEPTED
-        return tuple(one for one in self.rules if one.action is RuleAction.REDIRECT or not intercepted)
-
-    @property
-    def deciding(self) -> tuple[BlockingRule, ...]:
-        """The rules that explain it."""
-        return () if self.where is Where.BEFORE_SERVER else self.opened
+        return tuple(rule for rule in self.rules if rule.action is RuleAction.REDIRECT or not intercepted)
 
     @property
     def needs_provider(self) -> bool:
+        """Whether the provider's firewall may block the ports: it does not where small packets pass."""
         first = self.group.first
-        opens = first.state is not State.INTERCEPTED and not first.only_small  # the ports are open there
+        opens = first.state is not State.INTERCEPTED and not first.only_small
         return opens and self.where in (Where.BEFORE_SERVER, Where.UNKNOWN)
 
+    def is_explained(self) -> bool:
+        """Whether there is something to say of this host's firewall."""
+        return bool(self.to_open) or self.group.first.state is not State.INTERCEPTED
 
-class _Operator:
+
+class _Advisor:
     """All that is known of this host, and what of it has been said."""
 
     def __init__(self, addresses: Sequence[AddressReport], host: HostFacts, plan: Plan) -> None:
         self._addresses, self._host, self._plan = addresses, host, plan
-        self._ports = [(one, frozenset(port for run in one.ports for port in run)) for one in host.blocking_rules]
-        self._cases = {number: self._cases_of(address) for number, address in enumerate(addresses)}
+        self._ports = [(rule, frozenset(port for run in rule.ports for port in run)) for rule in host.blocking_rules]
+        self._blockages = [self._blockages_of(address) for address in addresses]
         self._next = 0
         self._said: set[Callable[[], Fix]] = set()
 
-    def _cases_of(self, address: AddressReport) -> dict[int, _Case]:
+    def _blockages_of(self, address: AddressReport) -> dict[int, _Blockage]:
         return {
-            group.number: _Case(group, address.family, tuple(
-                one for one, ports in self._ports
-                if one.family is address.family and one.transport is group.first.transport
+            group.number: _Blockage(group, address.family, tuple(
+                rule for rule, ports in self._ports
+                if rule.family is address.family and rule.transport is group.first.transport
                 and any(not ports.isdisjoint(run) for run in group.ports)
             ))
             for group in group_findings(address.findings) if group.first.state in BLOCKED
         }  # fmt: skip
 
-    def address(self, address: AddressReport) -> AddressReport:
-        """The next address of the report."""
-        first = self._next == 0
-        cases = self._cases[self._next]
+    def next_address(self, address: AddressReport) -> AddressReport:
+        """Return the next address of the report, with its advice."""
+        blockages = self._blockages[self._next]
+        unread = self._host.unread if self._next == 0 else ()
         self._next += 1
-        astray = self._is_elsewhere(address) and not is_ours(address)
-        mistakes = _Mistakes(address, () if astray else self._addresses)  # another host's rules are its own
-        advice = [self._advice(one, cases.get(one.finding), mistakes)
-                  for one in advise(address.findings, _hole(address.findings), here=True)]  # fmt: skip
-        unread = (one[:MAX_SENTENCE] for one in (self._host.unread if first else ()))
-        notes = (*self._notes(address), *unread, *address.notes)[:MAX_NOTES]
-        return replace(address, advice=tuple(advice), notes=notes, server=self._host.addresses[:MAX_ADDRESSES] or None)
+        own, ours = self._is_own(address), is_ours(address)
+        # Another host's rules are its own.
+        mistakes = common_mistakes.AddressMistakes(address, self._addresses if own or ours else ())
+        advice = (self._advice(advice, blockages.get(advice.finding), mistakes)
+                  for advice in advise(address.findings, _largest_missed(address.findings), here=True))  # fmt: skip
+        other = () if own else (f"{address.address} {_OTHER_ADDRESS if ours else _WRONG_ADDRESS}",)
+        notes = (*other, *(sentence[:MAX_SENTENCE] for sentence in unread), *address.notes)[:MAX_NOTES]
+        server = self._host.addresses[:MAX_ADDRESSES] or None
+        return replace(address, advice=tuple(advice), notes=notes, server=server)
 
-    def _is_elsewhere(self, address: AddressReport) -> bool:
+    def _is_own(self, address: AddressReport) -> bool:
         own, dialled = self._host.addresses, parse_address(address.address)
-        return bool(own) and not dialled.is_loopback and not dialled.is_link_local and str(dialled) not in own
+        return not own or dialled.is_loopback or dialled.is_link_local or str(dialled) in own
 
-    def _notes(self, address: AddressReport) -> Iterable[str]:
-        if self._is_elsewhere(address):
-            yield f"{address.address}: {_ELSEWHERE if is_ours(address) else _ASTRAY}."
-
-    def _advice(self, advice: Advice, case: _Case | None, mistakes: _Mistakes) -> Advice:
-        if case is None:
+    def _advice(self, advice: Advice, blockage: _Blockage | None, mistakes: common_mistakes.AddressMistakes) -> Advice:
+        if blockage is None:
             return advice
-        found = Fix(
-            (), (advice.text, *_who(case, self._host.managers), *self._traps(case), *mistakes.of(case.group.first))
-        )
-        for needed in self._needed(case):
-            if needed in self._said:
-                found += Fix((), (_ABOVE,))
-            else:
-                self._said.add(needed)
-                found += needed()
-        commands = found.commands
+        rules, managers = blockage.to_open, self._host.managers
+        explained = explain(blockage.where, rules, managers) if blockage.is_explained() else ()
+        of_rules = common_mistakes.of_rules(rules, managers)
+        fix = Fix((), (advice.text, *explained, *of_rules, *mistakes.of(blockage.group.first)))
+        for needed in self._needed(blockage):
+            fix += Fix((), (_FIXED_ABOVE,)) if needed in self._said else needed()
+            self._said.add(needed)
+        commands = fix.commands
         if len(commands) > MAX_COMMANDS:  # the last makes the others last
-            found += Fix((), (_TOO_MANY,))
+            fix += Fix((), (_TOO_MANY,))
             commands = (*commands[: MAX_COMMANDS - 1], commands[-1])
-        return Advice(advice.finding, _fitting(found.sentences), commands)
+        return Advice(advice.finding, _join(fix.sentences), commands)
 
-    def _needed(self, case: _Case) -> list[Callable[[], Fix]]:
-        """What has to be said for it, in its order."""
-        host = [self._for_host] if case.opened else []
-        if not case.rules and case.where is Where.SERVER_HOST and self._host.managers.bans:
-            host = [self._for_banned]
-        provider = [self._for_provider] if case.needs_provider else []
-        if case.where is Where.RETURN_PATH and not case.deciding:
-            return [self._for_answers]
-        return provider + host if case.where is Where.BEFORE_SERVER else host + provider
+    def _needed(self, blockage: _Blockage) -> list[Callable[[], Fix]]:
+        """Return what makes the fixes for it, in their order."""
+        host = [self._host_fix] if blockage.to_open else []
+        if not blockage.rules and blockage.where is Where.SERVER_HOST and self._host.managers.bans:
+            host = [self._unban]
+        provider = [self._provider_fix] if blockage.needs_provider else []
+        if blockage.where is Where.RETURN_PATH and not blockage.to_open:
+            return [self._answers_fix]
+        return provider + host if blockage.where is Where.BEFORE_SERVER else host + provider
 
-    def _for_host(self) -> Fix:
-        rules = (one for cases in self._cases.values() for case in cases.values() for one in case.opened)
+    def _every_blockage(self) -> Iterator[_Blockage]:
+        return (blockage for blockages in self._blockages for blockage in blockages.values())
+
+    def _host_fix(self) -> Fix:
+        rules = (rule for blockage in self._every_blockage() for rule in blockage.to_open)
         return fix_for(list(dict.fromkeys(rules)), self._host.managers)
 
-    def _for_banned(self) -> Fix:
+    def _unban(self) -> Fix:
         return unban(self._host.managers)
 
-    def _for_answers(self) -> Fix:
-        return Fix((), (egress(self._host.provider),))
+    def _answers_fix(self) -> Fix:
+        return Fix((), (answers_advice(self._host.provider),))
 
-    def _for_provider(self) -> Fix:
-        wanted: dict[Transport, set[int]] = {one: set() for one in Transport}
-        checked = {one.family for one in self._addresses}
-        families = set(Family) - checked
-        for cases in self._cases.values():
-            for case in cases.values():
-                if case.needs_provider:
-                    families.add(case.family)
-                    wanted[case.group.first.transport].update(port for run in case.group.extent for port in run)
-        planned = {one: self._plan.ports(one) for one in Transport}
-        ports = {one: port_ranges(wanted[one].intersection(planned[one])) for one in Transport}
-        return cloud(self._host.provider, ports, families)
-
-    def _traps(self, case: _Case) -> Iterable[str]:
-        known = (common_mistakes.oracle, common_mistakes.ufw_order, common_mistakes.docker)
-        return filter(None, (recognise(case.opened, self._host.managers) for recognise in known))
-
-
-class _Mistakes:
-    """What an address's findings as a whole look like: each mistake is told with the first finding that shows it.
-
-    They are looked at once, however many the client's report has.
-    """
-
-    def __init__(self, address: AddressReport, addresses: Sequence[AddressReport]) -> None:
-        self._any = common_mistakes.forgotten_ipv6(address, addresses)
-        self._udp = common_mistakes.only_tcp(address.findings)
-        self._ranges = {
-            purpose: sentence
-            for recognise in (common_mistakes.other_range, common_mistakes.off_by_one)
-            for purpose, sentence in recognise(address.findings)
+    def _provider_fix(self) -> Fix:
+        """Return one fix for all ports that the provider may block, for families that need it or were not checked."""
+        wanted: dict[Transport, set[int]] = {transport: set() for transport in Transport}
+        families = set(Family) - {address.family for address in self._addresses}
+        for blockage in self._every_blockage():
+            if blockage.needs_provider:
+                families.add(blockage.family)
+                wanted[blockage.group.first.transport].update(port for run in blockage.group.extent for port in run)
+        ports = {
+            transport: port_ranges(wanted[transport].intersection(self._plan.ports(transport)))
+            for transport in Transport
         }
-
-    def of(self, finding: Finding) -> Iterable[str]:
-        """The mistakes that this finding is the first to show."""
-        found = [self._any]
-        self._any = None
-        if finding.transport is Transport.UDP:
-            found += [self._udp, self._ranges.pop(finding.purpose, None)]
-            self._udp = None
-        return filter(None, found)
+        return provider_fix(self._host.provider, ports, families)
 
 
-def _who(case: _Case, managers: FirewallManagers) -> Iterable[str]:
-    """Who blocks it, as far as it was proven."""
-    if case.group.first.state is State.INTERCEPTED and not case.opened:
-        return
-    for one in case.deciding[:MAX_QUOTES]:
-        yield _quoted(one, manager_of(one, managers))
-    if any(one.certain for one in case.deciding) and case.where is not Where.UNKNOWN:
-        return
-    if case.where is Where.SERVER_HOST and not case.deciding:
-        yield _UNFOUND
-    else:
-        yield _PROVEN.get(case.where, _UNKNOWN)
-    if case.opened and not case.deciding:
-        yield _TOO
-
-
-def _quoted(rule: BlockingRule, maker: str | None) -> str:
-    location = rule.location
-    path = " > ".join(_clean(chain) for chain in location.path[-MAX_PATH:])
-    what = "the policy" if location.number is None else f"rule {location.number}"
-    does = "sends on" if rule.action is RuleAction.REDIRECT else "stops"
-    ports = list_ports(rule.ports, rule.transport.value, MAX_RUNS)
-    text = f"{does} {ports} by {what} of {path} (table {_clean(location.table)}): `{_clean(rule.text)}`"
-    who = f"this machine's own firewall{f' ({maker})' if maker else ''}"
-    if rule.certain:
-        return f"T{who[1:]} {text}."
-    doubt = f", since this rule may decide before it: `{_clean(rule.doubt)}`" if rule.doubt else ""
-    if rule.doubt == rule.text:
-        doubt = ", since not all of that rule is understood"
-    return f"Maybe {who} {text}; that is not sure{doubt}."
-
-
-def _clean(text: str) -> str:
-    """A text of the firewall's, short and printable."""
-    printable = "".join(char if char.isprintable() else "?" for char in text[: MAX_QUOTE + 1])
-    return printable if len(printable) <= MAX_QUOTE else f"{printable[: MAX_QUOTE - 3]}..."
-
-
-def _fitting(sentences: Iterable[str]) -> str:
-    """As many of the sentences as a piece of advice may have."""
+def _join(sentences: Iterable[str]) -> str:
+    """Return as many of the sentences as a piece of advice may have."""
     text = ""
-    for one in filter(None, sentences):
-        if len(text) + len(one) < MAX_SENTENCE:
-            text = f"{text} {one}".lstrip()
+    for sentence in filter(None, sentences):
+        if len(text) + len(sentence) < MAX_SENTENCE:
+            text = f"{text} {sentence}".lstrip()
     return text
 
 
-def _hole(findings: Sequence[Finding]) -> int:
-    """How many blocked ports a sample would have missed: what sweep/sample.py knew, by what the report has of it."""
+def _largest_missed(findings: Sequence[Finding]) -> int:
+    """Return how many blocked ports a sample may have missed: what sweep/sample.py knew, by the report."""
     tried: dict[str, int] = {}
     left_out: dict[str, int] = {}
-    for one in findings:
-        if one.transport is Transport.UDP and (one.unsampled or one.state is not State.UNTESTED):
-            counts = left_out if one.unsampled else tried
-            counts[one.purpose] = counts.get(one.purpose, 0) + len(one.ports)
+    for finding in findings:
+        if finding.transport is Transport.UDP and (finding.unsampled or finding.state is not State.UNTESTED):
+            counts = left_out if finding.unsampled else tried
+            counts[finding.purpose] = counts.get(finding.purpose, 0) + len(finding.ports)
     drawn = {purpose: tried.get(purpose, 0) - 2 for purpose in left_out}  # beside the two ends
-    return max((-(-RULE * (left_out[one] + drawn[one]) // drawn[one]) for one in drawn if drawn[one] > 0), default=0)
+    return max((-(-RULE * (left_out[purpose] + count) // count) for purpose, count in drawn.items() if count > 0),
+               default=0)  # fmt: skip

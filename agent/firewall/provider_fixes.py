@@ -1,17 +1,18 @@
-"""What opens ports in a provider's own firewall: its command, with placeholders in capitals, or the way in its console.
+"""Recognise the provider whose cloud this server runs in, and say how to open ports in the provider's own firewall.
 
-A command that replaces the rules that are there is never printed; where a provider's tool has no other, or none that
-was seen to be safe, the console's way stands in its place.
+By a command with placeholders in capitals, or in the provider's console. A command that replaces existing rules is
+never printed: where a provider's tool has no other, or none that was seen to be safe, the console's way stands instead.
+No metadata address is ever asked: that would be a packet to somebody, and another's answer could not be told apart.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import PortRange, list_ports
-from .fixes import Fix
+from .fix import Fix
 
 # A rule of a provider is a run of ports, and accounts have room for some 50 to 100 rules; past that somebody has to
 # think, not to paste.
@@ -20,34 +21,61 @@ MAX_RULES = 40
 # A command stays below 2,000 characters, as Oracle's do with so many.
 PER_COMMAND = 8
 
-Wanted = Mapping[Transport, Sequence[PortRange]]
 _EVERYBODY = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 _VERSION = {Family.IPV4: "v4", Family.IPV6: "v6"}
 
-
-def cloud(provider: str | None, wanted: Wanted, families: Collection[Family]) -> Fix:
-    """What opens these ports to everybody before the server."""
-    ports = [(transport, run) for transport, runs in wanted.items() for run in runs]
-    if not ports:
-        return Fix()
-    listed = " and ".join(list_ports(runs, transport.value) for transport, runs in wanted.items() if runs)
-    make, name, trap = _CLOUDS.get(provider or "", (None, "", ""))
-    if not name:
-        return Fix((), (f"Open {listed} in the provider's firewall, or in the router before this server, "
-                           "from anywhere.",))  # fmt: skip
-    if make is None or len(ports) > MAX_RULES:
-        console = trap if make is None else f"Open {listed} in {name}'s console. {trap}"
-        return Fix((), (console.replace("PORTS", listed),))
-    ordered = [family for family in Family if family in families]
-    return Fix(tuple(make(ports, ordered)), (trap,))
-
-
+Fields = Mapping[str, str]  # of the firmware, by name (DMI)
 _Ports = Sequence["tuple[Transport, PortRange]"]
 _Families = Sequence[Family]
 
 
+class Provider(NamedTuple):
+    """Its name; how its machines are recognised; its command, if any; and what one has to know to use it.
+
+    Where there is no command, `caveat` is the way in the console, in which PORTS stands for them. `answers` is where it
+    may drop the server's answers.
+    """
+
+    name: str
+    recognises: Callable[[Fields], bool]
+    commands: Callable[[_Ports, _Families], Iterator[str]] | None
+    caveat: str
+    answers: str = ""
+
+
+def provider_of(fields: Fields) -> str | None:
+    """Return the provider's key, by the texts of the DMI files; None for a machine of one's own."""
+    return next((key for key, provider in PROVIDERS.items() if provider.recognises(fields)), None)
+
+
+def provider_fix(key: str | None, wanted: Mapping[Transport, Sequence[PortRange]], families: Collection[Family]) -> Fix:
+    """Return what opens these ports to everybody before the server."""
+    ports = [(transport, run) for transport, runs in wanted.items() for run in runs]
+    if not ports:
+        return Fix()
+    listed = " and ".join(list_ports(runs, transport.value) for transport, runs in wanted.items() if runs)
+    provider = PROVIDERS.get(key or "")
+    if provider is None:
+        return Fix(
+            (), (f"Open {listed} in the provider's firewall, or in the router before this server, from anywhere.",)
+        )
+    if provider.commands is None:
+        return Fix((), (provider.caveat.replace("PORTS", listed),))
+    if len(ports) > MAX_RULES:
+        return Fix((), (f"Open {listed} in {provider.name}'s console. {provider.caveat}",))
+    ordered = [family for family in Family if family in families]
+    return Fix(tuple(provider.commands(ports, ordered)), (provider.caveat,))
+
+
+def answers_advice(key: str | None) -> str:
+    """Return where a provider may drop the server's answers."""
+    provider = PROVIDERS.get(key or "")
+    return ("The answers are dropped after they leave this server: look in the provider's firewall for rules about "
+            f"outgoing packets, and for stateless filters.{provider.answers if provider else ''}")  # fmt: skip
+
+
 def _of(ports: _Ports, transport: Transport) -> list[PortRange]:
-    return [run for one, run in ports if one is transport]
+    return [run for other, run in ports if other is transport]
 
 
 def _portions(ports: _Ports) -> Iterator[_Ports]:
@@ -133,52 +161,66 @@ def _exoscale(ports: _Ports, families: _Families) -> Iterator[str]:
                    f"--port {run} --network {_EVERYBODY[family]}")  # fmt: skip
 
 
-_Make = Callable[[_Ports, _Families], Iterator[str]]
-# Key: the command or None, the name, and the trap; where there is no command, the console's way with it.
-_CLOUDS: dict[str, tuple[_Make | None, str, str]] = {
-    "aws": (_aws, "AWS",
-        "The subnet's network ACL is another firewall, without memory: it must let these ports in, and answers out."),
-    "google": (_google, "Google Cloud",
-        "Google denies what no rule allows, and IPv4 and IPv6 need a rule each; NETWORK is `default` unless you made "
-        "another."),
-    "azure": (_azure, "Azure",
-        "The groups of the network card and of its subnet must both allow it, before any rule of a lower number that "
-        "denies; take another priority where 310 or 311 is taken."),
-    "digitalocean": (_digitalocean, "DigitalOcean",
-        "DigitalOcean blocks nothing unless a firewall is attached: where none is, the fault is elsewhere."),
-    "hetzner": (_hetzner, "Hetzner Cloud",
-        "An attached firewall of Hetzner Cloud without rules drops all; without a firewall nothing is blocked there."),
-    "oracle": (_oracle, "Oracle Cloud",
+def _is(field: str, *values: str) -> Callable[[Fields], bool]:
+    return lambda fields: fields.get(field, "").lower() in [value.lower() for value in values]
+
+
+def _begins(field: str, value: str) -> Callable[[Fields], bool]:
+    return lambda fields: fields.get(field, "").startswith(value)
+
+
+def _is_aws(fields: Fields) -> bool:
+    """Newer machines say `Amazon EC2`; older ones are Xen's, of a version such as `4.11.amazon`."""
+    vendors = ("sys_vendor", "bios_vendor", "board_vendor")
+    versions = ("bios_version", "product_version")
+    return any(fields.get(vendor) == "Amazon EC2" for vendor in vendors) or (
+        fields.get("sys_vendor") == "Xen" and any("amazon" in fields.get(version, "") for version in versions)
+    )
+
+
+def _is_hetzner(fields: Fields) -> bool:
+    return fields.get("sys_vendor") == "Hetzner" and fields.get("product_name") == "vServer"
+
+
+# The first that recognises the machine decides. Microsoft's and Oracle's names are on machines and hypervisors that
+# anybody may own: only their clouds' tags say where those run. The makers of the rest put a name on nothing but their
+# cloud's machines. A provider is added here.
+PROVIDERS: dict[str, Provider] = {
+    "oracle": Provider("Oracle Cloud", _is("chassis_asset_tag", "OracleCloud.com"), _oracle,
         "The group must be attached to the server's network card; Oracle's images block these ports once more, by "
         "iptables on the server itself."),
-    "openstack": (_openstack, "OpenStack",
-        "At OVH all is open by default, but its edge firewall, set in the console, has no memory, is for IPv4 alone "
-        "and drops fragments of UDP packets."),
-    "vultr": (_vultr, "Vultr",
+    "azure": Provider("Azure", _is("chassis_asset_tag", "7783-7084-3265-9085-8269-3286-77"), _azure,
+        "The groups of the network card and of its subnet must both allow this, with a lower number than any rule that "
+        "denies it; take another priority where 310 or 311 is taken."),
+    "aws": Provider("AWS", _is_aws, _aws,
+        "The subnet's network ACL is another firewall, a stateless one: it must let these ports in, and answers out.",
+        " AWS's network ACLs are stateless: they must let UDP and TCP out to ports 1024-65535."),
+    "google": Provider("Google Cloud", _is("product_name", "Google Compute Engine"), _google,
+        "Google Cloud blocks what no rule allows, and IPv4 and IPv6 need a rule each; NETWORK is `default` unless you "
+        "made another."),
+    "digitalocean": Provider("DigitalOcean", _is("sys_vendor", "DigitalOcean"), _digitalocean,
+        "DigitalOcean blocks nothing unless a firewall is attached: if none is, look for the cause elsewhere."),
+    "hetzner": Provider("Hetzner Cloud", _is_hetzner, _hetzner,
+        "A firewall of Hetzner Cloud without rules drops everything; without a firewall nothing is blocked there."),
+    "vultr": Provider("Vultr", _is("sys_vendor", "Vultr"), _vultr,
         "Vultr blocks nothing unless a firewall group is attached; IPv4 and IPv6 need a rule each."),
-    "exoscale": (_exoscale, "Exoscale",
-        "Exoscale denies what no rule allows, and IPv4 and IPv6 need a rule each."),
-    "akamai": (None, "Akamai",
+    "akamai": Provider("Akamai", _is("sys_vendor", "Linode", "Akamai"), None,
         "In Akamai's (Linode's) Cloud Manager: Firewalls > the firewall > Rules > Add an Inbound Rule: PORTS, from all "
-        "IPv4 and IPv6. Its command line replaces every rule: leave it."),
-    "scaleway": (None, "Scaleway",
+        "IPv4 and IPv6. Do not use its command line, which replaces every rule."),
+    "scaleway": Provider("Scaleway", _is("sys_vendor", "Scaleway"), None,
         "In Scaleway's console: Instances > Security groups > the group > Rules > add inbound rules: PORTS, from "
-        "0.0.0.0/0 and ::/0. A stateless group has to let answers out."),
-    "upcloud": (None, "UpCloud",
+        "0.0.0.0/0 and ::/0. A stateless group must let answers out too.",
+        " A stateless security group of Scaleway's needs a rule that lets answers out."),
+    "upcloud": Provider("UpCloud", _is("sys_vendor", "UpCloud"), None,
         "In UpCloud's control panel: Servers > the server > Firewall > add incoming rules: PORTS, for IPv4 and IPv6, "
         "above the rule that drops."),
-    "alibaba": (None, "Alibaba Cloud",
+    "exoscale": Provider("Exoscale", _is("sys_vendor", "Exoscale"), _exoscale,
+        "Exoscale blocks what no rule allows, and IPv4 and IPv6 need a rule each."),
+    "alibaba": Provider("Alibaba Cloud", _begins("product_name", "Alibaba Cloud"), None,
         "In Alibaba Cloud's console: ECS > Security Groups > the group > Inbound > Add Rule: PORTS, from 0.0.0.0/0 and "
         "::/0, with a better priority than what denies."),
+    "openstack": Provider("OpenStack", _begins("product_name", "OpenStack"), _openstack,
+        "At OVH everything is open by default, except in its edge firewall, set in the console, which is stateless, is "
+        "for IPv4 alone and drops fragments of UDP packets.",
+        " OVH's edge firewall is stateless: answers need a rule of their own."),
 }  # fmt: skip
-
-
-def egress(provider: str | None) -> str:
-    """Where a provider may stop the server's answers."""
-    more = {
-        "aws": " AWS's network ACLs have no memory: they must let UDP and TCP out to ports 1024-65535.",
-        "openstack": " OVH's edge firewall has no memory: answers need a rule of their own.",
-        "scaleway": " A stateless security group of Scaleway's must let answers out by a rule of their own.",
-    }
-    return "The answers are stopped after they leave this server: look for rules about outgoing packets, and for " \
-           f"filters without memory, in the provider's firewall.{more.get(provider or '', '')}"  # fmt: skip

@@ -26,14 +26,15 @@ from ..firewall.blocking_rules import find_blocking_rules
 from ..firewall.managers import managers_for_client
 from ..firewall.model import HostFacts
 from ..firewall.operator_report import add_operator_advice
+from ..firewall.provider_fixes import provider_of
 from ..net import addresses, tls
 from ..preflight import evaluate
 from ..preflight.model import OutsideAnswers
 from ..system.certificate import make_certificate
 from ..system.counters import open_conntrack_statistics, read_kernel
+from ..system.dmi import read_dmi
 from ..system.interfaces import read_addresses
 from ..system.privileges import drop_privileges, has_root, why_root_is_kept
-from ..system.provider import read_provider
 from . import service_flows
 from .capture import open_capture
 from .listeners import Listeners
@@ -360,13 +361,13 @@ class Server:
             rules, unread, read, xdp = self._hands.read()
         except HelperGone as gone:
             unread = (f"What blocks ports here could not be read: {gone}.",)
-            return HostFacts(provider=read_provider(), addresses=read_addresses(), unread=unread)
+            return HostFacts(provider=provider_of(read_dmi()), addresses=read_addresses(), unread=unread)
         managers, more = managers_for_client(event.client, event.arrival.interface if event.arrival else None, read)
         decided = find_blocking_rules(event.report, rules, self._options.plan, event.client, event.arrival)
         return HostFacts(
             decided,
             managers,
-            read_provider(),
+            provider_of(read_dmi()),
             read_addresses(),
             (*map(_not_read, unread), *more, *map(_ahead, rules.not_evaluated), *xdp),
         )

@@ -21,15 +21,15 @@ ORACLE = replace(
 
 
 def test_oracles_reject() -> None:
-    assert "`ufw allow` does not help" in str(common_mistakes.oracle([ORACLE], UFW))
-    assert "`iptables -A` does not help" in str(common_mistakes.oracle([ORACLE], NONE))
+    assert "`ufw allow` does not help" in str(common_mistakes.oracle_reject([ORACLE], UFW))
+    assert "`iptables -A` does not help" in str(common_mistakes.oracle_reject([ORACLE], NONE))
     for other in (
         replace(ORACLE, action=RuleAction.DROP),
         replace(ORACLE, text="-A INPUT -j REJECT --reject-with icmp-port-unreachable"),
         replace(ORACLE, location=replace(ORACLE.location, path=("INPUT", "ufw-reject-input"))),
         replace(ORACLE, location=replace(ORACLE.location, number=None)),
     ):
-        assert common_mistakes.oracle([other], UFW) is None
+        assert common_mistakes.oracle_reject([other], UFW) is None
 
 
 def test_ufws_order() -> None:
@@ -40,8 +40,11 @@ def test_ufws_order() -> None:
 
 def test_dockers_bypass() -> None:
     published = blocking_rule("443/tcp", "PREROUTING DOCKER", table="nat", action=RuleAction.REDIRECT)
-    assert "bypasses ufw" in str(common_mistakes.docker([published], UFW))
-    assert common_mistakes.docker([replace(published, action=RuleAction.DROP), blocking_rule("443/tcp")], UFW) is None
+    assert "bypasses ufw" in str(common_mistakes.docker_bypass([published], UFW))
+    assert (
+        common_mistakes.docker_bypass([replace(published, action=RuleAction.DROP), blocking_rule("443/tcp")], UFW)
+        is None
+    )
 
 
 def address(family: Family, *findings: Finding) -> AddressReport:
@@ -107,7 +110,7 @@ LIVEKIT = (50000, 60000)
 def test_a_range_that_is_off_by_one(open_runs: list[tuple[int, int]], off: str | None) -> None:
     found = list(common_mistakes.off_by_one(of_media(LIVEKIT, *open_runs)))
     assert [purpose for purpose, _ in found] == ([MEDIA] if off else [])
-    assert all(f"{off} is open where 50000-60000/udp is meant" in text for _, text in found)
+    assert all(f"{off} is open, 50000-60000/udp is needed" in text for _, text in found)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import PortRange, parse_ports
 from agent.firewall import common_mistakes
-from agent.firewall.fixes import SLOTS, Fix, fix_for, manager_of
+from agent.firewall.fix import Fix
+from agent.firewall.fixes import fix_for, manager_of
 from agent.firewall.model import Ban, BlockingRule, FirewallManagers, Hook, RuleAction, RuleLocation, Tool, UfwStatus
 
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -103,14 +104,14 @@ def test_each_variant_that_was_changed_is_kept() -> None:
     found = fix_for([blocking_rule("443/tcp", tool=one) for one in (Tool.IPTABLES, Tool.IPTABLES_NFT)], SAVES)
     assert [line.split()[0] for line in found.commands] == ["iptables", "iptables-nft", "netfilter-persistent"]
     assert found.sentences == (
-        "This lasts until a reboot: `iptables-nft-save` and `ip6tables-nft-save` print what has to be loaded.",
+        "This is lost at the next reboot: `iptables-nft-save` and `ip6tables-nft-save` print the rules to load then.",
     )
 
 
 def test_where_nothing_keeps_the_rules_it_says_so() -> None:
     found = fix_for([blocking_rule("443/tcp")], FirewallManagers())
     assert len(found.commands) == 1
-    assert "until a reboot" in found.sentences[0]
+    assert "lost at the next reboot" in found.sentences[0]
 
 
 def test_the_fewest_commands_at_the_first_rule_that_decides() -> None:
@@ -131,7 +132,7 @@ def test_the_fewest_commands_at_the_first_rule_that_decides() -> None:
 def test_so_many_ports_as_a_rule_takes() -> None:
     singles = list(range(1, 100, 2))
     made = commands(blocking_rule(f"{','.join(map(str, singles))}/udp", family=V6), managers=FirewallManagers())
-    assert [line.count(",") + 1 for line in made] == [SLOTS] * 3 + [5]
+    assert [line.count(",") + 1 for line in made] == [15] * 3 + [5]
     pairs = commands(
         blocking_rule(f"{','.join(f'{one}-{one + 1}' for one in range(1, 60, 4))}/udp"), managers=FirewallManagers()
     )
@@ -428,7 +429,7 @@ def test_what_docker_publishes_is_not_opened() -> None:
 def test_a_forwarding_of_somebody_elses(made: Any) -> None:
     found = fix_for([made("443/tcp", "PREROUTING", 2, hook=Hook.PREROUTING, action=RuleAction.REDIRECT)], SAVES)
     assert found.commands
-    assert "elsewhere" in found.sentences[0]
+    assert "to another program" in found.sentences[0]
 
 
 UNSAFE = ["a;reboot", "$(reboot)", "-j", "a'b", "a" * 65, "ä", "a\n"]

@@ -9,15 +9,45 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import PortRange, parse_ports
 from agent.core.report import MAX_SENTENCE
-from agent.firewall.fixes import Fix
-from agent.firewall.provider_fixes import MAX_RULES, cloud, egress
-from agent.system.provider import _PROVIDERS
+from agent.firewall.fix import Fix
+from agent.firewall.provider_fixes import MAX_RULES, PROVIDERS, answers_advice, provider_fix, provider_of
 
 TCP, UDP = Transport.TCP, Transport.UDP
 WANTED = {TCP: parse_ports("443"), UDP: parse_ports("443,50000-60000")}
 MEDIA = {TCP: (), UDP: parse_ports("50000-60000")}
 CONSOLES = ("akamai", "scaleway", "upcloud", "alibaba")
-KEYS = [key for key, _ in _PROVIDERS]
+KEYS = tuple(PROVIDERS)
+
+MACHINES = [
+    ("aws", {"sys_vendor": "Amazon EC2", "product_name": "t3.small", "board_vendor": "Amazon EC2"}),
+    ("aws", {"sys_vendor": "Xen", "product_name": "HVM domU", "product_version": "4.11.amazon",
+             "bios_vendor": "Xen", "bios_version": "4.11.amazon"}),
+    ("aws", {"sys_vendor": "Xen", "bios_version": "4.2.amazon"}),
+    ("aws", {"bios_vendor": "Amazon EC2"}),
+    ("google", {"sys_vendor": "Google", "product_name": "Google Compute Engine"}),
+    ("azure", {"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine",
+               "chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77"}),
+    ("digitalocean", {"sys_vendor": "DigitalOcean", "product_name": "Droplet"}),
+    ("hetzner", {"sys_vendor": "Hetzner", "product_name": "vServer"}),
+    ("oracle", {"sys_vendor": "QEMU", "chassis_asset_tag": "OracleCloud.com"}),
+    ("openstack", {"sys_vendor": "OpenStack Foundation", "product_name": "OpenStack Nova"}),
+    ("openstack", {"sys_vendor": "RDO", "product_name": "OpenStack Compute"}),
+    ("vultr", {"sys_vendor": "Vultr", "product_name": "VC2"}),
+    ("akamai", {"sys_vendor": "Linode", "product_name": "Compute Instance"}),
+    ("akamai", {"sys_vendor": "Akamai", "product_name": "Compute Instance"}),
+    ("scaleway", {"sys_vendor": "Scaleway", "product_name": "SCW-DEV1-S"}),
+    ("upcloud", {"sys_vendor": "UpCloud", "product_name": "Server"}),
+    ("exoscale", {"sys_vendor": "Exoscale", "product_name": "Exoscale Compute Platform"}),
+    ("alibaba", {"sys_vendor": "Alibaba Cloud", "product_name": "Alibaba Cloud ECS"}),
+    (None, {}),
+    (None, {"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine", "chassis_asset_tag": "None"}),
+    (None, {"sys_vendor": "Xen", "product_version": "4.17"}),
+    (None, {"sys_vendor": "QEMU", "product_name": "Standard PC (Q35 + ICH9, 2009)"}),
+    (None, {"sys_vendor": "Oracle Corporation", "product_name": "VirtualBox", "chassis_asset_tag": ""}),
+    (None, {"sys_vendor": "Hetzner", "product_name": "Dedicated"}),
+    (None, {"sys_vendor": "Dell Inc.", "product_name": "PowerEdge", "bios_version": "2.amazon"}),
+    (None, {"sys_vendor": "Google", "product_name": "Chromebook"}),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -60,13 +90,13 @@ KEYS = [key for key, _ in _PROVIDERS]
     ],
 )  # fmt: skip
 def test_the_commands_of_a_provider(provider: str, commands: tuple[str, ...]) -> None:
-    found = cloud(provider, MEDIA, set(Family))
+    found = provider_fix(provider, MEDIA, set(Family))
     assert found.commands == commands
     assert len(found.sentences) == 1
 
 
 def test_oracles_rules_are_json_that_a_shell_hands_on_whole() -> None:
-    ipv4, ipv6 = cloud("oracle", WANTED, set(Family)).commands
+    ipv4, ipv6 = provider_fix("oracle", WANTED, set(Family)).commands
     tcp, *udp = json.loads(shlex.split(ipv4)[-1])
     assert [one["udpOptions"]["destinationPortRange"] for one in udp] == [
         {"min": 443, "max": 443}, {"min": 50000, "max": 60000}
@@ -79,15 +109,15 @@ def test_oracles_rules_are_json_that_a_shell_hands_on_whole() -> None:
 @pytest.mark.parametrize("provider", KEYS)
 def test_the_commands_for_many_ports_are_short_enough_to_be_shown(provider: str) -> None:
     many = {UDP: tuple(PortRange(port, port + 1) for port in range(50000, 50000 + 3 * MAX_RULES, 3))}
-    found = cloud(provider, many, set(Family))
+    found = provider_fix(provider, many, set(Family))
     assert all(len(line) < MAX_SENTENCE for line in found.commands)
     assert all(any(str(port) in line for line in found.commands) for port in (50000, 50118) if found.commands)
 
 
 def test_ports_are_merged() -> None:
-    assert "--allow=tcp:443,udp:443,udp:50000-60000 " in cloud("google", WANTED, [Family.IPV4]).commands[0]
-    assert cloud("aws", WANTED, [Family.IPV4]).commands[0].count("IpProtocol=") == 3
-    assert [line.split("-ranges ")[1] for line in cloud("azure", WANTED, set(Family)).commands] == [
+    assert "--allow=tcp:443,udp:443,udp:50000-60000 " in provider_fix("google", WANTED, [Family.IPV4]).commands[0]
+    assert provider_fix("aws", WANTED, [Family.IPV4]).commands[0].count("IpProtocol=") == 3
+    assert [line.split("-ranges ")[1] for line in provider_fix("azure", WANTED, set(Family)).commands] == [
         "443", "443 50000-60000"
     ]  # fmt: skip
 
@@ -95,7 +125,7 @@ def test_ports_are_merged() -> None:
 @pytest.mark.parametrize("provider", KEYS)
 def test_every_provider_that_is_recognised_has_its_way(provider: str) -> None:
     for wanted in (MEDIA, WANTED):
-        found = cloud(provider, wanted, set(Family))
+        found = provider_fix(provider, wanted, set(Family))
         assert bool(found.commands) == (provider not in CONSOLES)
         if provider in CONSOLES:
             assert "50000-60000/udp" in found.sentences[0]
@@ -105,22 +135,31 @@ def test_every_provider_that_is_recognised_has_its_way(provider: str) -> None:
 
 @pytest.mark.parametrize("provider", [None, "somebody"])
 def test_a_provider_that_nobody_knows(provider: str | None) -> None:
-    found = cloud(provider, WANTED, set(Family))
+    found = provider_fix(provider, WANTED, set(Family))
     assert found.commands == ()
     assert "443/tcp and 443, 50000-60000/udp in the provider's firewall" in found.sentences[0]
 
 
 def test_nothing_to_open() -> None:
-    assert cloud("aws", {TCP: (), UDP: ()}, set(Family)) == Fix()
+    assert provider_fix("aws", {TCP: (), UDP: ()}, set(Family)) == Fix()
 
 
 def test_more_rules_than_an_account_has_room_for() -> None:
     many = {UDP: tuple(PortRange(port, port) for port in range(1, 2 * MAX_RULES + 3, 2))}
-    found = cloud("hetzner", many, set(Family))
+    found = provider_fix("hetzner", many, set(Family))
     assert found.commands == ()
     assert "in Hetzner Cloud's console" in found.sentences[0]
 
 
 def test_where_answers_are_stopped() -> None:
-    assert "filters without memory" in egress(None)
-    assert "network ACLs" in egress("aws")
+    assert "stateless filters" in answers_advice(None)
+    assert "network ACLs" in answers_advice("aws")
+
+
+@pytest.mark.parametrize(("key", "fields"), MACHINES)
+def test_the_provider_of_a_machine(key: str | None, fields: dict[str, str]) -> None:
+    assert provider_of(fields) == key
+
+
+def test_every_provider_is_recognised_by_some_machine() -> None:
+    assert {key for key, _ in MACHINES} == {None, *PROVIDERS}

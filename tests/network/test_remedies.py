@@ -189,7 +189,7 @@ SCENARIOS = (
              tools=("ufw",), expected6=ALL_BUT_HTTPS, restart=("ufw disable", "ufw --force enable"),
              unsaid=("Maybe", "tables -")),
     Scenario("ufw denies before it allows", ("ufw deny 50100:50149/udp", *UFW_ALLOWS), {"udp 50100-50149": FILTERED},
-             ("--dports 50100:50149 -j DROP", "the first rule that fits"), manager=firewalls.ufw, tools=("ufw",),
+             ("--dports 50100:50149 -j DROP", "the first rule that matches"), manager=firewalls.ufw, tools=("ufw",),
              restart=("ufw reload",),
              expected6={"udp 50100-50149": FILTERED}),
     Scenario("ufw rejects", ("ufw reject 7881/tcp", "ufw reject 50200:50299/udp", *UFW_ALLOWS),
