@@ -32,7 +32,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "preflight": ("config core packet protocol system", "__init__ model evaluate"),
     "services": ("core system", "__init__ model plan"),
     "output": ("core", "*"),
-    "client": ("core net packet protocol sweep verdict", "__init__"),
+    "client": ("core net packet protocol sweep verdict", "__init__ control_client order questions "
+               "service_records steps"),
     "server": ("config core firewall net packet preflight protocol system", "__init__ sessions connection "
                "token_bucket flow_quota replay_window source_validator packet_observer service_flows"),
     "cli": ("client config core net output protocol server services", "__init__"),

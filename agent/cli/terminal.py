@@ -13,7 +13,7 @@ from ..core.errors import UserError
 from ..output.style import MAX_WIDTH, MIN_WIDTH, Style
 
 if TYPE_CHECKING:
-    from ..client.check import Progress
+    from ..client.steps import Progress
 
 # Characters written at a time: a pipe takes 4,096 bytes whole or not at all (pipe(7)). Of more, a signal may leave a
 # part, and an unbuffered stream (PYTHONUNBUFFERED) loses the rest.

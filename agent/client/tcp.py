@@ -15,7 +15,7 @@ from ..core.observation import Observation, Reply
 from ..core.plan import Plan, Protocol, Transport, protocol_of
 from ..net import tls
 from ..net.connect import Target, race
-from ..packet import interceptor as stranger
+from ..packet import interceptor
 from ..protocol import first_bytes, framing, http_proof, stun
 
 # Silence after so many connects is the port's, not chance's: each sends its SYN two or three times.
@@ -25,9 +25,9 @@ CONNECT_SECONDS = 5.0
 # For a handshake and an answer, several round trips of the worst path each.
 ANSWER_SECONDS = 4.0
 CHUNK = 4096
-# Two answers that are not ours are a stranger's, who would say the same again. One may be an accident of the moment: an
-# old flow of a NAT, a rule or a program that is just being changed.
-STRANGERS = 2
+# Two answers that are not our server's come from something else, which would say the same again. One may be an accident
+# of the moment: an old flow of a NAT, a rule or a program that is just being changed.
+MAX_FOREIGN = 2
 # For the rest of an answer that cannot be ours any more, only to show it: it comes in one piece, or shortly after.
 REST_SECONDS = 0.5
 # TCP ports tried at a time: each has a thread that mostly waits.
@@ -39,7 +39,7 @@ JOIN_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
-class Session:
+class ProbeContext:
     """What a probe needs to know: whose it is, the server's name as dialled, whether the server has TLS, its plan."""
 
     id: str
@@ -59,7 +59,7 @@ class Answer:
     """What came of one connection; `last` says that another would tell no more."""
 
     reply: Reply
-    stranger: stranger.Identity | None = None
+    sender: interceptor.Identity | None = None
     last: bool = False
 
 
@@ -92,23 +92,23 @@ class RecordingSocket:
         return data
 
 
-_Then = Callable[[RecordingSocket, int, Session, Optional[tls.ClientLayer], bytes], Answer]
+_Then = Callable[[RecordingSocket, int, ProbeContext, Optional[tls.ClientLayer], bytes], Answer]
 # Whether an answer, as far as it came, proves our server: None where more of it may.
 _Proves = Callable[[bytes], Optional[bool]]
 # How one connection is used; OSError where nothing comes, ConnectionError where it is reset.
-Ask = Callable[[RecordingSocket, int, Session], Answer]
+Ask = Callable[[RecordingSocket, int, ProbeContext], Answer]
 
 
 def probe(
-    target: Target, port: int, session: Session, stopped: Callable[[], bool], ask: Ask | None = None
+    target: Target, port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask | None = None
 ) -> Observation:
-    """Up to three connects, until one brings our server's proof, or a stranger has answered twice.
+    """Up to three connects, until one brings our server's proof, or something else has answered twice.
 
     What is told is the most telling of their outcomes. Each speaks by `ask`; without it as the port's protocol has it.
     """
-    plain = session.protocol(port) is Protocol.TLS and not session.tls
+    plain = context.protocol(port) is Protocol.TLS and not context.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
-    strangers = 0
+    foreign = 0
     for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
         if attempt.local:
             seen = replace(seen, unsendable=attempt.local)
@@ -116,79 +116,77 @@ def probe(
         answer = Answer(attempt.reply)
         if attempt.socket:
             with RecordingSocket(attempt.socket) as counted:
-                answer = converse(counted, port, session, ask or ask_server)
+                answer = converse(counted, port, context, ask or ask_server)
             seen = replace(seen, received=max(seen.received or 0, counted.received))
         elif attempt.reset:
             seen = replace(seen, received=seen.received or 0)
         seen = replace(seen, sent=(seen.sent or 0) + 1)
         if list(Reply).index(answer.reply) >= list(Reply).index(seen.reply or Reply.NOTHING):
-            who = answer.stranger
-            shown, interceptor = (who.shown, who.kind) if who else (None, None)
-            seen = replace(
-                seen, reply=answer.reply, by=attempt.by, icmp=attempt.icmp, shown=shown, interceptor=interceptor
-            )
+            sender = answer.sender
+            shown, kind = (sender.shown, sender.kind) if sender else (None, None)
+            seen = replace(seen, reply=answer.reply, by=attempt.by, icmp=attempt.icmp, shown=shown, interceptor=kind)
         if answer.reply is Reply.PROOF:
             return replace(seen, answered=1)
-        strangers += answer.reply is Reply.FOREIGN
-        if answer.last or strangers == STRANGERS or stopped():
+        foreign += answer.reply is Reply.FOREIGN
+        if answer.last or foreign == MAX_FOREIGN or stopped():
             break
     return seen
 
 
-def converse(opened: RecordingSocket, port: int, session: Session, ask: Ask) -> Answer:
+def converse(opened: RecordingSocket, port: int, context: ProbeContext, ask: Ask) -> Answer:
     """One connection, from its first byte to the proof or what came instead."""
     opened.settimeout(ANSWER_SECONDS)
     try:
-        return ask(opened, port, session)
+        return ask(opened, port, context)
     except ConnectionError:
         return Answer(Reply.REFUSED)
     except OSError:
         return Answer(Reply.MUTE)
 
 
-def ask_server(opened: RecordingSocket, port: int, session: Session) -> Answer:
+def ask_server(opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
     """As the port's protocol has it; OSError."""
-    protocol = session.protocol(port)
+    protocol = context.protocol(port)
     if protocol is Protocol.FRAMED_STUN:
-        return ask_stun(opened, port, session)
-    if protocol is Protocol.TLS and session.tls:
-        return ask_tls(opened, port, session)
-    return ask_http(opened, port, session)
+        return ask_stun(opened, port, context)
+    if protocol is Protocol.TLS and context.tls:
+        return ask_tls(opened, port, context)
+    return ask_http(opened, port, context)
 
 
-def _foreign(answer: bytes, session: Session, certificate: bytes | None = None, ours: bool = False) -> Answer:
-    return Answer(Reply.FOREIGN, stranger.identify(answer, session.host, certificate or b"", ours))
+def _foreign(answer: bytes, context: ProbeContext, certificate: bytes | None = None, ours: bool = False) -> Answer:
+    return Answer(Reply.FOREIGN, interceptor.identify(answer, context.host, certificate or b"", ours))
 
 
-def ask_tls(opened: RecordingSocket, port: int, session: Session, then: _Then | None = None) -> Answer:
+def ask_tls(opened: RecordingSocket, port: int, context: ProbeContext, then: _Then | None = None) -> Answer:
     """By TLS; within it `then`, or as the proof's protocol has it; OSError."""
     # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
-    secure = tls.ClientLayer(session.host)
+    secure = tls.ClientLayer(context.host)
     opened.sendall(secure.receive(b"")[1])
     first = opened.recv(CHUNK)
     if not first:
         return Answer(Reply.MUTE)
     if not first_bytes.is_tls(first):
-        return _foreign(read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), session)
+        return _foreign(read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), context)
     try:
         early = _plain(opened, secure, first)  # from those who speak first
         early = read(opened, lambda _: True if secure.certificate is not None else None, CHUNK, secure, early)
         if secure.certificate is None:
             return Answer(Reply.MUTE)
-        return (then or ask_http)(opened, port, session, secure, early)
+        return (then or ask_http)(opened, port, context, secure, early)
     except tls.TlsError as error:
-        return _foreign(f"TLS fails: {error}".encode("ascii", "replace"), session, secure.certificate)
+        return _foreign(f"TLS fails: {error}".encode("ascii", "replace"), context, secure.certificate)
 
 
 def ask_http(
-    opened: RecordingSocket, port: int, session: Session, secure: tls.ClientLayer | None = None, early: bytes = b""
+    opened: RecordingSocket, port: int, context: ProbeContext, secure: tls.ClientLayer | None = None, early: bytes = b""
 ) -> Answer:
     """By HTTP, in TLS where there is a layer of it, from which `early` has come; OSError, TlsError."""
     certificate = (secure.certificate or b"") if secure else b""
-    token = http_proof.make_token(session.id, port, os.urandom(8).hex(), session.key)
-    request = http_proof.encode_request(session.host, token)
+    token = http_proof.make_token(context.id, port, os.urandom(8).hex(), context.key)
+    request = http_proof.encode_request(context.host, token)
     opened.sendall(secure.send(request) if secure else request)
-    expected = http_proof.make_proof(token, certificate, session.key)
+    expected = http_proof.make_proof(token, certificate, context.key)
 
     def proves(data: bytes) -> bool | None:
         return http_proof.is_proof(data, expected) or (None if http_proof.may_become_proof(data, expected) else False)
@@ -199,27 +197,27 @@ def ask_http(
     if not answer:
         return Answer(Reply.MUTE)
     return _foreign(
-        answer, session, certificate, bool(certificate) and http_proof.is_proof_for_other_certificate(answer, expected)
+        answer, context, certificate, bool(certificate) and http_proof.is_proof_for_other_certificate(answer, expected)
     )
 
 
-def ask_stun(opened: RecordingSocket, port: int, session: Session, seconds: float | None = None) -> Answer:
+def ask_stun(opened: RecordingSocket, port: int, context: ProbeContext, seconds: float | None = None) -> Answer:
     """By STUN in frames, whose answer is waited for so long; OSError."""
     transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
-    probe = stun.encode_request(stun.Request(session.id, transaction, port), session.key)
+    probe = stun.encode_request(stun.Request(context.id, transaction, port), context.key)
     opened.sendall(framing.frame(probe))
 
     def proves(data: bytes) -> bool | None:
         try:
             frames = framing.Frames(stun.MAX_BYTES).feed(data)
-            return stun.is_answer(frames[0], transaction, session.key) if frames else None
+            return stun.is_answer(frames[0], transaction, context.key) if frames else None
         except DecodeError:
             return False
 
     answer = read(opened, proves, stun.MAX_BYTES, None, seconds=seconds)
     if proves(answer):
         return Answer(Reply.PROOF)
-    return _foreign(answer, session) if answer else Answer(Reply.MUTE)
+    return _foreign(answer, context) if answer else Answer(Reply.MUTE)
 
 
 def _plain(opened: RecordingSocket, secure: tls.ClientLayer | None, data: bytes) -> bytes:
@@ -237,8 +235,8 @@ def read(
 ) -> bytes:  # fmt: skip
     """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.
 
-    No more than about `most` bytes. An answer that cannot be ours any more is not waited on: a stranger may keep the
-    connection open.
+    No more than about `most` bytes. An answer that cannot be our server's any more is not waited for: whoever sends it
+    may keep the connection open.
     """
     proven = proves(received)
     ends = time.monotonic() + (seconds or ANSWER_SECONDS)
@@ -262,8 +260,8 @@ def read(
 class TcpProbes:
     """The TCP ports, a thread each, up to MAX_THREADS for each `start`."""
 
-    def __init__(self, target: Target, session: Session) -> None:
-        self._target, self._session = target, session
+    def __init__(self, target: Target, context: ProbeContext) -> None:
+        self._target, self._context = target, context
         self._queue: queue.Queue[int] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
@@ -297,19 +295,19 @@ class TcpProbes:
             now = time.perf_counter()
         self._left -= now - began
 
-    def lets_in(self) -> bool | None:
-        """Whether a port that let us in does so again; None where none has."""
+    def try_open(self) -> bool | None:
+        """Return whether a port that proved open does so again; None where none did."""
         port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
         if port is None:
             return None
-        return probe(self._target, port, self._session, self._stopped.is_set).reply is Reply.PROOF
+        return probe(self._target, port, self._context, self._stopped.is_set).reply is Reply.PROOF
 
     def stop(self) -> None:
         """Begin nothing more, and take nothing in any more."""
         self._stopped.set()
 
     def _try(self, port: int) -> Observation:
-        return probe(self._target, port, self._session, self._stopped.is_set)
+        return probe(self._target, port, self._context, self._stopped.is_set)
 
     def _work(self) -> None:
         while not self._stopped.is_set():

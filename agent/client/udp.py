@@ -25,7 +25,7 @@ from ..sweep.probes import Probe
 from ..sweep.sweep import Sweep
 from ..verdict.refusal import ports_to_ask
 from . import refused
-from .control import Channel
+from .control import ControlChannel
 
 # The answers that wait while this process does not run: the system grants what it allows.
 RECEIVE_BUFFER = 4 * 1024 * 1024
@@ -75,7 +75,7 @@ class Prober:
         """Probe by this sweep from now on."""
         self._padding, self._answer, self._sweep = padding, sweep.on_answer, sweep
 
-    def run(self, channel: Channel, tell: Callable[[Sweep], None]) -> None:
+    def run(self, channel: ControlChannel, tell: Callable[[Sweep], None]) -> None:
         """Probe until the sweep is done or the control channel is lost."""
         self._selector.register(channel, selectors.EVENT_READ, channel)
         told = time.perf_counter()
@@ -126,7 +126,7 @@ class Prober:
                     self._read(ends - time.perf_counter())
         return frozenset(silent)
 
-    def follow_up_all(self, sweep: Sweep, channel: Channel, tell: Callable[[Sweep], None]) -> None:
+    def follow_up_all(self, sweep: Sweep, channel: ControlChannel, tell: Callable[[Sweep], None]) -> None:
         """The same by a sweep of its own, over all ports that are open."""
         self.begin(sweep, stun.PADDING)
         self.run(channel, tell)

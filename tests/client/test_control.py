@@ -10,7 +10,8 @@ from typing import Iterator
 
 import pytest
 
-from agent.client.control import MAX_UNASKED, Channel, ControlLost, Greeting
+from agent.client.control import ControlChannel, greet
+from agent.client.control_client import MAX_UNASKED, ControlLost, Greeting
 from agent.core.address import Family
 from agent.core.counters import KernelStatus
 from agent.core.errors import UserError
@@ -35,6 +36,7 @@ WELCOME = control.Welcome(
 )
 KERNEL = KernelStatus(1234)
 PONG = control.encode(control.KernelReply(KERNEL))
+QUESTION = control.AskRows(control.PortTable.SIGHTINGS, Transport.UDP, 1)
 ANSWER = control.encode(control.Rows(((PortRange(7, 7), 3),), None))
 
 
@@ -61,7 +63,7 @@ class Server:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[Channel, Server]]:
+def ends() -> Iterator[tuple[ControlChannel, Server]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         here = socket.create_connection(listening.getsockname())
         there, _ = listening.accept()
@@ -69,12 +71,12 @@ def ends() -> Iterator[tuple[Channel, Server]]:
     with here, there:
         server = Server(there)
         server.say(control.encode(WELCOME))
-        channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
+        channel = greet(here, 443, Greeting("0.1.0", Family.IPV4))
         assert server.heard() == 1
         yield channel, server
 
 
-def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
+def test_a_pong_is_told(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     channel.ping()
     assert server.heard() == 1
@@ -85,7 +87,7 @@ def test_a_pong_is_told(ends: tuple[Channel, Server]) -> None:
     assert not channel.lost
 
 
-def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[Channel, Server]) -> None:
+def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     one, other = "192.0.2.7", "2001:db8::7"
     for named, mine in (((one,), ()), ((one, other), (one,)), ((), (other,)), ((), ())):
@@ -93,21 +95,21 @@ def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[Channe
         assert server.read() == [control.AskKernel(mine, ("0123456789ab",))]
         server.say(control.encode(control.KernelReply(KERNEL, named)))
         assert channel.look() == KERNEL
-    assert channel.confirmed == {one, other}
+    assert channel.client.confirmed == {one, other}
 
 
-def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tuple[Channel, Server]) -> None:
+def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     named = [f"192.0.2.{number}" for number in range(2 * control.MAX_SOURCES)]
     for address in named:
         channel.ping()
         server.say(control.encode(control.KernelReply(KERNEL, (address,))))
         channel.look()
-    assert channel.confirmed == set(named[: control.MAX_SOURCES])
+    assert channel.client.confirmed == set(named[: control.MAX_SOURCES])
     assert channel.named == ()
 
 
-def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[Channel, Server]) -> None:
+def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     channel.ping()
     server.say(PONG[:3])
@@ -116,7 +118,7 @@ def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[Channel, Server]) -> Non
     assert channel.look() == KERNEL
 
 
-def test_what_nobody_asked_for_is_no_pong(ends: tuple[Channel, Server]) -> None:
+def test_what_nobody_asked_for_is_no_pong(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.say(PONG)
     assert channel.look() is None
@@ -126,19 +128,23 @@ def test_what_nobody_asked_for_is_no_pong(ends: tuple[Channel, Server]) -> None:
 
 
 @pytest.mark.parametrize("pings", [0, 1, 3])
-def test_a_question_waits_for_the_pongs_and_gets_its_own_answer(ends: tuple[Channel, Server], pings: int) -> None:
+def test_a_question_waits_for_the_pongs_and_gets_its_own_answer(
+    ends: tuple[ControlChannel, Server], pings: int
+) -> None:
     channel, server = ends
     for _ in range(pings):
         channel.ping()
     server.say(*[PONG] * pings)
     answers = threading.Timer(0.05, server.say, [ANSWER])
     answers.start()
-    assert channel.rows(control.PortTable.SIGHTINGS, Transport.UDP) == {7: 3}
+    assert channel.ask(QUESTION, control.Rows).rows == ((PortRange(7, 7), 3),)
     answers.join()
     assert server.heard() == pings + 1
 
 
-def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(
+    ends: tuple[ControlChannel, Server],
+) -> None:
     channel, server = ends
     channel.ping()
     server.say(ANSWER)
@@ -146,7 +152,7 @@ def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(ends
     assert channel.lost
 
 
-def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[Channel, Server]) -> None:
+def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.say(*[PONG] * MAX_UNASKED)
     channel.look()
@@ -156,7 +162,7 @@ def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[Chan
     assert channel.lost
 
 
-def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     channel.ping()
     server.say(b"HTTP/1.1 200 OK\n")
@@ -164,33 +170,35 @@ def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[Channel, Serv
     assert channel.lost
 
 
-def test_pings_are_no_round_trips_of_the_channel(ends: tuple[Channel, Server]) -> None:
+def test_pings_are_no_round_trips_of_the_channel(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     channel.ping()
     server.say(PONG)
     channel.look()
-    assert len(channel.rtts) == 1  # the hello's
+    assert len(channel.client.rtts) == 1  # the hello's
 
 
-def test_a_channel_whose_address_is_gone_is_lost(ends: tuple[Channel, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_whose_address_is_gone_is_lost(
+    ends: tuple[ControlChannel, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
     channel, _ = ends
     channel.look_for_address()
-    assert (channel.lost, channel.moved) == (False, False)
+    assert (channel.lost, channel.client.moved) == (False, False)
     monkeypatch.setattr(socket.socket, "getsockname", lambda _: ("192.0.2.1", 40000))  # nobody's
     channel.look_for_address()
-    assert (channel.lost, channel.moved) == (True, True)
+    assert (channel.lost, channel.client.moved) == (True, True)
 
 
-def test_a_server_that_goes_is_noticed(ends: tuple[Channel, Server]) -> None:
+def test_a_server_that_goes_is_noticed(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.go()
     assert channel.look() is None
     assert channel.lost
     with pytest.raises(ControlLost):
-        channel.rows(control.PortTable.SIGHTINGS, Transport.UDP)
+        channel.ask(QUESTION, control.Rows)
 
 
-def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[Channel, Server]) -> None:
+def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.go()
     channel.ping()
@@ -213,15 +221,15 @@ def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
         server = threading.Thread(target=serve, args=(tls.context,))
         server.start()
         with client_context().wrap_socket(socket.create_connection(listening.getsockname())) as here:
-            channel = Channel(here, 443, Greeting("0.1.0", Family.IPV4))
+            channel = greet(here, 443, Greeting("0.1.0", Family.IPV4))
             with pytest.raises(ControlLost):
-                channel.rows(control.PortTable.SIGHTINGS, Transport.UDP)
+                channel.ask(QUESTION, control.Rows)
             assert channel.lost
         server.join()
 
 
 @pytest.mark.parametrize("by_ping", [True, False])
-def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[Channel, Server], by_ping: bool) -> None:
+def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[ControlChannel, Server], by_ping: bool) -> None:
     channel, server = ends
     refusal = control.Refusal("order", "no more of that", "use another client")
     server.say(control.encode(refusal))
@@ -230,10 +238,10 @@ def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[Channel, Ser
         assert channel.look() is None
     else:
         with pytest.raises(ControlLost):
-            channel.kernel()
-    assert (channel.refused, channel.lost) == (refusal, True)
+            channel.ask(control.AskKernel(), control.KernelReply)
+    assert (channel.client.refused, channel.lost) == (refusal, True)
     with pytest.raises(ControlLost):
-        channel.rows(control.PortTable.SIGHTINGS, Transport.UDP)
+        channel.ask(QUESTION, control.Rows)
 
 
 @pytest.mark.parametrize(("certificate", "error"), [("", None), ("0" * 64, control.INTERCEPTED)])
@@ -259,8 +267,8 @@ def test_a_paired_welcome_names_the_certificate_that_was_seen(certificate: str, 
         thread.start()
         if error:
             with pytest.raises(UserError) as raised:
-                Channel(here, 443, Greeting("0.1.0", Family.IPV4, key))
+                greet(here, 443, Greeting("0.1.0", Family.IPV4, key))
             assert raised.value.code == error
         else:
-            assert Channel(here, 443, Greeting("0.1.0", Family.IPV4, key)).paired
+            assert greet(here, 443, Greeting("0.1.0", Family.IPV4, key)).client.paired
         thread.join()

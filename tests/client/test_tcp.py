@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator
 import pytest
 
 from agent.client import tcp
-from agent.client.tcp import Session, TcpProbes, probe
+from agent.client.tcp import ProbeContext, TcpProbes, probe
 from agent.core import plan as plans
 from agent.core.errors import DecodeError
 from agent.core.observation import Interceptor, Reply
@@ -21,7 +21,7 @@ from agent.core.ports import PortRange
 from agent.net.connect import Target
 from agent.protocol import first_bytes, http_proof
 
-SESSION = Session("0123456789abcdef", b"k" * 64, "meet.example", tls=True)
+CONTEXT = ProbeContext("0123456789abcdef", b"k" * 64, "meet.example", tls=True)
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n<html>"
 SSH = b"SSH-2.0-OpenSSH_9.6p1\r\n"
@@ -89,13 +89,13 @@ def test_a_stranger_who_keeps_the_connection(port: int, said: bytes, shown: str,
         said = b"SS"  # one byte may yet be a frame's length
         shown = "SS"
     with stranger(lambda data, number: said) as target:
-        seen = probe(target, port, SESSION, lambda: False)
+        seen = probe(target, port, CONTEXT, lambda: False)
     assert (seen.reply, seen.sent, seen.shown, seen.interceptor) == (Reply.FOREIGN, 2, shown, kind)
 
 
 def test_a_stranger_who_refuses_tls() -> None:
     with stranger(lambda data, number: first_bytes.TLS_REFUSAL) as target:
-        seen = probe(target, 443, SESSION, lambda: False)
+        seen = probe(target, 443, CONTEXT, lambda: False)
     assert (seen.reply, seen.sent) == (Reply.FOREIGN, 2)
     assert (seen.shown or "").startswith("TLS fails: ")
     assert "handshake failure" in (seen.shown or "")
@@ -104,7 +104,7 @@ def test_a_stranger_who_refuses_tls() -> None:
 @pytest.mark.parametrize("port", [80, 443, 7881])
 def test_who_says_nothing_is_mute(port: int) -> None:
     with stranger(lambda data, number: b"", close=True) as target:
-        seen = probe(target, port, SESSION, lambda: False)
+        seen = probe(target, port, CONTEXT, lambda: False)
     assert (seen.reply, seen.sent, seen.shown, seen.interceptor) == (Reply.MUTE, 3, None, None)
 
 
@@ -114,25 +114,25 @@ def proven(data: bytes) -> bytes:
     except DecodeError:
         token = None
     assert token
-    return http_proof.encode_answer(http_proof.make_proof(token, b"", SESSION.key))
+    return http_proof.encode_answer(http_proof.make_proof(token, b"", CONTEXT.key))
 
 
 def test_one_strange_answer_does_not_end_it() -> None:
     with stranger(lambda data, number: SSH if number == 1 else proven(data)) as target:
-        seen = probe(target, 80, SESSION, lambda: False)
+        seen = probe(target, 80, CONTEXT, lambda: False)
     assert (seen.reply, seen.sent, seen.answered) == (Reply.PROOF, 2, 1)
     assert (seen.shown, seen.interceptor) == (None, None)
 
 
 def test_a_strange_answer_outweighs_silence() -> None:
     with stranger(lambda data, number: SSH if number == 1 else b"", close=True) as target:
-        seen = probe(target, 80, SESSION, lambda: False)
+        seen = probe(target, 80, CONTEXT, lambda: False)
     assert (seen.reply, seen.sent, seen.shown) == (Reply.FOREIGN, 3, "SSH-2.0-OpenSSH_9.6p1")
 
 
 def test_a_port_that_proved_open_stays_so_when_it_is_stopped_later() -> None:
     with stranger(lambda data, number: proven(data)) as target:
-        probes = TcpProbes(target, SESSION)
+        probes = TcpProbes(target, CONTEXT)
         for _ in range(2):
             probes.start([80])
             probes.join()
@@ -152,7 +152,7 @@ def test_a_port_that_is_still_tried_again_is_not_known_to_be_silent(monkeypatch:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         here = Elsewhere(socket.AF_INET, ("127.0.0.1", 0), full.getsockname()[1])
         stack.enter_context(socket.create_connection(full.getsockname()))
-        probes = TcpProbes(here, SESSION)
+        probes = TcpProbes(here, CONTEXT)
         probes.start([80])
         probes.join()
         assert probes.seen[80].reply is Reply.NOTHING
@@ -180,7 +180,7 @@ def test_what_the_plan_has_a_port_for_is_what_its_probe_speaks(purpose: str, pla
         return SSH
 
     row = Requirement(Transport.TCP, PortRange(8443, 8443), purpose, Need.REQUIRED)
-    session = replace(SESSION, plan=Plan("installed", (row,)) if plan else None)
+    context = replace(CONTEXT, plan=Plan("installed", (row,)) if plan else None)
     with stranger(answer, close=True) as target:
-        probe(target, 8443, session, lambda: False)
+        probe(target, 8443, context, lambda: False)
     assert {one[: len(begins)] for one in said} == {begins}

@@ -7,7 +7,7 @@ import ipaddress
 
 import pytest
 
-from agent.client.services import corroborates
+from agent.client.service_records import corroborates
 from agent.core.plan import Need, Plan, Requirement, Transport, build_plan
 from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet

@@ -9,15 +9,15 @@ from collections import Counter
 from typing import Any, Callable, Iterable
 
 from agent.client.udp import TICK
+from agent.core.address import Family
 from agent.core.plan import MEDIA, Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Finding, State
 from agent.sweep.pings import OVERDUE
 from agent.sweep.probes import Probe
 from agent.sweep.sweep import Sweep
-from agent.verdict.conditions import Conditions
-from agent.verdict.findings import build_findings
-from agent.verdict.observe import ServerRecords, fell_silent, observe
+from agent.verdict.address_report import find
+from agent.verdict.evidence import ControlEvidence, Evidence, ServerRecords, TcpEvidence, UdpEvidence
 from tests.simulation.control import Question, ask
 from tests.simulation.network import Network
 from tests.simulation.result import Result, Socket, Wrong
@@ -43,7 +43,7 @@ def simulate(weather: Weather, make: Make = Sweep) -> Result:
     """Sweep over a network and judge it as the client does."""
     client = _Client(weather, make)
     client.run()
-    return client.build_findings()
+    return client.judge()
 
 
 class _Client:
@@ -83,7 +83,7 @@ class _Client:
             if self._now > MAX_SECONDS or idle > MAX_IDLE:
                 raise Hangs(f"seed {self._weather.seed}: after {self._now:.1f} s in {self._weather.describe()}")
 
-    def build_findings(self) -> Result:
+    def judge(self) -> Result:
         """The verdicts, and what is wrong with them."""
         weather, sweep, ports = self._weather, self._sweep, self._weather.ports
         sightings = ask(self._network, self._rtt, self._now, OVERDUE)
@@ -91,8 +91,16 @@ class _Client:
         server = ServerRecords()
         if sightings is not None:
             server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
-        findings = build_findings(
-            plan, observe(plan, sweep, {}, {}, server), _conditions(sweep, sightings is not None, server)
+        lost = sightings is None
+        findings = find(
+            Evidence(
+                plan,
+                ControlEvidence("192.0.2.1", Family.IPV4, "192.0.2.1", lost=lost),
+                server,
+                UdpEvidence([sweep]),
+                # A port that the client was let in by is tried again; here that is the control channel's.
+                TcpEvidence(shut_out=lost and sweep.is_shut_out),
+            )
         )
         states: Counter[str] = Counter()
         reasons: Counter[str] = Counter()
@@ -188,16 +196,3 @@ def _sweep(weather: Weather, make: Make, rtt: float) -> Any:
     known = inspect.signature(Sweep).parameters
     more = {"free_flows": weather.path.flows} if "free_flows" in known else {}
     return make(weather.ports, random.Random(f"client {weather.seed}"), rtt, 0.0, **more)
-
-
-def _conditions(sweep: Any, control: bool, server: ServerRecords) -> Conditions:
-    """The conditions of the observations, as the client has them."""
-    return Conditions(
-        control=control,
-        conclusive=sweep.done and sweep.conclusive,
-        chance=sweep.chance,
-        loss=sweep.loss,
-        limit=sweep.limit,
-        # A port that let the client in is tried again; here that is the control channel's.
-        shut_out=fell_silent(sweep, server) or (not control and sweep.is_shut_out),
-    )

@@ -2,30 +2,47 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any, Mapping
 
 import pytest
 
+from agent.core.address import Family
 from agent.core.observation import Interceptor, Observation, Reason, Refusal, Reply, Where
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Loss, Rtt
 from agent.sweep.limit import Limit
+from agent.sweep.sample import Sample
 from agent.sweep.sweep import Sweep
-from agent.verdict.observe import (
+from agent.verdict.evidence import (
+    ControlEvidence,
+    Evidence,
     FollowUp,
     ServerRecords,
-    anything_came,
-    fell_silent,
-    measure_loss,
-    measure_rtt,
-    observe,
+    ServiceEvidence,
+    TcpEvidence,
+    UdpEvidence,
 )
+from agent.verdict.observe import anything_came, fell_silent, measure_loss, measure_rtt, observe
 
 TCP, UDP = Transport.TCP, Transport.UDP
+CONTROL = ControlEvidence("192.0.2.1", Family.IPV4, "192.0.2.1")
 PLAN = Plan(
     "mine",
     (Requirement(TCP, PortRange(80, 81), "", Need.REQUIRED), Requirement(UDP, PortRange(1, 4), "", Need.REQUIRED)),
 )
+
+
+def observed(
+    sweep: Sweep | None,
+    server: ServerRecords | None = None,
+    tcp: Mapping[int, Observation] | None = None,
+    services: ServiceEvidence | None = None,
+    **udp: Any,
+) -> Mapping[Transport, Mapping[int, Observation]]:
+    """What both sides know of each port, where they know no more than this."""
+    sides = UdpEvidence([sweep] if sweep else [], **udp), TcpEvidence(tcp or {}), services or ServiceEvidence()
+    return observe(Evidence(PLAN, CONTROL, server or ServerRecords(), *sides))
 
 
 def test_a_port_that_a_service_held_was_tried_through_it_whoever_has_it_now() -> None:
@@ -34,7 +51,7 @@ def test_a_port_that_a_service_held_was_tried_through_it_whoever_has_it_now() ->
     )
     for untested in ({4: Reason.BUSY}, {}):
         server = ServerRecords(untested={TCP: {}, UDP: untested}, owners={TCP: {}, UDP: {4: "coturn"}})
-        found = observe(PLAN, NOTHING_SENT, {}, {}, server, served={4: seen})[UDP]
+        found = observed(NOTHING_SENT, server, services=ServiceEvidence(udp={4: seen}))[UDP]
         assert found[4] == replace(seen, untested=Reason.BUSY, owner=found[4].owner)
         assert found[3].service is None
 
@@ -67,7 +84,7 @@ def test_both_sides_of_each_port_are_joined() -> None:
         connections={80: 5},
         accepted_before={80},
     )
-    seen = observe(PLAN, sweep, {}, tcp, server)
+    seen = observed(sweep, server, tcp)
     assert seen[TCP] == {
         80: Observation(
             TCP,
@@ -124,7 +141,7 @@ def test_what_answers_no_large_packet_is_taken_back() -> None:
     before.receive_drops, after.receive_drops = {1: 1, 2: 1}, {1: 1, 2: 6}
     before.unanswered, after.unanswered = {2: 1}, {2: 3}
     followed = FollowUp(second, after.udp_since(before))
-    seen = observe(PLAN, first, {3: "not permitted"}, {}, ServerRecords(), followed=[followed])[UDP]
+    seen = observed(first, unsendable={3: "not permitted"}, follow_ups=[followed])[UDP]
     assert seen == {
         1: Observation(UDP, 1, 1, Reply.PROOF, answered=1),
         2: Observation(
@@ -160,8 +177,8 @@ def test_where_large_packets_could_not_tell_ports_are_doubtful_that_were_asked_o
 def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() -> None:
     refusal, service = Refusal(2, "192.0.2.1", "port unreachable"), Interceptor.OTHER_SERVICE
     sweep = swept({1: 3, 2: 3, 3: 3, 4: 3}, {1: 1})
-    refusals, strangers = {1: refusal, 2: refusal, 3: refusal}, {1: "an echo", 3: "an echo", 4: ""}
-    seen = observe(PLAN, sweep, {}, {}, ServerRecords(), (), refusals, strangers)[UDP]
+    refusals, foreign = {1: refusal, 2: refusal, 3: refusal}, {1: "an echo", 3: "an echo", 4: ""}
+    seen = observed(sweep, refusals=refusals, foreign=foreign)[UDP]
     assert seen == {
         1: Observation(UDP, 1, 3, Reply.PROOF, answered=1),
         2: Observation(UDP, 2, 3, Reply.UNREACHABLE, "192.0.2.1", "port unreachable", 2, 0),
@@ -171,28 +188,28 @@ def test_what_came_back_besides_proof_says_nothing_of_a_port_that_proved_open() 
 
 
 def test_what_the_server_could_not_tell_is_not_measured() -> None:
-    seen = observe(PLAN, swept({1: 1, 2: 1, 3: 1, 4: 1}, {}), {}, {}, ServerRecords())
+    seen = observed(swept({1: 1, 2: 1, 3: 1, 4: 1}, {}))
     assert seen[UDP][1] == Observation(UDP, 1, 1, Reply.NOTHING, answered=0)
-    assert observe(PLAN, None, {}, {}, ServerRecords())[UDP][1] == Observation(UDP, 1)
+    assert observed(None)[UDP][1] == Observation(UDP, 1)
 
 
 def test_what_the_clients_network_would_not_send_was_not_sent() -> None:
     sweep = swept({1: 4, 2: 4, 3: 4, 4: 4}, {2: 1})
-    seen = observe(PLAN, sweep, {1: "not permitted", 2: "not permitted"}, {}, ServerRecords())[UDP]
+    seen = observed(sweep, unsendable={1: "not permitted", 2: "not permitted"})[UDP]
     assert seen[1] == Observation(UDP, 1, unsendable="not permitted")
     assert seen[2].reply is Reply.PROOF  # later it was
 
 
 def test_packets_for_a_port_in_use_are_told_where_they_arrived() -> None:
     server = ServerRecords(untested={TCP: {}, UDP: {1: Reason.BUSY, 2: Reason.BUSY}}, busy_at_interface={1: 2, 2: 0})
-    seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server)[UDP]
+    seen = observed(swept({3: 1}, {3: 1}), server)[UDP]
     assert [seen[port].at_interface for port in (1, 2, 4)] == [2, 0, None]
     assert seen[1].untested is Reason.BUSY
 
 
 def test_what_a_sample_left_out_was_not_tried() -> None:
     server = ServerRecords(untested={TCP: {}, UDP: {2: Reason.BUSY}})
-    seen = observe(PLAN, swept({3: 1}, {3: 1}), {}, {}, server, frozenset((1, 2, 4)))[UDP]
+    seen = observed(swept({3: 1}, {3: 1}), server, sample=Sample(frozenset((3,)), frozenset((1, 2, 4)), 1))[UDP]
     assert [seen[port].untested for port in (1, 2, 3, 4)] == [Reason.SAMPLED, Reason.BUSY, None, Reason.SAMPLED]
     assert seen[1] == Observation(UDP, 1, untested=Reason.SAMPLED)
 

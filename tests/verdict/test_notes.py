@@ -1,4 +1,4 @@
-"""What the client notes of limits that a check got along with."""
+"""What is noted of limits that a check got along with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from agent.client.check import NOTABLE_RATE, _met
 from agent.core.observation import Reason
 from agent.sweep.limit import Limit
 from agent.sweep.sweep import Sweep
+from agent.verdict.notes import NOTABLE_RATE, of_limit
 
 
 class Met(Sweep):
@@ -24,17 +24,17 @@ class Met(Sweep):
     ("limit", "note"),
     [
         (Limit(Reason.RATE_LIMIT, rate=1234.4),
-         "Something lets only about 1,234 packets a second pass; the check kept to that."),
+         "Something on the path lets only about 1,234 packets a second pass; the check kept to that."),
         (Limit(Reason.RATE_LIMIT, rate=NOTABLE_RATE), None),  # nobody would notice
         (Limit(Reason.RATE_LIMIT), None),
         (Limit(Reason.FLOW_LIMIT, flows=3000, seconds=31.0),
-         "Something keeps only about 3,000 connections in mind; the check kept to that."),
+         "A connection-tracking table on the path has room for only about 3,000 connections; the check kept to that."),
         (Limit(Reason.SCAN_BLOCK, rate=500.0, seconds=1061.4),
-         "Something shut this computer out for 1,061 s, as guards against scans do."),
+         "Something on the path blocked this computer for 1,061 s, as scan protection does."),
         (None, None),
     ],
 )  # fmt: skip
 def test_a_limit_that_the_check_got_along_with_is_noted(limit: Limit | None, note: str | None) -> None:
-    assert list(_met(Met(limit))) == ([note] if note else [])
-    assert list(_met(Met(limit, conclusive=False))) == []  # then it is the reason of a finding
-    assert list(_met(None)) == []
+    assert list(of_limit(Met(limit))) == ([note] if note else [])
+    assert list(of_limit(Met(limit, conclusive=False))) == []  # then it is the reason of a finding
+    assert list(of_limit(None)) == []

@@ -1,0 +1,272 @@
+"""Decide the order of an address's check: which question and which probe when. It yields steps and does no I/O."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Mapping
+
+from ..core.address import Family
+from ..core.observation import Hop, Observation, Reason, Reply
+from ..core.plan import MEDIA, Transport
+from ..core.report import AddressReport, Control
+from ..protocol import messages
+from ..protocol.messages import PortTable, ServiceProtocol
+from ..sweep import large
+from ..sweep.combined import CombinedSweep
+from ..sweep.loss import MAX_CHANCE
+from ..sweep.sample import Sample, sample
+from ..sweep.sweep import Sweep
+from ..verdict import last_hop
+from ..verdict.address_report import find, make_report
+from ..verdict.evidence import (
+    ControlEvidence,
+    Evidence,
+    FollowUp,
+    ServerRecords,
+    TcpEvidence,
+    UdpEvidence,
+)
+from ..verdict.tcp_state import silent_by_chance
+from . import steps
+from .control_client import ControlLost, ControlState
+from .questions import ServerQuestions
+from .service_records import ServiceResults, Try, service_evidence
+from .steps import Steps
+
+# Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
+MORE_CONNECTS = 2
+# How long the UDP ports wait for the TCP ports: a connect, TLS, a question and an answer; and what two threads need.
+TCP_ROUND_TRIPS, TCP_SECONDS = 6, 0.1
+# Packets for each port that is in use: where one in five is lost, one of 25 ports loses both.
+BUSY_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to check: an address, `through` the one that the control channel leads to, and what the user wishes."""
+
+    address: str
+    through: str
+    family: Family
+    rate: float | None = None
+    sample: int | None = None
+
+
+class AddressCheck:
+    """The check of one address over an open control channel, to be run once."""
+
+    def __init__(self, task: Task, control: ControlState, welcome: messages.Welcome, rng: random.Random) -> None:
+        self._task, self._control, self._welcome, self._rng = task, control, welcome, rng
+        self._plan, self._is_own = welcome.plan, task.address == task.through
+        self._questions = ServerQuestions(control, welcome, self._is_own)
+        self._server = self._questions.records
+        self._tcp: Mapping[int, Observation] = {}  # as the last wait for them showed it
+        self._sample: Sample | None = None
+        self._sweeps: list[Sweep] = []
+        self._follow_ups: list[FollowUp] = []
+        self._shut_out = False
+        self._services: ServiceResults | None = None
+        self._confirmed: dict[tuple[Transport, int], list[tuple[Try, messages.ServiceReply]]] = {}
+        self.aborted = False
+
+    def run(self) -> Steps[AddressReport]:
+        """Check the address and return its report, also where the server goes, or the user interrupts."""
+        try:
+            yield from self._probe()
+        except KeyboardInterrupt:
+            self.aborted = True
+        except ControlLost:
+            self._control.lost = True
+        evidence = self._evidence((yield steps.Finish()))
+        findings = find(evidence)
+        hops: dict[Transport, Hop | None] = {}
+        try:
+            for transport, port in last_hop.ports_to_trace(findings).items():
+                yield steps.Progress("looking where the packets are stopped")
+                hops[transport] = yield steps.Trace(transport, port)
+        except KeyboardInterrupt:  # the findings are whole
+            self.aborted = True
+        return make_report(evidence, last_hop.with_last_hops(findings, hops))
+
+    def _evidence(self, results: steps.ClientResults) -> Evidence:
+        task, control = self._task, self._control
+        channel = Control(control.peer.port, control.peer.tls, control.paired)
+        refusal = (control.refused.message, control.refused.hint) if control.refused else None
+        return Evidence(
+            self._plan,
+            ControlEvidence(
+                task.address, task.family, task.through, channel, control.peer.local, self._welcome.client,
+                tuple(control.rtts), control.lost, control.moved, refusal,
+            ),
+            self._server,
+            UdpEvidence(
+                self._sweeps, self._follow_ups, self._sample, results.unsendable, results.refusals, results.foreign
+            ),
+            TcpEvidence(results.tcp, results.later, self._shut_out),
+            service_evidence(results.services, self._confirmed),
+            self._welcome.tls,
+            self.aborted,
+        )  # fmt: skip
+
+    def _probe(self) -> Steps[None]:
+        yield from self._questions.ask_untested(*Transport)
+        yield steps.StartTcp(self._to_probe(Transport.TCP))
+        yield from self._start_services()
+        if self._task.sample:
+            self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._task.sample, self._rng)
+        # Of a server's that leaves services running, it holds one part at a time.
+        parts = (yield from self._questions.counts(PortTable.PARTITIONS, Transport.UDP)) if self._welcome.live else {}
+        rtt = min(self._control.rtts)
+        yield from self._wait_for_tcp(rtt)
+        order = sorted({0, *(part for part in parts.values() if part < messages.MAX_PARTITIONS)})
+        for part in order:
+            sweep = yield from self._sweep(part, parts, rtt, MAX_CHANCE / len(order))
+            is_last = part == order[-1] or sweep.is_shut_out
+            if is_last:
+                yield from self._finish_tcp(CombinedSweep(self._sweeps))
+            yield steps.Progress("asking the server what it saw")
+            yield from self._questions.ask_records(sweep, self._tcp)
+            yield steps.ReadLateAnswers()
+            yield from self._follow_up(sweep)
+            if is_last:
+                yield from self._probe_busy_ports(sweep)
+                break
+        (kernel,) = yield from self._questions.ask(messages.KernelReply, messages.AskKernel())
+        self._server.counters = kernel.kernel.counters
+
+    # TCP, and services
+
+    def _to_probe(self, transport: Transport) -> list[int]:
+        return [port for port in self._plan.ports(transport) if port not in self._server.untested[transport]]
+
+    def _wait_for_tcp(self, rtt: float) -> Steps[None]:
+        """Let the TCP ports that are open answer first: what the UDP ports may provoke would hit them too.
+
+        Where one does not, those that let this client in are tried again beside it: a limit stops them now.
+        """
+        self._tcp = yield steps.WaitForTcp(TCP_ROUND_TRIPS * rtt + TCP_SECONDS)
+        planned = self._to_probe(Transport.TCP)
+        if len(self._tcp) < len(planned):
+            accepted = {port for port, seen in self._tcp.items() if seen.reply is Reply.PROOF}
+            if self._is_own:
+                accepted |= {self._control.peer.port} - set(planned)
+            yield steps.StartTcp(sorted(accepted))
+
+    def _finish_tcp(self, sweep: CombinedSweep) -> Steps[None]:
+        """Wait for the TCP ports; try again what is silent and may not be shut, and whether this client is let in."""
+        yield steps.Progress("waiting for the last TCP ports")
+        self._tcp = yield steps.WaitForTcp()
+        results: ServiceResults | None = (yield steps.WaitForServices()) if self._services is not None else None
+        if self._control.lost:
+            raise ControlLost
+        for _ in range(MORE_CONNECTS):
+            unsure = [port for port, seen in self._tcp.items() if _may_be_open(seen, sweep)]
+            if not unsure:
+                break
+            yield steps.StartTcp(unsure)
+            self._tcp = yield steps.WaitForTcp()
+        if not sweep.open or sweep.is_shut_out:
+            self._shut_out = (yield steps.TryOpenTcp()) is False
+        if results:
+            yield from self._confirm_services(results)
+
+    def _start_services(self) -> Steps[None]:
+        """Begin with the ports that services hold, where the server can watch these."""
+        welcome, untested = self._welcome, self._server.untested
+        if not welcome.live or not welcome.capture or not self._is_own:
+            return
+        words = {served.value: served for served in ServiceProtocol}
+        rows = yield from self._questions.rows(*((PortTable.SERVED, transport) for transport in Transport))
+        served = {
+            transport: {
+                port: words[str(word)]
+                for port, word in its.items()
+                if untested[transport].get(port) is Reason.BUSY and word in words
+            }
+            for transport, its in zip(Transport, rows)
+        }
+        self._services = ServiceResults()
+        yield steps.StartServices(served)
+
+    def _confirm_services(self, results: ServiceResults) -> Steps[None]:
+        """Ask the server what passed its interface of each try."""
+        asked = list(results.questions())
+        answers = yield from self._questions.ask(messages.ServiceReply, *(question for _, _, question in asked))
+        for (port, attempt, _), answer in zip(asked, answers):
+            self._confirmed.setdefault(port, []).append((attempt, answer))
+
+    # UDP
+
+    def _sweep(self, part: int, parts: Mapping[int, int], rtt: float, max_chance: float) -> Steps[Sweep]:
+        """Probe the UDP ports of one part, which the server then holds; a port of no part belongs to the first."""
+        if parts:
+            yield from self._questions.ask(messages.PartitionBound, messages.BindPartition(part))
+            yield from self._questions.ask_untested(Transport.UDP)
+        ports = self._to_probe(Transport.UDP)
+        if self._sample:
+            ports = [port for port in ports if port in self._sample.ports]
+        to_come = sum(parts.get(port, 0) > part for port in ports)
+        ports = [port for port in ports if parts.get(port, 0) == part]
+        sweep = Sweep(
+            ports, self._rng, rtt, (yield steps.Now()), free_flows=self._welcome.flows, max_rate=self._task.rate,
+            max_chance=max_chance, previous=self._sweeps[-1] if self._sweeps else None,
+        )  # fmt: skip
+        self._sweeps.append(sweep)
+        yield steps.RunSweep(sweep, self._sweeps[:-1], to_come)
+        return sweep
+
+    def _follow_up(self, sweep: Sweep) -> Steps[None]:
+        """Try whether the UDP ports that answered one small packet carry what a call sends."""
+        if not sweep.conclusive or _limits_more(sweep):  # more would tell of that alone
+            return
+        proven = [port for port, answers in sweep.answered.items() if answers]
+        rate = large.pace(self._task.rate, sweep.limit)
+        drawn = large.draw(proven, rate, self._rng)
+        yield steps.Progress("trying large packets")
+        silent: frozenset[int] = yield steps.ProbePorts(drawn, sweep.timeout, rate)
+        if not silent:
+            return
+        before = yield from self._questions.udp_records()
+        # Both together take no longer than one may.
+        second = Sweep(
+            proven, self._rng, min(self._control.rtts), (yield steps.Now()),
+            max_rate=large.pace(self._task.rate, None), deadline=sweep.deadline,
+        )  # fmt: skip
+        yield steps.RunSweep(second, large=True)
+        earlier = list(self._follow_ups)
+        if second.open:  # the server may be gone
+            self._follow_ups = [*earlier, FollowUp(second, ServerRecords(), silent)]
+        seen = (yield from self._questions.udp_records()).udp_since(before)
+        yield steps.ReadLateAnswers()
+        probe_again = steps.ProbePorts(drawn, sweep.timeout, rate, large=False)
+        if second.open or not (yield probe_again) >= set(drawn):  # else nothing comes through any more, large or small
+            self._follow_ups = [*earlier, FollowUp(second, seen, silent)]
+
+    def _probe_busy_ports(self, sweep: Sweep) -> Steps[None]:
+        """Try whether packets for media ports that are in use come as far as the server's network interface.
+
+        What has them does not answer others.
+        """
+        busy = [
+            port
+            for port, reason in self._server.untested[Transport.UDP].items()
+            if reason is Reason.BUSY and (row := self._plan.row(Transport.UDP, port)) and row.purpose == MEDIA
+        ]
+        if not (busy and self._welcome.live and self._welcome.capture) or _limits_more(sweep):
+            return
+        yield steps.Progress("trying ports that are in use")
+        rate = large.pace(self._task.rate, sweep.limit)
+        yield steps.ProbePorts(busy, sweep.timeout, rate, large=False, tries=BUSY_TRIES)
+        seen = yield from self._questions.counts(PortTable.AT_INTERFACE, Transport.UDP)
+        self._server.busy_at_interface = {port: seen.get(port, 0) for port in busy}
+
+
+def _may_be_open(seen: Observation, sweep: CombinedSweep) -> bool:
+    """Return whether a TCP port is silent, and loss or a limit alone may have made it so."""
+    return silent_by_chance(seen, sweep.loss) or bool(sweep.limit and seen.reply is Reply.NOTHING)
+
+
+def _limits_more(sweep: Sweep) -> bool:
+    """Return whether the sweep met a limit that more probes would only meet again."""
+    return sweep.limit is not None and sweep.limit.reason is not Reason.RATE_LIMIT
