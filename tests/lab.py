@@ -175,7 +175,7 @@ class Host:
         expressions = [one for entry in ruleset for one in entry.get("rule", {}).get("expr", ())]
         return sum(one["counter"]["packets"] for one in expressions if isinstance(one.get("counter"), dict))
 
-    def wait_until_counted(self, packets: int, timeout: float = 30) -> None:
+    def wait_until_counted(self, packets: int, timeout: float = USUAL) -> None:
         """Wait until the rules with a `counter` have seen so many packets."""
         until(lambda: self.counted() >= packets, f"{packets} packets at the rules of {self.name}", within=timeout)
 

@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from tests.lab import until
+from tests.systemd.machine import PROGRAMS
 from tests.systemd.parts import STOP, Plugnmeet
 
 # A plan that these tests' own units hold, beside the server's.
 PORT = 8443
 PLAN = (*STOP, "--tcp", f"{PORT}", "--udp", "none", "--control", "8444")
 
-_LISTEN = (
-    f"import signal, socket; s = socket.create_server(('', {PORT})); "
-    "signal.signal(signal.SIGTERM, signal.{term}); signal.pause()"
-)
+LISTEN = PROGRAMS / "listen.py"
 
 
-def holder(meet: Plugnmeet, name: str, unit: str = "", service: str = "", term: str = "SIG_DFL") -> None:
-    """A unit of the test's own that listens on the port, and runs."""
-    meet.machine.write(f"/opt/{name}.py", _LISTEN.replace("{term}", term))
+def holder(meet: Plugnmeet, name: str, unit: str = "", service: str = "", how: str = "") -> None:
+    """Start a unit of the test's own that listens on the port; `how` is what `listen.py` takes besides."""
+    meet.machine.write(f"/opt/{name}.py", LISTEN.read_text(encoding="ascii"))
     meet.machine.write(
         f"/etc/systemd/system/{name}.service",
-        f"[Unit]\n{unit}\n[Service]\nType=exec\nExecStart=/usr/bin/python3 /opt/{name}.py\n{service}\n",
+        f"[Unit]\n{unit}\n[Service]\nType=exec\nExecStart=/usr/bin/python3 /opt/{name}.py {PORT} {how}\n{service}\n",
     )
     meet.machine.systemctl("daemon-reload")
     meet.machine.systemctl("start", name)

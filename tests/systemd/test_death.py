@@ -17,9 +17,8 @@ from typing import Callable, Iterator, NamedTuple
 
 import pytest
 
-from tests.lab import Server, at_once, check, chosen, server, start_check, until
+from tests.lab import USUAL, Server, at_once, check, chosen, server, start_check, until
 from tests.systemd.parts import (
-    BACK,
     GUARDIAN,
     HAPROXY,
     LIST,
@@ -87,7 +86,7 @@ def deaths(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[
     with contextlib.ExitStack() as stack:
         free: queue.Queue[tuple[Plugnmeet, float]] = queue.Queue()
         for meet in [stack.enter_context(own()) for _ in range(min(MACHINES, len(scenarios)))]:
-            free.put((meet, one_check(meet, archive, 60)[0]))
+            free.put((meet, one_check(meet, archive, USUAL)[0]))
 
         def run(number: int) -> Death:
             meet, whole = free.get()
@@ -95,7 +94,7 @@ def deaths(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[
                 meet.mend()
                 drawn = random.Random(f"{SEED} {number}").random()
                 moment, said = one_check(meet, archive, whole * (number + drawn) / DEATHS)
-                back = meet.wait_until_back(20)
+                back = meet.wait_until_soon_back()
                 return Death(moment, said, back)
             finally:
                 free.put((meet, whole))
@@ -105,11 +104,10 @@ def deaths(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[[
 
 @pytest.mark.parametrize("scenario", range(DEATHS))
 def test_killed_at_a_random_moment(deaths: Callable[[int], Death], scenario: int) -> None:
-    death = deaths(scenario)
+    death = deaths(scenario)  # which fails where they are away for long
     print(
         f"PNMCHECK_SEED={SEED}: killed after {death.moment:.2f} s, having said {death.said}; back in {death.back:.2f} s"
     )
-    assert death.back < BACK
 
 
 def test_the_longest_of_them(deaths: Callable[[int], Death], request: pytest.FixtureRequest) -> None:
@@ -122,7 +120,7 @@ def test_out_of_memory(meet: Plugnmeet, archive: Path) -> None:
     with server(meet.machine, archive, *STOP) as running:
         run_out_of_memory(running.process.inner)  # type: ignore[attr-defined]
         assert running.wait() == -signal.SIGKILL
-        print(f"back in {meet.wait_until_back():.2f} s")
+        print(f"back in {meet.wait_until_soon_back():.2f} s")
 
 
 def test_what_the_program_started_hangs(meet: Plugnmeet, archive: Path) -> None:
@@ -134,7 +132,9 @@ def test_what_the_program_started_hangs(meet: Plugnmeet, archive: Path) -> None:
         for pid in helpers:
             os.kill(pid, signal.SIGSTOP)
         running.process.kill()
-        until(meet.runs, "the services", within=BACK)
+        killed = time.monotonic()
+        until(meet.runs, "the services")
+        meet.check_soon(time.monotonic() - killed)
         for pid in helpers:
             os.kill(pid, signal.SIGKILL)
         running.wait()
@@ -154,13 +154,13 @@ def test_the_terminal_hangs_up(meet: Plugnmeet, archive: Path) -> None:
         until(lambda: not meet.machine.active(HAPROXY), "haproxy to be stopped")
         terminal.close()
         running.wait()
-    print(f"back in {meet.wait_until_back():.2f} s")
+    print(f"back in {meet.wait_until_soon_back():.2f} s")
 
 
 def test_the_guardian_is_killed(meet: Plugnmeet, archive: Path) -> None:
     with server(meet.machine, archive, *STOP) as running:
         meet.machine.systemctl("kill", "--signal=KILL", GUARDIAN)
-        print(f"back in {meet.wait_until_back(20):.2f} s")
+        print(f"back in {meet.wait_until_back():.2f} s")
         # What it held belongs to the services again.
         status = running.wait()
     assert status != 0
@@ -173,7 +173,7 @@ def test_the_program_and_the_guardian_are_killed(meet: Plugnmeet, archive: Path)
         (program,) = re.findall(r"^NSpid:.*\t(\d+)$", status.read_text(encoding="utf-8"), re.MULTILINE)
         meet.machine.must("kill", "-KILL", guardian_of(meet), program)
         assert running.wait() == -signal.SIGKILL
-        print(f"back in {meet.wait_until_back(20):.2f} s")
+        print(f"back in {meet.wait_until_back():.2f} s")
 
 
 def guardian_of(meet: Plugnmeet) -> str:
@@ -234,4 +234,4 @@ def test_killed_at_a_step(meet: Plugnmeet, archive: Path, step: str) -> None:
         assert process.stdout
         assert any(json.loads(line).get("step") == step for line in process.stdout)
         process.kill()
-    print(f"back in {meet.wait_until_back():.2f} s")
+    print(f"back in {meet.wait_until_soon_back():.2f} s")

@@ -9,75 +9,25 @@ from typing import Iterator
 import pytest
 
 from tests.lab import check, need, server, until
-from tests.systemd.held import PLAN, PORT, busy, listens
+from tests.systemd.held import LISTEN, PLAN, PORT, busy, listens
+from tests.systemd.machine import PROGRAMS
 from tests.systemd.parts import HAPROXY, PLUGNMEET, STOP, UNITS, Plugnmeet, own
 
-# No image comes from anywhere: an empty one, into which the machine's own programs are mounted.
-_ENGINE = """
-mkdir -p /etc/docker /usr/libexec/docker/cli-plugins
-echo '{"iptables": false, "ip6tables": false, "bridge": "none", "storage-driver": "vfs"}' >/etc/docker/daemon.json
-systemctl enable --now docker.socket
-tar -c --files-from /dev/null | docker import - empty
-"""
-# Debian 12 has the compose of before it was a plugin. That needs the project's file, where the plugin asks the engine.
-_COMPOSE = r"""#!/bin/sh
-if [ "$1" = docker-cli-plugin-metadata ]; then
-    echo '{"SchemaVersion": "0.1.0", "Vendor": "Debian", "Version": "1.29.2"}'
-    exit
-fi
-shift
-if [ "$1" = -p ]; then
-    label=com.docker.compose.project
-    cd "$(docker ps -a --filter "label=$label=$2" --format "{{.Label \"$label.working_dir\"}}" | head -n 1)"
-fi
-exec docker-compose "$@"
-"""
-_PROJECT = """
-version: "2.4"
-services:
-  livekit:
-    image: empty
-    network_mode: host
-    command: /usr/bin/python3 /opt/plugNmeet/{program}
-    volumes: [/usr:/usr:ro, /lib:/lib:ro, /lib64:/lib64:ro, /opt:/opt:ro]
-"""
-_UNIT = """
-[Unit]
-Description=plugNmeet service
-Requires=docker.service
-After=docker.service
-StartLimitIntervalSec=60
-StartLimitBurst=3
+_FILES = PROGRAMS / "docker"
+_MOUNTS = [word for folder in ("/usr", "/lib", "/lib64", "/opt") for word in ("-v", f"{folder}:{folder}:ro")]
+_RUN = ["docker", "run", "-d", "--network", "host", *_MOUNTS]
+_HELD = ["/usr/bin/python3", "/opt/held.py", str(PORT), "interrupted"]
 
-[Service]
-WorkingDirectory=/opt/plugNmeet
-ExecStartPre=/usr/bin/docker compose down
-ExecStart=/usr/bin/docker compose up
-ExecStop=/usr/bin/docker compose down
-Restart=always
-RestartSec=10
-"""
-_LISTENS = f"""
-import signal, socket
-signal.signal(signal.SIGTERM, signal.default_int_handler)
-s = socket.create_server(("", {PORT}))
-signal.pause()
-"""
-_RUN = [
-    "docker",
-    "run",
-    "-d",
-    "--network",
-    "host",
-    "-v",
-    "/usr:/usr:ro",
-    "-v",
-    "/lib:/lib:ro",
-    "-v",
-    "/lib64:/lib64:ro",
-    "-v",
-    "/opt:/opt:ro",
-]
+
+def copy(meet: Plugnmeet, name: str, path: str, mode: int = 0o644) -> None:
+    """Write one of these tests' files to the machine."""
+    meet.machine.write(path, (_FILES / name).read_text(encoding="ascii"), mode)
+
+
+def project(meet: Plugnmeet, folder: str, program: str) -> None:
+    """Write a compose project of one service, which runs a program, with its arguments, by Python."""
+    copy(meet, "docker-compose.yaml", f"{folder}/docker-compose.yaml")
+    meet.machine.write(f"{folder}/.env", f"PROGRAM={program}\n")
 
 
 @pytest.fixture(scope="module")
@@ -85,15 +35,15 @@ def booted() -> Iterator[Plugnmeet]:
     """A machine whose plugnmeet.service is the installer's."""
     need("dockerd", "docker-compose")
     with own("docker.service", "docker.socket", "containerd.service") as made:
-        made.machine.must("sh", "-ec", _ENGINE)
-        made.machine.write("/usr/libexec/docker/cli-plugins/docker-compose", _COMPOSE, 0o755)
-        made.machine.write("/opt/plugNmeet/docker-compose.yaml", _PROJECT.format(program="livekit.py"))
-        made.machine.write("/opt/held.py", _LISTENS)
+        made.machine.must("sh", "-e", _FILES / "engine.sh")
+        copy(made, "docker-compose", "/usr/libexec/docker/cli-plugins/docker-compose", 0o755)
+        project(made, "/opt/plugNmeet", "/opt/plugNmeet/livekit.py")
+        made.machine.write("/opt/held.py", LISTEN.read_text(encoding="ascii"))
         made.machine.systemctl("stop", PLUGNMEET)
-        made.machine.write(f"/etc/systemd/system/{PLUGNMEET}", _UNIT)
+        copy(made, PLUGNMEET, f"/etc/systemd/system/{PLUGNMEET}")
         made.machine.systemctl("daemon-reload")
         made.machine.systemctl("start", PLUGNMEET)
-        made.wait_until_back(30)
+        made.wait_until_back()
         yield made
 
 
@@ -118,11 +68,11 @@ def test_a_project_that_a_unit_runs_is_stopped_by_its_unit(meet: Plugnmeet, arch
 def test_a_project_that_a_unit_runs_is_back_after_a_kill(meet: Plugnmeet, archive: Path) -> None:
     with server(meet.machine, archive, *STOP) as running:
         running.process.kill()
-        print(f"back in {meet.wait_until_back(20):.2f} s")
+        print(f"back in {meet.wait_until_back():.2f} s")
 
 
 def test_a_container_alone(meet: Plugnmeet, archive: Path) -> None:
-    meet.machine.must(*_RUN, "--name", "alone", "empty", "/usr/bin/python3", "/opt/held.py")
+    meet.machine.must(*_RUN, "--name", "alone", "empty", *_HELD)
     until(lambda: listens(meet), "the container")
     with server(meet.machine, archive, *PLAN) as running:
         assert [one["name"] for one in running.of("services")[0]["stopping"]] == ["alone"]
@@ -134,7 +84,7 @@ def test_a_container_alone(meet: Plugnmeet, archive: Path) -> None:
 
 
 def test_a_container_that_docker_removes_is_left(meet: Plugnmeet, archive: Path) -> None:
-    meet.machine.must(*_RUN, "--rm", "--name", "removed", "empty", "/usr/bin/python3", "/opt/held.py")
+    meet.machine.must(*_RUN, "--rm", "--name", "removed", "empty", *_HELD)
     until(lambda: listens(meet), "the container")
     with server(meet.machine, archive, *PLAN) as running:
         assert running.of("services")[0]["stopping"] == []
@@ -145,7 +95,7 @@ def test_a_container_that_docker_removes_is_left(meet: Plugnmeet, archive: Path)
 
 
 def test_a_project_that_somebody_started(meet: Plugnmeet, archive: Path) -> None:
-    meet.machine.write("/opt/other/docker-compose.yaml", _PROJECT.format(program="../held.py"))
+    project(meet, "/opt/other", " ".join(_HELD[1:]))
     meet.machine.must("sh", "-ec", "cd /opt/other && docker compose up -d")
     until(lambda: listens(meet), "the project")
     with server(meet.machine, archive, *PLAN) as running:

@@ -15,21 +15,8 @@ from typing import Iterator
 import pytest
 
 from tests.lab import check, lab, server, until
-from tests.systemd.machine import Machine, machine, remove_cgroups
+from tests.systemd.machine import PROGRAMS, Machine, machine, remove_cgroups
 from tests.systemd.parts import STOP, Plugnmeet, own
-
-_TALK = """
-import socket, sys
-taken = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5)
-taken.sendall(bytes.fromhex(sys.argv[3]))
-taken.settimeout(1)
-try:
-    print(taken.recv(100).hex() or "closed")
-except socket.timeout:
-    print("silent")
-except ConnectionResetError:
-    print("closed")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -123,21 +110,9 @@ def test_its_files_are_there_after_its_power_was_cut(bare: Machine) -> None:
     assert bare.active("basic.target")
 
 
-_BOOT = """
-import sys, time
-from tests.lab import lab
-from tests.systemd.machine import machine
-with lab() as net, machine(net.server) as made:
-    made.popen(["sleep", "1000"])
-    print(net.server.name, made.init, flush=True)
-    time.sleep(1000)
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
 def test_it_ends_with_what_made_it(number: signal.Signals) -> None:
-    root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", _BOOT], cwd=root, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, PROGRAMS / "boot.py"], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         name, init = process.stdout.readline().split()
         process.send_signal(number)
@@ -173,7 +148,8 @@ def stun(username: bytes = b"") -> bytes:
 )
 def test_its_ice_over_tcp(meet: Plugnmeet, frame: bytes, answer: str) -> None:
     for address in (meet.machine.ipv4, meet.machine.ipv6):
-        said = meet.client.must(sys.executable, "-c", _TALK, address, "7881", frame.hex())
+        seconds = "1" if answer == "silent" else "60"
+        said = meet.client.must(sys.executable, PROGRAMS / "talk.py", address, "7881", frame.hex(), seconds)
         assert said.strip() == answer
 
 

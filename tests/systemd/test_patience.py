@@ -11,16 +11,11 @@ from typing import Callable
 
 import pytest
 
-from tests.lab import server
+from tests.lab import USUAL, server
 from tests.systemd.held import PLAN, PORT, busy, holder, listens
+from tests.systemd.machine import PROGRAMS
 from tests.systemd.parts import DEPENDENT, HAPROXY, HAPROXY_CFG, PLUGNMEET, STOP, TREE, UNITS, Plugnmeet, own
 
-# A systemctl that hangs, always or where it is to stop something, in the place of the real one.
-_HANGS = """
-mv /usr/bin/systemctl /usr/bin/systemctl.real
-printf '#!/bin/sh\\ncase " $* " in %s) exec sleep 1000;; esac\\nexec systemctl.real "$@"\\n' "$1" >/usr/bin/systemctl
-chmod 755 /usr/bin/systemctl
-"""
 _MENDED = ["mv", "/usr/bin/systemctl.real", "/usr/bin/systemctl"]
 
 Scenario = Callable[[Plugnmeet, Path], None]
@@ -31,7 +26,7 @@ def the_program_hangs(meet: Plugnmeet, archive: Path) -> None:
     with server(meet.machine, archive, *STOP, "--for", "1s") as running:
         began = time.monotonic()
         os.kill(running.process.inner, signal.SIGSTOP)  # type: ignore[attr-defined]
-        meet.wait_until_back(60)
+        meet.wait_until_back()
         assert time.monotonic() - began > 25
         os.kill(running.process.pid, signal.SIGCONT)  # nsenter, which has stopped along with it
         assert running.wait() == -signal.SIGKILL
@@ -39,7 +34,7 @@ def the_program_hangs(meet: Plugnmeet, archive: Path) -> None:
 
 def a_unit_that_does_not_stop(meet: Plugnmeet, archive: Path) -> None:
     """It is tried for half a minute, and its port is untested; systemd kills it later, so it is started again."""
-    holder(meet, "held", service="TimeoutStopSec=40", term="SIG_IGN")
+    holder(meet, "held", service="TimeoutStopSec=40", how="stubborn")
     before = meet.machine.show("held.service", "MainPID")
     with server(meet.machine, archive, *PLAN, "--for", "1s", patience=150) as running:
         assert [port for port, _ in busy(running.listening)] == [PORT]
@@ -54,7 +49,7 @@ def a_unit_that_does_not_stop(meet: Plugnmeet, archive: Path) -> None:
 def systemctl_hangs(meet: Plugnmeet, archive: Path) -> None:
     """Nothing is known of any unit, so none is stopped."""
     before = meet.machine.show(HAPROXY, "MainPID")
-    meet.machine.must("sh", "-ec", _HANGS, "sh", "*")
+    meet.machine.must("sh", "-e", PROGRAMS / "hanging_systemctl.sh", "*")
     with server(meet.machine, archive, *STOP, "--for", "1s", patience=150) as running:
         (services,) = running.of("services")
         assert services["stopping"] == []
@@ -68,7 +63,7 @@ def systemctl_hangs(meet: Plugnmeet, archive: Path) -> None:
 
 def systemctl_hangs_where_it_stops(meet: Plugnmeet, archive: Path) -> None:
     """Whether the unit stops is not known, so it is started, too."""
-    meet.machine.must("sh", "-ec", _HANGS, "sh", '*" stop "*')
+    meet.machine.must("sh", "-e", PROGRAMS / "hanging_systemctl.sh", '*" stop "*')
     with server(
         meet.machine, archive, *STOP, "--tcp", "7881", "--udp", "none", "--control", "8444", "--for", "1s", patience=150
     ) as running:
@@ -83,7 +78,7 @@ def haproxy_does_not_start_again(meet: Plugnmeet, archive: Path) -> None:
     """systemd starts it over and over, so it is waited for; the rest is back, and it is left to be restored."""
     with server(meet.machine, archive, *STOP) as running:
         meet.machine.write(HAPROXY_CFG, "nonsense\n")
-        assert running.stop() == 3
+        assert running.stop(timeout=2 * USUAL) == 3  # the guardian waits for a minute
     assert f"-u {HAPROXY}" in " ".join(running.stderr.split())
     assert meet.machine.active(PLUGNMEET)
     assert sorted(running.of("restored")[0]["failed"]) == sorted([HAPROXY, DEPENDENT])
@@ -97,8 +92,8 @@ def a_unit_that_runs_but_listens_no_more(meet: Plugnmeet, archive: Path) -> None
     """Active is not enough: users need its port."""
     holder(meet, "held")
     with server(meet.machine, archive, *PLAN) as running:
-        meet.machine.write("/opt/held.py", "import signal; signal.pause()")
-        assert running.stop() == 3
+        meet.machine.write("/opt/held.py", (PROGRAMS / "wait.py").read_text(encoding="ascii"))
+        assert running.stop(timeout=2 * USUAL) == 3  # the guardian waits for a minute
     told = " ".join(running.stderr.split())
     assert "held.service did not come back" in told
     assert f"nothing listens on {PORT}/tcp" in told

@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab import Server, check, hold, lab, server, until
 from tests.systemd.held import PLAN, PORT, busy, holder, listens
+from tests.systemd.machine import PROGRAMS
 from tests.systemd.parts import FOLDER, GUARDIAN, HAPROXY, LIST, PLUGNMEET, STOP, UNITS, Plugnmeet
 
 
@@ -92,18 +93,14 @@ def test_a_socket_that_starts_its_unit(held: Plugnmeet, archive: Path) -> None:
     held.machine.write(
         "/etc/systemd/system/held.socket", f"[Socket]\nListenStream={PORT}\n[Install]\nWantedBy=sockets.target\n"
     )
-    held.machine.write(
-        "/opt/held.py",
-        "import socket; s = socket.socket(fileno=3)\nwhile True: s.accept()[0].sendall(b'hello')\n",
-    )
+    held.machine.write("/opt/held.py", (PROGRAMS / "greet.py").read_text(encoding="ascii"))
+    receive: list[str | Path] = [sys.executable, PROGRAMS / "receive.py"]
     held.machine.write("/etc/systemd/system/held.service", "[Service]\nExecStart=/usr/bin/python3 /opt/held.py\n")
     held.machine.systemctl("daemon-reload")
     held.machine.systemctl("start", "held.socket")
     for runs in (False, True):
         if runs:
-            held.machine.must(
-                sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {PORT})).recv(5)"
-            )
+            held.machine.must(*receive, "127.0.0.1", str(PORT))
             assert held.machine.active("held.service")
         with server(held.machine, archive, *PLAN) as running:
             assert not held.machine.active("held.socket")
@@ -113,11 +110,7 @@ def test_a_socket_that_starts_its_unit(held: Plugnmeet, archive: Path) -> None:
             assert running.wait() == 0
         assert held.machine.active("held.socket")
         assert held.machine.active("held.service") == runs
-        assert held.client.must(
-            sys.executable,
-            "-c",
-            f"import socket; print(socket.create_connection(('{held.machine.ipv4}', {PORT})).recv(5))",
-        )
+        assert "hello" in held.client.must(*receive, held.machine.ipv4, str(PORT))
 
 
 def test_a_unit_that_does_not_start_again(held: Plugnmeet, archive: Path) -> None:
@@ -170,6 +163,8 @@ def test_two_at_once(meet: Plugnmeet, archive: Path) -> None:
         assert check(meet.client, archive, meet.machine.ipv4).status == 0
         assert running.wait() == 0
 
+
+_WITHOUT_SYSTEMD = ["unshare", "-m", "sh", "-e", str(PROGRAMS / "without_systemd.sh")]
 
 _STRANGE = {
     "half written": 'rm -f "$1"; printf \'{"services": [{"kind": "unit", "na\' >"$1"',
@@ -245,26 +240,16 @@ def test_a_disk_that_takes_nothing(meet: Plugnmeet, archive: Path) -> None:
         meet.machine.must("rmdir", FOLDER)
 
 
-# Programs look for /run/systemd/system (sd_booted(3)); here systemctl alone sees it.
-_NO_SYSTEMD = """
-mkdir -p /opt/tools
-printf '#!/bin/sh\nexec nsenter -t 1 -m -r /usr/bin/systemctl "$@"\n' >/opt/tools/systemctl
-chmod 755 /opt/tools/systemctl
-mount -t tmpfs none /run/systemd
-PATH=/opt/tools:$PATH exec "$@"
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
 def test_where_no_systemd_runs_the_guardian_is_on_its_own(
     meet: Plugnmeet, archive: Path, number: signal.Signals
 ) -> None:
-    with server(meet.machine, archive, *STOP, prefix=["unshare", "-m", "sh", "-ec", _NO_SYSTEMD, "sh"]) as running:
+    with server(meet.machine, archive, *STOP, prefix=_WITHOUT_SYSTEMD) as running:
         assert not meet.machine.active(HAPROXY)
         assert not meet.machine.active(GUARDIAN)
         assert running.listening["untested"] == []
         running.process.send_signal(number)
-        print(f"back in {meet.wait_until_back():.2f} s")
+        print(f"back in {meet.wait_until_soon_back():.2f} s")
         running.wait()
 
 

@@ -1,0 +1,5 @@
+"""Run, and listen on nothing."""
+
+import signal
+
+signal.pause()
