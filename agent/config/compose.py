@@ -1,102 +1,150 @@
-"""The services of a docker-compose.yaml: what they are started with, and where their configuration is."""
+"""Read the services of a docker-compose.yaml: how each is started, and where its configuration is on this machine."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 from dataclasses import dataclass
 from typing import Iterator, NoReturn, Sequence
 
-from .flat_yaml import ITEM, Found, Path, Scalar, refuse
+from ..system.commands import run_tool
+from ..system.files import read_configuration
+from .document import Document, Node, refuse
+from .flat_yaml import read_yaml
 from .settings import Setting
 
-_ENVIRONMENT, _VOLUMES = "environment", "volumes"
-_LISTS = ("command", "entrypoint", _ENVIRONMENT, _VOLUMES, "env_file", "profiles")
-_VALUES = ("image", "command", "entrypoint", "network_mode", "env_file")
-# In their long forms these are of no use here, but no reason to refuse the file.
-_LONG = ("env_file.[].path", "volumes.[].target")
+# What docker compose reads beside docker-compose.yaml, or in its place.
+_BESIDE = ("compose.yaml", "compose.yml", "docker-compose.override.yaml", "docker-compose.override.yml")
+# docker finds its plugins by these. Of a shell's other variables the unit that starts the services has none.
+_VARIABLES = ("HOME", "DOCKER_CONFIG")
 _OPTION = re.compile(r"--?([a-z][\w.-]*)(?:=(.*))?", re.DOTALL)
 
 
-def wanted(variables: Sequence[str]) -> list[str]:
-    """What to read from the file: of what is in an environment, these alone."""
-    return [f"services.*.{key}" for key in (*_VALUES, *(f"{key}.[]" for key in _LISTS), *_LONG,
-                                            *(f"{_ENVIRONMENT}.{name}" for name in variables))]  # fmt: skip
+def read_compose(directory: str) -> tuple[Document, tuple[str, ...]]:
+    """Return the services as `docker compose config` tells them, else docker-compose.yaml alone, and what is unread.
+
+    Docker compose 2 adds override files, .env, env_files, profiles and variables itself, and needs no Docker for that.
+    What it prints when it fails is not shown, since it holds values.
+    """
+    file = os.path.join(directory, "docker-compose.yaml")
+    text = read_configuration(file)
+    beside = [name for name in _BESIDE if os.path.exists(os.path.join(directory, name))]
+    listed = run_tool("docker", "compose", "--project-directory", directory, "config", "--format", "json",
+                      variables={name: os.environ[name] for name in _VARIABLES if name in os.environ})  # fmt: skip
+    root = _resolved(listed.output or "")
+    if root:
+        return Document(f"{file} with {beside[0]}" if beside else file, root), ()
+    unread = (f"{directory}/{name} was not read, although docker compose uses it: ports may differ." for name in beside)
+    return read_yaml(text, file), tuple(unread)
+
+
+def _resolved(output: str) -> Node | None:
+    """Return what docker compose tells, without the names of profiles: the services that it lists are those in use."""
+    try:
+        project = json.loads(output)
+        for service in project["services"].values():
+            service.pop("profiles", None)
+        return _node(project)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+
+
+def _node(value: object) -> Node:
+    if isinstance(value, dict):
+        return Node(0, {key: _node(entry) for key, entry in value.items()})
+    if isinstance(value, list):
+        return Node(0, list(map(_node, value)))
+    # It writes a dollar twice, so that its output could be read again.
+    return Node(0, value.replace("$$", "$") if isinstance(value, str) else None if value is None else json.dumps(value))
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service of the file. UserError where what is asked for is not understood."""
+    """A service of the file. Its methods raise UserError where they do not understand what they need."""
 
-    file: str
+    directory: str
     name: str
-    line: int  # of its image
-    _found: Found
+    _document: Document
 
-    def refuse(self, what: str) -> NoReturn:
-        """Refuse the file for what is said, or not said, of this service."""
-        refuse(self.file, self.line, f"the service {self.name} {what}")
-
-    def _values(self, *keys: str) -> list[Scalar]:
-        return self._found.get(("services", self.name, *keys), [])
+    def refuse(self, why: str) -> NoReturn:
+        """Refuse the file for what is true of this service."""
+        image = self._document.text("services", self.name, "image")
+        refuse(self._document.file, image.line if image else 0, f"the service {self.name} {why}")
 
     @property
     def has_env_file(self) -> bool:
-        """Whether there are variables in another file."""
-        return any(self._values("env_file", *more) for more in ((), (ITEM,), (ITEM, "path")))
+        """Return whether there are variables in another file."""
+        return "env_file" in self._document.entries("services", self.name)
 
-    def options(self) -> dict[str, Setting]:
-        """The flags that it is started with, by their names without dashes. One without a value is true."""
+    def flags(self) -> dict[str, Setting]:
+        """Return the flags that it is started with, by their names without dashes. One without a value is true."""
         words = [word for key in ("entrypoint", "command") for word in self._words(key)]
-        found = {}
-        for word, following in zip(words, [*words[1:], Scalar("-", 0)]):
-            match = _OPTION.fullmatch(word.text)
+        flags = {}
+        for (line, word), (_, following) in zip(words, [*words[1:], (0, "-")]):
+            match = _OPTION.fullmatch(word)
             if match:
-                value = "true" if following.text.startswith("-") else following.text
+                value = "true" if following.startswith("-") else following
                 value = value if match.group(2) is None else match.group(2)
-                found[match.group(1)] = Setting(value, self.file, f"--{match.group(1)}", word.line)
-        return found
+                flags[match.group(1)] = Setting(value, self._document.file, f"--{match.group(1)}", line)
+        return flags
 
-    def _words(self, key: str) -> Iterator[Scalar]:
-        yield from self._values(key, ITEM)
-        for line in self._values(key):
-            try:
-                yield from (Scalar(word, line.line) for word in shlex.split(line.text))
-            except ValueError:
-                refuse(self.file, line.line, "a quote without its other")
+    def _words(self, key: str) -> Iterator[tuple[int, str]]:
+        path = ("services", self.name, key)
+        if self._document.is_list(*path):
+            yield from ((item.line, item.text) for item in self._document.texts(*path))
+            return
+        node = self._document.text(*path)
+        try:
+            yield from ((node.line, word) for word in shlex.split(node.text)) if node else ()
+        except ValueError:
+            refuse(self._document.file, node.line if node else 0, "an unclosed quote")
 
     def variables(self, names: Sequence[str]) -> dict[str, Setting]:
-        """The variables of its environment, of these names."""
-        found = {name: one for name in names for one in self._values(_ENVIRONMENT, name)}
-        for one in self._values(_ENVIRONMENT, ITEM):
-            name, given, value = one.text.partition("=")
-            if name in names:
-                if not given:
-                    refuse(self.file, one.line, f"{name} has its value from elsewhere")
-                found[name] = Scalar(value, one.line)
-        return {name: Setting(one.text, self.file, name, one.line) for name, one in found.items() if one.text}
+        """Return the variables of its environment that have one of these names, and a value."""
+        path, file = ("services", self.name, "environment"), self._document.file
+        if self._document.is_list(*path):  # of NAME=VALUE, or NAME alone
+            pairs = [(item.line, *item.text.partition("=")) for item in self._document.texts(*path)]
+            nodes = {name: Node(line, value if sign else None) for line, name, sign, value in pairs}
+        else:
+            nodes = self._document.entries(*path)
+        wanted = {name: nodes[name] for name in names if name in nodes}
+        for name, node in wanted.items():
+            if not isinstance(node.value, str):
+                refuse(file, node.line, f"{name} has its value from outside this file")
+        return {name: Setting(node.text, file, name, node.line) for name, node in wanted.items() if node.text}
 
-    def on_host(self, path: str) -> str:
-        """Where a file of the container is outside, by the volumes."""
-        for one in self._values(_VOLUMES, ITEM):
-            source, _, target = one.text.partition(":")
-            target = target.partition(":")[0].rstrip("/")
-            if source[:1] in (".", "/") and (path == target or path.startswith(target + "/")):
-                return os.path.normpath(os.path.join(os.path.dirname(self.file), source, path[len(target) + 1 :]))
-        self.refuse("has its configuration in no volume that is written HOST:CONTAINER")
+    def host_path(self, path: str) -> str:
+        """Return where a file of the container is on this machine, by the volume that is mounted nearest to it."""
+        mounts = {target.rstrip("/"): source for source, target in self._mounts() if source[:1] in (".", "/")}
+        target = max((one for one in mounts if path == one or path.startswith(one + "/")), key=len, default=None)
+        if target is None:
+            self.refuse("has its configuration in no volume that is written HOST:CONTAINER")
+        return os.path.normpath(os.path.join(self.directory, mounts[target], path[len(target) + 1 :]))
+
+    def _mounts(self) -> Iterator[tuple[str, str]]:
+        for volume in self._document.items("services", self.name, "volumes"):
+            if isinstance(volume.value, dict):
+                source, target = (volume.value.get(key, volume).text for key in ("source", "target"))
+            else:
+                source, target, *_ = (*volume.text.split(":"), "")
+            yield source, target
 
 
-def services(found: Found, file: str, image: str) -> list[Service]:
-    """The services of an image, whatever its registry and version, that docker compose starts by itself."""
+def services_of_image(document: Document, directory: str, image: str) -> list[Service]:
+    """Return the services of an image, of any registry and version, that docker compose starts by itself.
+
+    UserError where one has a network of its own: the ports outside of it are not known.
+    """
     pattern = re.compile(rf"(?:.*/)?{re.escape(image)}(?:[:@].*)?", re.DOTALL)
-    images: list[tuple[Path, list[Scalar]]] = [
-        (path, values) for path, values in found.items() if path[2:] == ("image",)
-    ]
-    all_of_it = [Service(file, path[1], values[0].line, found) for path, values in images
-                 if pattern.fullmatch(values[0].text)]  # fmt: skip
-    running = [one for one in all_of_it if ("services", one.name, "profiles", ITEM) not in found]
-    for one in running:
-        if [value.text for value in found.get(("services", one.name, "network_mode"), [])] != ["host"]:
-            one.refuse("has a network of its own, so that its ports outside are not known")
-    return running
+    services = []
+    for name in document.entries("services"):
+        service = Service(directory, name, document)
+        named = document.text("services", name, "image")
+        if named and pattern.fullmatch(named.text) and not document.items("services", name, "profiles"):
+            mode = document.text("services", name, "network_mode")
+            if not mode or mode.text != "host":
+                service.refuse("has a network of its own, so that its ports outside are not known")
+            services.append(service)
+    return services

@@ -1,4 +1,4 @@
-"""The settings of one program, wherever they come from: its file, and what beats it."""
+"""The settings of one program: those of its file, and the flags and variables that override them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Mapping, NoReturn
 
 from ..core.ports import HIGHEST, LOWEST, PortRange
-from .flat_yaml import ITEM, Found, refuse
+from .document import Document, refuse
 
-# As much of a source as a report has room for: the end of a long path tells more than its beginning.
+# Characters of a source that a report has room for: the end of a long path tells more than its beginning.
 MAX_SOURCE = 200
 
 # YAML 1.1 has more words for these than 1.2, and go-yaml takes them where the program wants one.
 _TRUE = frozenset(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON", "y", "Y"))
 _FALSE = frozenset(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF", "n", "N"))
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,4})")
-_RUN = re.compile(r"([1-9][0-9]{0,4}) *- *([1-9][0-9]{0,4})")
+_RANGE = re.compile(r"([1-9][0-9]{0,4}) *- *([1-9][0-9]{0,4})")
 
 
 @dataclass(frozen=True)
@@ -28,63 +28,66 @@ class Setting:
     key: str
     line: int
 
-    def refuse(self, what: str) -> NoReturn:
+    def refuse(self, why: str) -> NoReturn:
         """Refuse the file for this value, without showing it."""
-        refuse(self.file, self.line, f"{self.key} {what}")
+        refuse(self.file, self.line, f"{self.key} {why}")
 
 
 class Settings:
     """Settings by their keys. UserError where a value is not of its kind, which is not shown: it may be a secret."""
 
-    def __init__(self, file: str, found: Found, over: Mapping[str, Setting]) -> None:
-        self.file, self._found = file, found
-        self._all = {".".join(path): Setting(values[0].text, file, ".".join(path), values[0].line)
-                     for path, values in found.items()}  # fmt: skip
-        self._all.update(over)
+    def __init__(self, document: Document, overrides: Mapping[str, Setting] | None = None) -> None:
+        self._document, self._overrides = document, overrides or {}
+
+    def _get(self, key: str) -> Setting | None:
+        if key in self._overrides:
+            return self._overrides[key]
+        node = self._document.text(*key.split("."))
+        return Setting(node.text, self._document.file, key, node.line) if node else None
 
     def source(self, key: str) -> str:
-        """Where the value of a key comes from."""
-        found = self._all.get(key)
-        text = f"{found.file}, {found.key}" if found else f"default of {key}, not in {self.file}"
+        """Return where the value of a key comes from, in at most 200 characters."""
+        setting = self._get(key)
+        text = f"{setting.file}, {setting.key}" if setting else f"default of {key}, not in {self._document.file}"
         return text if len(text) <= MAX_SOURCE else "..." + text[3 - MAX_SOURCE :]
 
-    def refuse(self, key: str, what: str) -> NoReturn:
-        """Refuse what a key has, or has not."""
-        self._all.get(key, Setting("", self.file, key, 1)).refuse(what)
+    def refuse(self, key: str, why: str) -> NoReturn:
+        """Refuse the value of a key, or that it has none."""
+        (self._get(key) or Setting("", self._document.file, key, 1)).refuse(why)
 
     def text(self, key: str) -> str:
-        """The value as it stands; empty where there is none."""
-        found = self._all.get(key)
-        return found.text if found else ""
+        """Return the value as it is written; empty where there is none."""
+        setting = self._get(key)
+        return setting.text if setting else ""
 
     def items(self, key: str) -> tuple[str, ...]:
-        """The items of a list."""
-        return tuple(one.text for one in self._found.get((*key.split("."), ITEM), ()))
+        """Return the items of a list of texts."""
+        return tuple(item.text for item in self._document.texts(*key.split(".")))
 
     def flag(self, key: str) -> bool:
-        """True or false, which it is where nothing is said."""
+        """Return whether a value is true; false where there is none."""
         text = self.text(key)
         if text and text not in _TRUE and text not in _FALSE:
             self.refuse(key, "is neither true nor false")
         return text in _TRUE
 
     def number(self, key: str, default: int = 0, least: int = 0) -> int:
-        """A port, or 0, or what else from `least` on means that there is none."""
+        """Return a number from `least` to 65535: a port, or a value that means none."""
         text = self.text(key)
         if text and (not _NUMBER.fullmatch(text) or not least <= int(text) <= HIGHEST):
-            self.refuse(key, f"is no number from {least} to {HIGHEST}")
+            self.refuse(key, f"is not a number from {least} to {HIGHEST}")
         return int(text) if text else default
 
-    def run(self, key: str) -> PortRange | None:
-        """A port, or several as `7882-7892`; None for 0 and for nothing."""
-        match = _RUN.fullmatch(self.text(key))
+    def port_range(self, key: str) -> PortRange | None:
+        """Return a port, or several as in `7882-7892`; None for 0 and where there is no value."""
+        match = _RANGE.fullmatch(self.text(key))
         if not match:
             port = self.number(key)
             return PortRange(port, port) if port else None
-        return self.range(key, int(match.group(1)), int(match.group(2)))
+        return self.range_of(key, int(match.group(1)), int(match.group(2)))
 
-    def range(self, key: str, first: int, last: int) -> PortRange:
-        """The run of ports that two numbers make, of which `key` has one."""
+    def range_of(self, key: str, first: int, last: int) -> PortRange:
+        """Return the range of two ports, of which `key` has one."""
         if not LOWEST <= first <= last <= HIGHEST:
-            self.refuse(key, "makes no range of ports")
+            self.refuse(key, "does not make a range of ports")
         return PortRange(first, last)

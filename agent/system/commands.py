@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from typing import Mapping
 
 from .procfs import read_stat
 
@@ -38,12 +39,15 @@ class CommandResult:
     missing: bool = False
 
 
-def run_tool(tool: str, *arguments: str) -> CommandResult:
-    """Run a tool that lists something, in English. What it prints is text of unknown origin."""
+def run_tool(tool: str, *arguments: str, variables: Mapping[str, str] | None = None) -> CommandResult:
+    """Run a tool that lists something, in English, with this process's environment or that of `variables`.
+
+    What it prints is text of unknown origin.
+    """
     path = shutil.which(tool, path=PATH)
     if path is None:
         return CommandResult(None, f"there is no {tool} here", missing=True)
-    environment = {**os.environ, "PATH": PATH, "LC_ALL": "C", "LANGUAGE": ""}
+    environment = {**(os.environ if variables is None else variables), "PATH": PATH, "LC_ALL": "C", "LANGUAGE": ""}
     try:
         with _starting:
             process = subprocess.Popen(

@@ -9,15 +9,23 @@ from typing import Callable
 
 import pytest
 
+from agent.config import compose
 from agent.config.installed import find_installed, read_installed, read_livekit
 from agent.config.model import Installed
 from agent.core.errors import UserError
 from agent.core.plan import Need, build_plan
+from agent.system.commands import CommandResult
 from tests.config import mutations
 
 DATA = Path(__file__).parent / "installed"
 FILES = ("livekit.yaml", "docker-compose.yaml", "ingress.yaml", "sip.yaml", "haproxy.cfg")
 Change = Callable[[str, str, str], None]
+
+
+@pytest.fixture(autouse=True)
+def no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker compose is not there, but for the tests of tests/config/test_compose.py."""
+    monkeypatch.setattr(compose, "run_tool", lambda *_, **__: CommandResult(None, "there is no docker here", True))
 
 
 @pytest.fixture
@@ -89,8 +97,7 @@ def test_what_the_installer_sets_up(at: Path) -> None:
         "10000-20000/udp": "sip.yaml, rtp_port",
     }
     assert Installed((), *list(vars(found).values())[1:]) == Installed(
-        (), 7880, 7881, True, ("203.0.113.10",), (), "turn.example.com", 443, 5349, ((443, "/etc/haproxy/ssl/"),),
-        "127.0.0.1:9080", str(at), (), (80, 443),
+        (), True, ("203.0.113.10",), (), "turn.example.com", ((443, "/etc/haproxy/ssl/"),), (), (80, 443),
     )  # fmt: skip
     assert "SECRET" not in repr(found)
 
@@ -190,7 +197,7 @@ def test_a_command_may_be_a_list_and_have_its_program_before_it(at: Path, change
     change("docker-compose.yaml", COMMAND, words)
     change("livekit.yaml", "  enabled: true\n", "")
     found = read(at)
-    assert (found.tcp_port, found.turn_udp_port, found.node_ip) == (7000, 443, ())
+    assert ("7000/tcp" in sources(found, at), TURN in rows(found), found.node_ip) == (True, True, ())
 
 
 def test_the_configuration_is_where_the_volumes_say(at: Path, change: Change) -> None:
@@ -225,20 +232,20 @@ def test_what_was_not_read_is_told(at: Path, change: Change) -> None:
     change("docker-compose.yaml", "    healthcheck:\n      test: wget --spider http:",
            "    env_file: SECRET\n    healthcheck:\n      test: wget --spider http:")  # fmt: skip
     beside, variables = read(at).notes
-    assert beside.startswith(f"docker compose minds {at}/docker-compose.override.yml too, which was not read")
-    assert variables.startswith("The service livekit has an env_file, which was not read")
+    assert beside.startswith(f"{at}/docker-compose.override.yml was not read, although docker compose uses it")
+    assert variables.startswith("The env_file of the service livekit was not read")
 
 
 @pytest.mark.parametrize(
     ("name", "old", "new", "told"),
     [
         ("livekit.yaml", "end: 60000", "end: 55000",
-         "names 50000-60000/udp (WebRTC media), installed is 50000-55000/udp: rules made by it open more"),
+         "names 50000-60000/udp (WebRTC media), installed is 50000-55000/udp: firewall rules"),
         ("livekit.yaml", "end: 60000", "end: 61000",
-         "installed is 50000-61000/udp (AT/livekit.yaml, rtc.port_range_start): rules made by it leave ports closed"),
+         "installed is 50000-61000/udp (AT/livekit.yaml, rtc.port_range_start): firewall rules by"),
         ("livekit.yaml", "tcp_port: 7881", "tcp_port: 0",
-         "7881/tcp (WebRTC over TCP, for clients that cannot use UDP), installed is none: rules made by it open more"),
-        ("sip.yaml", "10000-20000", "10000-20001", "installed is 10000-20001/udp (AT/sip.yaml, rtp_port): rules made"),
+         "7881/tcp (WebRTC over TCP, for clients that cannot use UDP), installed is none: firewall rules"),
+        ("sip.yaml", "10000-20000", "10000-20001", "installed is 10000-20001/udp (AT/sip.yaml, rtp_port): firewall"),
         ("sip.yaml", "10000-20000", "10000-19999", ""),
     ],
 )  # fmt: skip
@@ -255,18 +262,18 @@ def test_where_the_documentation_names_other_ports(
     ("name", "old", "new", "kind"),
     [
         ("livekit.yaml", "port_range_end: 60000", "# SECRET", "line 4: rtc.port_range_start has no"),
-        ("livekit.yaml", "50000", "SECRET", "line 4: rtc.port_range_start is no number"),
-        ("livekit.yaml", "60000", "65536", "line 5: rtc.port_range_end is no number"),
-        ("livekit.yaml", "60000", "49999", "line 5: rtc.port_range_end makes no range"),
-        ("livekit.yaml", "7881", "07881", "line 6: rtc.tcp_port is no number"),
-        ("livekit.yaml", "7881", "0x1EC9", "line 6: rtc.tcp_port is no number"),
-        ("livekit.yaml", "7881", "-1", "line 6: rtc.tcp_port is no number"),
+        ("livekit.yaml", "50000", "SECRET", "line 4: rtc.port_range_start is not a number"),
+        ("livekit.yaml", "60000", "65536", "line 5: rtc.port_range_end is not a number"),
+        ("livekit.yaml", "60000", "49999", "line 5: rtc.port_range_end does not make a range"),
+        ("livekit.yaml", "7881", "07881", "line 6: rtc.tcp_port is not a number"),
+        ("livekit.yaml", "7881", "0x1EC9", "line 6: rtc.tcp_port is not a number"),
+        ("livekit.yaml", "7881", "-1", "line 6: rtc.tcp_port is not a number"),
         ("livekit.yaml", "enabled: true", "enabled: SECRET", "turn.enabled is neither true nor false"),
-        ("livekit.yaml", "rtc:", "rtx:", "line 1: no rtc"),
-        ("livekit.yaml", "keys:", "kexs:", "line 1: no keys"),
-        ("docker-compose.yaml", "--node-ip 203.0.113.10", "--udp-port SECRET", "line 9: --udp-port is no number"),
+        ("livekit.yaml", "rtc:", "rtx:", "line 1: there is no rtc"),
+        ("livekit.yaml", "keys:", "kexs:", "line 1: there is no keys"),
+        ("docker-compose.yaml", "--node-ip 203.0.113.10", "--udp-port SECRET", "line 9: --udp-port is not a number"),
         ("docker-compose.yaml", "--node-ip 203.0.113.10", "--config-body SECRET", "line 3: the service livekit has"),
-        ("docker-compose.yaml", "--node-ip 203.0.113.10", "'SECRET", "line 9: a quote without"),
+        ("docker-compose.yaml", "--node-ip 203.0.113.10", "'SECRET", "line 9: an unclosed quote"),
         ("docker-compose.yaml", "/app/livekit.yaml", "/SECRET/livekit.yaml", "line 3: the service livekit has"),
         ("docker-compose.yaml", '--config "/app/livekit.yaml"', "", "line 3: the service livekit is started"),
         ("docker-compose.yaml", "- SECRET_TOKEN=", "- SIP_CONFIG_BODY=", "line 23: the service livekit-"),
@@ -274,10 +281,10 @@ def test_where_the_documentation_names_other_ports(
         ("docker-compose.yaml", 'network_mode: "host"', "ports: []", "line 3: the service livekit has a network"),
         ("docker-compose.yaml", '"host"', "SECRET", "line 3: the service livekit has a network"),
         ("docker-compose.yaml", "livekit/livekit-server", "SECRET", "no service in it"),
-        ("docker-compose.yaml", "services:", "SECRET:", "line 1: no services"),
-        ("ingress.yaml", "redis:", "rediss:", "line 1: no redis"),
+        ("docker-compose.yaml", "services:", "SECRET:", "line 1: there is no services"),
+        ("ingress.yaml", "redis:", "rediss:", "line 1: there is no redis"),
         ("haproxy.cfg", "bind *:443 ssl", "bind SECRET", "line 24: an address"),
-        ("haproxy.cfg", "bind *:443 ssl", "# bind", "nothing in it listens with ssl"),
+        ("haproxy.cfg", "bind *:443 ssl", "# bind", "no bind in it takes LiveKit's users with ssl"),
     ],
 )  # fmt: skip
 def test_what_is_refused(at: Path, change: Change, name: str, old: str, new: str, kind: str) -> None:
@@ -385,14 +392,14 @@ def test_livekit_alone(at: Path, change: Change) -> None:
         TURN,
     ]
     assert sources(found, at)["443/tcp"] == ""
-    assert (found.compose, found.acme, found.certificates, found.notes) == (None, None, (), ())
+    assert (found.certificates, found.notes) == ((), ())
     change("livekit.yaml", "external_tls: true", "external_tls: false")
     assert "5349/tcp recommended: TURN/TLS" in rows(read_livekit(str(at / "livekit.yaml")))
     change("livekit.yaml", "tls_port: 5349", "tls_port: 443")
     assert rows(read_livekit(str(at / "livekit.yaml"))) == rows(found)
     change("livekit.yaml", "  enabled: true\n", "")
     off = read_livekit(str(at / "livekit.yaml"))
-    assert (off.turn_domain, off.turn_udp_port, off.turn_tls_port) == (None, None, None)
+    assert (off.turn_domain, [row for row in rows(off) if "TURN" in row]) == (None, [])
 
 
 def test_livekit_alone_with_nothing_but_its_defaults(tmp_path: Path) -> None:

@@ -295,13 +295,16 @@ def _ip_address(listing: str) -> None:
 
 
 def _yaml(text: str) -> None:
-    wanted = ("rtc.tcp_port", "rtc.stun_servers.[]", "turn.domain", "services.*.command", "services.*.command.[]")
-    for values in flat_yaml.read_yaml(text, "it", wanted).values():
-        assert all(1 <= one.line <= text.count("\n") + 1 for one in values)
+    document = flat_yaml.read_yaml(text, "it")
+    nodes = [document.text("rtc", "tcp_port"), *document.texts("rtc", "stun_servers")]
+    for name in document.entries("services"):
+        path = ("services", name, "command")
+        nodes += document.texts(*path) if document.is_list(*path) else [document.text(*path)]
+    assert all(1 <= node.line <= text.count("\n") + 1 for node in nodes if node)
 
 
 def _haproxy(text: str) -> None:
-    for bind in haproxy.parse_haproxy(text, "it").binds:
+    for bind in haproxy.parse_haproxy(text, "it"):
         assert 1 <= bind.line <= text.count("\n") + 1
 
 
