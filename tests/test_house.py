@@ -36,7 +36,7 @@ ROOMS: dict[str, tuple[str, str]] = {
                "service_records steps"),
     "server": ("config core firewall net packet preflight protocol system", "__init__ sessions connection "
                "token_bucket flow_quota replay_window source_validator packet_observer service_flows"),
-    "cli": ("client config core net output protocol server services", "__init__"),
+    "cli": ("client config core net output protocol server services system", "__init__"),
     "__main__": ("cli", ""),
 }  # fmt: skip
 SOCKETS = ("client", "net", "server")  # the only rooms that may import the modules of NETWORK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Callable
 
 from ..core.errors import Exit, UsageError, UserError
@@ -181,11 +182,12 @@ def _client(arguments: argparse.Namespace) -> int:
 def _selftest(arguments: argparse.Namespace) -> int:
     from .selftest import serving
 
-    with serving() as options:
-        return _check(options, arguments.json)
+    with serving() as selftest:
+        return _check(selftest.options, arguments.json, selftest.notes)
 
 
-def _check(options: ClientOptions, as_json: bool) -> int:
+def _check(options: ClientOptions, as_json: bool, notes: tuple[str, ...] = ()) -> int:
+    """Run a check and write its report, with `notes` beside the report's own; return the exit status."""
     from ..client.check import check, failed
     from ..core import report as reports
     from ..output import text
@@ -197,6 +199,7 @@ def _check(options: ClientOptions, as_json: bool) -> int:
         report, interrupted = failed(options.hosts, internal_error(error)), False
     finally:
         line.clear()
+    report = replace(report, notes=(*report.notes, *notes))
     if report.error and not interrupted:
         write_error(UserError(report.error.code, report.error.message, "", report.error.hint))
     if as_json:

@@ -1,29 +1,53 @@
-"""Finds ports that nobody holds."""
+"""Find ports that no program uses."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 
-from ..core.errors import UserError
 from ..core.plan import Transport
 from ..core.ports import PortRange
 
 KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
-REGION = (20_000, 32_000)  # beneath the ports that systems lend to outgoing connections
-LOOKS = 50
+# Above the ports of common services, and below those that Linux lends to outgoing connections.
+_FIRST, _LAST = 10_000, 32_000
 
 
-def free_run(transport: Transport, host: str, count: int) -> PortRange:
-    """A run of `count` ports that nobody holds just now at this IPv4 address; UserError where none is found."""
-    for _ in range(LOOKS):
-        first = random.randrange(*REGION)
-        with contextlib.ExitStack() as held:
-            try:
-                for port in range(first, first + count):
-                    held.enter_context(socket.socket(socket.AF_INET, KINDS[transport])).bind((host, port))
-            except OSError:
-                continue
-            return PortRange(first, first + count - 1)
-    raise UserError("selftest", "No free ports were found", f"{LOOKS} runs of {count} were busy", "try again later")
+def find_free_run(transport: Transport, host: str, count: int) -> PortRange | None:
+    """Return up to `count` neighbouring ports that are free now at an IPv4 address; None where none is free.
+
+    The search begins at a random port, so that two programs that search at once seldom find the same ones.
+    """
+    start = random.randrange(_FIRST, _LAST - count)
+    runs = (_first_run(transport, host, first, count) for first in (start, _FIRST))
+    longest: PortRange | None = None
+    for run in runs:
+        if run and (longest is None or len(run) > len(longest)):
+            longest = run
+        if longest and len(longest) == count:
+            break
+    return longest
+
+
+def _first_run(transport: Transport, host: str, start: int, count: int) -> PortRange | None:
+    """Return the first run of `count` free ports from `start` on, else the longest."""
+    longest: PortRange | None = None
+    first = start
+    for port in range(start, _LAST):
+        if not _is_free(transport, host, port):
+            first = port + 1
+            continue
+        if longest is None or port - first >= len(longest):
+            longest = PortRange(first, port)
+        if port - first + 1 == count:
+            break
+    return longest
+
+
+def _is_free(transport: Transport, host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, KINDS[transport]) as opened:
+        try:
+            opened.bind((host, port))
+        except OSError:
+            return False
+        return True

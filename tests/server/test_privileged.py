@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from agent.core.address import Family, parse_address
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
-from agent.net.free_ports import free_run
+from agent.net.free_ports import find_free_run
 from agent.server import privileged
 from agent.server.privileged import HelperGone, PrivilegedHelper, PrivilegedOperations, job_of, start_helper
 from tests.core.values import ANY
@@ -33,7 +33,8 @@ PLAN = Plan("mine", tuple(Requirement(one, PORTS, "mine", Need.REQUIRED) for one
 @pytest.fixture
 def helper() -> Iterator[PrivilegedHelper]:
     """A process of one's own, for two free ports of each transport."""
-    free = {one: free_run(one, HERE, 2) for one in Transport}
+    runs = {one: find_free_run(one, HERE, 2) for one in Transport}
+    free = {one: run for one, run in runs.items() if run}
     plan = Plan("mine", tuple(Requirement(one, free[one], "mine", Need.REQUIRED) for one in Transport))
     with contextlib.closing(start_helper(PrivilegedOperations(plan, None, parse_address(HERE)), 1)) as started:
         started.planned = {one: {*free[one]} for one in Transport}
