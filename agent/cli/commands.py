@@ -189,7 +189,7 @@ def _selftest(arguments: argparse.Namespace) -> int:
 def _check(options: ClientOptions, as_json: bool, notes: tuple[str, ...] = ()) -> int:
     """Run a check and write its report, with `notes` beside the report's own; return the exit status."""
     from ..client.check import check, failed
-    from ..core import report as reports
+    from ..core import report_json
     from ..output import text
 
     line = LiveLine(sys.stderr)
@@ -203,7 +203,7 @@ def _check(options: ClientOptions, as_json: bool, notes: tuple[str, ...] = ()) -
     if report.error and not interrupted:
         write_error(UserError(report.error.code, report.error.message, "", report.error.hint))
     if as_json:
-        write(reports.dumps(report) + "\n")
+        write(report_json.encode(report) + "\n")
     elif report.error and len(report.addresses) < 2 and not report.findings and not report.notes:
         write(text.headline(report, style_of(sys.stdout)) + "\n")
     else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from .. import __version__
 from ..core import report as reports
+from ..core import report_json
 from ..core.address import Family, family_of, parse_address
 from ..core.errors import UserError
 from ..core.plan import CONTROL_PORTS
@@ -200,7 +201,7 @@ class _HostCheck:
         if not self._channels and self._last:
             with contextlib.suppress(UserError):
                 self._open(*self._last)
-        parts = list(messages.report_parts(reports.dumps(report)))
+        parts = list(messages.report_parts(report_json.encode(report)))
         for channel in self._channels:
             try:
                 for part in parts:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator, Sequence
 
 from ..core.address import Family, parse_address
+from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
 from ..core.ports import port_ranges
@@ -18,10 +19,8 @@ from ..core.report import (
     AddressReport,
     Advice,
     Finding,
-    FindingGroup,
     Report,
     State,
-    group_findings,
 )
 from ..sweep.sample import RULE
 from ..verdict.advice import advise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any, Iterable
 
-from ..core import report as reports
+from ..core import report_json
 from ..core.address import Address, Family
 from ..core.errors import UserError
 from ..core.events import (
@@ -48,7 +48,7 @@ def to_json(event: Event) -> dict[str, Any]:
     if isinstance(event, SessionStarted):
         return {"event": "session", "client": str(event.client)}
     if isinstance(event, ReportReceived):
-        return {"event": "report", "client": str(event.client), "report": reports.to_json(event.report)}
+        return {"event": "report", "client": str(event.client), "report": report_json.to_json(event.report)}
     if isinstance(event, ClientRefused):
         return {"event": "refused", "client": str(event.client), "error": vars(event.problem)}
     if isinstance(event, ClientLost):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import AbstractSet, Iterable, Sequence
 
 from ..core.address import Family
+from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import Need, Transport
 from ..core.ports import PortRange, list_ports, port_set
@@ -13,13 +14,11 @@ from ..core.report import (
     AddressReport,
     Advice,
     Finding,
-    FindingGroup,
     Problem,
     Report,
     Rtt,
     State,
     Verdict,
-    group_findings,
 )
 from .style import Style
 

@@ -9,15 +9,28 @@ from __future__ import annotations
 
 import enum
 import json
-import re
 from dataclasses import dataclass
-from typing import Any, Callable, Union
+from typing import Any, Mapping, Tuple, Union
 
-from ..core import fields
-from ..core.address import MAX_ADDRESS, Family, parse_address
+from ..core.address import Family
+from ..core.codec import (
+    PORTS,
+    AddressText,
+    Boolean,
+    Choice,
+    Codec,
+    Inline,
+    Integer,
+    ListOf,
+    Nullable,
+    Record,
+    Row,
+    Text,
+    members,
+)
 from ..core.counters import MAX_COUNT, Counters, KernelStatus
 from ..core.errors import DecodeError
-from ..core.fields import FieldError, Fields
+from ..core.json_reader import load_object
 from ..core.plan import Need, Plan, Requirement, Transport
 from ..core.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange, find_overlap
 from .pairing import NONCE_BYTES, Keys, derive
@@ -37,13 +50,6 @@ MAX_REPORT = 4 * 1024 * 1024
 # not do as RFC 4787, section 4.1, asks; more than that are hardly one client's.
 MAX_SOURCES = 64
 
-_SESSION = re.compile(r"[0-9a-f]{16}")
-_SECRET = re.compile(r"[0-9a-f]{64}")
-_CHANCE = re.compile(rf"[0-9a-f]{{{2 * NONCE_BYTES}}}")
-_FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
-_NONCE = re.compile(r"[0-9a-f]{12}")
-_MARK = re.compile(r"([0-9a-f]{2}){8,32}")  # a STUN transaction, a token, or the chance in a TLS hello
-_MAX_COUNT = 10**9
 # The code of the refusal where somebody on the way opens the connection.
 INTERCEPTED = "man-in-the-middle"
 # Two parts are enough to leave a service half of its ports; more would only take longer.
@@ -244,25 +250,6 @@ Message = Union[
 ]  # fmt: skip
 
 
-def encode(message: Message) -> bytes:
-    """A message as a line with its end."""
-    body = _ENCODERS[type(message)](message) if type(message) in _ENCODERS else vars(message)
-    line = {"type": _NAMES[type(message)], **body}
-    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
-
-
-def decode(line: bytes) -> Message:
-    """Read a line without its end; DecodeError for anything that is no message."""
-    try:
-        value = fields.parse(line)
-        decoder = _DECODERS.get(value.text("type"))
-        if decoder is None:
-            raise FieldError("a message of no known type")
-        return decoder(value)
-    except FieldError as error:
-        raise DecodeError(str(error)) from None
-
-
 def session_keys(key: str, hello: Hello, challenge: Challenge) -> Keys:
     """The keys that both sides make of a pairing key and the two lines that they said in the clear."""
     return derive(key, encode(hello), encode(challenge))
@@ -276,21 +263,6 @@ def report_parts(text: str) -> list[ReportPart]:
     return [ReportPart(text[start : start + MAX_REPORT_PART], start == starts[-1]) for start in starts]
 
 
-def _encode_welcome(welcome: Welcome) -> dict[str, Any]:
-    rows = [[row.transport.value, row.ports.first, row.ports.last, row.purpose, row.need.value]
-            for row in welcome.plan.requirements]  # fmt: skip
-    plain = {"everywhere" if key == "wildcard_bind" else key: value for key, value in vars(welcome).items()}
-    return {**plain, "plan": {"name": welcome.plan.name, "requirements": rows}}
-
-
-def _decode_hello(value: Fields) -> Hello:
-    # Only the first two are for ever: the rest is this protocol's, and a peer of another one has to be told.
-    protocol, program = value.integer("protocol", 0, _MAX_COUNT), value.text("program")
-    family = value.choice("family", Family) if protocol == PROTOCOL else Family.IPV4
-    nonce = value.optional("nonce", lambda key: _matching(_CHANCE, value.text(key))) if protocol == PROTOCOL else None
-    return Hello(protocol, program, family, nonce)
-
-
 def version_refusal(server: int, server_program: str, client: int, client_program: str) -> Refusal:
     """What both sides say when they speak different protocols."""
     return Refusal(
@@ -301,149 +273,164 @@ def version_refusal(server: int, server_program: str, client: int, client_progra
     )
 
 
-def _decode_welcome(value: Fields) -> Welcome | Refusal:
-    protocol, program = value.integer("protocol", 0, _MAX_COUNT), value.text("program")
-    if protocol != PROTOCOL:
-        return version_refusal(protocol, program, PROTOCOL, "of this side")
-    plan = value.object("plan")
-    requirements = plan.list("requirements", _decode_requirement, MAX_REQUIREMENTS)
+def _hex(digits: str) -> Text:
+    return Text(pattern=f"[0-9a-f]{digits}")
+
+
+_WORD, _SENTENCE = Text(), Text(500)
+_BOOLEAN = Boolean()
+_TRANSPORT = Choice(Transport)
+_PORT = Integer(LOWEST, HIGHEST)
+_VERSION: Mapping[str, Codec[Any]] = {"protocol": Integer(0, MAX_COUNT), "program": _WORD}
+_COUNT = Nullable(Integer(0, MAX_COUNT))
+_NONCE = _hex(f"{{{2 * NONCE_BYTES}}}")
+_FINGERPRINT = Text(pattern="([0-9a-f]{64})?")
+_SOURCES = ListOf(AddressText(canonical=True), MAX_SOURCES)
+
+_REQUIREMENT = Row(
+    Record(
+        Requirement,
+        {"transport": _TRANSPORT, "ports": PORTS, "purpose": _WORD, "need": Choice(Need)},
+    ),
+    ("transport", "first", "last", "purpose", "need"),
+    "requirement",
+)
+
+
+class _RowValue(Codec[Union[int, str]]):
+    """What a row says of its ports: a number, or a word."""
+
+    def decode(self, value: object, key: str = "") -> int | str:
+        return (Text(MAX_TEXT) if isinstance(value, str) else Integer(0, MAX_COUNT)).decode(value)
+
+
+class _PortRow(Codec[Tuple[PortRange, Union[int, str]]]):
+    """Ports and their value: [first, last, value]."""
+
+    _row = Row(members({"ports": PORTS, "value": _RowValue()}), ("first", "last", "value"), "row")
+
+    def encode(self, value: tuple[PortRange, int | str]) -> list[int | str]:
+        return [value[0].first, value[0].last, value[1]]
+
+    def decode(self, value: object, key: str = "") -> tuple[PortRange, int | str]:
+        row = self._row.decode(value)
+        return row["ports"], row["value"]
+
+
+def _check_plan(plan: Plan) -> None:
     for transport in Transport:
-        if find_overlap(row.ports for row in requirements if row.transport is transport):
-            raise FieldError("a plan that names a port twice")
-    return Welcome(
-        protocol,
-        program,
-        _matching(_SESSION, value.text("session")),
-        value.optional("secret", lambda key: _matching(_SECRET, value.text(key))),
-        Plan(plan.text("name"), requirements),
-        value.boolean("tls"),
-        value.boolean("everywhere"),
-        _address(value.text("client", MAX_ADDRESS)),
-        value.boolean("capture"),
-        _count(value, "flows"),
-        _matching(_FINGERPRINT, value.text("certificate")),
-        value.boolean("live"),
-    )
+        if find_overlap(row.ports for row in plan.of(transport)):
+            raise DecodeError("a plan that names a port twice")
 
 
-def _address(text: str) -> str:
-    try:
-        return str(parse_address(text))
-    except ValueError:
-        raise FieldError("not an IP address") from None
-
-
-def _addresses(value: Fields, key: str) -> tuple[str, ...]:
-    return value.list(key, lambda item: _address(fields.text(item, MAX_ADDRESS)), MAX_SOURCES)
-
-
-def _decode_requirement(row: object) -> Requirement:
-    if not isinstance(row, list) or len(row) != 5:
-        raise FieldError("not a requirement")
-    value = Fields(dict(zip(("transport", "first", "last", "purpose", "need"), row)))
-    return Requirement(
-        value.choice("transport", Transport), _run(row[1], row[2]), value.text("purpose"), value.choice("need", Need)
-    )
-
-
-def _encode_rows(rows: Rows) -> dict[str, Any]:
-    return {"rows": [[ports.first, ports.last, value] for ports, value in rows.rows], "next": rows.next}
-
-
-def _decode_rows(value: Fields) -> Rows:
-    rows = value.list("rows", _decode_row, MAX_ROWS)
-    ends = [port for ports, _ in rows for port in (ports.first, ports.last)]
+def _check_rows(page: Rows) -> None:
+    ends = [port for ports, _ in page.rows for port in (ports.first, ports.last)]
     if ends != sorted(ends):
-        raise FieldError("rows that do not ascend")
-    following = value.optional("next", lambda key: value.integer(key, LOWEST, HIGHEST))
-    if following is not None and (len(rows) < MAX_ROWS or following <= ends[-1]):
-        raise FieldError("a next page behind one that is not full, or that does not ascend")
-    return Rows(rows, following)
+        raise DecodeError("rows that do not ascend")
+    if page.next is not None and (len(page.rows) < MAX_ROWS or page.next <= ends[-1]):
+        raise DecodeError("a next page behind one that is not full, or that does not ascend")
 
 
-def _decode_row(row: object) -> tuple[PortRange, int | str]:
-    if not isinstance(row, list) or len(row) != 3:
-        raise FieldError("not a row")
-    value: int | str = (
-        fields.text(row[2], MAX_TEXT) if isinstance(row[2], str) else fields.integer(row[2], 0, _MAX_COUNT)
-    )
-    return _run(row[0], row[1]), value
-
-
-def _run(first: object, last: object) -> PortRange:
-    start = fields.integer(first, LOWEST, HIGHEST)
-    return PortRange(start, fields.integer(last, start, HIGHEST))
-
-
-def _count(value: Fields, key: str) -> int | None:
-    return value.optional(key, lambda key: value.integer(key, 0, MAX_COUNT))
-
-
-def _matching(pattern: re.Pattern[str], text: str) -> str:
-    if not pattern.fullmatch(text):
-        raise FieldError("not of the form that it has to have")
-    return text
-
-
-_NAMES: dict[type, str] = {
-    Hello: "hello", Challenge: "challenge", Proof: "proof", Welcome: "welcome", Refusal: "refusal",
-    AskRows: "ask", Rows: "rows", AskKernel: "ask-kernel", KernelReply: "kernel",
-    BindPartition: "take", PartitionBound: "taken", AskService: "ask-service", ServiceReply: "service",
-    ReportPart: "report", Received: "received", Bye: "bye",
-}  # fmt: skip
-
-_ENCODERS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    Welcome: _encode_welcome,
-    Rows: _encode_rows,
-    AskRows: lambda ask: {"about": ask.table, "transport": ask.transport, "start": ask.start},
-    AskKernel: lambda ask: {"mine": ask.confirmed_sources, "nonces": ask.nonces},
-    KernelReply: lambda pong: {
-        "free_flows": pong.kernel.free_flows,
-        "rate": pong.kernel.rate,
-        **vars(pong.kernel.counters),
-        "elsewhere": pong.other_sources,
-    },
+# Each message by its type, with its keys in their order.
+CODECS: Mapping[str, Record[Any]] = {
+    "hello": Record(Hello, {**_VERSION, "family": Choice(Family), "nonce": Nullable(_NONCE)}),
+    "challenge": Record(Challenge, {"nonce": _NONCE}),
+    "proof": Record(Proof, {"certificate": _FINGERPRINT}),
+    "welcome": Record(
+        Welcome,
+        {
+            **_VERSION,
+            "session": _hex("{16}"),
+            "secret": Nullable(_hex("{64}")),
+            "plan": Record(
+                Plan, {"name": _WORD, "requirements": ListOf(_REQUIREMENT, MAX_REQUIREMENTS)}, check=_check_plan
+            ),
+            "tls": _BOOLEAN,
+            "everywhere": _BOOLEAN,
+            "client": AddressText(canonical=True),
+            "capture": _BOOLEAN,
+            "flows": _COUNT,
+            "certificate": _FINGERPRINT,
+            "live": _BOOLEAN,
+        },
+        {"everywhere": "wildcard_bind"},
+    ),
+    "refusal": Record(Refusal, {"code": _WORD, "message": _SENTENCE, "hint": _SENTENCE}),
+    "ask": Record(AskRows, {"about": Choice(PortTable), "transport": _TRANSPORT, "start": _PORT}, {"about": "table"}),
+    "rows": Record(Rows, {"rows": ListOf(_PortRow(), MAX_ROWS), "next": Nullable(_PORT)}, check=_check_rows),
+    "ask-kernel": Record(
+        AskKernel,
+        {"mine": _SOURCES, "nonces": ListOf(Text(12, "[0-9a-f]{12}"), MAX_SOURCES)},
+        {"mine": "confirmed_sources"},
+    ),
+    "kernel": Record(
+        KernelReply,
+        {
+            "kernel": Inline(
+                Record(
+                    KernelStatus,
+                    {
+                        "free_flows": _COUNT,
+                        "rate": Nullable(Integer(1, MAX_COUNT)),
+                        "counters": Inline(Record(Counters, dict.fromkeys(vars(Counters()), _COUNT))),
+                    },
+                )
+            ),
+            "elsewhere": _SOURCES,
+        },
+        {"elsewhere": "other_sources"},
+    ),
+    "take": Record(BindPartition, {"part": Integer(0, MAX_PARTITIONS - 1)}),
+    "taken": Record(PartitionBound, {}),
+    "ask-service": Record(
+        AskService,
+        {
+            "transport": _TRANSPORT,
+            "port": _PORT,
+            "mark": Text(pattern="([0-9a-f]{2}){8,32}"),  # a STUN transaction, a token, or the random bytes of a hello
+            "certificate": _FINGERPRINT,
+        },
+    ),
+    "service": Record(
+        ServiceReply,
+        {
+            "arrived": _BOOLEAN,
+            "size": Integer(0, MAX_REPLY_BYTES),
+            "digest": _FINGERPRINT,
+            "closed": _BOOLEAN,
+            "on_disk": Nullable(_BOOLEAN),
+            "alive": _BOOLEAN,
+        },
+    ),
+    "report": Record(ReportPart, {"text": Text(MAX_REPORT_PART), "last": _BOOLEAN}),
+    "received": Record(Received, {}),
+    "bye": Record(Bye, {}),
 }
+_TYPES = {codec.make: name for name, codec in CODECS.items()}
+_TYPE = members({"type": _WORD})
+_ANY_VERSION = members(_VERSION)
 
-_DECODERS: dict[str, Callable[[Fields], Message]] = {
-    _NAMES[Hello]: _decode_hello,
-    _NAMES[Challenge]: lambda value: Challenge(_matching(_CHANCE, value.text("nonce"))),
-    _NAMES[Proof]: lambda value: Proof(_matching(_FINGERPRINT, value.text("certificate"))),
-    _NAMES[Welcome]: _decode_welcome,
-    _NAMES[Refusal]: lambda value: Refusal(value.text("code"), value.text("message", 500), value.text("hint", 500)),
-    _NAMES[AskRows]: lambda value: AskRows(
-        value.choice("about", PortTable), value.choice("transport", Transport), value.integer("start", LOWEST, HIGHEST)
-    ),
-    _NAMES[Rows]: _decode_rows,
-    _NAMES[AskKernel]: lambda value: AskKernel(
-        _addresses(value, "mine"),
-        value.list("nonces", lambda item: _matching(_NONCE, fields.text(item, 12)), MAX_SOURCES),
-    ),
-    _NAMES[KernelReply]: lambda value: KernelReply(
-        KernelStatus(
-            _count(value, "free_flows"),
-            Counters(*(_count(value, name) for name in vars(Counters()))),
-            value.optional("rate", lambda key: value.integer(key, 1, MAX_COUNT)),
-        ),
-        _addresses(value, "elsewhere"),
-    ),
-    _NAMES[BindPartition]: lambda value: BindPartition(value.integer("part", 0, MAX_PARTITIONS - 1)),
-    _NAMES[PartitionBound]: lambda value: PartitionBound(),
-    _NAMES[AskService]: lambda value: AskService(
-        value.choice("transport", Transport),
-        value.integer("port", LOWEST, HIGHEST),
-        _matching(_MARK, value.text("mark")),
-        _matching(_FINGERPRINT, value.text("certificate")),
-    ),
-    _NAMES[ServiceReply]: lambda value: ServiceReply(
-        value.boolean("arrived"),
-        value.integer("size", 0, MAX_REPLY_BYTES),
-        _matching(_FINGERPRINT, value.text("digest")),
-        value.boolean("closed"),
-        value.optional("on_disk", value.boolean),
-        value.boolean("alive"),
-    ),
-    _NAMES[ReportPart]: lambda value: ReportPart(value.text("text", MAX_REPORT_PART), value.boolean("last")),
-    _NAMES[Received]: lambda value: Received(),
-    _NAMES[Bye]: lambda value: Bye(),
-}
+
+def encode(message: Message) -> bytes:
+    """Return a message as a line with its end."""
+    kind = _TYPES[type(message)]
+    line = {"type": kind, **CODECS[kind].encode(message)}
+    return json.dumps(line, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Read a line without its end; DecodeError for anything that is no message."""
+    value = load_object(line)
+    kind: str = _TYPE.decode(value)["type"]
+    if kind not in CODECS:
+        raise DecodeError("a message of no known type")
+    if kind in ("hello", "welcome"):
+        # Only the first two keys are for ever: the rest is this protocol's, and a peer of another one has to be told.
+        version = _ANY_VERSION.decode(value)
+        protocol, program = version["protocol"], version["program"]
+        if protocol != PROTOCOL and kind == "hello":
+            return Hello(protocol, program, Family.IPV4)
+        if protocol != PROTOCOL:
+            return version_refusal(protocol, program, PROTOCOL, "of this side")
+    message: Message = CODECS[kind].decode(value)
+    return message

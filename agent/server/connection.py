@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Callable
 
-from ..core import report as reports
+from ..core import report_json
 from ..core.address import Address
 from ..core.errors import DecodeError
 from ..core.events import ClientRefused, ReportReceived
-from ..core.fields import FieldError
 from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import first_bytes, framing, http_proof, messages, pairing, stun
@@ -232,8 +231,8 @@ class ServerConnection:
             return self._refuse(_LONG_REPORT)
         if part.last:
             try:
-                report = reports.from_json("".join(session.report))
-            except FieldError as error:
+                report = report_json.decode("".join(session.report))
+            except DecodeError as error:
                 return self._refuse(
                     messages.Refusal("report", f"the client's report cannot be read: {error}", "use the same version")
                 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import replace
-from typing import Collection, Iterable, Iterator, Mapping
+from typing import Any, Collection, Iterable, Iterator, Mapping
 
-from ..core.fields import FieldError, Fields, parse
+from ..core.codec import Boolean, Text, members
+from ..core.errors import DecodeError
+from ..core.json_reader import load_object
 from ..core.plan import Plan, Transport
 from ..core.service import ServiceKind
 from ..system.commands import run_tool
@@ -37,6 +38,7 @@ _INSPECT = (
     '{"id":{{json .Id}},"name":{{json .Name}},"labels":{{json .Config.Labels}},'
     '"ports":{{json .NetworkSettings.Ports}},"remove":{{json .HostConfig.AutoRemove}}}'
 )
+_INSPECTED = members({"id": Text(64), "name": Text(256), "remove": Boolean()})
 _COMPOSE = "com.docker.compose."
 
 
@@ -159,27 +161,28 @@ def parse_containers(text: str) -> Iterator[Container]:
     """What `docker inspect` tells of each, a line of JSON; one that is not understood is left out."""
     for line in text.splitlines():
         try:
-            fields = parse(line)
-            name = fields.text("name", 256).lstrip("/")
-            labels = fields.optional("labels", fields.object) or Fields({})
+            value = load_object(line)
+            fields, labels = _INSPECTED.decode(value), value.get("labels") or {}
+            name = fields["name"].lstrip("/")
+            if not isinstance(labels, dict):
+                continue
             project, service, folder = (_label(labels, key) for key in ("project", "service", "project.working_dir"))
             if all(is_name(ServiceKind.CONTAINER, one) for one in (name, *filter(None, (project, service)))):
-                yield Container(fields.text("id", 64), name, project, service, folder, fields.boolean("remove"),
-                                tuple(_published(line)))  # fmt: skip
-        except FieldError:
+                yield Container(fields["id"], name, project, service, folder, fields["remove"],
+                                tuple(_published(value.get("ports"))))  # fmt: skip
+        except DecodeError:
             continue
 
 
-def _label(labels: Fields, key: str) -> str:
+def _label(labels: dict[str, Any], key: str) -> str:
     try:
-        return labels.text(_COMPOSE + key, 4096)
-    except FieldError:
+        return Text(4096).decode(labels.get(_COMPOSE + key))
+    except DecodeError:
         return ""
 
 
-def _published(line: str) -> Iterator[tuple[Transport, int]]:
+def _published(ports: object) -> Iterator[tuple[Transport, int]]:
     """The ports of this machine that lead to a container's."""
-    ports = json.loads(line).get("ports")
     for name, bound in ports.items() if isinstance(ports, dict) else ():
         for one in bound if isinstance(bound, list) else ():
             port = str(one.get("HostPort")) if isinstance(one, dict) else ""

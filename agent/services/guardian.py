@@ -12,8 +12,7 @@ import time
 from dataclasses import replace
 from typing import Callable, Sequence
 
-from ..core.errors import Exit, UsageError
-from ..core.fields import FieldError
+from ..core.errors import DecodeError, Exit, UsageError
 from ..core.plan import Transport
 from ..core.service import Service, ServiceKind, ServiceTransition, Step
 from ..system.commands import PATH, run_tool
@@ -88,7 +87,7 @@ def _listen(orders: list[str]) -> StopList:
     lines = open(0, "rb", closefd=False)  # noqa: SIM115 - it is read until this ends
     try:
         todo = read_stop_list(lines.readline(disk.MAX_LIST))
-    except FieldError as error:
+    except DecodeError as error:
         raise UsageError("--guardian", f"this is for pnmcheck itself: {error}") from None
 
     def follow() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
-from ..core.fields import MAX_DIGITS, FieldError, Fields, parse, text
+from ..core.codec import Choice, Codec, Integer, ListOf, Number, Record, Text, members
+from ..core.errors import DecodeError
+from ..core.json_reader import MAX_DIGITS, load_object
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, LOWEST
 from ..core.service import Service, ServiceKind, ServiceTransition, Step
@@ -113,49 +115,58 @@ def is_name(kind: ServiceKind, name: str) -> bool:
     return bool((_UNIT if kind is ServiceKind.UNIT else _CONTAINER).fullmatch(name))
 
 
+class _PortCodec(Codec[Tuple[Transport, int]]):
+    """A port of one transport, as an object."""
+
+    _keys = members({"transport": Choice(Transport), "port": Integer(LOWEST, HIGHEST)})
+
+    def encode(self, value: tuple[Transport, int]) -> dict[str, Any]:
+        return {"transport": value[0].value, "port": value[1]}
+
+    def decode(self, value: object, key: str = "") -> tuple[Transport, int]:
+        port = self._keys.decode(value)
+        return port["transport"], port["port"]
+
+
+def _check_names(service: Service) -> None:
+    if not all(is_name(service.kind, name) for name in (service.name, *service.members)):
+        raise DecodeError("a name that no service has")
+
+
+_NAME = Text(MAX_NAME)
+# The ports that are only shown are not on the list.
+_SERVICE = Record(
+    Service,
+    {
+        "kind": Choice(ServiceKind),
+        "name": _NAME,
+        "members": ListOf(_NAME, MAX_MEMBERS),
+        "awaited": ListOf(_PortCodec(), MAX_PORTS),
+    },
+    check=_check_names,
+)
+_STOP_LIST = Record(
+    StopList,
+    {
+        "services": ListOf(_SERVICE, MAX_SERVICES),
+        "pid": Integer(1, MAX_PID),
+        "began": Text(MAX_DIGITS),
+        "seconds": Number(0, MAX_SECONDS),
+    },
+)
+_TRANSITION = Record(ServiceTransition, {"step": Choice(Step), "service": _NAME, "why": Text(MAX_WHY)})
+
+
 def to_json(stop_list: StopList) -> dict[str, Any]:
     """Return the list as it is written to disk: all that starting the services again needs."""
-    services = [
-        {
-            "kind": service.kind.value,
-            "name": service.name,
-            "members": list(service.members),
-            "awaited": [{"transport": transport.value, "port": port} for transport, port in service.awaited],
-        }
-        for service in stop_list.services
-    ]
-    return {**vars(stop_list), "services": services}
+    return _STOP_LIST.encode(stop_list)
 
 
 def read_stop_list(data: bytes) -> StopList:
-    """Read a list that `to_json` made, without the ports that are only shown; FieldError for anything else."""
-    fields = parse(data)
-    services = fields.list("services", _service, MAX_SERVICES)
-    pid, seconds = fields.integer("pid", 1, MAX_PID), fields.number("seconds", 0, MAX_SECONDS)
-    return StopList(services, pid, fields.text("began", MAX_DIGITS), seconds)
-
-
-def _service(value: object) -> Service:
-    fields = Fields(value)
-    kind = fields.choice("kind", ServiceKind)
-
-    def checked_name(value: object) -> str:
-        name = text(value, MAX_NAME)
-        if not is_name(kind, name):
-            raise FieldError("a name that no service has")
-        return name
-
-    members = fields.list("members", checked_name, MAX_MEMBERS)
-    awaited = fields.list("awaited", _port, MAX_PORTS)
-    return Service(kind, checked_name(fields.text("name", MAX_NAME)), members, awaited=awaited)
-
-
-def _port(value: object) -> tuple[Transport, int]:
-    fields = Fields(value)
-    return fields.choice("transport", Transport), fields.integer("port", LOWEST, HIGHEST)
+    """Read a list that `to_json` made, without the ports that are only shown; DecodeError for anything else."""
+    return _STOP_LIST.decode(load_object(data))
 
 
 def read_transition(line: bytes) -> ServiceTransition:
-    """Read a line of the guardian's; FieldError for anything else."""
-    fields = parse(line)
-    return ServiceTransition(fields.choice("step", Step), fields.text("service", MAX_NAME), fields.text("why", MAX_WHY))
+    """Read a line of the guardian's; DecodeError for anything else."""
+    return _TRANSITION.decode(load_object(line))

@@ -11,9 +11,8 @@ import sys
 from functools import partial
 from typing import Callable, Iterator, Sequence
 
-from ..core.errors import Exit, UserError
+from ..core.errors import DecodeError, Exit, UserError
 from ..core.events import Event, ServerStopped, ServicesRestored, StopPlan
-from ..core.fields import FieldError
 from ..core.plan import Plan
 from ..core.service import ServiceKind, ServiceTransition, Step
 from ..system.commands import PATH
@@ -168,7 +167,7 @@ class _Guard:
         for line in iter(partial(self._process.stdout.readline, MAX_LINE), b""):
             try:
                 moved = read_transition(line)
-            except FieldError:
+            except DecodeError:
                 self._trouble = (self._trouble + line.decode("utf-8", "replace"))[:MAX_TROUBLE]
                 continue
             if moved.service:

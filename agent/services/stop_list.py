@@ -8,8 +8,7 @@ import os
 import stat
 from typing import Callable, Iterator
 
-from ..core.errors import UserError
-from ..core.fields import FieldError
+from ..core.errors import DecodeError, UserError
 from ..system.files import read_text
 from ..system.port_owners import list_directory
 from ..system.procfs import read_stat
@@ -184,11 +183,11 @@ def read_list() -> StopList:
             _refuse_strange(path, os.fstat(file.fileno()), stat.S_ISREG)
             data = file.read(MAX_LIST + 1)
         if len(data) > MAX_LIST:
-            raise FieldError(f"it is longer than {MAX_LIST // 1024:,} KiB")
+            raise DecodeError(f"it is longer than {MAX_LIST // 1024:,} KiB")
         return read_stop_list(data)
     except OSError as error:  # a symbolic link is one
         raise _refused(path, f"the system says: {error.strerror}") from None
-    except FieldError as error:
+    except DecodeError as error:
         raise _refused(path, str(error)) from None
 
 

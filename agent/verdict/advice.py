@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Sequence
 
+from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import HTTP_PORT, HTTPS_PORT, MEDIA, Need, Transport
 from ..core.ports import list_ports
-from ..core.report import BLOCKED, Advice, Finding, FindingGroup, State, group_findings
+from ..core.report import BLOCKED, Advice, Finding, State
 
 _MEANING = {
     (Transport.TCP, HTTP_PORT): "Let's Encrypt cannot issue or renew the certificate.",

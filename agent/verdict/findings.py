@@ -79,7 +79,7 @@ def _finding(row: Requirement, ports: Sequence[Observation], cause: Cause, condi
         _total(port.at_interface for port in ports),
         _total(port.at_socket for port in ports),
         _total(port.answered for port in ports),
-        left=_total(port.answers_sent for port in ports),
+        answers_sent=_total(port.answers_sent for port in ports),
         **vars(counters),
         errors=_total(port.errors for port in ports),
         chance=_chance_of_services(ports, conditions.loss) if cause.state is State.FILTERED else None,

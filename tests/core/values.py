@@ -69,7 +69,8 @@ PROBLEMS = st.none() | st.builds(Problem, texts(), texts(2000), texts(2000))
 def findings(draw: st.DrawFn) -> tuple[Finding, ...]:
     evidence = st.builds(
         Evidence, COUNTS, COUNTS, COUNTS, COUNTS, MEASURES, conntrack_drops=COUNTS, receive_errors=COUNTS,
-        rate=MEASURES, flows=COUNTS, seconds=MEASURES, left=COUNTS, capture_drops=COUNTS, errors=COUNTS, hops=COUNTS,
+        rate=MEASURES, flows=COUNTS, seconds=MEASURES, answers_sent=COUNTS, capture_drops=COUNTS, errors=COUNTS,
+        hops=COUNTS,
         last_hop=HOSTS, listen_drops=COUNTS, slow_turns=COUNTS,
     )  # fmt: skip
     word = st.none() | texts()

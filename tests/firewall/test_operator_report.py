@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.core import report_json
 from agent.core.address import Family
 from agent.core.observation import Reason, Where
 from agent.core.plan import build_plan
@@ -22,8 +23,6 @@ from agent.core.report import (
     Report,
     State,
     Verdict,
-    dumps,
-    from_json,
 )
 from agent.firewall.model import Ban, BlockingRule, FirewallManagers, Hook, HostFacts, RuleAction, UfwStatus
 from agent.firewall.operator_report import add_operator_advice
@@ -297,5 +296,5 @@ RULES = st.sampled_from((POLICY, ufw_rule("1-65535/udp"), nft("1-65535/tcp", fam
 @given(REPORTS, st.lists(RULES, max_size=3), st.none() | st.sampled_from(("aws", "akamai", "oracle")))
 def test_any_report_stays_one(report: Report, rules: list[BlockingRule], provider: str | None) -> None:
     found = add_operator_advice(report, HostFacts(tuple(rules), UFW, provider, ("10.0.0.1",)), PLAN)
-    assert from_json(dumps(found)) == found
+    assert report_json.decode(report_json.encode(found)) == found
     assert [one.findings for one in found.addresses] == [one.findings for one in report.addresses]

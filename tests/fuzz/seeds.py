@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from agent.core import report as reports
+from agent.core import report_json
 from agent.core.address import Family
 from agent.core.counters import Counters, KernelStatus
 from agent.core.plan import Transport, build_plan
@@ -54,7 +54,7 @@ MESSAGES: tuple[messages.Message, ...] = (
     messages.Bye(),
 )
 LINES = tuple(messages.encode(message)[:-1] for message in MESSAGES)
-REPORT_TEXT = reports.dumps(REPORT)
+REPORT_TEXT = report_json.encode(REPORT)
 
 TOKEN = http_proof.make_token(SESSION, PORT, "0" * 16, KEY)
 HTTP = http_proof.encode_request("meet.example.com", TOKEN)

@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator
 
 from agent.config import flat_yaml, haproxy
-from agent.core import fields
-from agent.core import report as reports
+from agent.core import json_reader, report_json
 from agent.core.address import Family
 from agent.core.errors import DecodeError, UserError
 from agent.core.events import Event, ReportReceived
-from agent.core.fields import FieldError
 from agent.core.notes import Notes
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
@@ -189,7 +187,7 @@ def _is_safe(words: str) -> None:
 
 
 def _report(data: bytes) -> None:
-    _show(reports.from_json(data.decode("utf-8", "surrogateescape")))
+    _show(report_json.decode(data.decode("utf-8", "surrogateescape")))
 
 
 def _show(report: Report) -> None:
@@ -198,8 +196,8 @@ def _show(report: Report) -> None:
     told = add_operator_advice(report, HostFacts(), PLAN)
     for style in STYLES:
         _is_safe(text.render(told, style))
-    reports.from_json(reports.dumps(report))
-    json.dumps(reports.to_json(told), allow_nan=False)
+    report_json.decode(report_json.encode(report))
+    json.dumps(report_json.to_json(told), allow_nan=False)
 
 
 def _tell(notice: Event) -> None:
@@ -322,12 +320,14 @@ TARGETS: dict[str, Target] = {
         _cut(lambda: framing.Frames(stun.MAX_BYTES)), (b"\x20" + framing.frame(seeds.PROBE) * 2,), LINE, DecodeError
     ),
     "lines": Target(_cut(framing.Lines), (b"\x40" + b"\n".join(seeds.LINES),), LINE, DecodeError),
-    "json": Target(fields.parse, (*seeds.LINES, seeds.REPORT_TEXT.encode()), messages.MAX_REPORT, FieldError),
+    "json": Target(
+        json_reader.load_object, (*seeds.LINES, seeds.REPORT_TEXT.encode()), messages.MAX_REPORT, DecodeError
+    ),
     "control": Target(messages.decode, seeds.LINES, LINE, DecodeError),
     "sightings": Target(
         _rows, tuple(messages.encode(rows)[:-2].partition(b'"rows":')[2] for rows in seeds.ROWS), LINE, DecodeError
     ),
-    "report": Target(_report, (seeds.REPORT_TEXT.encode(),), messages.MAX_REPORT, FieldError),
+    "report": Target(_report, (seeds.REPORT_TEXT.encode(),), messages.MAX_REPORT, DecodeError),
     "http request": Target(http_proof.decode_request, (seeds.HTTP,), LINE, DecodeError),
     "http answer": Target(_http_answer, seeds.HTTP_ANSWERS, http_proof.MAX_ANSWER),
     "first bytes": Target(_first_bytes, (seeds.PROBE, seeds.HTTP, seeds.TLS_HELLO), LINE, DecodeError),

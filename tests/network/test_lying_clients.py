@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.core import report as reports
+from agent.core import report_json
 from agent.protocol import messages
 from agent.protocol.messages import PROTOCOL
 from tests.core.test_report import REPORT
@@ -50,7 +50,9 @@ def hostile(value: Any) -> Any:
     return [hostile(inner) for inner in value] if isinstance(value, list) else value
 
 
-EVIL = json.dumps({**hostile(reports.to_json(REPORT)), "error": {"code": ESCAPE, "message": ESCAPE, "hint": ESCAPE}})
+EVIL = json.dumps(
+    {**hostile(report_json.to_json(REPORT)), "error": {"code": ESCAPE, "message": ESCAPE, "hint": ESCAPE}}
+)
 SCRIPTS = {
     "hello twice": [HELLO, HELLO],
     "a question before hello": [ask()],

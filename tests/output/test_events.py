@@ -29,7 +29,8 @@ from agent.core.notes import Note, Notes
 from agent.core.observation import UNTESTED_REASONS, Reason
 from agent.core.plan import TURN_UDP, Need, Requirement, Transport
 from agent.core.ports import PortRange
-from agent.core.report import Problem, Report, Verdict, to_json
+from agent.core.report import Problem, Report, Verdict
+from agent.core.report_json import to_json
 from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
 from agent.output import events
 from agent.output.style import MAX_WIDTH, Style

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core import report as reports
+from agent.core import report_json
 from agent.core.address import Family
 from agent.core.counters import Counters, KernelStatus
 from agent.core.events import ClientLost, ClientRefused, ReportReceived, SessionStarted
@@ -110,7 +110,7 @@ def test_a_whole_check(receive: Callable[[ServerConnection, bytes], bytes]) -> N
     assert answers(receive(conversation, lines(AskKernel()))) == [pong]
     assert answers(receive(conversation, lines(AskKernel(pong.other_sources)))) == [KernelReply(KernelStatus())]
     assert desk.probe(probe(session), (STRANGER, 40000), Transport.UDP, 50000)
-    for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_REPORT_PART + 50)):
+    for part in control.report_parts(report_json.encode(REPORT).ljust(control.MAX_REPORT_PART + 50)):
         assert answers(receive(conversation, lines(part))) == [Received()]
         assert not conversation.closing
     assert answers(receive(conversation, lines(Bye()))) == [Bye()]
@@ -168,7 +168,7 @@ def test_a_client_gets_longer_with_every_line_that_it_says() -> None:
         ([HELLO], Received(), "order"),
         ([HELLO], KernelReply(KernelStatus()), "order"),
         ([HELLO], ReportPart("no report", last=True), "report"),
-        ([HELLO], ReportPart(reports.dumps(REPORT).replace("/1", "/2"), last=True), "report"),
+        ([HELLO], ReportPart(report_json.encode(REPORT).replace("/1", "/2"), last=True), "report"),
     ],
 )
 def test_a_refusal_is_told_on_both_sides_and_ends_it(
@@ -223,7 +223,7 @@ def test_each_part_is_held_once_and_given_back_with_the_report_or_the_connection
     assert held == []
     assert say(conversation, BindPartition(0)) == say(conversation, BindPartition(1)) == [PartitionBound()]
     assert held == [0, 1]
-    assert say(conversation, ReportPart(reports.dumps(REPORT), last=True)) == [Received()]
+    assert say(conversation, ReportPart(report_json.encode(REPORT), last=True)) == [Received()]
     assert held == [0, 1, None]
     conversation.closed()
     assert held == [0, 1, None, None]
@@ -252,7 +252,7 @@ def test_a_client_asks_what_services_were_seen_to_answer() -> None:
 def test_a_session_hands_over_one_report() -> None:
     desk = make_desk()
     conversation = begun(desk)
-    part = ReportPart(reports.dumps(REPORT), last=True)
+    part = ReportPart(report_json.encode(REPORT), last=True)
     assert say(conversation, part) == [Received()]
     (refusal,) = say(conversation, part)
     assert isinstance(refusal, Refusal)
@@ -312,7 +312,7 @@ def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
     assert (welcome.session, welcome.secret) == (session.id, None)
     assert welcome.certificate == pairing.fingerprint(CERTIFICATE)
     assert client.say(AskKernel()) == KernelReply(KernelStatus())
-    assert client.say(ReportPart(reports.dumps(REPORT), last=True)) == Received()
+    assert client.say(ReportPart(report_json.encode(REPORT), last=True)) == Received()
     assert client.say(Bye()) == Bye()
     assert client.conversation.closing
 
@@ -415,7 +415,7 @@ def test_the_longest_report_that_a_client_sends_is_taken(monkeypatch: pytest.Mon
     monkeypatch.setattr(control, "MAX_REPORT", 2 * control.MAX_REPORT_PART)
     desk = make_desk()
     conversation = begun(desk)
-    for part in control.report_parts(reports.dumps(REPORT).ljust(control.MAX_REPORT)):
+    for part in control.report_parts(report_json.encode(REPORT).ljust(control.MAX_REPORT)):
         assert say(conversation, part) == [Received()]
     conversation.closed()  # without a goodbye: the check is finished all the same
     assert desk.take_events() == [ReportReceived(CLIENT, REPORT)]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.fields import FieldError
+from agent.core.errors import DecodeError
 from agent.core.plan import Transport
 from agent.core.ports import PortRange
 from agent.core.service import Service, ServiceKind, ServiceTransition, Step
@@ -83,14 +83,14 @@ def one(**fields: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_what_is_no_list(value: object) -> None:
-    with pytest.raises(FieldError):
+    with pytest.raises(DecodeError):
         read_stop_list(json.dumps(value).encode())
 
 
 @ANY
 @given(st.binary() | st.integers(0, 400).map(lambda at: json.dumps(to_json(LIST)).encode()[:at]))
 def test_any_bytes_are_a_list_or_are_refused(data: bytes) -> None:
-    with contextlib.suppress(FieldError):
+    with contextlib.suppress(DecodeError):
         read_stop_list(data)
 
 
@@ -103,5 +103,5 @@ def test_a_line_of_the_guardians(moved: ServiceTransition) -> None:
 
 @pytest.mark.parametrize("line", [b"Failed to start transient service unit", b'{"step":"ready"}', b""])
 def test_what_is_no_line_of_the_guardians(line: bytes) -> None:
-    with pytest.raises(FieldError):
+    with pytest.raises(DecodeError):
         read_transition(line)

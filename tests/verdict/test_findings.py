@@ -251,7 +251,7 @@ def test_neighbours_are_judged_together_where_the_path_loses_probes() -> None:
         findings = build_findings(PLAN, observed(PLAN, **ports), Conditions(loss=loss))
         blocked = [one for one in findings if one.state is State.FILTERED]
         assert [f"udp {one.ports} {one.where and one.where.value}" for one in blocked] == expected
-    assert (blocked[0].evidence.at_interface, blocked[0].evidence.left) == (4, 0)
+    assert (blocked[0].evidence.at_interface, blocked[0].evidence.answers_sent) == (4, 0)
 
 
 def test_answers_that_get_lost_do_not_hide_where_packets_are_stopped() -> None:

@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from agent.core import fields
-from agent.core.fields import MAX_DEPTH, FieldError
-from agent.core.report import to_json
+from agent.core.codec import Text, members
+from agent.core.errors import DecodeError
+from agent.core.json_reader import MAX_DEPTH, load_object
+from agent.core.report_json import to_json
 from agent.protocol.messages import MAX_REPORT
 from tests.core.test_report import REPORT
 
@@ -21,28 +22,28 @@ def nested(depth: int, opens: str = "[", closes: str = "]", inner: str = "1") ->
 
 @pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"b":', "}"), ('[ 1 , "]", ', ', "["]')])
 def test_json_nests_as_deep_as_it_may_and_no_deeper(opens: str, closes: str) -> None:
-    fields.parse(nested(MAX_DEPTH, opens, closes))
+    load_object(nested(MAX_DEPTH, opens, closes))
     for depth in (MAX_DEPTH + 1, 100_000):
-        with pytest.raises(FieldError, match="nested deeper"):
-            fields.parse(nested(depth, opens, closes))
+        with pytest.raises(DecodeError, match="nested deeper"):
+            load_object(nested(depth, opens, closes))
 
 
 @pytest.mark.parametrize(
     "text", ["[" * 99, "]" * 99, "{" * 99, '"', '\\"' + "[" * 99, "\\\\", '\\\\\\"{' * 99, "\n\u2028"]
 )
 def test_brackets_within_a_text_do_not_count(text: str) -> None:
-    fields.parse(nested(MAX_DEPTH, inner=json.dumps(text)))
-    assert fields.parse(json.dumps({text: 1, "b": text})).text("b", 999) == text
-    with pytest.raises(FieldError, match="nested deeper"):
-        fields.parse(nested(MAX_DEPTH + 1, inner=json.dumps(text)))
+    load_object(nested(MAX_DEPTH, inner=json.dumps(text)))
+    assert members({"b": Text(999)}).decode(load_object(json.dumps({text: 1, "b": text})))["b"] == text
+    with pytest.raises(DecodeError, match="nested deeper"):
+        load_object(nested(MAX_DEPTH + 1, inner=json.dumps(text)))
 
 
 @pytest.mark.parametrize(
     "text", ["", "[", "{", '{"a":[}', '{"a":1}]', "}{", '"', "\\", '"\\', '{"a":"\\"}', '{"a":1e}']
 )
 def test_what_is_no_json(text: str) -> None:
-    with pytest.raises(FieldError):
-        fields.parse(text)
+    with pytest.raises(DecodeError):
+        load_object(text)
 
 
 def test_a_report_is_far_from_the_limit() -> None:
@@ -74,7 +75,7 @@ LONG = {
 def test_no_json_of_the_longest_reports_size_takes_long(what: str) -> None:
     begun = time.process_time()
     try:
-        fields.parse(LONG[what])
-    except FieldError:
+        load_object(LONG[what])
+    except DecodeError:
         pass
     assert time.process_time() - begun < 5  # a second, on a machine that is idle
