@@ -29,7 +29,8 @@ ROOMS: dict[str, tuple[str, str]] = {
                  "blocking_rules fix fix_docker fix_fail2ban fix_firewalld fix_iptables fix_nftables fix_ufw fixes "
                  "rule_quotes common_mistakes provider_fixes operator_report"),
     "config": ("core system", "__init__ model document flat_yaml settings"),
-    "preflight": ("config core packet protocol system", "__init__ model evaluate"),
+    "preflight": ("config core packet protocol system",
+                  "__init__ model evaluate addresses certificates interfaces kernel"),
     "services": ("core system", "__init__ model plan"),
     "output": ("core", "*"),
     "client": ("core net packet protocol sweep verdict", "__init__ control_client order questions "

@@ -89,4 +89,4 @@ def _certificate(path: str, errors: dict[str, str]) -> Iterator[Certificate]:
         certificate = base64.b64decode(match[1] if match else "")
         yield Certificate(path, *x509.validity(certificate), fingerprint(certificate))
     except ValueError:  # a DecodeError is one
-        errors[path] = "no certificate that can be read"
+        errors[path] = "it holds no certificate that can be read"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Mapping
+from typing import Mapping, Tuple, Union
 
 from ..core.address import Address, Family
+from ..core.notes import Note
 from ..core.ports import PortRange
 from ..system.interfaces import Interface
+
+# The problems, none where all is well; or why there is no result; or None where the check does not apply.
+CheckResult = Union[Tuple[Note, ...], str, None]
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from ..firewall.operator_report import add_operator_advice
 from ..firewall.provider_fixes import provider_of
 from ..net import addresses, tls
 from ..preflight import evaluate
+from ..preflight.addresses import advertised_addresses, domain_names, stun_servers
 from ..preflight.model import OutsideAnswers
 from ..system.certificate import make_certificate
 from ..system.counters import open_conntrack_statistics, read_kernel
@@ -306,9 +307,9 @@ class Server:
             if installed and not options.offline:
                 routes, names = (
                     [one for one, address in ways.items() if address],
-                    evaluate.domain_names(machine, installed),
+                    domain_names(machine, installed),
                 )
-                outside = ask_outside(evaluate.stun_servers(installed), names, routes)
+                outside = ask_outside(stun_servers(installed), names, routes)
                 public = (outside.egress or {}).get(Family.IPV4)
                 if public and ports:
                     back = comes_back(public, ports, self._loop.echo, self._loop.echoed)
@@ -326,7 +327,7 @@ class Server:
     def _note(self, report: Report) -> None:
         """Tell what a report shows of this machine, each thing once."""
         if self._options.prechecks and len(self._told) < MAX_NOTES:
-            offered = evaluate.advertised_addresses(self._options.installed, self._outside)
+            offered = advertised_addresses(self._options.installed, self._outside)
             fresh = [one for one in evaluate.check_report(report, time.time(), offered) if one not in self._told]
             self._told.update(fresh)
             if fresh:

@@ -123,7 +123,7 @@ def test_what_is_no_certificate(folder: Path) -> None:
     machine = collect.read_machine([str(folder), str(folder / "gone")])
     assert machine.certificates == ()
     assert {path: why for path, why in machine.errors.items() if path.startswith("/")} == {
-        str(folder / name): "no certificate that can be read"
+        str(folder / name): "it holds no certificate that can be read"
         for name in ("pipe", "empty", "text", "base64", "der", "gone")
     }
 

@@ -14,6 +14,7 @@ from agent.core.plan import MEDIA, Need, Plan, Requirement, Transport, build_pla
 from agent.core.ports import PortRange
 from agent.core.report import AddressReport, Control, Report, Verdict
 from agent.preflight import evaluate
+from agent.preflight.addresses import advertised_addresses, domain_names, stun_servers
 from agent.preflight.model import Certificate, Machine, OutsideAnswers
 from agent.system.interfaces import Interface
 
@@ -182,7 +183,7 @@ def test_interfaces_that_livekit_is_told_to_use(told: tuple[tuple[str, ...], tup
     notes = evaluate.check_machine(machine, PLAN, replace(INSTALLED, interfaces=told))
     assert [f"of {named}" in one.what for one in notes.problems] == [True] * bool(named)
     picks = replace(INSTALLED, addresses_filtered=True)
-    assert "interfaces (LiveKit's configuration picks addresses itself)" in looked(machine, picks)[2]
+    assert "interfaces (LiveKit's configuration chooses addresses itself)" in looked(machine, picks)[2]
 
 
 @pytest.mark.parametrize(
@@ -225,22 +226,29 @@ def test_for_whom_a_certificate_is(names: tuple[str, ...], wanted: str | None, a
 
 
 def test_a_certificate_that_cannot_be_read_is_not_known() -> None:
-    machine = Machine(NOW, errors={"/etc/haproxy/ssl/other.pem": "no certificate that can be read", "clock": "none"})
-    assert "certificates (/etc/haproxy/ssl/other.pem: no certificate that can be read)" in looked(machine, INSTALLED)[2]
+    machine = Machine(
+        NOW, errors={"/etc/haproxy/ssl/other.pem": "it holds no certificate that can be read", "clock": "none"}
+    )
+    assert (
+        "certificates (/etc/haproxy/ssl/other.pem: it holds no certificate that can be read)"
+        in looked(machine, INSTALLED)[2]
+    )
     expired = replace(machine, certificates=(replace(GOOD, until=0),))
     assert looked(expired, INSTALLED)[0] == ["certificate-expiry"]
 
 
 def test_whose_names_are_looked_up() -> None:
     machine = Machine(certificates=(GOOD, replace(GOOD, names=("*.example", "a", "b", "c"))))
-    assert evaluate.domain_names(machine, INSTALLED) == ("turn.example", "meet.example", "a", "b")
-    assert evaluate.domain_names(Machine(), Installed(())) == ()
+    assert domain_names(machine, INSTALLED) == ("turn.example", "meet.example", "a", "b")
+    assert domain_names(Machine(), Installed(())) == ()
 
 
 def test_whom_livekit_asks() -> None:
-    assert evaluate.stun_servers(INSTALLED) == evaluate.STUN_SERVERS
-    assert evaluate.stun_servers(replace(INSTALLED, stun_servers=("stun.example:3478",))) == ("stun.example:3478",)
-    assert evaluate.stun_servers(replace(INSTALLED, use_external_ip=False)) == ()
+    assert stun_servers(INSTALLED) == (
+        "global.stun.twilio.com:3478", "stun.l.google.com:19302", "stun1.l.google.com:19302",
+    )  # fmt: skip
+    assert stun_servers(replace(INSTALLED, stun_servers=("stun.example:3478",))) == ("stun.example:3478",)
+    assert stun_servers(replace(INSTALLED, use_external_ip=False)) == ()
 
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -277,7 +285,7 @@ def test_the_stun_servers_that_livekit_asks(outside: OutsideAnswers, code: str, 
 
 
 def test_a_machine_without_a_way_out() -> None:
-    assert asked(replace(ASKED, routes=(), egress={})).unknown == ("STUN (this machine has no way out)",)
+    assert asked(replace(ASKED, routes=(), egress={})).unknown == ("STUN (this server has no route to the Internet)",)
     assert asked(OutsideAnswers()) == Notes()
 
 
@@ -303,14 +311,14 @@ def test_the_address_that_livekit_is_told(
 def test_nothing_is_said_of_an_address_that_is_not_known() -> None:
     told = replace(INSTALLED, node_ip=("203.0.113.9",))
     assert codes(asked(replace(ASKED, egress={}), told)) == ["stun-blocked"]
-    assert evaluate.advertised_addresses(None, ASKED) == {}
-    assert evaluate.advertised_addresses(told, OutsideAnswers()) == {}
-    assert evaluate.advertised_addresses(replace(told, use_external_ip=False), OutsideAnswers()) == {V4: OTHER}
+    assert advertised_addresses(None, ASKED) == {}
+    assert advertised_addresses(told, OutsideAnswers()) == {}
+    assert advertised_addresses(replace(told, use_external_ip=False), OutsideAnswers()) == {V4: OTHER}
 
 
 def test_what_does_not_come_back() -> None:
     assert "hairpin" in asked(ASKED).fine
-    assert asked(replace(ASKED, hairpin=None)).unknown == ("hairpin (no port is held to try it at)",)
+    assert asked(replace(ASKED, hairpin=None)).unknown == ("hairpin (no UDP port was free to test it)",)
     assert asked(replace(ASKED, egress={}, hairpin=None)).unknown == ()
     note = only(asked(replace(ASKED, hairpin=False)))
     assert (note.code, note.commands) == (
@@ -323,11 +331,15 @@ def test_what_does_not_come_back() -> None:
     [
         ((PUBLIC,), INSTALLED, "fine"),
         ((PRIVATE,), INSTALLED, "fine"),  # one of its own
-        ((OTHER,), INSTALLED, "The A record of turn.example is 203.0.113.9, while LiveKit offers 203.0.113.7"),
-        ((PUBLIC, OTHER), INSTALLED, "The A record of turn.example is 203.0.113.9, while LiveKit offers 203.0.113.7"),
-        ((PUBLIC6,), INSTALLED, "The AAAA record of turn.example is 2001:db8::7, which is none of this machine's."),
-        ((PUBLIC6,), replace(INSTALLED, ipv4_only=(80, 443)), "haproxy takes only IPv4 at 80, 443/tcp"),
-        ((PUBLIC, PUBLIC6), replace(INSTALLED, ipv4_only=(443,)), "haproxy takes only IPv4 at 443/tcp"),
+        ((OTHER,), INSTALLED, "The A record of turn.example is 203.0.113.9, but LiveKit offers 203.0.113.7"),
+        ((PUBLIC, OTHER), INSTALLED, "The A record of turn.example is 203.0.113.9, but LiveKit offers 203.0.113.7"),
+        (
+            (PUBLIC6,),
+            INSTALLED,
+            "The AAAA record of turn.example is 2001:db8::7, which is not an address of this server.",
+        ),
+        ((PUBLIC6,), replace(INSTALLED, ipv4_only=(80, 443)), "haproxy accepts only IPv4 at 80, 443/tcp"),
+        ((PUBLIC, PUBLIC6), replace(INSTALLED, ipv4_only=(443,)), "haproxy accepts only IPv4 at 443/tcp"),
         (None, INSTALLED, "no answer"),
     ],
 )
@@ -345,7 +357,7 @@ def test_where_a_name_leads(found: tuple[Address, ...] | None, installed: Instal
 
 def test_where_a_name_leads_while_livekits_address_is_not_known() -> None:
     notes = asked(OutsideAnswers(dns_records={"turn.example": (OTHER,)}), LAN)
-    assert notes == Notes(unknown=("DNS of turn.example (whether it leads here is not known)",))
+    assert notes == Notes(unknown=("DNS of turn.example (it is unknown whether it leads to this server)",))
 
 
 REPORT = Report("0.1.0", "2027-01-15T08:00:00Z", 10.0, "meet.example", "plugnmeet", Verdict.PASS)  # which is NOW
