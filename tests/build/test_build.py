@@ -96,12 +96,12 @@ def test_check_accepts_what_was_built(tree: Path) -> None:
 
 def test_check_names_what_differs(tree: Path) -> None:
     run_build(tree)
-    for name in ("__init__.py", "cli.py", "protocol/stun.py"):
+    for name in ("__init__.py", "cli/main.py", "protocol/stun.py"):
         source = tree / "agent" / name
         source.write_bytes(source.read_bytes() + b"PATCHED = 1\n")
     (tree / "agent" / "new.css").write_text("")
     (tree / "agent" / "new.py").write_text("")
-    (tree / "agent" / "errors.py").unlink()
+    (tree / "agent" / "core" / "errors.py").unlink()
     done = run_build(tree, "--check")
     assert done.returncode == 1
     assert [row.strip() for row in done.stderr.splitlines()[1:-1]] == [
@@ -192,7 +192,7 @@ def test_too_large_is_not_built(tree: Path) -> None:
 
 
 def test_every_way_in_passes_the_status_on(tree: Path) -> None:
-    (tree / "agent" / "cli.py").write_text(STUB)
+    (tree / "agent" / "cli" / "main.py").write_text(STUB)
     assert run_build(tree).returncode == 0
     pex = run_build(tree, "--pex")
     assert pex.returncode == 0, pex.stderr

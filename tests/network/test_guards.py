@@ -100,13 +100,13 @@ class Outcome:
 
 
 def run(scenario: Scenario, archive: Path) -> Outcome:
-    """Check a server behind the guard; it mostly waits, and gives way to whoever has to be in time."""
+    """Check a server behind the guard; it mostly waits."""
     with lab(routed=scenario.routed) as net:
         net.server.set("banned", BANNED)
         net.rules(scenario.rules)
         udp = () if scenario.plan == PLAN else ("--udp", scenario.plan.split()[-1])
-        with server(net.server, archive, *udp, prefix=("nice",)):
-            return Outcome(check(net.client, archive, net.server.ipv4, prefix=("nice",)), net.counted())
+        with server(net.server, archive, *udp):
+            return Outcome(check(net.client, archive, net.server.ipv4), net.counted())
 
 
 @pytest.fixture(scope="module")
