@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..client.check import Options as ClientOptions
     from ..config.model import Installed
     from ..core.events import Event
-    from ..server.run import Options as ServerOptions
+    from ..server.options import Options as ServerOptions
 
 # What one command needs is imported in its function: another command need not wait for it.
 
@@ -74,7 +74,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _server_options(arguments: argparse.Namespace) -> ServerOptions:
     from ..config.installed import find_installed
-    from ..server.run import Options
+    from ..server.options import Options
 
     config, unread = _read_config(arguments.plan), ""
     plan = _build_plan(arguments, config)

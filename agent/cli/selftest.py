@@ -15,7 +15,8 @@ from ..core.events import Event, Listening
 from ..core.plan import Need, Plan, Requirement, Transport
 from ..core.ports import PortRange
 from ..net.free_ports import find_free_run
-from ..server import run as server
+from ..server.options import Options
+from ..server.run import Server
 from ..system import limits
 
 HOST = "127.0.0.1"
@@ -50,7 +51,7 @@ def serving() -> Iterator[Selftest]:
         if isinstance(event, Listening):
             started.put(event)
 
-    running = server.Server(server.Options(Plan("selftest", rows), parse_address(HOST), once=True), on_event)
+    running = Server(Options(Plan("selftest", rows), parse_address(HOST), once=True), on_event)
 
     def run() -> None:
         try:

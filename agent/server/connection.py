@@ -1,8 +1,9 @@
-"""One TCP connection of the server, TLS taken off: bytes in, bytes out."""
+"""One TCP connection of the server, TLS removed: bytes in, commands out."""
 
 from __future__ import annotations
 
-from typing import Callable
+from dataclasses import replace
+from typing import Any, Generator
 
 from ..core import report_json
 from ..core.address import Address
@@ -12,7 +13,12 @@ from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import first_bytes, framing, http_proof, messages, pairing, stun
 from ..protocol.first_bytes import StreamProtocol
-from .sessions import Session, SessionRegistry
+from . import rows
+from .commands import AskLocalStun, BindPartition, CatchUp, Close, Command, Emit, Question, ReadCounters, Send
+from .probe_responder import ProbeResponder
+from .session import Session
+from .sessions import SessionRegistry
+from .state import Measurement
 
 # A client says hello at once; whoever has not after this is none, even over a bad path.
 HELLO_SECONDS = 10.0
@@ -51,175 +57,234 @@ _CHANGED = messages.Refusal(
 )
 
 
+# What answers a line: it yields what it has to know, is sent that, and returns the answer.
+_Answering = Generator[Question, Any, messages.Message]
+
+
 def _intercepted(seen: str, mine: str) -> messages.Refusal:
-    """Somebody on the way ends the client's TLS and begins his own."""
-    both = (f"the certificate {one[:16]}..." if one else "no certificate" for one in (seen, mine))
+    """Return the refusal for a client that saw another certificate: somebody on the way ends its TLS."""
+    both = (f"the certificate {shown[:16]}..." if shown else "no certificate" for shown in (seen, mine))
     what = "somebody between the client and this server opens their connection: the client saw {}, this server has {}"
     return messages.Refusal(messages.INTERCEPTED, what.format(*both), _ANOTHER_PATH)
 
 
 class ServerConnection:
-    """One TCP connection, TLS taken off: bytes in, bytes out. `closing` says that nothing more will be said."""
+    """One TCP connection, TLS removed. What is to be done goes to `outbox`; past `deadline` it is to be closed."""
 
     def __init__(
         self,
-        desk: SessionRegistry,
+        number: int,
+        registry: SessionRegistry,
+        responder: ProbeResponder,
+        outbox: list[Command],
         client: tuple[Address, int],
         port: int,
+        accepted_before: frozenset[int],
         now: float,
-        let_in: frozenset[int] = frozenset(),
     ) -> None:
-        self._desk, self._client, self._port, self._let_in = desk, client, port, let_in
-        self.certificate = b""  # in DER, of the TLS that was taken off, if any: proofs are bound to it
+        self.number, self.client, self.port = number, client, port
+        self._registry, self._responder, self._outbox = registry, responder, outbox
+        self._accepted_before = accepted_before
+        self._certificate = b""  # in DER, of the TLS that was removed, if any: proofs are bound to it
         self._speech: StreamProtocol | None = None
         self._request = b""
         self._frames = framing.Frames(stun.MAX_BYTES)
         self._lines = framing.Lines(MAX_HELLO)
-        self._session: Session | None = None
         self._hello: messages.Hello | None = None  # which was challenged
         self._keys: pairing.Keys | None = None
-        self._seals: pairing.RecordAuthenticator | None = None
+        self._authenticator: pairing.RecordAuthenticator | None = None
+        self._answering: _Answering | None = None
+        self._question: Question | None = None  # which the answer waits for
+        self.session: Session | None = None
         self.deadline, self._ends = now + HELLO_SECONDS, now + SESSION_SECONDS
-        self.closing = False
+        self._closing = False
 
-    @property
-    def has_session(self) -> bool:
-        """Whether this is the control channel of a running check."""
-        return self._session is not None
+    def on_tls(self, certificate: bytes) -> None:
+        """Take in that the connection's TLS was removed, in which this certificate was shown."""
+        self._certificate = certificate
 
-    def heard(self) -> None:
-        """Something was read, TLS or not."""
-        self._desk.heard(self._client, self._port)
-
-    def said(self) -> None:
-        """Something was written, TLS or not."""
-        self._desk.said(self._client, self._port)
-
-    def receive(self, data: bytes, now: float) -> bytes:
-        """What to send in answer to at least one byte."""
+    def receive(self, data: bytes, now: float) -> None:
+        """Answer at least one byte."""
+        if self._closing:
+            return
         try:
             if self._speech is None:
                 self._speech = first_bytes.detect_protocol(data)
-            return self._answers()[self._speech](data, now)
+            if self._speech is StreamProtocol.HTTP:
+                self._answer_http(data)
+            elif self._speech is StreamProtocol.FRAMED_STUN:
+                self._answer_stun(data)
+            elif self._speech is StreamProtocol.CONTROL:
+                self._answer_control(data, now)
+            else:  # whoever runs this removes TLS first, if it can: here it cannot, and says so at once
+                self._send(first_bytes.TLS_REFUSAL)
+                self._close()
         except DecodeError:
-            self.closing = True
-            return b""
+            self._close()
 
-    def closed(self) -> None:
-        """The connection is gone."""
-        if self._session:
-            self._desk.close(self._session)
-            self._session = None
+    def on_result(self, question: Question, result: object, now: float) -> None:
+        """Go on with the answer that waits for this question's result."""
+        if question is self._question and not self._closing:
+            self._go_on(result, now)
 
-    def _answers(self) -> dict[StreamProtocol, Callable[[bytes, float], bytes]]:
-        return {
-            StreamProtocol.HTTP: self._answer_http,
-            StreamProtocol.FRAMED_STUN: self._answer_stun,
-            StreamProtocol.CONTROL: self._answer_control,
-            StreamProtocol.TLS: self._refuse_tls,
-        }
+    def on_closed(self) -> None:
+        """End the session, if any: the connection is gone."""
+        self._closing, self._answering, self._question = True, None, None
+        if self.session:
+            self._registry.close(self.session)
+            self.session = None
 
-    def _refuse_tls(self, data: bytes, now: float) -> bytes:
-        # Whoever runs this conversation takes TLS off first, if it can: here it cannot, and says so at once.
-        self.closing = True
-        return first_bytes.TLS_REFUSAL
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._outbox.append(Send(self.number, data))
 
-    def _answer_http(self, data: bytes, now: float) -> bytes:
+    def _close(self) -> None:
+        self._closing = True
+        self._outbox.append(Close(self.number))
+
+    def _answer_http(self, data: bytes) -> None:
         self._request += data
         try:
             token = http_proof.decode_request(self._request)
             if token is None:
-                return b""
-            body = self._desk.token(token, self._port, self.certificate)
+                return
+            body = self._responder.answer_token(token, self.port, self._certificate)
         except DecodeError:
             body = None
-        self.closing = True
-        return http_proof.encode_answer(body)
+        self._send(http_proof.encode_answer(body))
+        self._close()
 
-    def _answer_stun(self, data: bytes, now: float) -> bytes:
-        answers = (self._desk.probe(packet, self._client, Transport.TCP, self._port)
+    def _answer_stun(self, data: bytes) -> None:
+        answers = (self._responder.answer(packet, self.client, Transport.TCP, self.port)
                    for packet in self._frames.feed(data))  # fmt: skip
-        return b"".join(framing.frame(answer) for answer in answers if answer)
+        self._send(b"".join(framing.frame(answer) for answer in answers if answer))
 
-    def _answer_control(self, data: bytes, now: float) -> bytes:
+    def _answer_control(self, data: bytes, now: float) -> None:
         lines = self._lines.feed(data)
         if not lines:
-            return b""
-        if self._keys and not self._seals:
-            self._seals = pairing.RecordAuthenticator(self._keys.server, self._keys.client)
-        answer = messages.encode(self._refuse(_IMPATIENT) if len(lines) > 1 else self._answer_line(lines[0]))
-        if self._session:
+            return
+        if self._keys and not self._authenticator:
+            self._authenticator = pairing.RecordAuthenticator(self._keys.server, self._keys.client)
+        if len(lines) > 1 or self._question:
+            self._say(self._refuse(_IMPATIENT), now)
+        else:
+            self._answering = self._answer_line(lines[0], now)
+            self._go_on(None, now)
+
+    def _go_on(self, result: object, now: float) -> None:
+        """Answer as far as nothing has to be asked."""
+        assert self._answering
+        try:
+            self._question = self._answering.send(result)
+            self._outbox.append(self._question)
+        except StopIteration as end:
+            self._question = None
+            self._say(end.value, now)
+
+    def _say(self, message: messages.Message, now: float) -> None:
+        line = messages.encode(message)
+        self._send(self._authenticator.sign(line) if self._authenticator else line)
+        if self.session:
             self.deadline = min(now + IDLE_SECONDS, self._ends)
-        return self._seals.sign(answer) if self._seals else answer
+        if isinstance(message, (messages.Refusal, messages.Bye)):
+            self._close()
 
-    def _answer_line(self, line: bytes) -> messages.Message:
-        if self._seals:
+    def _answer_line(self, line: bytes, now: float) -> _Answering:
+        if self._authenticator:
             try:
-                line = self._seals.verify(line)
+                line = self._authenticator.verify(line)
             except DecodeError:
-                if self._seals.peer_verified:
+                if self._authenticator.peer_verified:
                     return self._refuse(_CHANGED)
-                self._seals = None  # the other side could not open what this one seals
+                self._authenticator = None  # the other side could not verify what this one signs
                 return self._refuse(_WRONG_KEY)
-        return self._answer(messages.decode(line))
+        message = messages.decode(line)
+        if self.session:
+            return (yield from self._answer(message, self.session, now))
+        if isinstance(message, messages.Hello) and self._hello is None:
+            return (yield from self._greet(message))
+        if isinstance(message, messages.Proof) and self._hello and self._keys:
+            return (yield from self._check_proof(message, self._hello, self._keys))
+        return self._refuse(_NO_HELLO)
 
-    def _answer(self, message: messages.Message) -> messages.Message:
-        session = self._session
-        if session is None:
-            if isinstance(message, messages.Hello) and self._hello is None:
-                return self._greet(message)
-            if isinstance(message, messages.Proof) and self._hello and self._keys:
-                return self._check(message, self._hello, self._keys)
-            return self._refuse(_NO_HELLO)
+    def _answer(self, message: messages.Message, session: Session, now: float) -> _Answering:
         if isinstance(message, messages.AskRows):
-            return self._desk.rows(session, message)
+            return (yield from self._answer_ask(message, session))
         if isinstance(message, messages.AskKernel):
             session.sources.confirm(message.confirmed_sources, message.nonces)
-            return messages.KernelReply(self._desk.kernel(session), session.sources.unconfirmed)
+            measurement = yield ReadCounters(self.number)
+            return messages.KernelReply(self._registry.kernel(session, measurement), session.sources.unconfirmed)
         if isinstance(message, messages.AskService):
-            return self._desk.service(session, message)
+            return (yield from self._answer_service(message, session))
         if isinstance(message, messages.BindPartition):
-            return messages.PartitionBound() if self._desk.take(session, message.part) else self._refuse(_NO_PART)
+            if not self._registry.may_bind(session, message.part, now):
+                return self._refuse(_NO_PART)
+            yield BindPartition(self.number, message.part)
+            return messages.PartitionBound()
         if isinstance(message, messages.ReportPart):
-            return self._take(session, message)
+            return self._take_report(session, message)
         if isinstance(message, messages.Bye):
-            self.closing = session.finished = True
+            session.finished = True
             return messages.Bye()
         return self._refuse(_NO_QUESTION)
 
-    def _greet(self, hello: messages.Hello) -> messages.Message:
+    def _answer_ask(self, ask: messages.AskRows, session: Session) -> _Answering:
+        yield CatchUp(self.number)
+        measurement = session.at_start
+        if (ask.table, ask.transport) == (messages.PortTable.RECEIVE_DROPS, Transport.UDP):
+            measurement = yield ReadCounters(self.number, receive_drops=True)
+        return rows.page(session, ask, self._registry.settings, self._registry.ports, measurement)
+
+    def _answer_service(self, ask: messages.AskService, session: Session) -> _Answering:
+        """Say what passed the interface at a port that a service holds, in the client's flow that has this mark."""
+        yield CatchUp(self.number)
+        service, arrival = session.service_flows.find(ask), session.observer.arrival
+        silent = ask.transport is Transport.UDP and service.arrived and not service.size
+        if silent and arrival and self._registry.ports.is_served(Transport.UDP, ask.port):
+            if ask.port not in session.local_answers:  # a question to the service, so not as often as the client likes
+                answers = yield AskLocalStun(self.number, arrival.address, ask.port)
+                session.local_answers[ask.port] = answers
+            service = replace(service, alive=session.local_answers[ask.port])
+        known = self._registry.ports.certificates.get(ask.port) if ask.certificate else None
+        return replace(service, on_disk=ask.certificate in known) if known else service
+
+    def _greet(self, hello: messages.Hello) -> _Answering:
+        settings = self._registry.settings
         if hello.protocol != messages.PROTOCOL:
-            mine = messages.PROTOCOL, self._desk.program
-            return self._refuse(messages.version_refusal(*mine, hello.protocol, hello.program))
-        key = self._desk.key
-        if key is None:
-            return self._refuse(_NO_KEY) if hello.nonce else self._welcome(hello)
+            own = messages.PROTOCOL, settings.program
+            return self._refuse(messages.version_refusal(*own, hello.protocol, hello.program))
+        if settings.key is None:
+            return self._refuse(_NO_KEY) if hello.nonce else (yield from self._welcome(hello))
         if hello.nonce is None:
             return self._refuse(_KEY_NEEDED)
-        challenge = messages.Challenge(self._desk.draw(pairing.NONCE_BYTES).hex())
-        self._hello, self._keys = hello, messages.session_keys(key, hello, challenge)
+        challenge = messages.Challenge(self._registry.random_bytes(pairing.NONCE_BYTES).hex())
+        self._hello, self._keys = hello, messages.session_keys(settings.key, hello, challenge)
         return challenge
 
-    def _check(self, proof: messages.Proof, hello: messages.Hello, keys: pairing.Keys) -> messages.Message:
-        mine = pairing.fingerprint(self.certificate)
-        if proof.certificate != mine:
-            return self._refuse(_intercepted(proof.certificate, mine))
-        return self._welcome(hello, keys.secret)
+    def _check_proof(self, proof: messages.Proof, hello: messages.Hello, keys: pairing.Keys) -> _Answering:
+        own = pairing.fingerprint(self._certificate)
+        if proof.certificate != own:
+            return self._refuse(_intercepted(proof.certificate, own))
+        return (yield from self._welcome(hello, keys.secret))
 
-    def _welcome(self, hello: messages.Hello, secret: str | None = None) -> messages.Message:
-        desk, client = self._desk, self._client[0]
-        session = desk.open(client, hello.family, self._let_in, secret)
-        if session is None:
-            why = desk.crowded(client, paired=secret is not None)
-            return self._refuse(messages.Refusal("crowded", why, "try again in a minute"))
-        self._session, self._lines.most = session, framing.MAX_LINE
+    def _welcome(self, hello: messages.Hello, secret: str | None = None) -> _Answering:
+        registry, client, measurement = self._registry, self.client[0], Measurement()
+        reason = registry.refusal_reason(client, paired=secret is not None)
+        if not reason:
+            measurement = yield ReadCounters(self.number, receive_drops=True)
+            reason = registry.refusal_reason(client, paired=secret is not None)
+        if reason:
+            return self._refuse(messages.Refusal("crowded", reason, "try again in a minute"))
+        session = registry.open(client, hello.family, self._accepted_before, secret, measurement)
+        self.session, self._lines.most = session, framing.MAX_LINE
+        settings = registry.settings
         return messages.Welcome(
-            messages.PROTOCOL, desk.program, session.id, None if secret else session.key.decode(), desk.plan, desk.tls,
-            desk.wildcard_bind, str(session.client), desk.capture, session.flows,
-            pairing.fingerprint(self.certificate), desk.live,
+            messages.PROTOCOL, settings.program, session.id, None if secret else session.key.decode(), settings.plan,
+            settings.tls, settings.wildcard_bind, str(client), settings.capture, session.flow_quota,
+            pairing.fingerprint(self._certificate), settings.live,
         )  # fmt: skip
 
-    def _take(self, session: Session, part: messages.ReportPart) -> messages.Message:
+    def _take_report(self, session: Session, part: messages.ReportPart) -> messages.Message:
         if session.finished:
             return self._refuse(_ONE_REPORT)
         session.report.append(part.text)
@@ -238,11 +303,11 @@ class ServerConnection:
                 )
             session.report.clear()
             session.finished = True
-            self._desk.give_back()
-            self._desk.events.append(ReportReceived(session.client, report, session.watch.arrival))
+            self._registry.release_partitions()
+            self._outbox.append(Emit(ReportReceived(session.client, report, session.observer.arrival)))
         return messages.Received()
 
     def _refuse(self, refusal: messages.Refusal) -> messages.Refusal:
-        self.closing = True
-        self._desk.events.append(ClientRefused(self._client[0], Problem(refusal.code, refusal.message, refusal.hint)))
+        problem = Problem(refusal.code, refusal.message, refusal.hint)
+        self._outbox.append(Emit(ClientRefused(self.client[0], problem)))
         return refusal

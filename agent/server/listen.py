@@ -61,14 +61,14 @@ class Gap:
 
 
 class Opener:
-    """Opens ports for every address of this machine, or for `bind` alone; at most `room` sockets, `by` this process.
+    """Opens ports for every address of this machine, or for `bind` alone; at most `room` sockets, by this process.
 
     Raises UserError where `bind` is not an address of this machine.
     """
 
     def __init__(self, bind: Address | None, room: int) -> None:
         self._bind, self.room = bind, room
-        self.by: Callable[[Transport, int, tuple[Family, ...]], socket.socket] = self._here
+        self.open_socket: Callable[[Transport, int, tuple[Family, ...]], socket.socket] = self._here
         self.families = (family_of(bind),) if bind else _own_families()
         if bind and not _is_own(bind):
             raise UserError("bind", f"Cannot listen on {bind}", "this machine does not have that address",
@@ -95,7 +95,7 @@ class Opener:
         if self.room <= 0:
             return Reason.LIMIT
         try:
-            opened = self.by(transport, port, families)
+            opened = self.open_socket(transport, port, families)
         except OSError as error:
             # Whatever else the system says, it is the system that refuses.
             return _REASONS.get(error.errno or 0, Reason.DENIED)
@@ -164,8 +164,8 @@ def keep_out_junk(opened: socket.socket, tag: str) -> bool:
 _SO_MEMINFO, _MEMORY, _DROPS = 55, struct.Struct("=9I"), 8
 
 
-def overrun(opened: socket.socket) -> int:
-    """How many packets a UDP socket had no room for, or its filter dropped; 0 where the system does not tell."""
+def receive_drops(opened: socket.socket) -> int:
+    """Return how many packets a UDP socket had no room for, or its filter dropped; 0 where the system does not say."""
     if not _HAS_PKTINFO:
         return 0
     try:

@@ -1,4 +1,4 @@
-"""Whether a service of this machine answers this machine itself."""
+"""Asks a service of this machine, from this machine itself, whether it answers STUN."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ import ipaddress
 import os
 import socket
 
+from ..net.request import Request, open_request
 from ..protocol import stun
 
-# The server's loop waits for it: within one machine an answer takes a millisecond.
+# Within one machine an answer takes a millisecond.
 ANSWER_SECONDS = 0.2
 
 
-def answers_stun(address: bytes, port: int) -> bool:
-    """Whether whoever holds this UDP port answers STUN from here; `address`, packed, has to be this machine's own."""
-    here = str(ipaddress.ip_address(address))
-    request = stun.HEADER.pack(stun.Kind.REQUEST, 0, stun.MAGIC_COOKIE, os.urandom(stun.TRANSACTION_BYTES))
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in here else socket.AF_INET, socket.SOCK_DGRAM) as opened:
-            opened.settimeout(ANSWER_SECONDS)
-            opened.bind((here, 0))  # fails where it is another's: nothing leaves this machine
-            opened.connect((here, port))
-            opened.send(request)
-            return opened.recv(stun.MAX_BYTES)[8 : stun.HEADER.size] == request[8:]
-    except OSError:
-        return False
+def plain_request() -> bytes:
+    """Return a Binding Request as any STUN client sends it (RFC 8489, section 3), with a transaction of its own."""
+    return stun.HEADER.pack(stun.Kind.REQUEST, 0, stun.MAGIC_COOKIE, os.urandom(stun.TRANSACTION_BYTES))
+
+
+class LocalStunRequest:
+    """One such question, under way until `deadline`. Raises OSError where it cannot be asked."""
+
+    def __init__(self, address: bytes, port: int, now: float) -> None:
+        """Ask whoever holds this UDP port; `address`, packed, has to be this machine's own."""
+        here = str(ipaddress.ip_address(address))
+        data = plain_request()
+        family = socket.AF_INET6 if ":" in here else socket.AF_INET
+        # The bind fails where the address is another's: nothing leaves this machine.
+        self.socket = open_request(Request(family, (here, port), data, local=(here, 0)))
+        self._data, self.deadline = data, now + ANSWER_SECONDS
+
+    def read(self) -> bool:
+        """Return whether what came is the answer."""
+        try:
+            return self.socket.recv(stun.MAX_BYTES)[8 : stun.HEADER.size] == self._data[8:]
+        except OSError:
+            return False

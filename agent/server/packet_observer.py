@@ -58,11 +58,11 @@ class PacketObserver:
 
     at_interface: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
     arrival: Arrival | None = None
-    left: Counter[int] = field(default_factory=Counter)  # UDP answers, by the port that they came from
-    _strangers: set[int] = field(default_factory=set)  # ports to which connections came that are nobody's here
+    answers_sent: Counter[int] = field(default_factory=Counter)  # UDP answers, by the port that they came from
+    _foreign: set[int] = field(default_factory=set)  # ports to which connections came that are nobody's here
     _flows: dict[tuple[int, int], _Flow] = field(default_factory=dict)  # by the server's port and the client's
 
-    def came(self, packet: Packet) -> None:
+    def on_inbound(self, packet: Packet) -> None:
         """A TCP segment of the client's came in."""
         key = packet.port, packet.source_port
         if packet.flags & SYN:
@@ -70,32 +70,32 @@ class PacketObserver:
             if len(self._flows) < MAX_FLOWS:
                 self._flows.setdefault(key, _Flow((packet.sequence + 1) % SEQUENCES))
             else:
-                self._strangers.add(packet.port)  # how far it comes is not known
+                self._foreign.add(packet.port)  # how far it comes is not known
         elif key in self._flows and packet.payload and not packet.flags & RST:
             flow = self._flows[key]
             flow.followed = True
             flow.brought += packet.sequence == flow.begins
 
-    def went(self, packet: Packet) -> None:
+    def on_outbound(self, packet: Packet) -> None:
         """A TCP segment to the client left."""
         flow = self._flows.get((packet.source_port, packet.port))
         if flow:
             flow.greeted |= bool(packet.flags & SYN)
             flow.answered |= bool(packet.payload)
 
-    def stranger_came(self, port: int) -> None:
+    def on_foreign_syn(self, port: int) -> None:
         """Somebody else's SYN came: perhaps the client's own, by another address of a large network's."""
-        self._strangers.add(port)
+        self._foreign.add(port)
 
-    def accepted(self, port: int, client_port: int) -> None:
+    def on_accept(self, port: int, client_port: int) -> None:
         """The server's program got a connection."""
         self._note(port, client_port, "accepted")
 
-    def heard(self, port: int, client_port: int) -> None:
+    def on_read(self, port: int, client_port: int) -> None:
         """The server's program read something from a connection."""
         self._note(port, client_port, "heard")
 
-    def said(self, port: int, client_port: int) -> None:
+    def on_write(self, port: int, client_port: int) -> None:
         """The server's program wrote something to a connection."""
         self._note(port, client_port, "said")
 
@@ -106,7 +106,7 @@ class PacketObserver:
 
     def places(self, ports: Iterable[int]) -> dict[int, str]:
         """How far the client's packets to each of these TCP ports came, in the words of Where."""
-        found = {port: Where.UNKNOWN if port in self._strangers else Where.BEFORE_SERVER for port in ports}
+        found = {port: Where.UNKNOWN if port in self._foreign else Where.BEFORE_SERVER for port in ports}
         seen: dict[int, list[Where]] = {}
         for (port, _), flow in self._flows.items():
             seen.setdefault(port, []).append(flow.place)

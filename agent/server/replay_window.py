@@ -8,30 +8,30 @@ BLOCKS = 8192
 
 
 class ReplayWindow:
-    """The numbers that were taken, of the last 65,536 up to the highest, give or take a block."""
+    """The numbers that came, of the last 65,536 up to the highest, give or take a block."""
 
     def __init__(self) -> None:
         self._last = 0  # the highest number's block
-        self._taken = bytearray(BLOCKS)
-        self.take(0)  # which is nobody's
+        self._accepted = bytearray(BLOCKS)
+        self.accept(0)  # which is nobody's
 
-    def take(self, number: int) -> bool:
-        """Whether a number, of any size from 0, comes for the first time and is not too old; then it is taken."""
+    def accept(self, number: int) -> bool:
+        """Return whether a number, from 0 on, comes for the first time and is not too old; then it counts as come."""
         block, bit = number >> 3, 1 << (number & 7)
         if block > self._last:
             self._move(block)
         elif block <= self._last - BLOCKS:
             return False
         place = block % BLOCKS
-        if self._taken[place] & bit:
+        if self._accepted[place] & bit:
             return False
-        self._taken[place] |= bit
+        self._accepted[place] |= bit
         return True
 
     def _move(self, block: int) -> None:
         """Forget what stood where the blocks up to this one come to stand."""
         begin, blocks = (self._last + 1) % BLOCKS, min(block - self._last, BLOCKS)
         behind = max(0, begin + blocks - BLOCKS)  # what goes on at the other end
-        self._taken[begin : begin + blocks] = bytes(blocks - behind)
-        self._taken[:behind] = bytes(behind)
+        self._accepted[begin : begin + blocks] = bytes(blocks - behind)
+        self._accepted[:behind] = bytes(behind)
         self._last = block

@@ -27,7 +27,7 @@ _SPOKEN = {
 }
 
 
-def served(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
+def served_ports(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
     """The busy ports of a plan that can be tried through whoever holds them, as PortTable.SERVED has it.
 
     Whatever listens there: what it answers is compared, not understood.
@@ -62,7 +62,7 @@ class ServiceFlows:
     def __init__(self) -> None:
         self._flows: dict[_Key, _Flow] = {}
 
-    def came(self, packet: Packet) -> bool:
+    def on_inbound(self, packet: Packet) -> bool:
         """A TCP segment of the client's came in, or a UDP probe that proved to be its; whether that was a new flow."""
         key = packet.port, packet.source, packet.source_port, _transaction(packet)
         flow = self._flows.get(key)
@@ -84,7 +84,7 @@ class ServiceFlows:
             del self._flows[next(iter(self._flows))]
         return True
 
-    def went(self, packet: Packet) -> None:
+    def on_outbound(self, packet: Packet) -> None:
         """A TCP segment to the client left, or a UDP datagram."""
         flow = self._flows.get((packet.source_port, packet.destination, packet.port, _transaction(packet)))
         if not flow:
@@ -99,7 +99,7 @@ class ServiceFlows:
                 flow.left = packet.payload[:MAX_REPLY_BYTES]
             flow.closed |= bool(packet.flags & FIN)
 
-    def tell(self, asked: AskService) -> ServiceReply:
+    def find(self, asked: AskService) -> ServiceReply:
         """What passed in the flow with this mark."""
         mark = bytes.fromhex(asked.mark)
         udp = asked.transport is Transport.UDP

@@ -38,8 +38,8 @@ class SourceValidator:
         """Those that the client is to confirm."""
         return tuple(str(address) for address, one in self._found.items() if not one.confirmed)
 
-    def note(self, address: Address, draw: Callable[[int], bytes]) -> None:
-        """A probe came from there; more than MAX_ELSEWHERE are not taken in. `draw` gives random bytes."""
+    def observe(self, address: Address, draw: Callable[[int], bytes]) -> None:
+        """A probe came from there; more than MAX_SOURCES are not taken in. `draw` gives random bytes."""
         if address not in self._found and len(self._found) < MAX_SOURCES:
             self._found[address] = _Source(draw(NONCE_BYTES).hex())
 

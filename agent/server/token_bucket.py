@@ -10,8 +10,8 @@ class TokenBucket:
         self._most, self._rate = most, rate
         self._left, self._counted = most, 0.0
 
-    def take(self, now: float) -> bool:
-        """Whether it may be done now, and if so, count it; `now` is in seconds and never goes back."""
+    def consume(self, now: float) -> bool:
+        """Return whether it may be done now, and if so, count it; `now` is in seconds and never goes back."""
         self._left = min(self._most, self._left + (now - self._counted) * self._rate)
         self._counted = now
         if self._left < 1:

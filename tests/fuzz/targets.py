@@ -27,11 +27,10 @@ from agent.output.style import Style
 from agent.packet import icmp, interceptor, ip, printable, x509
 from agent.preflight.evaluate import check_report
 from agent.protocol import first_bytes, framing, http_proof, messages, pairing, stun
-from agent.server.connection import ServerConnection
-from agent.server.sessions import SessionRegistry
 from agent.system import counters, interfaces
 from tests.fuzz import seeds
 from tests.fuzz.seeds import KEY, PORT, SESSION, TRANSACTION
+from tests.server.memory import Conversation, MemoryServer
 
 LINE = framing.MAX_LINE
 LISTING = 1024 * 1024  # of a tool's output, which may be longer; time and memory grow with it evenly
@@ -142,9 +141,9 @@ def _icmp(data: bytes) -> None:
 
 
 def _packet(data: bytes) -> None:
-    desk, _ = _begun()
+    server, _ = _begun()
     for leaves in (True, False):
-        desk.seen(data, leaves, "eth0")
+        server.core.packet(data, leaves, "eth0")
     ip.decode(data)
 
 
@@ -208,15 +207,14 @@ def _tell(notice: Event) -> None:
         _show(notice.report)
 
 
-def _begun() -> tuple[SessionRegistry, ServerConnection]:
-    desk = SessionRegistry(PLAN, "0.1.0", True, True, bytes, watched=True)
-    return desk, ServerConnection(desk, (CLIENT, 40000), PORT, 0.0)
+def _begun(key: str | None = None) -> tuple[MemoryServer, Conversation]:
+    server = MemoryServer(PLAN, random_bytes=bytes, capture=True, key=key)
+    return server, server.connect(port=PORT)
 
 
 def converse(data: bytes, key: str | None = None) -> None:
     """One connection to the server: what it is told, and what the server tells of it."""
-    desk, conversation = _begun()
-    desk.key = key
+    server, conversation = _begun(key)
     for piece in _pieces(data):
         if conversation.closing:
             break
@@ -225,9 +223,9 @@ def converse(data: bytes, key: str | None = None) -> None:
         if sent[:1] == b"{":
             messages.decode(sent[:-1])
     conversation.closed()
-    for notice in desk.take_events():
+    for notice in server.take_events():
         _tell(notice)
-    assert not desk.sessions
+    assert not server.sessions
 
 
 def _paired(data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from agent.server.run import NOTICES, NOTICES_A_SECOND
+from agent.server.notices import NOTICES, NOTICES_A_SECOND
 from tests.lab import Lab, Server, check, program, server, until, wrong
 
 PLAN, PORTS = ("--udp", "50000-50009"), "tcp 80,443,7881 udp 50000-50009"

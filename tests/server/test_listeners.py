@@ -14,10 +14,14 @@ from agent.core.observation import Reason
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.server import listeners as module
+from agent.server.core import ServerCore
+from agent.server.kernel_counters import KernelCounters
 from agent.server.listeners import Listeners
 from agent.server.loop import Loop
+from agent.server.options import Options
+from agent.server.outside import HairpinProbe
 from agent.server.privileged import PrivilegedOperations
-from agent.server.sessions import SessionRegistry
+from agent.server.state import PortState, Settings
 
 HERE = parse_address("127.0.0.1")
 UDP, TCP = Transport.UDP, Transport.TCP
@@ -44,7 +48,8 @@ def free_run() -> int:
 
 @pytest.fixture
 def loop() -> Iterator[Loop]:
-    made = Loop(SessionRegistry(Plan("none", ()), "0", False, True, random.Random(1).randbytes), None, None)
+    core = ServerCore(Settings(Plan("none", ()), "0"), PortState(), random.Random(1).randbytes)
+    made = Loop(core, None, None, KernelCounters(None), HairpinProbe(core.tag))
     yield made
     made.close()
 
@@ -68,49 +73,49 @@ def test_one_part_is_held_at_a_time_but_for_what_others_hold(loop: Loop, monkeyp
 
     hands = PrivilegedOperations(plan, None, HERE)
     monkeypatch.setattr(hands, "open", denied)
-    told = [{ports[2]: "livekit-server (pid 1)"}, {}, {ports[2]: f"python (pid {os.getpid()})"}, {}]
+    told = [{}, {ports[2]: "livekit-server (pid 1)"}, {}, {ports[2]: f"python (pid {os.getpid()})"}, {}, {}]
     monkeypatch.setattr(hands, "owners", lambda transport, _: told.pop(0) if transport is UDP else {})
-    holdings = Listeners(plan, None, HERE, loop, hands, parts)
-    room = holdings._opener.room
-    assert (listening(loop), holdings.first_taken(TCP, [first])) == ([ports[0]], first)
+    listeners = Listeners(Options(plan, HERE), loop, hands, parts)
+    room = listeners._opener.room
+    assert (listening(loop), listeners.control_port()) == ([ports[0]], first)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind((str(HERE), ports[2]))
-        holdings.hold(0)
+        listeners.bind_partition(0)
         assert listening(loop) == [ports[0], ports[1], ports[3]]
-        assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}
-        assert (UDP, PortRange(ports[3], ports[3])) in holdings.listening()
-        assert [one.owner for one in holdings.unavailable()] == ["livekit-server (pid 1)"]
-    holdings.hold(1)
+        assert listeners.state().untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}
+        assert (UDP, PortRange(ports[3], ports[3])) in listeners.listening()
+        assert [one.owner for one in listeners.unavailable] == ["livekit-server (pid 1)"]
+    listeners.bind_partition(1)
     # Who had it then is known, though he has it no more.
-    assert [one.owner for one in holdings.unavailable()] == ["livekit-server (pid 1)"]
+    assert [one.owner for one in listeners.unavailable] == ["livekit-server (pid 1)"]
     assert listening(loop) == [ports[0], *ports[4:]]
-    assert holdings.untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}  # as it was in its turn
-    assert holdings.listening() == ((TCP, PortRange(first, first)), (UDP, PortRange(ports[0], ports[0])),
+    assert listeners.state().untested[Family.IPV4][UDP] == {ports[2]: Reason.BUSY}  # as it was in its turn
+    assert listeners.listening() == ((TCP, PortRange(first, first)), (UDP, PortRange(ports[0], ports[0])),
                                     (UDP, PortRange(ports[4], ports[7])))  # fmt: skip
-    holdings.hold(None)
-    assert (listening(loop), holdings._opener.room) == ([ports[0]], room)
+    listeners.release_partition()
+    assert (listening(loop), listeners._opener.room) == ([ports[0]], room)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind((str(HERE), ports[2]))
-        holdings.hold(0)
+        listeners.bind_partition(0)
         # This process may have it for another family: that is nobody to name.
-        assert [one.owner for one in holdings.unavailable()] == [None]
-    holdings.hold(0)
+        assert [one.owner for one in listeners.unavailable] == [None]
+    listeners.bind_partition(0)
     assert listening(loop) == [*ports[:4]]
-    assert holdings.untested[Family.IPV4][UDP] == {}
+    assert listeners.state().untested[Family.IPV4][UDP] == {}
     assert asked == []
     monkeypatch.setattr(module, "open_port", denied)
-    holdings.hold(1)
+    listeners.bind_partition(1)
     assert asked == [port for port in ports[4:] for _ in range(2)]
-    assert holdings.untested[Family.IPV4][UDP] == dict.fromkeys(ports[4:], Reason.DENIED)
-    holdings.hold(None)
+    assert listeners.state().untested[Family.IPV4][UDP] == dict.fromkeys(ports[4:], Reason.DENIED)
+    listeners.release_partition()
 
 
 def test_a_port_that_is_held_for_one_family_may_not_do(loop: Loop) -> None:
     first = free_run()
     plan = Plan("mine", (Requirement(TCP, PortRange(first, first), "it", Need.REQUIRED),))
     with socket.create_server((str(HERE), first)):
-        holdings = Listeners(plan, None, None, loop, PrivilegedOperations(plan, None, None), {})
-        if len(holdings.families) < 2:
+        listeners = Listeners(Options(plan), loop, PrivilegedOperations(plan, None, None), {})
+        if len(listeners.families) < 2:
             return
-        assert holdings.first_taken(TCP, [first]) == first
-        assert holdings.first_taken(TCP, [first], everywhere=True) is None
+        assert listeners._first_bound([first], for_all_families=False) == first
+        assert listeners._first_bound([first], for_all_families=True) is None

@@ -16,9 +16,13 @@ from agent.core.address import Family
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.protocol import framing, stun
-from agent.server import connection, listen, loop
+from agent.server import connection, listen, loop, udp_ports
+from agent.server.core import ServerCore
+from agent.server.kernel_counters import KernelCounters
 from agent.server.listen import Opener
-from agent.server.sessions import SessionRegistry
+from agent.server.outside import HairpinProbe
+from agent.server.session import Session
+from agent.server.state import Measurement, PortState, Settings
 
 HERE = ipaddress.ip_address("127.0.0.1")
 SOON = 10.0  # seconds that a busy machine may take for what takes none
@@ -27,19 +31,23 @@ SOON = 10.0  # seconds that a busy machine may take for what takes none
 class Serving:
     """A loop that serves one TCP port and one UDP port of this machine's."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 512, most_of_network: int = 256) -> None:
         opener = Opener(None, 10)
         held = [opener.open(transport, 0, [Family.IPV4])[0][0] for transport in Transport]
         self.tcp, self.udp = (one.socket.getsockname()[1] for one in held)
         rows = [Requirement(transport, PortRange(port, port), "it", Need.REQUIRED)
                 for transport, port in zip(Transport, (self.tcp, self.udp))]  # fmt: skip
-        self.desk = SessionRegistry(Plan("mine", tuple(rows)), "0", False, True, random.Random(1).randbytes)
-        self.loop = loop.Loop(self.desk, None, None)
+        settings = Settings(Plan("mine", tuple(rows)), "0", max_connections=most, max_of_network=most_of_network)
+        self.core = ServerCore(settings, PortState(), random.Random(1).randbytes)
+        self.loop = loop.Loop(self.core, None, None, KernelCounters(None), HairpinProbe(self.core.tag))
         for one in held:
             self.loop.add(listen.Listener(one.transport, one.socket.getsockname()[1], one.socket, one.families))
         self.connected: list[socket.socket] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.loop.run, args=[lambda: not self.over.is_set()])
+
+    def open_session(self) -> Session:
+        return self.core.registry.open(HERE, Family.IPV4, frozenset(), None, Measurement())
 
     def connect(self, source: str = "127.0.0.1") -> socket.socket:
         self.connected.append(socket.create_connection((str(HERE), self.tcp), SOON, (source, 0)))
@@ -47,8 +55,9 @@ class Serving:
 
 
 @pytest.fixture
-def serving() -> Iterator[Serving]:
-    made = Serving()
+def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """A server that runs; a test may say how many connections it takes at most."""
+    made = Serving(*getattr(request, "param", ()))
     made.thread.start()
     yield made
     made.over.set()
@@ -100,16 +109,16 @@ def test_a_stranger_sends_only_so_much(serving: Serving) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="it has no other address of loopback")
-def test_who_has_most_connections_gives_way(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "CONNECTIONS", 6)
+@pytest.mark.parametrize("serving", [(6,)], indirect=True)
+def test_of_the_network_with_most_connections_the_oldest_are_closed(serving: Serving) -> None:
     other = serving.connect("127.0.0.2")
     flood = [serving.connect() for _ in range(9)]
     assert [is_closed(one, SOON if number < 4 else 0) for number, one in enumerate(flood)] == [True] * 4 + [False] * 5
     assert not is_closed(other, 0)
 
 
-def test_one_address_has_only_so_many_connections(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "MAX_STRANGERS", 3)
+@pytest.mark.parametrize("serving", [(512, 3)], indirect=True)
+def test_one_address_has_only_so_many_connections(serving: Serving) -> None:
     opened = [serving.connect() for _ in range(4)]
     assert [is_closed(one, SOON if one is opened[0] else 0) for one in opened] == [True, False, False, False]
 
@@ -117,25 +126,23 @@ def test_one_address_has_only_so_many_connections(serving: Serving, monkeypatch:
 def test_a_port_that_was_given_back_is_free_at_once_and_what_it_had_no_room_for_stays_known() -> None:
     serving = Serving()
     held = next(one for one in serving.loop._listeners if one.transport is Transport.UDP)
-    session = serving.desk.open(HERE, Family.IPV4)
-    assert session
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SOON)
         client.connect((str(HERE), serving.udp))
-        for _ in range(2 * loop.MAX_JUNK):
+        for _ in range(2 * udp_ports.MAX_JUNK):
             client.send(bytes(100))
         for _ in range(2):
             serving.loop.catch_up()
             serving.loop._caught_up = False
         client.send(bytes(100))
-        before = serving.loop.overrun()
-        serving.loop._wait(held)
+        before = serving.loop.receive_drops()
+        serving.loop._udp.on_readable(held)
         serving.loop.remove([held])
-        serving.loop._wait(held)  # this turn had it among what can be read
-        serving.loop._answer_waiting(1.0)
-        assert serving.loop.overrun() == before
+        serving.loop._udp.on_readable(held)  # this turn had it among what can be read
+        serving.loop._answer_udp(1.0)
+        assert serving.loop.receive_drops() == before
         assert bool(before) is (sys.platform == "linux")
-        assert (serving.loop._waiting, serving.loop._junk) == ({}, {})
+        assert (serving.loop._udp.readable, serving.loop._udp._junk) == (0, {})
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("", serving.udp))
     serving.loop.remove([])
@@ -143,16 +150,15 @@ def test_a_port_that_was_given_back_is_free_at_once_and_what_it_had_no_room_for_
 
 
 def test_a_port_with_junk_goes_on_answering_probes(serving: Serving) -> None:
-    session = serving.desk.open(HERE, Family.IPV4)
-    assert session
+    session = serving.open_session()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(SOON)
         client.connect((str(HERE), serving.udp))
         for number in (1, 2):
-            for _ in range(10 * loop.MAX_JUNK):
+            for _ in range(10 * udp_ports.MAX_JUNK):
                 client.send(bytes(100))
             transaction = stun.make_transaction(number, b"8 random")
             client.send(stun.encode_request(stun.Request(session.id, transaction, serving.udp), session.key))
             assert stun.is_answer(client.recv(2000), transaction, session.key)
-    dropped = serving.loop.overrun().get(serving.udp, 0)
-    assert (dropped >= 10 * loop.MAX_JUNK) is (sys.platform == "linux")  # all of the second time
+    dropped = serving.loop.receive_drops().get(serving.udp, 0)
+    assert (dropped >= 10 * udp_ports.MAX_JUNK) is (sys.platform == "linux")  # all of the second time

@@ -21,11 +21,13 @@ FIRST = 2**32 - 1  # of the client's sequence numbers: its data begins with 0
 
 
 def came(flags: int, payload: bytes = b"", port: int = 80, sequence: int = 0) -> Step:
-    return lambda one, client: one.came(Packet(Transport.TCP, THERE, client, HERE, port, flags, payload, sequence))
+    return lambda one, client: one.on_inbound(
+        Packet(Transport.TCP, THERE, client, HERE, port, flags, payload, sequence)
+    )
 
 
 def went(flags: int, payload: bytes = b"") -> Step:
-    return lambda one, client: one.went(Packet(Transport.TCP, HERE, 80, THERE, client, flags, payload))
+    return lambda one, client: one.on_outbound(Packet(Transport.TCP, HERE, 80, THERE, client, flags, payload))
 
 
 OPENS, GREETS, BRINGS, ANSWERS = (
@@ -34,10 +36,10 @@ OPENS, GREETS, BRINGS, ANSWERS = (
     came(PSH | ACK, b"x"),
     went(PSH | ACK, b"y"),
 )
-ACCEPTED: Step = lambda one, client: one.accepted(80, client)  # noqa: E731 - a step like the others
-HEARD: Step = lambda one, client: one.heard(80, client)  # noqa: E731
-SAID: Step = lambda one, client: one.said(80, client)  # noqa: E731
-STRANGER: Step = lambda one, client: one.stranger_came(80)  # noqa: E731
+ACCEPTED: Step = lambda one, client: one.on_accept(80, client)  # noqa: E731 - a step like the others
+HEARD: Step = lambda one, client: one.on_read(80, client)  # noqa: E731
+SAID: Step = lambda one, client: one.on_write(80, client)  # noqa: E731
+STRANGER: Step = lambda one, client: one.on_foreign_syn(80)  # noqa: E731
 
 
 def place(*connections: tuple[Step, ...]) -> str:

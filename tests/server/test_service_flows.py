@@ -13,7 +13,7 @@ from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
 from agent.protocol.messages import MAX_REPLY_BYTES, AskService, ServiceReply
 from agent.server import service_flows
-from agent.server.service_flows import MAX_CAME, MAX_TURN, ServiceFlows, served
+from agent.server.service_flows import MAX_CAME, MAX_TURN, ServiceFlows, served_ports
 
 TCP, UDP = Transport.TCP, Transport.UDP
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
@@ -34,13 +34,13 @@ BRINGS, SAYS, ENDS = came(PSH | ACK, b"GET " + MARK), went(ACK, b"HTTP"), went(F
 
 
 def told(*packets: Packet, mark: bytes = MARK, port: int = 80, transport: Transport = TCP) -> ServiceReply:
-    passing = ServiceFlows()
+    flows = ServiceFlows()
     for one in packets:
         if one.source == THERE:
-            passing.came(one)
+            flows.on_inbound(one)
         else:
-            passing.went(one)
-    return passing.tell(AskService(transport, port, mark.hex()))
+            flows.on_outbound(one)
+    return flows.find(AskService(transport, port, mark.hex()))
 
 
 def said(data: bytes, closed: bool = False) -> ServiceReply:
@@ -102,43 +102,46 @@ def datagram(leaves: bool, payload: bytes, port: int = 443, client: int = 40000)
 
 
 def test_what_passed_in_datagrams() -> None:
-    passing = ServiceFlows()
+    flows = ServiceFlows()
     asked = AskService(UDP, 443, TRANSACTION.hex())
-    assert passing.tell(asked) == ServiceReply(False)
-    assert [passing.came(datagram(False, TRANSACTION)) for _ in range(2)] == [True, False]  # a VLAN's shows it again
+    assert flows.find(asked) == ServiceReply(False)
+    assert [flows.on_inbound(datagram(False, TRANSACTION)) for _ in range(2)] == [
+        True,
+        False,
+    ]  # a VLAN's shows it again
     for other in (
         datagram(True, b"another one "),
         datagram(True, TRANSACTION, 3478),
         datagram(True, TRANSACTION, 443, 9),
     ):
-        passing.went(other)
-    assert passing.tell(asked) == ServiceReply(True)
-    passing.went(datagram(True, TRANSACTION + b"mapped"))
-    passing.went(datagram(True, TRANSACTION + b"again"))
-    assert passing.tell(asked) == said(bytes(8) + TRANSACTION + b"mapped")
+        flows.on_outbound(other)
+    assert flows.find(asked) == ServiceReply(True)
+    flows.on_outbound(datagram(True, TRANSACTION + b"mapped"))
+    flows.on_outbound(datagram(True, TRANSACTION + b"again"))
+    assert flows.find(asked) == said(bytes(8) + TRANSACTION + b"mapped")
 
 
 def test_of_a_datagram_the_beginning_is_told() -> None:
-    passing = ServiceFlows()
-    passing.came(datagram(False, TRANSACTION))
-    passing.went(datagram(True, TRANSACTION + bytes(MAX_REPLY_BYTES)))
-    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_REPLY_BYTES
+    flows = ServiceFlows()
+    flows.on_inbound(datagram(False, TRANSACTION))
+    flows.on_outbound(datagram(True, TRANSACTION + bytes(MAX_REPLY_BYTES)))
+    assert flows.find(AskService(UDP, 443, TRANSACTION.hex())).size == MAX_REPLY_BYTES
 
 
 def test_a_datagram_is_found_wherever_it_came_in() -> None:
-    passing = ServiceFlows()
-    passing.came(datagram(False, TRANSACTION, 3478))
-    assert passing.tell(AskService(UDP, 443, TRANSACTION.hex())) == ServiceReply(True)
+    flows = ServiceFlows()
+    flows.on_inbound(datagram(False, TRANSACTION, 3478))
+    assert flows.find(AskService(UDP, 443, TRANSACTION.hex())) == ServiceReply(True)
 
 
 def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_flows, "MAX_FLOWS", 2)
-    passing = ServiceFlows()
+    flows = ServiceFlows()
     for client in (1, 2, 1, 3):
-        passing.came(came(SYN, sequence=client + len(passing._flows), client=client))
-        passing.came(came(PSH | ACK, b"x" * 1500, client + len(passing._flows), client=client))
-    assert [key[2] for key in passing._flows] == [1, 3]  # the newest
-    assert all(len(flow.came) <= MAX_CAME for flow in passing._flows.values())
+        flows.on_inbound(came(SYN, sequence=client + len(flows._flows), client=client))
+        flows.on_inbound(came(PSH | ACK, b"x" * 1500, client + len(flows._flows), client=client))
+    assert [key[2] for key in flows._flows] == [1, 3]  # the newest
+    assert all(len(flow.came) <= MAX_CAME for flow in flows._flows.values())
 
 
 @pytest.mark.parametrize(
@@ -165,11 +168,11 @@ def test_which_ports_are_tried_through_services() -> None:
     plan = build_plan("plugnmeet", ["rtmp", "sip"])
     every = {transport: {*plan.ports(transport)} for transport in Transport}
     framed = dict.fromkeys((1935, 5060, 5061, 7881), "framed-stun")
-    assert served(plan, every) == {
+    assert served_ports(plan, every) == {
         TCP: {80: "http", 443: "tls", **framed},
         UDP: dict.fromkeys((443, 5060, 5061), "turn"),
     }
-    assert served(plan, {TCP: {80, 8080}, UDP: {443, 50000}}) == {TCP: {80: "http"}, UDP: {443: "turn"}}
-    assert served(plan, {TCP: (), UDP: ()}) == {TCP: {}, UDP: {}}
+    assert served_ports(plan, {TCP: {80, 8080}, UDP: {443, 50000}}) == {TCP: {80: "http"}, UDP: {443: "turn"}}
+    assert served_ports(plan, {TCP: (), UDP: ()}) == {TCP: {}, UDP: {}}
     few, many = (Requirement(UDP, PortRange(1, last), "media", Need.REQUIRED) for last in (MAX_TURN, MAX_TURN + 1))
-    assert [len(served(Plan("mine", (one,)), {TCP: (), UDP: {1, 2}})[UDP]) for one in (few, many)] == [2, 0]
+    assert [len(served_ports(Plan("mine", (one,)), {TCP: (), UDP: {1, 2}})[UDP]) for one in (few, many)] == [2, 0]

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import random
 import struct
-from typing import Callable, Iterable
+from typing import Callable
 
 import pytest
 
@@ -20,40 +19,23 @@ from agent.packet.ip import decode as decode_packet
 from agent.protocol import http_proof, messages, stun
 from agent.protocol.http_proof import Token
 from agent.protocol.messages import MAX_ROWS, AskRows, PortTable
+from agent.server.recent_clients import KEPT_SECONDS, RecentClients
+from agent.server.session import Session
 from agent.server.sessions import (
     ANSWERS_PER_PORT,
-    CALLER_SECONDS,
     FEW_SESSIONS,
     MAX_SESSIONS,
     MAX_UNPAIRED,
     PROBES_A_SECOND,
-    Session,
-    SessionRegistry,
 )
 from tests.packet.test_ip import ipv4, tcp, udp
+from tests.server.memory import CLIENT, HELLO, HERE, SOURCE, STRANGER, TCP, TRANSACTION, UDP, MemoryServer, say
 
-TCP, UDP = Transport.TCP, Transport.UDP
-CLIENT, STRANGER = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::bad")
-SOURCE, HERE = (CLIENT, 40000), (ipaddress.ip_address("192.0.2.9"), 80)
-PLAN = Plan(
-    "mine",
-    (
-        Requirement(TCP, PortRange(80, 81), "web", Need.REQUIRED),
-        Requirement(UDP, PortRange(50000, 60000), "media", Need.REQUIRED),
-    ),
-)
-TRANSACTION = stun.make_transaction(1, bytes(range(8)))
 THERE_PORT = 40001
 
 
-def make_desk(plan: Plan = PLAN, kernel: Iterable[KernelStatus] = ()) -> SessionRegistry:
-    """A desk whose kernel tells these, one after the other; without any, nothing."""
-    told = iter(kernel)
-    return SessionRegistry(plan, "0.1.0", True, True, random.Random(1).randbytes, lambda: next(told, KernelStatus()))
-
-
-def make_session(desk: SessionRegistry, secret: str | None = None, client: Address = CLIENT) -> Session:
-    session = desk.open(client, Family.IPV4, secret=secret)
+def make_session(server: MemoryServer, secret: str | None = None, client: Address = CLIENT) -> Session:
+    session = server.open(client, Family.IPV4, secret=secret)
     assert session
     return session
 
@@ -69,17 +51,17 @@ def probe(session: Session, port: int = 50000, key: bytes | None = None, number:
 
 @pytest.mark.parametrize(("transport", "port"), [(UDP, 50000), (UDP, 60000), (TCP, 80)])
 def test_a_probe_is_answered_with_a_proof_and_seen(transport: Transport, port: int) -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     for count in (1, 2):
         request = probe(session, port)
-        answer = desk.probe(request, SOURCE, transport, port)
+        answer = server.probe(request, SOURCE, transport, port)
         assert answer
         assert proves(answer, request, session)
         assert stun.mapped_address(stun.decode(answer)) == SOURCE
         assert len(answer) <= len(request)
         assert session.sightings[transport] == {port: count}
-        assert told(desk, session, PortTable.UNANSWERED, transport) == {}
+        assert told(server, session, PortTable.UNANSWERED, transport) == {}
 
 
 def proves(answer: bytes, request: bytes, session: Session) -> bool:
@@ -87,38 +69,38 @@ def proves(answer: bytes, request: bytes, session: Session) -> bool:
 
 
 def test_a_probe_is_answered_once_and_seen_once_whoever_sends_it_again() -> None:
-    desk = watched()
-    session, request = make_session(desk), b""
+    server = watched()
+    session, request = make_session(server), b""
     for number in (9, 8):  # they may overtake each other
         request = probe(session, number=number)
-        assert desk.probe(request, SOURCE, UDP, 50000)
+        assert server.probe(request, SOURCE, UDP, 50000)
     without_fingerprint = request[:2] + (len(request) - 28).to_bytes(2, "big") + request[4:-8]
     for data in (request, without_fingerprint, probe(session, number=9), probe(session, number=0)):
         for source in (SOURCE, (STRANGER, 40000)):
             for port in (50000, 50001):
-                assert desk.probe(data, source, UDP, port) is None
-                desk.seen(seen_udp(data, port), leaves=False, interface="eth0")
-    assert told(desk, session, PortTable.SIGHTINGS) == {"50000": 2}
-    assert told(desk, session, PortTable.AT_INTERFACE) == {"50000": 2}
-    assert told(desk, session, PortTable.REDIRECTED) == told(desk, session, PortTable.UNANSWERED) == {}
+                assert server.probe(data, source, UDP, port) is None
+                server.core.packet(seen_udp(data, port), leaves=False, interface="eth0")
+    assert told(server, session, PortTable.SIGHTINGS) == {"50000": 2}
+    assert told(server, session, PortTable.AT_INTERFACE) == {"50000": 2}
+    assert told(server, session, PortTable.REDIRECTED) == told(server, session, PortTable.UNANSWERED) == {}
     assert session.sources.unconfirmed == ()
-    assert desk.probe(probe(session, number=10), SOURCE, UDP, 50000)
+    assert server.probe(probe(session, number=10), SOURCE, UDP, 50000)
 
 
 def test_another_source_is_answered_once_it_is_confirmed_and_at_length_once_it_got_an_answer() -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     source = (STRANGER, 40000)  # of the other family, even
-    assert desk.probe(probe(session), source, UDP, 50000) is None
-    assert told(desk, session, PortTable.SIGHTINGS) == told(desk, session, PortTable.UNANSWERED) == {"50000": 1}
-    assert told(desk, session, PortTable.ANSWERS_SENT) == {}
-    assert told(desk, session, PortTable.UNANSWERED, TCP) == {}
+    assert server.probe(probe(session), source, UDP, 50000) is None
+    assert told(server, session, PortTable.SIGHTINGS) == told(server, session, PortTable.UNANSWERED) == {"50000": 1}
+    assert told(server, session, PortTable.ANSWERS_SENT) == {}
+    assert told(server, session, PortTable.UNANSWERED, TCP) == {}
     session.sources.confirm(session.sources.unconfirmed, [])
     nonces = set()
     for padding in (0, stun.PADDING):
         transaction = stun.make_transaction(next(_numbers), bytes(8))
         request = stun.encode_request(stun.Request(session.id, transaction, 50000, padding), session.key)
-        answer = desk.probe(request, source, UDP, 50000)
+        answer = server.probe(request, source, UDP, 50000)
         assert answer
         assert proves(answer, request, session)
         assert stun.mapped_address(stun.decode(answer)) == source
@@ -126,18 +108,18 @@ def test_another_source_is_answered_once_it_is_confirmed_and_at_length_once_it_g
         nonces.add(stun.nonce_of(answer))
     assert len(nonces - {""}) == 1
     session.sources.confirm([], nonces)
-    answer = desk.probe(probe(session), source, UDP, 50000)
+    answer = server.probe(probe(session), source, UDP, 50000)
     assert answer
     assert stun.nonce_of(answer) == ""
-    assert told(desk, session, PortTable.UNANSWERED) == {"50000": 1}
-    assert told(desk, session, PortTable.ANSWERS_SENT) == {"50000": 3}
+    assert told(server, session, PortTable.UNANSWERED) == {"50000": 1}
+    assert told(server, session, PortTable.ANSWERS_SENT) == {"50000": 3}
 
 
 def test_a_large_probe_has_a_large_answer() -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     request = stun.encode_request(stun.Request(session.id, TRANSACTION, 50000, stun.PADDING), session.key)
-    answer = desk.probe(request, SOURCE, UDP, 50000)
+    answer = server.probe(request, SOURCE, UDP, 50000)
     assert answer
     assert stun.is_answer(answer, TRANSACTION, session.key)
     assert stun.PADDING < len(answer) <= len(request)
@@ -169,28 +151,28 @@ UNPROVEN: dict[str, Callable[[Session], bytes]] = {
 
 @pytest.mark.parametrize("fault", UNPROVEN)
 def test_silence_for_strangers(fault: str) -> None:
-    desk = make_desk()
-    session = make_session(desk)
-    assert desk.probe(UNPROVEN[fault](session), SOURCE, UDP, 50000) is None
+    server = MemoryServer()
+    session = make_session(server)
+    assert server.probe(UNPROVEN[fault](session), SOURCE, UDP, 50000) is None
     assert not session.sightings[UDP]
-    assert desk.probe(probe(session), SOURCE, UDP, 50000)
+    assert server.probe(probe(session), SOURCE, UDP, 50000)
 
 
 def test_an_answer_longer_than_its_probe_is_not_sent() -> None:
-    desk = make_desk()
-    session, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
+    server = MemoryServer()
+    session, other = make_session(server), server.open(STRANGER, Family.IPV6)
     assert other
-    assert desk.probe(shortest(other, 1), (STRANGER, 1), UDP, 50000) is None  # IPv6 addresses are longer
-    assert told(desk, other, PortTable.UNANSWERED) == {"50000": 1}
-    assert desk.probe(shortest(session, 1), SOURCE, UDP, 50000)
+    assert server.probe(shortest(other, 1), (STRANGER, 1), UDP, 50000) is None  # IPv6 addresses are longer
+    assert told(server, other, PortTable.UNANSWERED) == {"50000": 1}
+    assert server.probe(shortest(session, 1), SOURCE, UDP, 50000)
 
 
 def test_a_port_forwarded_to_another_is_seen_and_not_answered() -> None:
-    desk = make_desk()
-    session = make_session(desk)
-    assert desk.probe(probe(session, 50001), SOURCE, UDP, 50002) is None
+    server = MemoryServer()
+    session = make_session(server)
+    assert server.probe(probe(session, 50001), SOURCE, UDP, 50002) is None
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert desk.token(token, 81, b"") is None
+    assert server.core._responder.answer_token(token, 81, b"") is None
     assert session.sightings == {UDP: {50001: 1}, TCP: {80: 1}}
     assert session.redirected == {UDP: {50001: 50002}, TCP: {80: 81}}
 
@@ -198,85 +180,85 @@ def test_a_port_forwarded_to_another_is_seen_and_not_answered() -> None:
 def test_a_session_has_a_budget_of_answers() -> None:
     ranges = ((UDP, PortRange(7, 7)), (TCP, PortRange(80, 80)))
     plan = Plan("small", tuple(Requirement(*one, "media", Need.REQUIRED) for one in ranges))
-    desk = make_desk(plan)
-    session, other = make_session(desk), make_session(desk)
-    answers = [desk.probe(probe(session, 7), SOURCE, UDP, 7) for _ in range(2 * ANSWERS_PER_PORT + 5)]
+    server = MemoryServer(plan)
+    session, other = make_session(server), make_session(server)
+    answers = [server.probe(probe(session, 7), SOURCE, UDP, 7) for _ in range(2 * ANSWERS_PER_PORT + 5)]
     assert sum(map(bool, answers)) == 2 * ANSWERS_PER_PORT
     assert not any(answers[-5:])
     assert session.sightings[UDP][7] == len(answers)
-    assert told(desk, session, PortTable.UNANSWERED) == {"7": 5}
+    assert told(server, session, PortTable.UNANSWERED) == {"7": 5}
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert desk.token(token, 80, b"DER") is None
-    assert desk.probe(probe(other, 7), SOURCE, UDP, 7)
+    assert server.core._responder.answer_token(token, 80, b"DER") is None
+    assert server.probe(probe(other, 7), SOURCE, UDP, 7)
 
 
 def test_a_token_is_answered_with_a_proof_of_its_certificate() -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert desk.token(token, 80, b"DER") == http_proof.make_proof(token, b"DER", session.key)
+    assert server.core._responder.answer_token(token, 80, b"DER") == http_proof.make_proof(token, b"DER", session.key)
     assert session.sightings[TCP] == {80: 1}
     for stranger in (Token("f" * 16, 80, token.nonce, token.mac), Token(session.id, 81, token.nonce, token.mac)):
-        assert desk.token(stranger, stranger.port, b"DER") is None
+        assert server.core._responder.answer_token(stranger, stranger.port, b"DER") is None
     outside = http_proof.make_token(session.id, 82, "0" * 16, session.key)
-    assert desk.token(outside, 82, b"DER") is None
+    assert server.core._responder.answer_token(outside, 82, b"DER") is None
     assert session.sightings[TCP] == {80: 1}
 
 
 def test_connections_count_for_the_sessions_from_that_address() -> None:
-    desk = make_desk()
-    mine, other = make_session(desk), desk.open(STRANGER, Family.IPV6)
-    desk.connected(SOURCE, HERE, 0.0)
-    desk.connected(SOURCE, HERE, 0.0)
+    server = MemoryServer()
+    mine, other = make_session(server), server.open(STRANGER, Family.IPV6)
+    server.connect()
+    server.connect()
     assert other
     assert (mine.connections, other.connections) == ({80: 2}, {})
 
 
 def test_who_was_let_in_of_late_is_kept_in_mind_while_he_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.server.sessions.MAX_CALLERS", 2)
-    desk = make_desk()
+    monkeypatch.setattr("agent.server.recent_clients.MAX_CLIENTS", 2)
+    clients = RecentClients()
     there = ipaddress.ip_address("192.0.2.10")
 
     def connect(port: int, now: float, client: Address = CLIENT, here: Address = HERE[0]) -> list[int]:
-        return sorted(desk.connected((client, 40000), (here, port), now))
+        return sorted(clients.on_connection(client, here, port, now))
 
     assert connect(80, 0) == [80]
-    assert connect(443, CALLER_SECONDS) == [80, 443]
-    assert connect(443, 2 * CALLER_SECONDS) == [80, 443]
-    assert connect(443, 2 * CALLER_SECONDS, here=there) == [443]  # another address has firewalls of its own
-    assert connect(7881, 3.1 * CALLER_SECONDS) == [7881]
-    assert connect(80, 3.1 * CALLER_SECONDS, client=STRANGER) == [80]
-    assert connect(443, 3.1 * CALLER_SECONDS, client=STRANGER, here=there) == [443]
-    assert connect(443, 3.1 * CALLER_SECONDS) == [443]  # more than it remembers
+    assert connect(443, KEPT_SECONDS) == [80, 443]
+    assert connect(443, 2 * KEPT_SECONDS) == [80, 443]
+    assert connect(443, 2 * KEPT_SECONDS, here=there) == [443]  # another address has firewalls of its own
+    assert connect(7881, 3.1 * KEPT_SECONDS) == [7881]
+    assert connect(80, 3.1 * KEPT_SECONDS, client=STRANGER) == [80]
+    assert connect(443, 3.1 * KEPT_SECONDS, client=STRANGER, here=there) == [443]
+    assert connect(443, 3.1 * KEPT_SECONDS) == [443]  # more than it remembers
 
 
 def test_a_client_learns_where_it_was_let_in_before() -> None:
-    desk = make_desk()
-    session = desk.open(CLIENT, Family.IPV4, desk.connected(SOURCE, HERE, 0.0))
-    desk.connected(SOURCE, (HERE[0], 81), 1.0)
-    assert session
-    assert told(desk, session, PortTable.ACCEPTED_BEFORE, TCP) == {"80": 1}
-    assert told(desk, session, PortTable.ACCEPTED_BEFORE) == {}
+    server = MemoryServer()
+    say(server.connect(), HELLO)
+    server.connect(port=81, now=1.0)
+    (session,) = server.sessions.values()
+    assert told(server, session, PortTable.ACCEPTED_BEFORE, TCP) == {"80": 1}
+    assert told(server, session, PortTable.ACCEPTED_BEFORE) == {}
 
 
 def test_sessions_are_few_and_of_their_own() -> None:
-    desk = make_desk()
-    opened = [make_session(desk, secret=f"{number:064x}") for number in range(MAX_SESSIONS)]
+    server = MemoryServer()
+    opened = [make_session(server, secret=f"{number:064x}") for number in range(MAX_SESSIONS)]
     assert len({session.id for session in opened} | {session.key.decode() for session in opened}) == 2 * MAX_SESSIONS
-    assert desk.open(CLIENT, Family.IPV4, secret="f" * 64) is None
-    assert desk.crowded(CLIENT, paired=True) == f"{MAX_SESSIONS} checks are running already"
-    desk.close(opened[0])
-    assert desk.probe(probe(opened[0]), SOURCE, UDP, 50000) is None
-    assert desk.open(CLIENT, Family.IPV4)
+    assert server.open(CLIENT, Family.IPV4, secret="f" * 64) is None
+    assert server.registry.refusal_reason(CLIENT, paired=True) == f"{MAX_SESSIONS} checks are running already"
+    server.close(opened[0])
+    assert server.probe(probe(opened[0]), SOURCE, UDP, 50000) is None
+    assert server.open(CLIENT, Family.IPV4)
 
 
 def test_where_services_go_on_running_there_is_one_session_at_a_time() -> None:
-    desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes, live=True)
-    only = make_session(desk)
-    assert desk.open(STRANGER, Family.IPV6, secret="0" * 64) is None
-    assert "one at a time" in desk.crowded(STRANGER, paired=True)
-    desk.close(only)
-    assert desk.open(STRANGER, Family.IPV6)
+    server = MemoryServer(live=True)
+    only = make_session(server)
+    assert server.open(STRANGER, Family.IPV6, secret="0" * 64) is None
+    assert "one at a time" in server.registry.refusal_reason(STRANGER, paired=True)
+    server.close(only)
+    assert server.open(STRANGER, Family.IPV6)
 
 
 NETWORKS = [
@@ -289,79 +271,79 @@ NETWORKS = [
 def test_an_address_without_a_key_has_few_sessions_and_others_have_room(
     stranger: str, same_network: str, other_network: str
 ) -> None:
-    desk = make_desk()
+    server = MemoryServer()
     first, same, another = map(ipaddress.ip_address, (stranger, same_network, other_network))
-    opened = [desk.open(first, Family.IPV4) for _ in range(MAX_UNPAIRED)]
+    opened = [server.open(first, Family.IPV4) for _ in range(MAX_UNPAIRED)]
     assert all(opened)
-    assert desk.open(same, Family.IPV4) is None
-    assert "without a pairing key" in desk.crowded(same, paired=False)
-    assert desk.open(same, Family.IPV4, secret="0" * 64)
-    assert desk.open(another, Family.IPV4)
+    assert server.open(same, Family.IPV4) is None
+    assert "without a pairing key" in server.registry.refusal_reason(same, paired=False)
+    assert server.open(same, Family.IPV4, secret="0" * 64)
+    assert server.open(another, Family.IPV4)
     assert opened[0]
-    desk.close(opened[0])
-    assert desk.open(same, Family.IPV4)
+    server.close(opened[0])
+    assert server.open(same, Family.IPV4)
 
 
 def test_only_a_paired_client_is_told_who_holds_ports() -> None:
-    desk = make_desk()
+    server = MemoryServer()
     names = dict.fromkeys(range(50000, 50000 + 2 * messages.MAX_OWNERS, 2), "n" * (messages.MAX_TEXT + 1))
-    desk.owners = {TCP: {80: "haproxy (pid 812)"}, UDP: names}
-    stranger, friend = make_session(desk), make_session(desk, secret="0" * 64)
-    assert told(desk, stranger, PortTable.OWNERS, TCP) == told(desk, stranger, PortTable.OWNERS, UDP) == {}
-    assert told(desk, friend, PortTable.OWNERS, TCP) == {"80": "haproxy (pid 812)"}
-    owners = told(desk, friend, PortTable.OWNERS, UDP)
+    server.set_ports(owners={TCP: {80: "haproxy (pid 812)"}, UDP: names})
+    stranger, friend = make_session(server), make_session(server, secret="0" * 64)
+    assert told(server, stranger, PortTable.OWNERS, TCP) == told(server, stranger, PortTable.OWNERS, UDP) == {}
+    assert told(server, friend, PortTable.OWNERS, TCP) == {"80": "haproxy (pid 812)"}
+    owners = told(server, friend, PortTable.OWNERS, UDP)
     assert set(owners.values()) == {"n" * messages.MAX_TEXT}
     assert len(owners) == messages.MAX_OWNERS
 
 
 def test_what_happened_is_told_once() -> None:
-    desk = make_desk()
-    lost, finished = make_session(desk), make_session(desk)
+    server = MemoryServer()
+    lost, finished = make_session(server), make_session(server)
     finished.finished = True
     for session in (lost, finished):
-        desk.close(session)
-    assert desk.take_events() == [SessionStarted(CLIENT), SessionStarted(CLIENT), ClientLost(CLIENT)]
-    assert desk.take_events() == []
+        server.close(session)
+    assert server.take_events() == [SessionStarted(CLIENT), SessionStarted(CLIENT), ClientLost(CLIENT)]
+    assert server.take_events() == []
 
 
 def test_each_session_has_the_kernel_of_its_own_beginning() -> None:
     begun = KernelStatus(7600, Counters(5, None)), KernelStatus(3, Counters(5, 2))
-    desk = make_desk(kernel=[*begun, KernelStatus(None, Counters(7, 2)), KernelStatus(9, Counters(1, 4))])
-    first, second = make_session(desk), make_session(desk)
-    assert (first.kernel.free_flows, second.kernel.free_flows) == (7600, 3)
-    assert desk.kernel(first) == KernelStatus(None, Counters(2, None))
-    assert desk.kernel(second).counters == Counters(None, 2)  # one of them began anew
+    server = MemoryServer(kernel=[*begun, KernelStatus(None, Counters(7, 2)), KernelStatus(9, Counters(1, 4))])
+    first, second = make_session(server), make_session(server)
+    assert (first.at_start.kernel.free_flows, second.at_start.kernel.free_flows) == (7600, 3)
+    assert server.kernel(first) == KernelStatus(None, Counters(2, None))
+    assert server.kernel(second).counters == Counters(None, 2)  # one of them began anew
 
 
 def test_each_session_is_told_of_its_share_of_the_flows() -> None:
     plan = Plan("small", (Requirement(UDP, PortRange(50000, 50099), "media", Need.REQUIRED),))
-    desk = make_desk(plan, kernel=[KernelStatus(1000)] * 8)
-    first = make_session(desk)
-    second = make_session(desk)
-    assert (first.flows, second.flows) == (1000, (1000 - 500 - 100) // 2 * 2 + 1)
+    server = MemoryServer(plan, kernel=[KernelStatus(1000)] * 8)
+    first = make_session(server)
+    second = make_session(server)
+    assert (first.flow_quota, second.flow_quota) == (1000, (1000 - 500 - 100) // 2 * 2 + 1)
     # Each may make half of the most that it was told, less what it has made: a half of 500 now.
-    assert desk.kernel(first).free_flows == 750
-    assert desk.kernel(second).free_flows == second.flows == 500
+    assert server.kernel(first).free_flows == 750
+    assert server.kernel(second).free_flows == second.flow_quota == 500
     for port in range(50000, 50100):
-        desk.probe(probe(first, port), SOURCE, UDP, port)
-    third = make_session(desk)
-    assert third.flows == (1000 - 500 - 100) // 3 * 2 + 1  # the second one's flows are still to come
-    desk.close(second)
-    desk.close(third)
-    assert (desk.kernel(first).free_flows, first.flows) == (1000, 1000)
+        server.probe(probe(first, port), SOURCE, UDP, port)
+    third = make_session(server)
+    assert third.flow_quota == (1000 - 500 - 100) // 3 * 2 + 1  # the second one's flows are still to come
+    server.close(second)
+    server.close(third)
+    assert (server.kernel(first).free_flows, first.flow_quota) == (1000, 1000)
 
 
 def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
-    desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes)
-    session = make_session(desk)
-    assert (session.kernel.free_flows, desk.kernel(session)) == (None, KernelStatus())
+    server = MemoryServer()
+    session = make_session(server)
+    assert (session.at_start.kernel.free_flows, server.kernel(session)) == (None, KernelStatus())
 
 
 def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
     drawn = iter([b"\1\2\3\4", bytes(4), bytes(32), bytes(4), b"\0\0\0\1", bytes(32)])
-    desk = SessionRegistry(PLAN, "0.1.0", True, True, lambda _: next(drawn))
-    assert [make_session(desk).id, make_session(desk).id] == ["0102030400000000", "0102030400000001"]
-    assert stun.has_tag(probe(desk.sessions["0102030400000001"]), desk.tag)
+    server = MemoryServer(random_bytes=lambda _: next(drawn))
+    assert [make_session(server).id, make_session(server).id] == ["0102030400000000", "0102030400000001"]
+    assert stun.has_tag(probe(server.sessions["0102030400000001"]), server.core.tag)
 
 
 @pytest.mark.parametrize(
@@ -375,38 +357,32 @@ def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
 def test_what_sockets_did_not_take_is_told_of_the_session_alone(
     errors: int | None, told: list[tuple[str, int]]
 ) -> None:
-    kernels = iter(
-        [KernelStatus(counters=Counters(receive_errors=5)), KernelStatus(counters=Counters(receive_errors=errors))]
-    )
-    counts = iter([{50001: 2, 50002: 9}, {50001: 5, 50002: 9, 50003: 1}])
-    draw = random.Random(1).randbytes
-    desk = SessionRegistry(PLAN, "0.1.0", True, True, draw, lambda: next(kernels), read_overrun=lambda: next(counts))
-    rows = desk.rows(make_session(desk), AskRows(PortTable.RECEIVE_DROPS, UDP, 1)).rows
+    kernels = [KernelStatus(counters=Counters(receive_errors=count)) for count in (5, errors)]
+    server = MemoryServer(kernel=kernels, receive_drops=[{50001: 2, 50002: 9}, {50001: 5, 50002: 9, 50003: 1}])
+    rows = server.rows(make_session(server), AskRows(PortTable.RECEIVE_DROPS, UDP, 1)).rows
     assert [(str(ports), count) for ports, count in rows] == told
 
 
 def test_a_connection_that_gave_way_is_told_to_the_sessions_of_its_address() -> None:
-    desk = make_desk(kernel=[KernelStatus(counters=Counters(listen_drops=2))] * 3)
-    session = make_session(desk)
-    desk.gave_way(STRANGER)
-    assert desk.kernel(session).counters.listen_drops == 0
-    desk.gave_way(CLIENT)
-    assert desk.kernel(session).counters.listen_drops == 1
-    assert desk.kernel(session).counters.listen_drops == 1  # of no kernel
+    server = MemoryServer(kernel=[KernelStatus(counters=Counters(listen_drops=2))] * 3)
+    session = make_session(server)
+    server.core._displace((0, STRANGER))
+    assert server.kernel(session).counters.listen_drops == 0
+    server.core._displace((0, CLIENT))
+    assert server.kernel(session).counters.listen_drops == 1
+    assert server.kernel(session).counters.listen_drops == 1  # of no kernel
 
 
 def asked(about: PortTable, transport: Transport = UDP, start: int = 1) -> list[tuple[str, int | str]]:
     """What a client is told after a redirected probe, two that came in, and a connect."""
-    desk = make_desk()
-    desk.untested = {
-        Family.IPV6: {UDP: {60000: Reason.DENIED}},
-        Family.IPV4: {UDP: {50005: Reason.BUSY, 50006: Reason.BUSY, 50007: Reason.LIMIT}},
-    }
-    session = make_session(desk)
+    server = MemoryServer()
+    busy = {50005: Reason.BUSY, 50006: Reason.BUSY, 50007: Reason.LIMIT}
+    server.set_ports(untested={Family.IPV6: {UDP: {60000: Reason.DENIED}}, Family.IPV4: {UDP: busy}})
+    session = make_session(server)
     for port in (50003, 50001, 50002, 50002):
-        desk.probe(probe(session, port), SOURCE, UDP, 50003)
-    desk.connected(SOURCE, HERE, 0.0)
-    page = desk.rows(session, AskRows(about, transport, start))
+        server.probe(probe(session, port), SOURCE, UDP, 50003)
+    server.connect()
+    page = server.rows(session, AskRows(about, transport, start))
     assert page.next is None
     return [(str(ports), value) for ports, value in page.rows]
 
@@ -432,15 +408,15 @@ def test_a_client_learns_of_its_own_probes_in_runs(
 
 @pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1, 2 * MAX_ROWS, 2 * MAX_ROWS + 1])
 def test_more_runs_than_a_page_holds_are_read_in_pages(count: int) -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     ports = range(50000, 50000 + 2 * count, 2)
     session.sightings[UDP].update(dict.fromkeys(ports, 1))
     read: list[int] = []
     start: int | None = 1
     pages = 0
     while start:
-        page = desk.rows(session, AskRows(PortTable.SIGHTINGS, UDP, start))
+        page = server.rows(session, AskRows(PortTable.SIGHTINGS, UDP, start))
         assert len(page.rows) <= MAX_ROWS
         read += [port for run, _ in page.rows for port in run]
         start, pages = page.next, pages + 1
@@ -449,48 +425,48 @@ def test_more_runs_than_a_page_holds_are_read_in_pages(count: int) -> None:
 
 
 def test_a_run_is_not_cut_by_a_page() -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     session.sightings[UDP].update({**dict.fromkeys(range(50000, 60001), 1), 55000: 2})
-    page = desk.rows(session, AskRows(PortTable.SIGHTINGS, UDP, 1))
+    page = server.rows(session, AskRows(PortTable.SIGHTINGS, UDP, 1))
     assert [(str(run), value) for run, value in page.rows] == [("50000-54999", 1), ("55000", 2), ("55001-60000", 1)]
 
 
-def watched() -> SessionRegistry:
-    """A desk that watches its interfaces; nothing waits there."""
-    return SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes, watched=True)
+def watched() -> MemoryServer:
+    """A server that watches its interfaces; nothing waits there."""
+    return MemoryServer(capture=True)
 
 
 def seen_udp(data: bytes, port: int = 50000) -> bytes:
     return ipv4(udp(data, port))
 
 
-def told(desk: SessionRegistry, session: Session, about: PortTable, transport: Transport = UDP) -> dict[str, int | str]:
-    return {str(ports): value for ports, value in desk.rows(session, AskRows(about, transport, 1)).rows}
+def told(server: MemoryServer, session: Session, about: PortTable, transport: Transport = UDP) -> dict[str, int | str]:
+    return {str(ports): value for ports, value in server.rows(session, AskRows(about, transport, 1)).rows}
 
 
 def test_a_probe_at_the_interface_counts_once_and_apart_from_the_sockets() -> None:
-    desk = watched()
-    session = make_session(desk)
+    server = watched()
+    session = make_session(server)
     first = probe(session)
     for data in (seen_udp(first), seen_udp(first), seen_udp(probe(session, 50007), 50007)):
-        desk.seen(
+        server.core.packet(
             data, leaves=False, interface="eth0"
         )  # the second is the same packet, at another of the host's interfaces
-    assert told(desk, session, PortTable.AT_INTERFACE) == {"50000": 1, "50007": 1}
-    assert told(desk, session, PortTable.SIGHTINGS) == {}
-    assert desk.probe(first, SOURCE, UDP, 50000)
-    assert told(desk, session, PortTable.SIGHTINGS) == {"50000": 1}
+    assert told(server, session, PortTable.AT_INTERFACE) == {"50000": 1, "50007": 1}
+    assert told(server, session, PortTable.SIGHTINGS) == {}
+    assert server.probe(first, SOURCE, UDP, 50000)
+    assert told(server, session, PortTable.SIGHTINGS) == {"50000": 1}
 
 
 MARK = b"0123456789abcdef"
 
 
-def passes(desk: SessionRegistry, port: int, source: bytes, client: int = 40000) -> None:
+def passes(server: MemoryServer, port: int, source: bytes, client: int = 40000) -> None:
     """A connection in which a service answers: from here, to there."""
     for flags, data, sequence in ((SYN, b"", 9), (PSH, MARK, 10)):
-        desk.seen(framed(flags, data, sequence, client, port, source), leaves=False, interface="eth0")
-        desk.seen(framed(flags, b"HTTP" if data else b"", sequence, port, client, to=source), True, "eth0")
+        server.core.packet(framed(flags, data, sequence, client, port, source), leaves=False, interface="eth0")
+        server.core.packet(framed(flags, b"HTTP" if data else b"", sequence, port, client, to=source), True, "eth0")
 
 
 def framed(flags: int, data: bytes, sequence: int, source: int, port: int, whose: bytes = HERE[0].packed,
@@ -503,20 +479,20 @@ def framed(flags: int, data: bytes, sequence: int, source: int, port: int, whose
 
 
 def test_a_client_is_told_of_services_in_its_own_flows_alone() -> None:
-    desk = watched()
-    session = make_session(desk)
+    server = watched()
+    session = make_session(server)
     other = ipaddress.ip_address("192.0.2.77")
     asked = [messages.AskService(TCP, port, MARK.hex()) for port in (80, 81)]
-    passes(desk, 80, CLIENT.packed)
-    assert not desk.service(session, asked[0]).arrived  # no service holds it
-    desk.served = {TCP: {80: "http"}}
-    passes(desk, 80, other.packed)
-    passes(desk, 81, CLIENT.packed)
-    assert [desk.service(session, one).arrived for one in asked] == [False, False]
-    passes(desk, 80, CLIENT.packed)
-    told = desk.service(session, asked[0])
+    passes(server, 80, CLIENT.packed)
+    assert not server.service(session, asked[0]).arrived  # no service holds it
+    server.set_ports(served={TCP: {80: "http"}})
+    passes(server, 80, other.packed)
+    passes(server, 81, CLIENT.packed)
+    assert [server.service(session, one).arrived for one in asked] == [False, False]
+    passes(server, 80, CLIENT.packed)
+    told = server.service(session, asked[0])
     assert (told.arrived, told.size, told.on_disk) == (True, 4, None)
-    assert not desk.service(make_session(desk, client=other), asked[0]).arrived  # it began after that
+    assert not server.service(make_session(server, client=other), asked[0]).arrived  # it began after that
 
 
 @pytest.mark.parametrize(
@@ -524,128 +500,127 @@ def test_a_client_is_told_of_services_in_its_own_flows_alone() -> None:
                                    (("a" * 64,), "b" * 64, False)]
 )  # fmt: skip
 def test_whether_a_certificate_is_on_the_disk(disk: tuple[str, ...], shown: str, on_disk: bool | None) -> None:
-    desk = watched()
-    desk.certificates = {443: disk}
-    told = desk.service(make_session(desk), messages.AskService(TCP, 443, MARK.hex(), shown))
+    server = watched()
+    server.set_ports(certificates={443: disk})
+    told = server.service(make_session(server), messages.AskService(TCP, 443, MARK.hex(), shown))
     assert (told.arrived, told.on_disk) == (False, on_disk)
-    elsewhere = desk.service(make_session(desk, client=STRANGER), messages.AskService(TCP, 80, MARK.hex(), shown))
+    elsewhere = server.service(make_session(server, client=STRANGER), messages.AskService(TCP, 80, MARK.hex(), shown))
     assert elsewhere.on_disk is None
 
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_services_port_is_tried_by_probes_without_a_number(live: bool) -> None:
-    desk = watched()
-    desk.live, desk.served = live, {UDP: {50000: "turn"}}
-    session = make_session(desk)
+    server = MemoryServer(capture=True, live=live)
+    server.set_ports(served={UDP: {50000: "turn"}})
+    session = make_session(server)
     unnumbered = [stun.make_transaction(0, bytes([n] * 8)) for n in (1, 2)]
     for transaction in unnumbered:
         data = seen_udp(stun.encode_request(stun.Request(session.id, transaction, 50000), session.key))
         for _ in range(2):
-            desk.seen(data, leaves=False, interface="eth0")
-    assert told(desk, session, PortTable.AT_INTERFACE) == ({"50000": 2} if live else {})
+            server.core.packet(data, leaves=False, interface="eth0")
+    assert told(server, session, PortTable.AT_INTERFACE) == ({"50000": 2} if live else {})
     ends = stun.encode(stun.Kind.SUCCESS, unnumbered[0], b"", b"")
     came = decode_packet(data)
     answer = bytearray(ipv4(udp(ends, came.source_port, 50000)))
     answer[12:20] = came.destination + came.source
-    desk.seen(bytes(answer), leaves=True, interface="eth0")
-    services = [desk.service(session, messages.AskService(UDP, 50000, one.hex())) for one in unnumbered]
+    server.core.packet(bytes(answer), leaves=True, interface="eth0")
+    services = [server.service(session, messages.AskService(UDP, 50000, one.hex())) for one in unnumbered]
     assert [(one.arrived, one.size > 0) for one in services] == [(live, live), (live, False)]
 
 
 def test_whether_a_silent_service_answers_here_is_looked_after_once() -> None:
-    desk = watched()
-    desk.live = True
-    session, asked = make_session(desk), []
+    server = MemoryServer(capture=True, live=True)
+    session, asked = make_session(server), []
     answers = {50000: True, 50001: False, 50002: True}
 
     def ask_here(address: bytes, port: int) -> bool:
         asked.append((address, port))
         return answers[port]
 
-    desk.ask_here = ask_here
-    desk.served = {UDP: dict.fromkeys(answers, "turn")}
+    server.local_stun = ask_here
+    server.set_ports(served={UDP: dict.fromkeys(answers, "turn")})
     marks = {port: stun.make_transaction(0, port.to_bytes(8, "big")) for port in answers}
     for port in (50000, 50001):
         data = stun.encode_request(stun.Request(session.id, marks[port], port), session.key)
-        desk.seen(seen_udp(data, port), leaves=False, interface="eth0")
+        server.core.packet(seen_udp(data, port), leaves=False, interface="eth0")
     for _ in range(2):
-        told = [desk.service(session, messages.AskService(UDP, port, marks[port].hex())).alive for port in answers]
+        told = [server.service(session, messages.AskService(UDP, port, marks[port].hex())).alive for port in answers]
         assert told == [True, False, False]  # to the last nothing came
     here = decode_packet(seen_udp(data)).destination
     assert asked == [(here, 50000), (here, 50001)]
-    desk.served = {}
-    assert not desk.service(session, messages.AskService(UDP, 50000, marks[50000].hex())).alive
+    server.set_ports()
+    assert not server.service(session, messages.AskService(UDP, 50000, marks[50000].hex())).alive
 
 
 def test_what_is_no_probe_of_a_live_session_is_not_seen() -> None:
-    desk = watched()
-    session, gone = make_session(desk), make_session(desk)
-    desk.seen(seen_udp(probe(gone)), leaves=False, interface="eth0")
-    desk.close(gone)
+    server = watched()
+    session, gone = make_session(server), make_session(server)
+    server.core.packet(seen_udp(probe(gone)), leaves=False, interface="eth0")
+    server.close(gone)
     for data in (
         seen_udp(probe(session, key=b"x" * 64)), seen_udp(b"junk"), b"", ipv4(tcp(SYN, port=8080), TCP_NUMBER),
         seen_udp(probe(session, 49999), 49999), seen_udp(probe(gone)),
     ):  # fmt: skip
-        desk.seen(data, leaves=False, interface="eth0")
-    assert told(desk, session, PortTable.AT_INTERFACE) == told(desk, session, PortTable.AT_INTERFACE, TCP) == {}
+        server.core.packet(data, leaves=False, interface="eth0")
+    assert told(server, session, PortTable.AT_INTERFACE) == told(server, session, PortTable.AT_INTERFACE, TCP) == {}
 
 
 def test_answers_are_seen_to_leave() -> None:
-    desk = watched()
-    session = make_session(desk)
+    server = watched()
+    session = make_session(server)
     answer = ipv4(udp(b"answer", THERE_PORT, 50000))
     source = (ipaddress.ip_address("198.51.100.1"), THERE_PORT)
-    session.sources.note(source[0], bytes)
+    session.sources.observe(source[0], bytes)
     session.sources.confirm([str(source[0])], [])
-    desk.seen(answer, leaves=True, interface="eth0")  # nobody of ours
-    assert desk.probe(probe(session), source, UDP, 50000)
-    desk.seen(answer, leaves=True, interface="eth0")
-    desk.seen(ipv4(udp(b"answer", THERE_PORT, 8080)), leaves=True, interface="eth0")
-    assert told(desk, session, PortTable.ANSWERS_SENT) == {"50000": 1}
-    assert told(desk, session, PortTable.ANSWERS_SENT, TCP) == {}
+    server.core.packet(answer, leaves=True, interface="eth0")  # nobody of ours
+    assert server.probe(probe(session), source, UDP, 50000)
+    server.core.packet(answer, leaves=True, interface="eth0")
+    server.core.packet(ipv4(udp(b"answer", THERE_PORT, 8080)), leaves=True, interface="eth0")
+    assert told(server, session, PortTable.ANSWERS_SENT) == {"50000": 1}
+    assert told(server, session, PortTable.ANSWERS_SENT, TCP) == {}
 
 
 def test_without_a_watch_what_the_kernel_would_not_send_did_not_leave() -> None:
-    desk = make_desk()
-    session = make_session(desk)
+    server = MemoryServer()
+    session = make_session(server)
     for port in (50000, 50001):
-        desk.probe(probe(session, port), SOURCE, UDP, port)
-    desk.unsent(SOURCE, 50000)
-    desk.unsent((STRANGER, 9), 50001)
-    assert told(desk, session, PortTable.ANSWERS_SENT) == {"50001": 1}
+        server.probe(probe(session, port), SOURCE, UDP, port)
+    server.core.answer_not_sent(SOURCE, 50000)
+    server.core.answer_not_sent((STRANGER, 9), 50001)
+    assert told(server, session, PortTable.ANSWERS_SENT) == {"50001": 1}
 
 
 def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
-    desk = watched()
+    server = watched()
     client = (ipaddress.ip_address("203.0.113.2"), 40000)
-    mine, other = desk.open(client[0], Family.IPV4), make_session(desk)
+    mine, other = server.open(client[0], Family.IPV4), make_session(server)
     assert mine
-    desk.seen(ipv4(tcp(SYN, port=80), TCP_NUMBER), leaves=False, interface="eth0")
-    desk.seen(ipv4(tcp(PSH, b"x", port=80), TCP_NUMBER), leaves=False, interface="eth0")
-    assert told(desk, mine, PortTable.AT_INTERFACE, TCP) == {"80": 1}
-    assert told(desk, mine, PortTable.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
-    assert told(desk, other, PortTable.AT_INTERFACE, TCP) == {}
-    assert told(desk, other, PortTable.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
-    desk.connected(client, HERE, 0.0)
-    desk.heard(client, 80)
-    desk.said(client, 80)
-    assert told(desk, mine, PortTable.PLACES, TCP)["80"] == "server-host"
+    server.core.packet(ipv4(tcp(SYN, port=80), TCP_NUMBER), leaves=False, interface="eth0")
+    server.core.packet(ipv4(tcp(PSH, b"x", port=80), TCP_NUMBER), leaves=False, interface="eth0")
+    assert told(server, mine, PortTable.AT_INTERFACE, TCP) == {"80": 1}
+    assert told(server, mine, PortTable.PLACES, TCP) == {"80": "server-host", "81": "before-server"}
+    assert told(server, other, PortTable.AT_INTERFACE, TCP) == {}
+    assert told(server, other, PortTable.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
+    connection = server.connect(client)
+    server.core.first_read(connection.number)
+    server.core.first_written(connection.number)
+    assert told(server, mine, PortTable.PLACES, TCP)["80"] == "server-host"
     answer = struct.pack("!HHIIBBHHH", 80, 40000, 1, 2, 5 << 4, PSH, 0, 0, 0) + b"x"
     head = ipv4(answer, TCP_NUMBER)
-    desk.seen(head[:12] + head[16:20] + head[12:16] + head[20:], leaves=True, interface="eth0")
-    assert told(desk, mine, PortTable.PLACES, TCP)["80"] == "return-path"
-    assert told(desk, mine, PortTable.PLACES) == {}
+    server.core.packet(head[:12] + head[16:20] + head[12:16] + head[20:], leaves=True, interface="eth0")
+    assert told(server, mine, PortTable.PLACES, TCP)["80"] == "return-path"
+    assert told(server, mine, PortTable.PLACES) == {}
 
 
 def test_what_is_kept_of_packets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.server.sessions.MAX_RECENT", 3)
+    monkeypatch.setattr("agent.server.probe_reader.MAX_RECENT", 3)
     monkeypatch.setattr("agent.server.sessions.MAX_ENDPOINTS", 3)
-    desk = watched()
-    session = make_session(desk)
+    server = watched()
+    session = make_session(server)
     for number in range(5):
-        desk.probe(probe(session, 50000 + number), (CLIENT, 40000 + number), UDP, 50000 + number)
-    assert (len(desk._recent), len(desk._endpoints)) == (3, 3)
-    assert len(told(desk, session, PortTable.SIGHTINGS)) == 1
+        server.probe(probe(session, 50000 + number), (CLIENT, 40000 + number), UDP, 50000 + number)
+    assert (len(server.core._reader._recent), len(server.registry._endpoints)) == (3, 3)
+    assert len(told(server, session, PortTable.SIGHTINGS)) == 1
 
 
 def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
@@ -653,29 +628,29 @@ def test_a_client_is_told_of_all_that_waits_at_the_interface() -> None:
 
     def catch_up() -> None:
         while waiting:
-            desk.seen(waiting.pop(), leaves=False, interface="eth0")
+            server.core.packet(waiting.pop(), leaves=False, interface="eth0")
 
-    desk = SessionRegistry(PLAN, "0.1.0", True, True, random.Random(1).randbytes, catch_up=catch_up, watched=True)
-    session = make_session(desk)
+    server = MemoryServer(capture=True)
+    server.catch_up = catch_up
+    session = make_session(server)
     waiting.append(seen_udp(probe(session)))
-    assert desk.capture
-    assert told(desk, session, PortTable.AT_INTERFACE) == {"50000": 1}
+    assert told(server, session, PortTable.AT_INTERFACE) == {"50000": 1}
 
 
 def test_of_many_sessions_each_is_told_its_share_of_the_servers_time() -> None:
-    desk = make_desk()
-    sessions = [make_session(desk) for _ in range(FEW_SESSIONS)]
-    assert desk.kernel(sessions[0]).rate is None
-    another = make_session(desk)
-    assert {desk.kernel(one).rate for one in (*sessions, another)} == {PROBES_A_SECOND // (FEW_SESSIONS + 1)}
-    desk.close(another)
-    assert desk.kernel(sessions[0]).rate is None
+    server = MemoryServer()
+    sessions = [make_session(server) for _ in range(FEW_SESSIONS)]
+    assert server.kernel(sessions[0]).rate is None
+    another = make_session(server)
+    assert {server.kernel(one).rate for one in (*sessions, another)} == {PROBES_A_SECOND // (FEW_SESSIONS + 1)}
+    server.close(another)
+    assert server.kernel(sessions[0]).rate is None
 
 
 def test_who_holds_many_sessions_leaves_the_others_no_less() -> None:
-    desk = make_desk(kernel=[KernelStatus(64_000)] * 30)
-    mine = make_session(desk)
-    theirs = [make_session(desk, client=STRANGER) for _ in range(7)]
-    assert desk.kernel(mine).rate == PROBES_A_SECOND // 2
-    assert {desk.kernel(one).rate for one in theirs} == {PROBES_A_SECOND // 14}
-    assert desk.kernel(mine).free_flows == 16_000 + 32_000  # half of what all may make, and what it was told of alone
+    server = MemoryServer(kernel=[KernelStatus(64_000)] * 30)
+    mine = make_session(server)
+    theirs = [make_session(server, client=STRANGER) for _ in range(7)]
+    assert server.kernel(mine).rate == PROBES_A_SECOND // 2
+    assert {server.kernel(one).rate for one in theirs} == {PROBES_A_SECOND // 14}
+    assert server.kernel(mine).free_flows == 16_000 + 32_000  # half of what all may make, and what it was told of alone

@@ -13,7 +13,7 @@ draw = random.Random(1).randbytes
 def noted(*addresses: ipaddress.IPv4Address | ipaddress.IPv6Address) -> SourceValidator:
     sources = SourceValidator()
     for address in addresses:
-        sources.note(address, draw)
+        sources.observe(address, draw)
     return sources
 
 
@@ -31,7 +31,7 @@ def test_only_what_probes_came_from_can_be_confirmed() -> None:
     sources = noted(ONE)
     sources.confirm([str(OTHER)], [])
     assert sources.nonce_for(OTHER) is None
-    sources.note(OTHER, draw)
+    sources.observe(OTHER, draw)
     assert sources.nonce_for(OTHER) is None
 
 
@@ -49,7 +49,7 @@ def test_answers_are_few_until_the_client_shows_that_he_gets_them() -> None:
 
 def test_a_nonce_of_an_address_that_is_not_confirmed_proves_nothing() -> None:
     sources = SourceValidator()
-    sources.note(ONE, bytes)
+    sources.observe(ONE, bytes)
     sources.confirm([], ["0" * 12])
     sources.confirm([str(ONE)], [])
     assert sources.nonce_for(ONE) == "0" * 12
