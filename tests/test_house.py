@@ -26,8 +26,8 @@ ROOMS: dict[str, tuple[str, str]] = {
     "sweep": ("core", "*"),
     "verdict": ("core sweep", "*"),
     "firewall": ("core sweep system verdict", "__init__ model ruleset iptables nftables nft_text evaluate "
-                 "blocking_rules fix fix_docker fix_fail2ban fix_firewalld fix_iptables fix_nftables fix_ufw fixes "
-                 "rule_quotes common_mistakes provider_fixes operator_report"),
+                 "chain_walk matching blocking_rules fix fix_docker fix_fail2ban fix_firewalld fix_iptables "
+                 "fix_nftables fix_ufw fixes rule_quotes common_mistakes provider_fixes operator_report"),
     "config": ("core system", "__init__ model document flat_yaml settings"),
     "preflight": ("config core packet protocol system",
                   "__init__ model evaluate addresses certificates interfaces kernel"),

@@ -15,7 +15,7 @@ class RangeSet:
     """An immutable set of whole numbers; `ranges` are sorted, disjoint, and none adjoins another.
 
     `|`, `&` and `-` are union, intersection and difference; `in`, `len`, iteration and truth are those of the numbers.
-    The cost of `&` follows the shorter operand and the result, so that one port of a large set is found at once.
+    The cost of `&` and `-` follows the shorter operand and the result: one port of a large set is found at once.
     """
 
     __slots__ = ("ranges",)
@@ -47,9 +47,12 @@ class RangeSet:
         )
 
     def __sub__(self, other: RangeSet) -> RangeSet:
-        starts = (-_BEYOND, *(last + 1 for _, last in other.ranges))
-        ends = (*(first - 1 for first, _ in other.ranges), _BEYOND)
-        return self & _normal(zip(starts, ends))
+        kept = list(self.ranges)
+        for first, last in (self & other).ranges:  # each is a part of one of ours
+            at = bisect_left(kept, (last + 1, -_BEYOND)) - 1
+            low, high = kept[at]
+            kept[at : at + 1] = [(low, high) for low, high in ((low, first - 1), (last + 1, high)) if low <= high]
+        return _normal(kept)
 
     def isdisjoint(self, other: RangeSet) -> bool:
         """Return whether no number is in both sets."""

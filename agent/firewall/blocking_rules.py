@@ -12,7 +12,8 @@ from ..core.observation import Where
 from ..core.plan import Plan, Transport
 from ..core.ports import port_ranges
 from ..core.report import BLOCKED, AddressReport, Report, State
-from .evaluate import Flow, evaluate
+from .evaluate import evaluate
+from .matching import Flow
 from .model import BlockingRule, RuleLocation
 from .ruleset import Ruleset
 

@@ -8,6 +8,7 @@ from typing import Callable, Iterator
 
 from ..core.address import Family
 from ..core.plan import Transport
+from ..core.ranges import RangeSet
 from .model import Hook, RuleAction, Tool
 from .ruleset import (
     ADDRESSES,
@@ -22,14 +23,11 @@ from .ruleset import (
     Match,
     Rule,
     Ruleset,
-    Spans,
     Table,
     TcpFlags,
     UnreadableRules,
     both,
-    join,
     to_local,
-    without,
 )
 
 # include/uapi/linux/netfilter_ipv4.h; nat's chains that change the destination stand apart from the others.
@@ -150,14 +148,14 @@ def _protocol(values: list[str], negated: bool, _: Family) -> Match:
     return Match(transports=frozenset(Transport) - named if negated else named)
 
 
-def _networks(text: str, negated: bool, family: Family) -> Spans:
+def _networks(text: str, negated: bool, family: Family) -> RangeSet:
     network = ip_network(text, strict=False)
     if "." in text.partition("/")[2]:  # a mask with holes, which would be taken for another thing
         raise ValueError(text)
     if network.version != (4 if family is Family.IPV4 else 6):
         raise ValueError(text)
-    spans = ((int(network[0]), int(network[-1])),)
-    return without(ADDRESSES[family], spans) if negated else spans
+    addresses = RangeSet([(int(network[0]), int(network[-1]))])
+    return ADDRESSES[family] - addresses if negated else addresses
 
 
 def _names(name: str, negated: bool) -> tuple[InterfaceNames]:
@@ -166,16 +164,16 @@ def _names(name: str, negated: bool) -> tuple[InterfaceNames]:
     return (InterfaceNames(frozenset((name,)), negated=negated),)
 
 
-def _ports(text: str, negated: bool) -> Spans:
+def _ports(text: str, negated: bool) -> RangeSet:
     """A list of ports and of ranges with a colon, either end of which may be left out."""
-    spans = []
+    ranges = []
     for item in text.split(","):
         first, colon, last = item.partition(":")
         low, high = (end or default for end, default in ((first, "0"), (last if colon else first, "65535")))
         if not _NUMBER.fullmatch(low) or not _NUMBER.fullmatch(high) or not item:
             raise ValueError(item)
-        spans.append((max(1, int(low)), min(65535, int(high))))
-    return without(PORTS, join(spans)) if negated else join(spans)
+        ranges.append((max(1, int(low)), min(65535, int(high))))
+    return PORTS - RangeSet(ranges) if negated else RangeSet(ranges)
 
 
 def _destination_ports(values: list[str], negated: bool, _: Family) -> Match:

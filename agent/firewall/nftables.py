@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterator, Tuple
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST
+from ..core.ranges import RangeSet
 from .model import Hook, RuleAction, Tool
 from .nft_text import Listing, parse_listing, rule_texts
 from .ruleset import (
@@ -26,14 +27,11 @@ from .ruleset import (
     Match,
     Rule,
     Ruleset,
-    Spans,
     Table,
     TcpFlags,
     UnreadableRules,
     both,
-    join,
     to_local,
-    without,
 )
 
 _FAMILIES = {"ip": (Family.IPV4,), "ip6": (Family.IPV6,), "inet": tuple(Family)}
@@ -345,8 +343,8 @@ def _flags(mask: list[str], value: list[str], negated: bool) -> Match:
     return Match(transports=frozenset((Transport.TCP,)), flags=(flags,))
 
 
-def _spans(op: str, entries: list[Any], whole: Spans, read_one: Callable[[Any], int]) -> Spans:
-    ((low, high),) = whole
+def _spans(op: str, entries: list[Any], whole: RangeSet, read_one: Callable[[Any], int]) -> RangeSet:
+    ((low, high),) = whole.ranges
     found = []
     for entry in entries:
         if not isinstance(entry, dict):
@@ -361,8 +359,8 @@ def _spans(op: str, entries: list[Any], whole: Spans, read_one: Callable[[Any], 
     if op in ("<", ">", "<=", ">="):
         ((number, _),) = found
         found = {"<": [(low, number - 1)], "<=": [(low, number)], ">": [(number + 1, high)], ">=": [(number, high)]}[op]
-    spans = join((max(low, first), min(high, last)) for first, last in found)
-    return without(whole, spans) if _NEGATED.get(op) else spans
+    ranges = RangeSet(found) & whole
+    return whole - ranges if _NEGATED.get(op) else ranges
 
 
 def _port(value: Any) -> int:

@@ -2,63 +2,23 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Callable, Iterable, Tuple, TypeVar
+from typing import Callable, TypeVar
 
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, LOWEST
+from ..core.ranges import RangeSet
 from .model import Hook, RuleAction, Tool
 
-# Runs of numbers (ports, or addresses as integers), both ends included, sorted, none touching another.
-Spans = Tuple[Tuple[int, int], ...]
-PORTS: Spans = ((LOWEST, HIGHEST),)
-ADDRESSES = {Family.IPV4: ((0, 2**32 - 1),), Family.IPV6: ((0, 2**128 - 1),)}
+PORTS = RangeSet([(LOWEST, HIGHEST)])
+ADDRESSES = {Family.IPV4: RangeSet([(0, 2**32 - 1)]), Family.IPV6: RangeSet([(0, 2**128 - 1)])}
 
 STATES = frozenset(("new", "established", "related", "invalid", "untracked"))  # of connection tracking
 
 
 class UnreadableRules(Exception):
     """What a firewall's tool printed is no listing of rules."""
-
-
-def join(spans: Iterable[tuple[int, int]]) -> Spans:
-    """Runs in any order, overlapping or not, as Spans; what runs backwards is left out."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if first > last:
-            continue
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return tuple(found)
-
-
-def without(whole: Spans, spans: Spans) -> Spans:
-    """What is left of the one run of `whole`."""
-    ((low, high),) = whole
-    edges = [low, *(edge for first, last in spans for edge in (first - 1, last + 1)), high]
-    return join((max(low, first), min(high, last)) for first, last in zip(edges[::2], edges[1::2]))
-
-
-def common(one: Spans, other: Spans) -> Spans:
-    """What is in both."""
-    found, left, right = [], 0, 0
-    while left < len(one) and right < len(other):
-        found.append((max(one[left][0], other[right][0]), min(one[left][1], other[right][1])))
-        if one[left][1] < other[right][1]:
-            left += 1
-        else:
-            right += 1
-    return join(found)
-
-
-def within(number: int, spans: Spans) -> bool:
-    """Whether a number is in one of the runs."""
-    at = bisect_right(spans, (number, 2**128))
-    return at > 0 and number <= spans[at - 1][1]
 
 
 @dataclass(frozen=True)
@@ -89,10 +49,10 @@ class Match:
 
     family: Family | None = None
     transports: frozenset[Transport] | None = None
-    source_ports: Spans | None = None
-    ports: Spans | None = None
-    sources: Spans | None = None
-    destinations: Spans | None = None
+    source_ports: RangeSet | None = None
+    ports: RangeSet | None = None
+    sources: RangeSet | None = None
+    destinations: RangeSet | None = None
     states: frozenset[str] | None = None
     to_local: bool | None = None
     incoming: tuple[InterfaceNames, ...] = ()
@@ -126,10 +86,10 @@ def both(one: Match, other: Match) -> Match:
     return Match(
         one.family or other.family,
         _meet(one.transports, other.transports, frozenset.intersection),
-        _meet(one.source_ports, other.source_ports, common),
-        _meet(one.ports, other.ports, common),
-        _meet(one.sources, other.sources, common),
-        _meet(one.destinations, other.destinations, common),
+        _meet(one.source_ports, other.source_ports, RangeSet.__and__),
+        _meet(one.ports, other.ports, RangeSet.__and__),
+        _meet(one.sources, other.sources, RangeSet.__and__),
+        _meet(one.destinations, other.destinations, RangeSet.__and__),
         _meet(one.states, other.states, frozenset.intersection),
         other.to_local if one.to_local is None else one.to_local,
         one.incoming + other.incoming, one.outgoing + other.outgoing, one.flags + other.flags,

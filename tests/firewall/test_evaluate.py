@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
-from agent.firewall import evaluate as judge
-from agent.firewall.evaluate import Flow, evaluate
+from agent.core.ranges import RangeSet
+from agent.firewall import chain_walk
+from agent.firewall.evaluate import evaluate
+from agent.firewall.matching import Flow
 from agent.firewall.model import BlockingRule, Hook, RuleAction, RuleLocation, Tool
 from agent.firewall.ruleset import (
     ADDRESSES,
@@ -32,18 +34,15 @@ from agent.firewall.ruleset import (
     Table,
     TcpFlags,
     both,
-    common,
-    join,
-    within,
-    without,
 )
 from tests.core.values import ANY
+from tests.firewall.values import packets
 
 TCP, UDP = Transport.TCP, Transport.UDP
 MEDIA = PortRange(50000, 60000)
 FLOW = Flow(UDP, Family.IPV4, (PortRange(443, 443), MEDIA))
 BASE = BaseChain(Hook.INPUT)
-TO_MEDIA = Match(ports=((50000, 60000),))
+TO_MEDIA = packets(ports=((50000, 60000),))
 
 
 def chain(
@@ -80,7 +79,7 @@ def test_the_first_rule_that_drops_is_found_with_its_place() -> None:
             chain("in", (ANYTHING, RuleAction.CONTINUE), (TO_MEDIA, RuleAction.JUMP, "user"), base=BASE),
             chain(
                 "user",
-                (Match(ports=((53000, 53999),)), RuleAction.REJECT),
+                (packets(ports=((53000, 53999),)), RuleAction.REJECT),
                 (ANYTHING, RuleAction.RETURN),
                 (ANYTHING, RuleAction.DROP),
             ),
@@ -96,7 +95,7 @@ def test_the_first_rule_that_drops_is_found_with_its_place() -> None:
 
 def test_a_policy_decides_what_is_left() -> None:
     base = BaseChain(Hook.INPUT, policy_drops=True)
-    found = evaluate(ruleset(chain("in", (Match(ports=((50001, 60000),)), RuleAction.ACCEPT), base=base)), FLOW)
+    found = evaluate(ruleset(chain("in", (packets(ports=((50001, 60000),)), RuleAction.ACCEPT), base=base)), FLOW)
     assert told(found) == [("policy drop", "443, 50000", None)]
     assert found[0].location == RuleLocation(Tool.NFT, "inet filter", ("in",), None)
     legacy = Ruleset((Table(Tool.IPTABLES, "filter", (Family.IPV4,), (Chain("INPUT", base=base),)),))
@@ -106,7 +105,7 @@ def test_a_policy_decides_what_is_left() -> None:
 def test_base_chains_are_met_in_order_and_each_is_asked() -> None:
     table = ruleset(
         chain("late", (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.INPUT, 10)),
-        chain("out", (Match(source_ports=((443, 443),)), RuleAction.DROP), base=BaseChain(Hook.OUTPUT)),
+        chain("out", (packets(source_ports=((443, 443),)), RuleAction.DROP), base=BaseChain(Hook.OUTPUT)),
         chain("post", (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.POSTROUTING)),
         chain("early", (TO_MEDIA, RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BaseChain(Hook.INPUT)),
         chain("pre", (TO_MEDIA, RuleAction.REDIRECT), base=BaseChain(Hook.PREROUTING, -100, nat=True)),
@@ -129,9 +128,9 @@ def test_a_table_of_another_family_is_none_of_it() -> None:
 
 
 CLIENT = replace(FLOW, client=ip_address("192.0.2.7"), server=ip_address("198.51.100.1"), interface="eth0")
-NET = Match(Family.IPV4, sources=((int(ip_address("192.0.2.0")), int(ip_address("192.0.2.255"))),))
-LOOPBACK = Match(Family.IPV4, sources=((0x7F000000, 0x7FFFFFFF),))
-SELF = Match(Family.IPV4, destinations=((int(ip_address("198.51.100.1")),) * 2,))
+NET = packets(Family.IPV4, sources=((int(ip_address("192.0.2.0")), int(ip_address("192.0.2.255"))),))
+LOOPBACK = packets(Family.IPV4, sources=((0x7F000000, 0x7FFFFFFF),))
+SELF = packets(Family.IPV4, destinations=((int(ip_address("198.51.100.1")),) * 2,))
 SYN = frozenset(("syn",))
 
 
@@ -139,40 +138,40 @@ SYN = frozenset(("syn",))
     ("match", "flow", "fits"),
     [
         (NEVER, FLOW, False),
-        (Match(transports=frozenset((UDP,))), FLOW, True),
-        (Match(Family.IPV6), FLOW, False),
+        (packets(transports=frozenset((UDP,))), FLOW, True),
+        (packets(Family.IPV6), FLOW, False),
         (UNCLEAR, FLOW, None),
         (both(UNCLEAR, NEVER), FLOW, False),
-        (Match(states=frozenset(("new",))), FLOW, True),
-        (Match(states=frozenset(("established", "related"))), FLOW, False),
-        (Match(to_local=True), FLOW, True),
-        (Match(to_local=False), FLOW, False),
-        (Match(source_ports=((1024, HIGHEST),)), FLOW, True),
-        (Match(source_ports=((53, 53),)), FLOW, False),
-        (Match(source_ports=((5000, 6000),)), FLOW, None),
+        (packets(states=frozenset(("new",))), FLOW, True),
+        (packets(states=frozenset(("established", "related"))), FLOW, False),
+        (packets(to_local=True), FLOW, True),
+        (packets(to_local=False), FLOW, False),
+        (packets(source_ports=((1024, HIGHEST),)), FLOW, True),
+        (packets(source_ports=((53, 53),)), FLOW, False),
+        (packets(source_ports=((5000, 6000),)), FLOW, None),
         (NET, FLOW, None),
         (NET, CLIENT, True),
         (both(NET, UNCLEAR), CLIENT, None),
         (NET, replace(CLIENT, client=ip_address("192.0.3.0")), False),
         (LOOPBACK, FLOW, False),
-        (Match(Family.IPV4, sources=ADDRESSES[Family.IPV4]), FLOW, True),
-        (Match(Family.IPV4, sources=()), FLOW, False),
+        (packets(Family.IPV4, sources=ADDRESSES[Family.IPV4]), FLOW, True),
+        (packets(Family.IPV4, sources=()), FLOW, False),
         (SELF, FLOW, None),
         (SELF, CLIENT, True),
-        (Match(incoming=(InterfaceNames(frozenset(("lo",))),)), FLOW, False),
-        (Match(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),)), FLOW, True),
-        (Match(incoming=(InterfaceNames(frozenset(("lo",))),)), replace(FLOW, client=ip_address("127.0.0.1")), True),
-        (Match(incoming=(InterfaceNames(frozenset(("eth0",))),)), FLOW, None),
-        (Match(incoming=(InterfaceNames(frozenset(("eth0",)), negated=True),)), FLOW, None),
-        (Match(incoming=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, True),
-        (Match(incoming=(InterfaceNames(prefixes=("eth",)),)), CLIENT, True),
-        (Match(incoming=(InterfaceNames(prefixes=("wl",)),)), CLIENT, False),
-        (Match(incoming=(InterfaceNames(prefixes=("wl",)),)), FLOW, None),
-        (Match(incoming=(InterfaceNames(prefixes=("",)),)), FLOW, True),
-        (Match(outgoing=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, False),
-        (Match(flags=(TcpFlags(SYN | {"ack"}, SYN),)), FLOW, True),
-        (Match(flags=(TcpFlags(SYN | {"ack"}, SYN, negated=True),)), FLOW, False),
-        (Match(flags=(TcpFlags(SYN | {"ecn"}, SYN),)), FLOW, None),
+        (packets(incoming=(InterfaceNames(frozenset(("lo",))),)), FLOW, False),
+        (packets(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),)), FLOW, True),
+        (packets(incoming=(InterfaceNames(frozenset(("lo",))),)), replace(FLOW, client=ip_address("127.0.0.1")), True),
+        (packets(incoming=(InterfaceNames(frozenset(("eth0",))),)), FLOW, None),
+        (packets(incoming=(InterfaceNames(frozenset(("eth0",)), negated=True),)), FLOW, None),
+        (packets(incoming=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, True),
+        (packets(incoming=(InterfaceNames(prefixes=("eth",)),)), CLIENT, True),
+        (packets(incoming=(InterfaceNames(prefixes=("wl",)),)), CLIENT, False),
+        (packets(incoming=(InterfaceNames(prefixes=("wl",)),)), FLOW, None),
+        (packets(incoming=(InterfaceNames(prefixes=("",)),)), FLOW, True),
+        (packets(outgoing=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, False),
+        (packets(flags=(TcpFlags(SYN | {"ack"}, SYN),)), FLOW, True),
+        (packets(flags=(TcpFlags(SYN | {"ack"}, SYN, negated=True),)), FLOW, False),
+        (packets(flags=(TcpFlags(SYN | {"ecn"}, SYN),)), FLOW, None),
     ],
 )
 def test_what_a_rule_matches(match: Match, flow: Flow, fits: bool | None) -> None:
@@ -183,17 +182,17 @@ def test_what_a_rule_matches(match: Match, flow: Flow, fits: bool | None) -> Non
 @pytest.mark.parametrize(
     ("match", "flow", "fits"),
     [
-        (Match(source_ports=((443, 443),)), FLOW, True),
-        (Match(source_ports=((1, 442),)), FLOW, False),
-        (Match(ports=((443, 443),)), FLOW, False),
-        (Match(states=frozenset(("established",))), FLOW, True),
-        (Match(to_local=True), FLOW, False),
-        (Match(to_local=True), replace(FLOW, client=ip_address("127.0.0.1")), True),
-        (Match(incoming=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, False),
-        (Match(outgoing=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, True),
-        (Match(Family.IPV4, destinations=NET.sources), CLIENT, True),
-        (Match(Family.IPV4, sources=SELF.destinations), CLIENT, True),
-        (Match(flags=(TcpFlags(SYN | {"ack"}, SYN),)), FLOW, False),
+        (packets(source_ports=((443, 443),)), FLOW, True),
+        (packets(source_ports=((1, 442),)), FLOW, False),
+        (packets(ports=((443, 443),)), FLOW, False),
+        (packets(states=frozenset(("established",))), FLOW, True),
+        (packets(to_local=True), FLOW, False),
+        (packets(to_local=True), replace(FLOW, client=ip_address("127.0.0.1")), True),
+        (packets(incoming=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, False),
+        (packets(outgoing=(InterfaceNames(frozenset(("eth0",))),)), CLIENT, True),
+        (packets(Family.IPV4, destinations=NET.sources), CLIENT, True),
+        (packets(Family.IPV4, sources=SELF.destinations), CLIENT, True),
+        (packets(flags=(TcpFlags(SYN | {"ack"}, SYN),)), FLOW, False),
     ],
 )
 def test_what_a_rule_matches_of_the_answers(match: Match, flow: Flow, fits: bool) -> None:
@@ -202,14 +201,14 @@ def test_what_a_rule_matches_of_the_answers(match: Match, flow: Flow, fits: bool
 
 def test_before_connection_tracking_there_are_no_states() -> None:
     raw = BaseChain(Hook.PREROUTING, -300)
-    assert of((Match(states=frozenset(("new",))), RuleAction.DROP), base=raw) == []
-    assert of((Match(states=frozenset(("invalid",))), RuleAction.DROP), base=raw) == [("in 1", "")]
+    assert of((packets(states=frozenset(("new",))), RuleAction.DROP), base=raw) == []
+    assert of((packets(states=frozenset(("invalid",))), RuleAction.DROP), base=raw) == [("in 1", "")]
 
 
 def test_what_is_not_tracked_has_no_sure_state() -> None:
     table = ruleset(
         chain("raw", (ANYTHING, RuleAction.NOTRACK), base=BaseChain(Hook.PREROUTING, -300)),
-        chain("in", (Match(states=frozenset(("new",))), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE),
+        chain("in", (packets(states=frozenset(("new",))), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE),
     )
     assert told(evaluate(table, FLOW)) == [("in 2", "443, 50000-60000", "in 1")]
 
@@ -222,7 +221,7 @@ def test_doubt_is_of_the_ports_that_it_may_concern() -> None:
 
 def test_ports_that_are_blocked_were_not_accepted_unless_another_chain_blocks_them() -> None:
     one = chain("in", (UNCLEAR, RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE)
-    other = chain("out", (Match(source_ports=((443, 443),)), RuleAction.DROP), base=BaseChain(Hook.OUTPUT))
+    other = chain("out", (packets(source_ports=((443, 443),)), RuleAction.DROP), base=BaseChain(Hook.OUTPUT))
     assert told(evaluate(ruleset(one), FLOW, True)) == [("in 2", "443, 50000-60000", None)]
     assert told(evaluate(ruleset(one, other), FLOW, True))[0] == ("in 2", "443, 50000-60000", "in 1")
 
@@ -281,7 +280,7 @@ def test_loops_end(action: RuleAction) -> None:
 
 def line_by_line(count: int) -> tuple[Rule, ...]:
     action = {number: RuleAction.DROP if number < 20000 else RuleAction.ACCEPT for number in range(1, count + 1)}
-    return tuple(Rule(number, f"rule {number}", Match(ports=((50001 + number * 2 % 10000,) * 2,)), action[number])
+    return tuple(Rule(number, f"rule {number}", packets(ports=((50001 + number * 2 % 10000,) * 2,)), action[number])
                  for number in action)  # fmt: skip
 
 
@@ -293,36 +292,29 @@ def test_50000_rules_of_10001_ports_take_seconds_at_most() -> None:
 
 
 def test_many_rules_that_lead_to_many_end_in_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "MAX_STEPS", 1000)
+    monkeypatch.setattr(chain_walk, "MAX_STEPS", 1000)
     jumps = tuple(Rule(number, f"jump {number}", ANYTHING, RuleAction.JUMP, "user") for number in range(100))
-    user = tuple(Rule(number, "user", Match(ports=((number, number),)), RuleAction.RETURN) for number in range(1, 100))
+    user = tuple(
+        Rule(number, "user", packets(ports=((number, number),)), RuleAction.RETURN) for number in range(1, 100)
+    )
     found = evaluate(ruleset(Chain("in", jumps, BASE), Chain("user", user)), FLOW)
     assert {each.certain for each in found} == {False}
 
 
-def test_spans() -> None:
-    assert join([(5, 6), (1, 2), (3, 3), (9, 8), (6, 7)]) == ((1, 3), (5, 7))
-    assert without(((1, 9),), ((1, 2), (5, 5))) == ((3, 4), (6, 9))
-    assert without(((1, 9),), ()) == ((1, 9),)
-    assert without(((1, 9),), ((1, 9),)) == ()
-    assert common(((1, 5), (7, 9)), ((3, 8),)) == ((3, 5), (7, 8))
-    assert [number for number in range(12) if within(number, ((1, 3), (5, 7)))] == [1, 2, 3, 5, 6, 7]
-
-
 def test_both_is_what_both_match() -> None:
-    one = Match(Family.IPV4, frozenset((TCP,)), ports=((1, 5),), states=frozenset(("new",)))
+    one = packets(Family.IPV4, frozenset((TCP,)), ports=((1, 5),), states=frozenset(("new",)))
     assert both(one, ANYTHING) == both(ANYTHING, one) == one
-    assert both(one, Match(Family.IPV6)) == NEVER
-    assert both(Match(to_local=True), Match(to_local=False)) == NEVER
-    met = both(one, Match(transports=frozenset(Transport), ports=((5, 9),), to_local=True, unclear=True))
-    assert met == replace(one, ports=((5, 5),), to_local=True, unclear=True)
-    assert both(met, Match(to_local=True)).to_local
+    assert both(one, packets(Family.IPV6)) == NEVER
+    assert both(packets(to_local=True), packets(to_local=False)) == NEVER
+    met = both(one, packets(transports=frozenset(Transport), ports=((5, 9),), to_local=True, unclear=True))
+    assert met == replace(one, ports=RangeSet([(5, 5)]), to_local=True, unclear=True)
+    assert both(met, packets(to_local=True)).to_local
 
 
 # Random rules for ports 1 to 8: a rule's match may be unclear, and its jump leads to a later chain.
 PORTS = st.tuples(st.integers(1, 8), st.integers(0, 7)).map(lambda pair: ((pair[0], min(8, sum(pair))),))
-MATCHES = st.builds(Match, ports=st.none() | PORTS, unclear=st.sampled_from([False, False, True]))
-CLEAR = st.builds(Match, ports=st.none() | PORTS)
+MATCHES = st.builds(packets, ports=st.none() | PORTS, unclear=st.sampled_from([False, False, True]))
+CLEAR = st.builds(packets, ports=st.none() | PORTS)
 ACTS = st.sampled_from(
     [
         RuleAction.ACCEPT,
@@ -353,7 +345,7 @@ def rule_sets(matches: st.SearchStrategy[Match]) -> st.SearchStrategy[tuple[Chai
 def one_by_one(chains: dict[str, Chain], name: str, port: int, world: frozenset[str]) -> str | None:
     """What decides for one port, where of the unclear rules those in `world` match: a text, or '' for an accept."""
     for rule in chains[name].rules:
-        hit = rule.match.ports is None or within(port, rule.match.ports)
+        hit = rule.match.ports is None or port in rule.match.ports
         if not hit or (rule.match.unclear and rule.text not in world) or rule.action is RuleAction.CONTINUE:
             continue
         if rule.action in (RuleAction.JUMP, RuleAction.GOTO):
@@ -417,11 +409,11 @@ def test_ports_that_come_back_from_a_chain_out_of_their_order_are_found_again() 
     chains = (
         chain(
             "0",
-            (Match(), RuleAction.JUMP, "2"),
-            (Match(ports=((1, 1),)), RuleAction.DROP, ""),
+            (packets(), RuleAction.JUMP, "2"),
+            (packets(ports=((1, 1),)), RuleAction.DROP, ""),
             base=BaseChain(Hook.INPUT, policy_drops=False),
         ),
-        chain("2", (Match(ports=((2, 2),)), RuleAction.RETURN, ""), (Match(), RuleAction.RETURN, "")),
+        chain("2", (packets(ports=((2, 2),)), RuleAction.RETURN, ""), (packets(), RuleAction.RETURN, "")),
     )
     (found,) = evaluate(ruleset(*chains), replace(FLOW, ports=(PortRange(1, 8),)))
     assert (found.text, found.ports) == ("0 2", (PortRange(1, 1),))

@@ -14,7 +14,8 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import iptables
-from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.evaluate import evaluate
+from agent.firewall.matching import Flow
 from agent.firewall.model import Hook, RuleAction, Tool
 from agent.firewall.ruleset import (
     ANYTHING,
@@ -31,6 +32,7 @@ from agent.firewall.ruleset import (
 )
 from tests.core.values import ANY
 from tests.firewall.goldens import golden
+from tests.firewall.values import packets
 
 V4, V6 = Family.IPV4, Family.IPV6
 TCP, UDP = frozenset((Transport.TCP,)), frozenset((Transport.UDP,))
@@ -73,38 +75,38 @@ def test_both_variants_say_the_same() -> None:
 @pytest.mark.parametrize(
     ("words", "match"),
     [
-        ("-p udp -m udp --dport 50000:60000", Match(transports=UDP, ports=((50000, 60000),))),
-        ("-p udp -m udp ! --dport 50000:60000", Match(transports=UDP, ports=((1, 49999), (60001, HIGHEST)))),
-        ("-p udp -m udp --sport 1024:65535", Match(transports=UDP, source_ports=((1024, HIGHEST),))),
-        ("-p tcp -m tcp --dport :1023", Match(transports=TCP, ports=((1, 1023),))),
+        ("-p udp -m udp --dport 50000:60000", packets(transports=UDP, ports=((50000, 60000),))),
+        ("-p udp -m udp ! --dport 50000:60000", packets(transports=UDP, ports=((1, 49999), (60001, HIGHEST)))),
+        ("-p udp -m udp --sport 1024:65535", packets(transports=UDP, source_ports=((1024, HIGHEST),))),
+        ("-p tcp -m tcp --dport :1023", packets(transports=TCP, ports=((1, 1023),))),
         ("-p tcp -m multiport --dports 80,443,7000:7010",
-         Match(transports=TCP, ports=((80, 80), (443, 443), (7000, 7010)))),
-        ("-p tcp -m multiport ! --sports 1:65535", Match(transports=TCP, source_ports=())),
-        ("-p tcp -m multiport --ports 80", both(Match(transports=TCP), UNCLEAR)),
-        ("! -p tcp", Match(transports=UDP)),
-        ("-p 17", Match(transports=UDP)),
+         packets(transports=TCP, ports=((80, 80), (443, 443), (7000, 7010)))),
+        ("-p tcp -m multiport ! --sports 1:65535", packets(transports=TCP, source_ports=())),
+        ("-p tcp -m multiport --ports 80", both(packets(transports=TCP), UNCLEAR)),
+        ("! -p tcp", packets(transports=UDP)),
+        ("-p 17", packets(transports=UDP)),
         ("-p icmp -m icmp --icmp-type 8", NEVER),
         ("-p all", ANYTHING),
         ("! -p all", NEVER),
-        ("-s 10.0.0.0/8", Match(V4, sources=net("10.0.0.0", "10.255.255.255"))),
+        ("-s 10.0.0.0/8", packets(V4, sources=net("10.0.0.0", "10.255.255.255"))),
         ("-d 10.0.0.0/255.0.255.0", UNCLEAR),
         ("-s 10.0.0.0/0.0.0.255", UNCLEAR),
         ("-s 10.0.0.0/33", UNCLEAR),
         ("-s ::1/128", UNCLEAR),
-        ("! -d 128.0.0.0/1", Match(V4, destinations=net("0.0.0.0", "127.255.255.255"))),
-        ("-i lo", Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
-        ("! -i eth+", Match(incoming=(InterfaceNames(prefixes=("eth",), negated=True),))),
-        ("-o +", Match(outgoing=(InterfaceNames(prefixes=("",)),))),
+        ("! -d 128.0.0.0/1", packets(V4, destinations=net("0.0.0.0", "127.255.255.255"))),
+        ("-i lo", packets(incoming=(InterfaceNames(frozenset(("lo",))),))),
+        ("! -i eth+", packets(incoming=(InterfaceNames(prefixes=("eth",), negated=True),))),
+        ("-o +", packets(outgoing=(InterfaceNames(prefixes=("",)),))),
         ("-f", NEVER),
         ("! -f", ANYTHING),
-        ("-m conntrack --ctstate RELATED,ESTABLISHED", Match(states=frozenset(("related", "established")))),
-        ("-m conntrack ! --ctstate NEW", Match(states=STATES - {"new"})),
-        ("-m conntrack --ctstate DNAT", Match(states=frozenset())),
+        ("-m conntrack --ctstate RELATED,ESTABLISHED", packets(states=frozenset(("related", "established")))),
+        ("-m conntrack ! --ctstate NEW", packets(states=STATES - {"new"})),
+        ("-m conntrack --ctstate DNAT", packets(states=frozenset())),
         ("-m conntrack --ctstate ODD", UNCLEAR),
         ("-m conntrack --ctdir REPLY", UNCLEAR),
-        ("-m state --state NEW", Match(states=frozenset(("new",)))),
-        ("-m addrtype --dst-type LOCAL", Match(to_local=True)),
-        ("-m addrtype ! --dst-type LOCAL", Match(to_local=False)),
+        ("-m state --state NEW", packets(states=frozenset(("new",)))),
+        ("-m addrtype --dst-type LOCAL", packets(to_local=True)),
+        ("-m addrtype ! --dst-type LOCAL", packets(to_local=False)),
         ("-m addrtype --dst-type MULTICAST", NEVER),
         ("-m addrtype ! --dst-type MULTICAST", ANYTHING),
         ("-m addrtype --dst-type BLACKHOLE", UNCLEAR),
@@ -112,15 +114,15 @@ def test_both_variants_say_the_same() -> None:
         ("-m pkttype --pkt-type unicast", ANYTHING),
         ("-m pkttype --pkt-type broadcast", NEVER),
         ("-m pkttype --pkt-type odd", UNCLEAR),
-        ("-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", Match(transports=TCP, flags=(
+        ("-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN", packets(transports=TCP, flags=(
             TcpFlags(frozenset(("fin", "syn", "rst", "ack")), frozenset(("syn",)), True),))),
-        ("-p tcp -m tcp --syn", Match(transports=TCP, flags=(
+        ("-p tcp -m tcp --syn", packets(transports=TCP, flags=(
             TcpFlags(frozenset(("fin", "syn", "rst", "ack")), frozenset(("syn",))),))),
-        ("-p tcp -m tcp --tcp-flags ALL NONE", Match(transports=TCP, flags=(
+        ("-p tcp -m tcp --tcp-flags ALL NONE", packets(transports=TCP, flags=(
             TcpFlags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg")), frozenset()),))),
-        ("-p tcp -m tcp --tcp-flags ODD SYN", Match(transports=TCP, unclear=True)),
-        ("-p tcp -m tcp --dport http", Match(transports=TCP, unclear=True)),
-        ("-p tcp -m tcp --dport 80,", Match(transports=TCP, unclear=True)),
+        ("-p tcp -m tcp --tcp-flags ODD SYN", packets(transports=TCP, unclear=True)),
+        ("-p tcp -m tcp --dport http", packets(transports=TCP, unclear=True)),
+        ("-p tcp -m tcp --dport 80,", packets(transports=TCP, unclear=True)),
         ("-m rt --rt-type 0", replace(NEVER, unclear=True)),
         ("-m limit --limit 3/min", UNCLEAR),
         ("-m recent --update --name x --dport 5", UNCLEAR),  # another module's option
@@ -160,7 +162,7 @@ def test_targets(words: str, action: RuleAction) -> None:
 
 
 def test_an_option_without_its_value_is_unclear() -> None:
-    assert rule_of("-p tcp -m multiport --dports").match == Match(transports=TCP, unclear=True)
+    assert rule_of("-p tcp -m multiport --dports").match == packets(transports=TCP, unclear=True)
 
 
 def test_chains_are_jumped_to_or_gone_to() -> None:

@@ -15,7 +15,8 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import HIGHEST, PortRange
 from agent.firewall import nftables
-from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.evaluate import evaluate
+from agent.firewall.matching import Flow
 from agent.firewall.model import Hook, RuleAction, Tool
 from agent.firewall.nft_text import parse_listing
 from agent.firewall.ruleset import (
@@ -33,6 +34,7 @@ from agent.firewall.ruleset import (
 )
 from tests.core.values import ANY
 from tests.firewall.goldens import golden
+from tests.firewall.values import packets
 
 V4, V6 = Family.IPV4, Family.IPV6
 TCP, UDP = frozenset((Transport.TCP,)), frozenset((Transport.UDP,))
@@ -77,48 +79,49 @@ def net(first: str, last: str) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("ct state established,related accept", Match(states=frozenset(("established", "related")))),
-        ("ct state { established, related } accept", Match(states=frozenset(("established", "related")))),
-        ("ct state != new accept", Match(states=STATES - {"new"})),
-        ("ct state ! new drop", Match(states=STATES - {"new"})),
+        ("ct state established,related accept", packets(states=frozenset(("established", "related")))),
+        ("ct state { established, related } accept", packets(states=frozenset(("established", "related")))),
+        ("ct state != new accept", packets(states=STATES - {"new"})),
+        ("ct state ! new drop", packets(states=STATES - {"new"})),
         ("ct state new / new,untracked drop", UNCLEAR),
-        ('iifname "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
-        ('iif "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",))),))),
-        ('iifname != "lo" accept', Match(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),))),
-        ('iifname "eth*" accept', Match(incoming=(InterfaceNames(prefixes=("eth",)),))),
-        ('iifname { "eth0", "eth1*" } accept', Match(incoming=(InterfaceNames(frozenset(("eth0",)), ("eth1",)),))),
+        ('iifname "lo" accept', packets(incoming=(InterfaceNames(frozenset(("lo",))),))),
+        ('iif "lo" accept', packets(incoming=(InterfaceNames(frozenset(("lo",))),))),
+        ('iifname != "lo" accept', packets(incoming=(InterfaceNames(frozenset(("lo",)), negated=True),))),
+        ('iifname "eth*" accept', packets(incoming=(InterfaceNames(prefixes=("eth",)),))),
+        ('iifname { "eth0", "eth1*" } accept', packets(incoming=(InterfaceNames(frozenset(("eth0",)), ("eth1",)),))),
         ("meta l4proto { tcp, udp } th dport { 50-60, 80, 443 } accept",
-         Match(transports=TCP | UDP, ports=((50, 60), (80, 80), (443, 443)))),
-        ("tcp dport != { 80, 443 } drop", Match(transports=TCP, ports=((1, 79), (81, 442), (444, HIGHEST)))),
-        ("udp dport > 50000 drop", Match(transports=UDP, ports=((50001, HIGHEST),))),
-        ("udp dport 50000-60000 drop", Match(transports=UDP, ports=((50000, 60000),))),
-        ("udp dport @ports accept", Match(transports=UDP, ports=((80, 80), (443, 443), (50000, 60000)))),
-        ("ip saddr @ban drop", Match(V4, sources=(net("1.2.3.4", "1.2.3.4"), net("10.0.0.0", "10.255.255.255")))),
-        ("ip saddr @tm drop", Match(V4, sources=(net("9.9.9.9", "9.9.9.9"),))),
+         packets(transports=TCP | UDP, ports=((50, 60), (80, 80), (443, 443)))),
+        ("tcp dport != { 80, 443 } drop", packets(transports=TCP, ports=((1, 79), (81, 442), (444, HIGHEST)))),
+        ("udp dport > 50000 drop", packets(transports=UDP, ports=((50001, HIGHEST),))),
+        ("udp dport 50000-60000 drop", packets(transports=UDP, ports=((50000, 60000),))),
+        ("udp dport @ports accept", packets(transports=UDP, ports=((80, 80), (443, 443), (50000, 60000)))),
+        ("ip saddr @ban drop", packets(V4, sources=(net("1.2.3.4", "1.2.3.4"), net("10.0.0.0", "10.255.255.255")))),
+        ("ip saddr @tm drop", packets(V4, sources=(net("9.9.9.9", "9.9.9.9"),))),
         ("ip saddr { 1.2.3.4, 5.5.5.5-5.5.5.7, 10.0.0.0/8 } drop",
-         Match(V4, sources=(net("1.2.3.4", "1.2.3.4"), net("5.5.5.5", "5.5.5.7"), net("10.0.0.0", "10.255.255.255")))),
+         packets(V4, sources=(net("1.2.3.4", "1.2.3.4"), net("5.5.5.5", "5.5.5.7"),
+                              net("10.0.0.0", "10.255.255.255")))),
         ("ip saddr != 1.2.3.0/24 drop",
-         Match(V4, sources=(net("0.0.0.0", "1.2.2.255"), net("1.2.4.0", "255.255.255.255")))),
-        ("ip daddr 127.0.0.0/8 drop", Match(V4, destinations=(net("127.0.0.0", "127.255.255.255"),))),
-        ("ip protocol udp accept", Match(V4, UDP)),
-        ("ip6 nexthdr udp accept", Match(V6, UDP)),
-        ("meta nfproto ipv4 accept", Match(V4)),
-        ("meta protocol ip accept", Match(V4)),
+         packets(V4, sources=(net("0.0.0.0", "1.2.2.255"), net("1.2.4.0", "255.255.255.255")))),
+        ("ip daddr 127.0.0.0/8 drop", packets(V4, destinations=(net("127.0.0.0", "127.255.255.255"),))),
+        ("ip protocol udp accept", packets(V4, UDP)),
+        ("ip6 nexthdr udp accept", packets(V6, UDP)),
+        ("meta nfproto ipv4 accept", packets(V4)),
+        ("meta protocol ip accept", packets(V4)),
         ("icmp type echo-request accept", NEVER),
         ("meta l4proto { icmp, ipv6-icmp } accept", NEVER),
-        ("tcp flags syn / syn,ack accept", Match(transports=TCP, flags=(TcpFlags(SYN | {"ack"}, SYN),))),
-        ("tcp flags fin,syn / fin,syn drop", Match(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, SYN | {"fin"}),))),
+        ("tcp flags syn / syn,ack accept", packets(transports=TCP, flags=(TcpFlags(SYN | {"ack"}, SYN),))),
+        ("tcp flags fin,syn / fin,syn drop", packets(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, SYN | {"fin"}),))),
         ("limit rate 5/second accept", UNCLEAR),
-        ("fib daddr type local accept", Match(to_local=True)),
+        ("fib daddr type local accept", packets(to_local=True)),
         ("fib saddr . iif oif missing drop", UNCLEAR),
         ("ip saddr . tcp dport { 1.1.1.1 . 80 } accept", UNCLEAR),
-        ("reject with icmp host-prohibited", Match(V4)),
-        ("meta l4proto tcp reject with tcp reset", Match(transports=TCP)),
+        ("reject with icmp host-prohibited", packets(V4)),
+        ("meta l4proto tcp reject with tcp reset", packets(transports=TCP)),
         ("reject with icmpx admin-prohibited", ANYTHING),
         ("meta mark 0x00000005 accept", UNCLEAR),
-        ("th dport 5 drop", Match(ports=((5, 5),))),
-        ("udp length 5 drop", Match(transports=UDP, unclear=True)),
-        ("ip ttl 1 drop", Match(V4, unclear=True)),
+        ("th dport 5 drop", packets(ports=((5, 5),))),
+        ("udp length 5 drop", packets(transports=UDP, unclear=True)),
+        ("ip ttl 1 drop", packets(V4, unclear=True)),
         ("tcp dport & 1 == 1 drop", UNCLEAR),
         ("meta pkttype broadcast drop", NEVER),
         ("ct status dnat accept", NEVER),
@@ -149,7 +152,9 @@ def test_verdict_maps_are_rules_for_each_entry() -> None:
     named = {"map": {"family": "inet", "table": "t", "name": "m", "elem": data}}
     for given_data, sets in (({"set": data}, ()), ("@m", (named,))):
         found = rules_of({"vmap": {"key": key, "data": given_data}}, sets=sets)
-        assert [(rule.number, rule.match.ports, rule.action, rule.target) for rule in found] == [
+        assert [
+            (rule.number, rule.match.ports and rule.match.ports.ranges, rule.action, rule.target) for rule in found
+        ] == [
             (1, ((22, 22),), RuleAction.JUMP, "x"),
             (1, ((80, 90),), RuleAction.GOTO, "y"),
             (1, ((5, 5),), RuleAction.DROP, ""),
@@ -176,10 +181,10 @@ def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None
         ([{"redirect": {"port": 5}}], ANYTHING, RuleAction.REDIRECT),
         ([{"redirect": None}], ANYTHING, RuleAction.ACCEPT),
         ([{"redirect": {"port": {"map": {}}}}], UNCLEAR, RuleAction.REDIRECT),
-        ([{"dnat": {"family": "ip", "addr": "1.2.3.4"}}], Match(V4), RuleAction.REDIRECT),
+        ([{"dnat": {"family": "ip", "addr": "1.2.3.4"}}], packets(V4), RuleAction.REDIRECT),
         ([{"dnat": {"addr": {"map": {}}}}], UNCLEAR, RuleAction.REDIRECT),
         ([{"reject": None}], ANYTHING, RuleAction.REJECT),
-        ([{"reject": {"type": "icmpv6"}}], Match(V6), RuleAction.REJECT),
+        ([{"reject": {"type": "icmpv6"}}], packets(V6), RuleAction.REJECT),
         ([{"counter": "named"}, {"log": None}], ANYTHING, RuleAction.CONTINUE),
         ([{"mangle": {"key": {"meta": {"key": "mark"}}, "value": 5}}], ANYTHING, RuleAction.CONTINUE),
         ([{"mangle": {"key": field("tcp", "dport"), "value": 5}}], UNCLEAR, RuleAction.UNKNOWN),
@@ -193,7 +198,7 @@ def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None
         ([{"set": {"op": "add", "elem": 1, "set": "@x"}}, {"drop": None}], UNCLEAR, RuleAction.DROP),
         (
             [match(field("tcp", "flags"), "syn"), {"drop": None}],
-            Match(
+            packets(
                 transports=TCP,
                 flags=(TcpFlags(frozenset(("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")), SYN),),
             ),
@@ -201,30 +206,34 @@ def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None
         ),
         (
             [match(field("tcp", "flags"), ["fin", "syn"], "!"), {"drop": None}],
-            Match(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, frozenset()),)),
+            packets(transports=TCP, flags=(TcpFlags(SYN | {"fin"}, frozenset()),)),
             RuleAction.DROP,
         ),
         (
             [match(field("tcp", "flags"), ["syn", "fin"], "in"), {"drop": None}],
-            Match(transports=TCP, unclear=True),
+            packets(transports=TCP, unclear=True),
             RuleAction.DROP,
         ),
         (
             [match(field("udp", "dport"), "domain"), {"drop": None}],
-            Match(transports=UDP, unclear=True),
+            packets(transports=UDP, unclear=True),
             RuleAction.DROP,
         ),
-        ([match(field("udp", "dport"), True), {"drop": None}], Match(transports=UDP, unclear=True), RuleAction.DROP),
-        ([match(field("udp", "dport"), "@none"), {"drop": None}], Match(transports=UDP, unclear=True), RuleAction.DROP),
+        ([match(field("udp", "dport"), True), {"drop": None}], packets(transports=UDP, unclear=True), RuleAction.DROP),
+        (
+            [match(field("udp", "dport"), "@none"), {"drop": None}],
+            packets(transports=UDP, unclear=True),
+            RuleAction.DROP,
+        ),
         ([match({"exthdr": {"name": "rt", "field": "type"}}, 0), {"drop": None}], NEVER, RuleAction.DROP),
         ([match({"meta": {"key": "iifname"}}, "a\\*"), {"drop": None}], UNCLEAR, RuleAction.DROP),
         (
             [match({"meta": {"key": "oif"}}, "lo"), {"drop": None}],
-            Match(outgoing=(InterfaceNames(frozenset(("lo",))),)),
+            packets(outgoing=(InterfaceNames(frozenset(("lo",))),)),
             RuleAction.DROP,
         ),
         ([match({"meta": {"key": "iif"}}, 5), {"drop": None}], UNCLEAR, RuleAction.DROP),
-        ([match({"meta": {"key": "nfproto"}}, "ipv4", "!="), {"drop": None}], Match(V6), RuleAction.DROP),
+        ([match({"meta": {"key": "nfproto"}}, "ipv4", "!="), {"drop": None}], packets(V6), RuleAction.DROP),
         ([match({"meta": {"key": "l4proto"}}, {"range": [1, 20]}), {"drop": None}], UNCLEAR, RuleAction.DROP),
         ([match({"meta": {"key": "pkttype"}}, "host"), {"drop": None}], ANYTHING, RuleAction.DROP),
         (
@@ -232,7 +241,7 @@ def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None
                 match({"fib": {"result": "type", "flags": ["daddr"]}}, {"set": ["local", "multicast"]}, "!="),
                 {"drop": None},
             ],
-            Match(to_local=False),
+            packets(to_local=False),
             RuleAction.DROP,
         ),
         ([match({"fib": {"result": "type", "flags": ["daddr"]}}, "multicast"), {"drop": None}], NEVER, RuleAction.DROP),
@@ -241,8 +250,8 @@ def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None
             UNCLEAR,
             RuleAction.DROP,
         ),
-        ([match(field("ip", "saddr"), 5), {"drop": None}], Match(V4, unclear=True), RuleAction.DROP),
-        ([match(field("ip6", "saddr"), "1.2.3.4"), {"drop": None}], Match(V6, unclear=True), RuleAction.DROP),
+        ([match(field("ip", "saddr"), 5), {"drop": None}], packets(V4, unclear=True), RuleAction.DROP),
+        ([match(field("ip6", "saddr"), "1.2.3.4"), {"drop": None}], packets(V6, unclear=True), RuleAction.DROP),
     ],
 )
 def test_statements(statements: list[Any], expected: Match, action: RuleAction) -> None:

@@ -18,7 +18,8 @@ from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report
 from agent.firewall import fail2ban, firewalld, iptables, nft_text, nftables, ufw
-from agent.firewall.evaluate import Flow, evaluate
+from agent.firewall.evaluate import evaluate
+from agent.firewall.matching import Flow
 from agent.firewall.model import HostFacts
 from agent.firewall.operator_report import add_operator_advice
 from agent.firewall.ruleset import UnreadableRules
