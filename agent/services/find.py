@@ -15,13 +15,13 @@ from ..core.service import ServiceKind
 from ..system.commands import run_tool
 from ..system.files import read_text
 from ..system.port_owners import list_directory, port_holders
+from ..system.sysctl import read_ephemeral_ports
 from .model import Container, Holder, Inventory, Unit, is_name
 
 MAX_CGROUP = 16 * 1024  # a line for each hierarchy, of which there are a dozen
 MAX_COMMAND = 4096  # bytes of a command line: what matters comes first
 MAX_UNITS = 500  # with all that depends on them; a machine has some hundreds
 MAX_CONTAINERS = 200
-_LENT = "/proc/sys/net/ipv4/ip_local_port_range"
 
 _DEPENDENTS = ("RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo")
 _PROPERTIES = (
@@ -58,7 +58,7 @@ def find_services(plan: Plan) -> Inventory:
     units = _units(names, troubles)
     return Inventory(
         tuple(_of_systemd(one, units) if one.pid == 1 else one for one in found),
-        units, tuple(containers), runners, parse_cgroup(_cgroup("self"))[0], _lent(), tuple(troubles),
+        units, tuple(containers), runners, parse_cgroup(_cgroup("self"))[0], _ephemeral(), tuple(troubles),
     )  # fmt: skip
 
 
@@ -218,7 +218,6 @@ def compose_folder(words: list[str]) -> str:
     return ""
 
 
-def _lent() -> range:
-    words = read_text(_LENT, 100).split()
-    first, last = map(int, words) if len(words) == 2 and all(map(str.isdecimal, words)) else (0, -1)
-    return range(first, last + 1)
+def _ephemeral() -> range:
+    ports = read_ephemeral_ports()
+    return range(ports.first, ports.last + 1) if ports else range(0)

@@ -1,1 +1,1 @@
-"""The operating system's own: commands, files, counters, limits, privileges, port owners, interfaces, provider."""
+"""What the operating system tells: its tools, files, settings, counters, processes, ports, interfaces, firmware."""

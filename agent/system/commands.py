@@ -1,4 +1,4 @@
-"""Asks the system's own tools what they know. They list, and openssl makes a certificate; none changes anything."""
+"""Run the system's own tools, each for a limited time. They only read, but for openssl, which makes a certificate."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from typing import Mapping
 
 from .procfs import read_stat
 
-# A tool that hangs, on a lock say, must not keep the report back for long: it does nothing for so long, nor ends what
-# it started,
+# A tool that hangs, on a lock say, must not delay the report for long: it is ended once it used no CPU for this long.
 TOOL_SECONDS = 5.0
-# while one that is at work on a large rule set, on a busy machine, is waited for up to this.
+# One that works on a large rule set, on a busy machine, gets up to this.
 MAX_TOOL_SECONDS = 30.0
-_LOOK_SECONDS = 0.25  # how often its work is looked at, so that what hangs is ended soon after its time
-# A rule set of 50,000 lines has about 5 MiB, as JSON four times that; whoever has more is told that it was not read.
+_POLL_SECONDS = 0.25  # how often its CPU time is read, so that one that hangs is ended soon after its time
+# A rule set of 50,000 lines has about 5 MiB, as JSON four times that; a larger one counts as not read.
 MAX_OUTPUT = 32 * 1024 * 1024
 MAX_ERROR = 400  # its first line is shown
 
@@ -32,7 +31,7 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a tool printed; where that is None, `trouble` says why, and `missing` that there is no such tool."""
+    """What a tool printed; where that is None, `error` says why, and `missing` whether there is no such tool."""
 
     output: str | None
     error: str = ""
@@ -58,7 +57,7 @@ def run_tool(tool: str, *arguments: str, variables: Mapping[str, str] | None = N
     except (OSError, ValueError) as error:  # a ValueError is an argument that cannot be one
         return CommandResult(None, f"{tool} cannot be run: {getattr(error, 'strerror', error)}")
     with process:
-        text, errors, waited = _listen(process)
+        text, errors, waited = _read_output(process)
     _running.discard(process)
     if waited is not None:
         return CommandResult(None, f"{tool} did not answer in {waited:.0f} s")
@@ -72,19 +71,19 @@ def run_tool(tool: str, *arguments: str, variables: Mapping[str, str] | None = N
 
 
 def kill_running_tools() -> None:
-    """End the tools that run, and let no other one start: for a process that ends at once."""
+    """Kill the tools that run, and let none start any more: for a process that ends at once."""
     _starting.acquire()
     for process in tuple(_running):
         _kill(process)
 
 
-def _listen(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, float | None]:
-    """What a tool prints until it ends, and for how many seconds it was waited for in vain, if it was."""
+def _read_output(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, float | None]:
+    """Return what a tool prints until it ends, its errors, and after how many seconds it was killed, if it was."""
     ended = threading.Event()
     waited: list[float] = []
 
     def watch() -> None:
-        seconds = _too_long(process, ended)
+        seconds = _time_out(process, ended)
         if seconds is not None:
             waited.append(seconds)
             _kill(process)
@@ -98,7 +97,7 @@ def _listen(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, float | Non
         if len(text) > MAX_OUTPUT:
             _kill(process)
         errors = process.stderr.read(MAX_ERROR)
-        process.stderr.close()  # what has more to say ends by that
+        process.stderr.close()  # this ends a tool that has more to say
         process.wait()
     finally:
         ended.set()
@@ -106,11 +105,11 @@ def _listen(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes, float | Non
     return text, errors, waited[0] if waited else None
 
 
-def _too_long(process: subprocess.Popen[bytes], ended: threading.Event) -> float | None:
-    """Watch a tool until it has ended (None), or has hung or worked for too long: for how many seconds."""
+def _time_out(process: subprocess.Popen[bytes], ended: threading.Event) -> float | None:
+    """Watch a tool; return None once it has ended, else for how many seconds it hung or worked, which is too long."""
     began = worked = time.monotonic()
     used = _cpu_ticks(process.pid)
-    while not ended.wait(min(_LOOK_SECONDS, TOOL_SECONDS)):
+    while not ended.wait(min(_POLL_SECONDS, TOOL_SECONDS)):
         now, before, used = time.monotonic(), used, _cpu_ticks(process.pid)
         if used != before:
             worked = now
@@ -126,7 +125,7 @@ def _cpu_ticks(pid: int) -> int:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """The tool and whatever it started, which else would hold its pipes open."""
+    """Kill a tool and what it started, which else would hold its pipes open."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except OSError:

@@ -1,6 +1,6 @@
-"""The limits that the server's own kernel sets, as Linux tells them in /proc (nf_conntrack-sysctl, proc_net(5)).
+"""Read the kernel's limits and its counters of dropped packets in /proc (nf_conntrack-sysctl, proc_net(5)).
 
-All of it is of the network namespace of whoever reads. Elsewhere than on Linux nothing of it is there.
+They are those of this process's network namespace. Elsewhere than on Linux there are none.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,16}")
 
 
 def open_conntrack_statistics() -> tuple[ReopenableFile, ...]:
-    """What connection tracking dropped, which many a Linux lets nobody but root open (mode 0440)."""
+    """Open what connection tracking dropped, which on many systems only root may open (mode 0440)."""
     return tuple(map(ReopenableFile, _STATISTICS))
 
 
 def read_kernel(statistics: Sequence[ReopenableFile]) -> KernelStatus:
-    """What the kernel tells now."""
+    """Return what the kernel tells now."""
     texts = (one.read(MAX_TEXT) for one in statistics)
     drops = next((found for found in map(conntrack_drops, texts) if found is not None), None)
     errors, refused = receive_errors(_read(_SNMP), _read(_SNMP6)), listen_drops(_read(_NETSTAT))
@@ -37,7 +37,7 @@ def read_kernel(statistics: Sequence[ReopenableFile]) -> KernelStatus:
 
 
 def conntrack_max() -> int | None:
-    """The entries that connection tracking keeps at most; None where nothing is tracked, as far as is known."""
+    """Return how many entries connection tracking can hold; None where nothing is tracked, as far as is known."""
     most, free = _decimal(_read(_MAXIMUM).strip()), free_flows(_read(_MAXIMUM), _read(_COUNT))
     return None if free is None else most
 
@@ -47,10 +47,10 @@ def _read(path: str) -> str:
 
 
 def free_flows(maximum: str, count: str) -> int | None:
-    """The entries that connection tracking has left, by the texts of its two files.
+    """Return how many entries connection tracking has left, by the texts of its two files; None where it is unused.
 
-    It must be asked while a connection to this host is open. Then a count of 0 proves that nothing is tracked: the
-    module is there, but no rule of this namespace uses it, and its limit is nobody's.
+    Call it while a connection to this host is open. Then a count of 0 proves that nothing is tracked: the module is
+    there, but no rule of this namespace uses it, and its limit limits nobody.
     """
     most, used = _decimal(maximum.strip()), _decimal(count.strip())
     if not most or not used:  # a limit of 0 is none
@@ -59,10 +59,10 @@ def free_flows(maximum: str, count: str) -> int | None:
 
 
 def conntrack_drops(text: str) -> int | None:
-    """The packets that connection tracking dropped: a line of names, then a row of numbers for each CPU.
+    """Return how many packets connection tracking dropped, by a line of names and a row of numbers for each CPU.
 
-    `drop` alone are packets. `early_drop` are entries that made room for others, whose packets went on their way.
-    `insert_failed` are packets of which two came at a time: most of them went on too, and the others are in `drop`.
+    `drop` alone counts packets. `early_drop` counts entries that made room for others, whose packets went on.
+    `insert_failed` counts packets of which two came at a time: most went on too, and the others are in `drop`.
     """
     names, *rows = [line.split() for line in text.splitlines()] or [[]]
     if "drop" not in names or not rows or any(len(row) != len(names) for row in rows):
@@ -73,10 +73,10 @@ def conntrack_drops(text: str) -> int | None:
 
 
 def receive_errors(snmp: str, snmp6: str) -> int | None:
-    """The UDP packets for which there was no room, IPv4 and IPv6; a host may well have only one of them.
+    """Return how many UDP packets had no room, IPv4 and IPv6; a host may well have only one of them.
 
-    `RcvbufErrors` found a full receive buffer; `MemErrors`, which Linux has from 5.11 on, all sockets' memory used up.
-    What a filter of a socket's drops is in neither.
+    `RcvbufErrors` counts full receive buffers; `MemErrors`, which Linux has from 5.11 on, that all sockets' memory was
+    used up. What a socket's filter drops is in neither.
     """
     full, short = (
         [number for number in (_in_table(snmp, "Udp:", name), _in_list(snmp6, f"Udp6{name}")) if number is not None]
@@ -86,12 +86,12 @@ def receive_errors(snmp: str, snmp6: str) -> int | None:
 
 
 def listen_drops(text: str) -> int | None:
-    """The packets that would have opened a TCP connection, and found no room in a port's queue, by either IP."""
+    """Return how many packets would have opened a TCP connection and found a port's queue full, IPv4 and IPv6."""
     return _in_table(text, "TcpExt:", "ListenDrops")
 
 
 def _in_table(text: str, protocol: str, name: str) -> int | None:
-    """A protocol's first line has the names, its second the numbers."""
+    """Return a number of a table: a protocol's first line has the names, its second the numbers."""
     lines = [line.split() for line in text.splitlines() if line.startswith(protocol)]
     if len(lines) != 2 or len(lines[0]) != len(lines[1]) or name not in lines[0]:
         return None
@@ -99,7 +99,7 @@ def _in_table(text: str, protocol: str, name: str) -> int | None:
 
 
 def _in_list(text: str, name: str) -> int | None:
-    """A line has one name and its number."""
+    """Return a number of a list: a line has one name and its number."""
     lines = [line.split() for line in text.splitlines() if line.startswith(name)]
     return _decimal(lines[0][1]) if len(lines) == 1 and len(lines[0]) == 2 else None
 

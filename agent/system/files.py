@@ -1,4 +1,4 @@
-"""Files of the system, as far as they may be read."""
+"""Read files of the system, as far as this user may."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_CONFIGURATION = 1024 * 1024
 
 
 def read_text(path: str, most: int) -> str:
-    """The beginning of a file, `most` characters; nothing of one that is not there, or not for everybody."""
+    """Return the first `most` characters of a file; an empty text where it is missing or must not be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read(most)
@@ -23,16 +23,16 @@ def read_text(path: str, most: int) -> str:
 
 
 def read_configuration(path: str) -> str:
-    """The whole of a configuration file, or of what a symbolic link leads to; UserError where it is none to be read."""
+    """Return the text of a configuration file, of at most 1 MiB of UTF-8; UserError where it cannot be read."""
     try:
-        # To look first is for devices, which may act when they are opened; not to wait, for a FIFO put there meanwhile.
+        # A device may act when it is opened, so its kind is read first; O_NONBLOCK is for a FIFO put there meanwhile.
         _refuse_special(path, os.stat(path))
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             _refuse_special(path, os.fstat(descriptor))
             data = file.read(MAX_CONFIGURATION + 1)
         if len(data) > MAX_CONFIGURATION:
-            _refuse(path, f"it has more than {MAX_CONFIGURATION // 1024} KiB", "look whether this is the right file")
+            _refuse(path, f"it has more than {MAX_CONFIGURATION // 1024} KiB", "check that this is the right file")
         return data.decode("utf-8")
     except FileNotFoundError:
         _refuse(path, "there is no such file", "name the ports yourself (--tcp, --udp), or LiveKit's own configuration "
@@ -42,12 +42,12 @@ def read_configuration(path: str) -> str:
     except PermissionError:
         _refuse(path, "this user may not read it", "start with sudo")
     except (OSError, ValueError) as error:  # a ValueError is a name that cannot be one
-        _refuse(path, getattr(error, "strerror", None) or "this cannot be the name of a file", "look at that file")
+        _refuse(path, getattr(error, "strerror", None) or "this cannot be the name of a file", "check that file")
 
 
 def _refuse_special(path: str, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        _refuse(path, "it is no regular file", "look what stands there in its place")
+        _refuse(path, "it is not a regular file", "look what is there instead")
 
 
 def _refuse(path: str, why: str, hint: str) -> NoReturn:
@@ -55,7 +55,7 @@ def _refuse(path: str, why: str, hint: str) -> NoReturn:
 
 
 class ReopenableFile:
-    """A file that stays open, so that it can be read again by who may not open it any more."""
+    """A file that stays open, so that it can be read again after the right to open it is given up."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -65,7 +65,7 @@ class ReopenableFile:
             self._file = None
 
     def read(self, most: int) -> str:
-        """The beginning as it is now, `most` bytes; of a file that could not be opened, what read_text has."""
+        """Return its first `most` bytes as they are now; of a file that could not be opened, what read_text returns."""
         if self._file is None:
             return read_text(self._path, most)
         try:
@@ -75,6 +75,6 @@ class ReopenableFile:
             return ""
 
     def close(self) -> None:
-        """Keep it no longer."""
+        """Close it."""
         if self._file:
             self._file.close()

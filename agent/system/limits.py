@@ -1,4 +1,4 @@
-"""How many files this process may hold open; a socket is one."""
+"""Raise the number of files that this process may hold open; a socket is one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if sys.platform != "win32":
     import resource
 
     def raise_descriptor_limit(wanted: int) -> int:
-        """Raise the soft limit, to the hard one at most, so that `wanted` sockets fit; returns how many do."""
+        """Raise the soft limit, to the hard one at most, so that `wanted` sockets fit; return how many do."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         unlimited = resource.RLIM_INFINITY
         needed = wanted + RESERVED + _open_now()
@@ -38,5 +38,5 @@ if sys.platform != "win32":
 else:
 
     def raise_descriptor_limit(wanted: int) -> int:
-        """How many of `wanted` sockets fit."""
+        """Return how many of `wanted` sockets fit."""
         return min(wanted, SELECT_SOCKETS - RESERVED)

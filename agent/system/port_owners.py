@@ -1,4 +1,4 @@
-"""Which process holds a port, as Linux tells it in /proc (proc_net(5), proc_pid_fd(5))."""
+"""Find the processes that hold ports, in /proc (proc_net(5), proc_pid_fd(5))."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ MAX_NAME = 64  # the kernel's own threads have the longest names
 
 
 def port_owners(transport: Transport, ports: Collection[int]) -> dict[int, str]:
-    """The owners that can be found, as `haproxy (pid 812)`.
+    """Return the owners of ports that can be found, as `haproxy (pid 812)`.
 
-    Without root only the user's own processes can be looked into; elsewhere than on Linux nothing is found.
+    Without root these are the user's own processes; elsewhere than on Linux none is found.
     """
     if not ports:  # the system takes most of a second to list ten thousand sockets, and longer than in proportion
         return {}
     inodes: dict[str, int] = {}
-    held: set[int] = set()
+    known: set[int] = set()
     # Listening sockets come first: a port may be held by an outgoing connection too.
     for port, _state, inode in sorted(_sockets(transport), key=lambda entry: entry[1] != _LISTEN):
-        if port in ports and port not in held and inode != "0":
+        if port in ports and port not in known and inode != "0":
             inodes[inode] = port
-            held.add(port)
+            known.add(port)
     return {port: f"{name} (pid {pid})" for port, pid, name in _holders(inodes)}
 
 
@@ -41,7 +41,7 @@ def port_holders(transport: Transport, ports: Collection[int]) -> Iterator[tuple
 
 
 def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
-    """Port, state and inode of every socket of a transport in this network namespace."""
+    """Yield port, state and inode of every socket of a transport in this network namespace."""
     for name in (transport.value, transport.value + "6"):
         try:
             with open(f"/proc/net/{name}", encoding="ascii", errors="replace") as table:
@@ -55,7 +55,7 @@ def _sockets(transport: Transport) -> Iterator[tuple[int, str, str]]:
 
 
 def _holders(inodes: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
-    """The port of each of these sockets, and the pid and the name of each process that has it."""
+    """Yield the port of each of these sockets, with the pid and the name of each process that has it open."""
     for pid in filter(str.isdigit, list_directory("/proc") if inodes else ()):
         for descriptor in list_directory(f"/proc/{pid}/fd"):
             try:
@@ -68,7 +68,7 @@ def _holders(inodes: Mapping[str, int]) -> Iterator[tuple[int, int, str]]:
 
 
 def list_directory(path: str) -> list[str]:
-    """The names in a directory; none of one that is not there."""
+    """Return the names in a directory; none where it cannot be listed."""
     try:
         return os.listdir(path)
     except OSError:  # gone meanwhile, or another user's

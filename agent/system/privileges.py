@@ -1,4 +1,4 @@
-"""Root given up for good, and looked up whether it is (credentials(7), capabilities(7), prctl(2))."""
+"""Give up root for good, and verify that it is gone (credentials(7), capabilities(7), prctl(2))."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _SET_DUMPABLE, _SET_NO_NEW_PRIVS = 4, 38
 if sys.platform == "win32":
 
     def has_root() -> bool:
-        """Whether this runs as administrator."""
+        """Return whether this runs as administrator."""
         import ctypes
 
         return bool(ctypes.windll.shell32.IsUserAnAdmin())
 
     def drop_privileges() -> str:
-        """Nobody asks for it, since it is not possible."""
+        """Return why this is not possible here."""
         return why_root_is_kept()
 else:
     import pwd
     import resource
 
     def has_root() -> bool:
-        """Whether this runs as root."""
+        """Return whether this runs as root."""
         return os.geteuid() == 0
 
     def drop_privileges() -> str:
-        """Become nobody; where that is not so, whose rights are kept and why, else empty.
+        """Become the user nobody; return whose rights are kept and why, or an empty text where none are.
 
-        To be called by root while there is one thread: the kernel keeps some of it for each.
+        Call it as root while there is one thread: the kernel keeps some of the rights for each thread.
         """
         uid, gid = _nobody()
         prctl = _prctl()
@@ -48,12 +48,12 @@ else:
             os.setresgid(gid, gid, gid)
             os.setresuid(uid, uid, uid)
         except OSError as error:
-            return f"root: the system does not let this become {_NAME}, it says {error.strerror}"
-        # The last one comes after the change of uid, which sets it anew. It keeps others of nobody's away too.
-        alone = prctl(_SET_NO_NEW_PRIVS, 1)
+            return f"root: the system does not allow this to become {_NAME} ({error.strerror})"
+        # This comes after the change of uid, which resets it; it also keeps nobody's other processes away.
+        no_new = prctl(_SET_NO_NEW_PRIVS, 1)
         prctl(_SET_DUMPABLE, 0)
-        amiss = remaining_privileges(read_text(_STATUS, MAX_STATUS), uid, gid, alone)
-        return f"root, for all that the system tells: {amiss}" if amiss else ""
+        rest = remaining_privileges(read_text(_STATUS, MAX_STATUS), uid, gid, no_new)
+        return f"root: {rest}" if rest else ""
 
     def _nobody() -> tuple[int, int]:
         try:
@@ -63,7 +63,7 @@ else:
         return entry.pw_uid, entry.pw_gid
 
     def _prctl() -> Callable[[int, int], bool]:
-        """prctl(2), which says whether it did it; it never does where Python has no ctypes, or that no C library."""
+        """Return prctl(2), which returns whether it succeeded; without ctypes or a C library it never does."""
         try:
             import ctypes
 
@@ -75,19 +75,19 @@ else:
 
 
 def why_root_is_kept() -> str:
-    """Whose rights are kept and why, where root cannot be given up on this system at all; else empty."""
+    """Return whose rights are kept and why, where this system cannot give up root; else an empty text."""
     return "" if sys.platform == "linux" else "root or an administrator: only on Linux can they be given up"
 
 
-def remaining_privileges(status: str, uid: int, gid: int, alone: bool) -> str:
-    """What a process has that it must not have as nobody, by /proc/PID/status (proc_pid_status(5)); empty for nothing.
+def remaining_privileges(status: str, uid: int, gid: int, no_new: bool) -> str:
+    """Return the rights in /proc/PID/status that a process must not have as nobody (proc_pid_status(5)); empty: none.
 
-    `alone`: it must not get any rights by starting a program either.
+    `no_new`: it must not get rights by starting a program either.
     """
     lines = (line.partition(":") for line in status.splitlines())
     have = {name: rest.split() for name, _, rest in lines}
     want = {"Uid": [str(uid)] * 4, "Gid": [str(gid)] * 4, "Groups": [], "CapPrm": ["0" * 16], "CapEff": ["0" * 16]}
-    if alone:
+    if no_new:
         want["NoNewPrivs"] = ["1"]
     if uid == 0:
         return f"uid 0, which {_NAME} has here"

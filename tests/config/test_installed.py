@@ -348,13 +348,13 @@ def test_bad_files(at: Path, name: str) -> None:
     path.unlink()
     assert why() == "there is no such file"
     os.mkfifo(path)
-    assert why() == "it is no regular file"
+    assert why() == "it is not a regular file"
     path.unlink()
     path.mkdir()
-    assert why() == "it is no regular file"
+    assert why() == "it is not a regular file"
     path.rmdir()
     path.symlink_to("/dev/zero")
-    assert why() == "it is no regular file"
+    assert why() == "it is not a regular file"
     path.unlink()
     path.symlink_to(path)
     assert why() == "Too many levels of symbolic links"

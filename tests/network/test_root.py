@@ -191,10 +191,7 @@ def test_root_that_cannot_be_given_up_is_told(net: Lab, archive: Path, prefix: t
         assert running.listening["root"] is True
     command: tuple[str | Path, ...] = (*prefix, sys.executable, archive, "server", "--udp", "50000", "--for", "1s")
     said = " ".join(net.server.run(command).stderr.split())
-    assert (
-        "the process that reads from the network keeps the rights of root: the system does not let this become nobody"
-        in said
-    )
+    assert "reads from the network keeps the rights of root: the system does not allow this to become nobody" in said
 
 
 def test_without_root_there_is_none_to_give_up(net: Lab, archive: Path) -> None:

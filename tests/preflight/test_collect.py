@@ -12,46 +12,12 @@ from pathlib import Path
 from typing import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from agent.core.ports import PortRange
 from agent.preflight import collect
 from agent.system import counters
 from agent.system.commands import CommandResult
-from tests.core.values import ANY
 from tests.lab import need
-
-
-@pytest.mark.parametrize(
-    ("text", "run"),
-    [
-        ("32768\t60999", PortRange(32768, 60999)),
-        ("0 60999", PortRange(1, 60999)),
-        ("60999 32768", None),
-        ("1 70000", None),
-        ("", None),
-        ("many ports", None),
-        ("1 2 3", None),
-    ],
-)
-def test_the_ports_that_are_lent(text: str, run: PortRange | None) -> None:
-    assert collect.parse_range(text) == run
-
-
-@pytest.mark.parametrize(
-    ("text", "ports"),
-    [("", set()), ("7881,50000-50002", {7881, 50000, 50001, 50002}), ("0", None), ("nonsense", None)],
-)
-def test_the_ports_that_are_reserved(text: str, ports: set[int] | None) -> None:
-    assert collect.parse_reserved(text) == ports
-
-
-@ANY
-@given(st.text())
-def test_any_text(text: str) -> None:
-    for read in (collect.parse_range, collect.parse_reserved):
-        read(text)
 
 
 def test_how_many_flows_there_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -171,8 +137,3 @@ def test_this_very_machine() -> None:
     assert machine.reserved_ports is not None
     if shutil.which("ip"):
         assert machine.interfaces is not None
-
-
-def test_a_machine_without_such_files(tmp_path: Path) -> None:
-    machine = collect.read_machine([], f"{tmp_path}/")
-    assert (machine.ephemeral_ports, machine.max_receive_buffer, machine.reserved_ports) == (None, None, frozenset())
