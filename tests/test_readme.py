@@ -16,6 +16,7 @@ from typing import Any, Iterator, Sequence
 
 import pytest
 
+import agent
 import build
 from agent.core.plan import ADDONS
 from agent.core.report import State
@@ -83,8 +84,33 @@ def test_every_command_is_run_here() -> None:
     assert os.access(build.ROOT / NOT_RUN[-1], os.X_OK)
 
 
+PAPERS = ("README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md", "tests/bench/README.md")
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_links_lead_to_files(paper: str) -> None:
+    path = build.ROOT / paper
+    links = re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_the_readme_is_two_screens() -> None:
+    assert len(README.splitlines()) <= 125
+
+
+def test_versions_agree() -> None:
+    """The program's, that of the newest release in the changelog, and pyproject.toml's."""
+    changes = (build.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", changes, re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == agent.__version__
+    project = (build.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.findall(r'^version = "(.*)"$', project, re.MULTILINE) == [agent.__version__]
+
+
 def test_the_tables_are_complete() -> None:
-    assert re.findall(r"^\| (\w+) \|", README, re.MULTILINE)[1:] == [state.value for state in State]
+    states = README.partition("| state | meaning |")[2]
+    assert re.findall(r"^\| (\w+) \|", states, re.MULTILINE) == [state.value for state in State]
     (addons,) = re.findall(r"optional service \((.*?)\)", README)
     assert sorted(re.findall(r"\w+", addons)) == sorted(ADDONS)
 

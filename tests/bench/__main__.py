@@ -20,6 +20,7 @@ from tests.bench.measure import Run, measure
 from tests.bench.table import replaced, table
 from tests.bench.tools import TOOLS, Tool
 
+RESULTS = Path(__file__).with_name("README.md")
 Results = dict[tuple[str, str], list[Run]]
 
 
@@ -87,7 +88,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--tools", type=some_of(TOOLS), default=list(TOOLS), help=named(TOOLS))
     usual = [case for case in CASES if not case.ours_alone]
     made.add_argument("--cases", type=some_of(CASES), default=usual, help=f"{named(CASES)}; {named(usual)} if not said")
-    made.add_argument("--write", type=Path, metavar="FILE", help="put the table between the markers of this file, too")
+    to = "put the table between the markers of this file, too; by default of tests/bench/README.md"
+    made.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=RESULTS, help=to)
     return made
 
 

@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
+
+pytestmark = pytest.mark.programs
+
 
 def selftest(archive: Path, limit: Callable[[], None] | None = None) -> dict[str, Any]:
     done = subprocess.run(
