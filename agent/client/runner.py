@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 from ..net.connect import Target
 from ..protocol import stun
-from ..sweep.large import TRIES
+from ..sweep.repeated import TRIES
 from . import steps
 from .control import ControlChannel
 from .service_records import ServiceResults

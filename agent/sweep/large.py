@@ -14,9 +14,6 @@ from .limit import Limit
 
 MOST = 256  # ports: of 10,000, a range of 81 does not fall between them
 SHARE, LEAST = 4, 64  # of the ports one in so many, that a check of a few stays small, but this many of the fewest
-# Times that a silent one is asked: at a loss of a fifth each way, one check in ten goes on to ask all for nothing.
-TRIES = 8
-BATCH_SECONDS = 0.005  # what is due within so long is sent at once
 RATE = 6400.0  # a second: over in 40 ms; 8 MB a second each way, and what a path drops of that is asked again
 # For which they are asked once, however slowly: fewer ports would miss a range that no call gets through.
 SECONDS = 10.0
@@ -24,13 +21,13 @@ LARGER = 11  # times as large as a small probe, with the headers: a limit on pac
 
 
 def pace(max_rate: float | None, limit: Limit | None) -> float:
-    """How many large probes a second: no more than pass a limit that small ones met, nor than the user allows."""
+    """Return how many large probes a second: no more than pass a limit that small ones met, or the user allows."""
     passes = max(1.0, limit.rate / LARGER) if limit and limit.rate else RATE
     return min(max_rate or RATE, passes, RATE)
 
 
 def draw(open_ports: Sequence[int], rate: float, rng: random.Random) -> list[int]:
-    """Some of the ports, in random order: the ends of their longest runs, and others evenly spread.
+    """Return some of the ports, in random order: the ends of their longest runs, others evenly spread.
 
     No more than take SECONDS at that rate.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Iterable, NamedTuple
+from typing import Iterable, NamedTuple, Protocol
 
 from ..core.ports import port_ranges
 from .outage import GROUP, Outage
@@ -15,6 +15,23 @@ class Probe(NamedTuple):
     number: int
     port: int
     socket: int
+
+
+class Schedule(Protocol):
+    """What says when to send which probe; all times are of one clock that only goes forward."""
+
+    @property
+    def done(self) -> bool:
+        """Return whether nothing more is to be sent or waited for."""
+
+    def probes_to_send(self, now: float) -> list[Probe]:
+        """Return the probes to send now."""
+
+    def on_answer(self, number: int, now: float) -> None:
+        """Take the proof of the probe of that number."""
+
+    def next_timer(self, now: float) -> float:
+        """Return when to call `probes_to_send` again, unless an answer comes before."""
 
 
 class SentProbe(NamedTuple):

@@ -8,19 +8,23 @@ import random
 import select
 import socket
 import sys
+import threading
 from dataclasses import replace
 from typing import Any, Iterable
 
 import pytest
 
-from agent.client.udp import MAX_SENDS, MAX_SOCKETS, Prober
+from agent.client.probe_exchange import ProbeExchange
+from agent.client.udp import Prober
+from agent.client.udp_sockets import UdpSockets
 from agent.core.address import parse_address
 from agent.core.observation import Refusal
 from agent.net import icmp_errors
 from agent.net.connect import Target
 from agent.protocol import stun
-from agent.sweep.large import RATE, TRIES
+from agent.sweep.large import RATE
 from agent.sweep.probes import Probe
+from agent.sweep.repeated import TRIES
 from agent.sweep.sweep import Sweep
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent an ICMP error")
@@ -32,45 +36,71 @@ def make_prober(sweep: Sweep, target: Target) -> Prober:
     return prober
 
 
+def send(prober: Prober, *probes: Probe) -> None:
+    prober._send(probes, lambda *_: None, padding=0)
+
+
+def read(prober: Prober, source: int) -> None:
+    """Read what comes to that source port."""
+    opened = prober._sockets.of(source)
+    assert select.select([opened], [], [], 5)[0]
+    prober._read_socket(opened)
+
+
+def answer(server: socket.socket, nonce: str = "") -> tuple[bytes, tuple[str, int]]:
+    """Prove that the next probe came, and return it, with its source."""
+    data, source = server.recvfrom(2000)
+    server.sendto(stun.encode_answer(data[8:20], parse_address("127.0.0.1"), source[1], b"key", nonce=nonce), source)
+    return data, source
+
+
 def test_old_source_ports_are_given_back() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
+    with bound() as silent:
         port = silent.getsockname()[1]
-        target = Target(socket.AF_INET, ("127.0.0.1", 0))
-        prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
-        for number in range(3 * MAX_SOCKETS):
-            prober._send(Probe(number, port, number), number.to_bytes(12, "big"))
-            assert len(prober._sockets) <= MAX_SOCKETS
-        assert min(prober._sockets) == 2 * MAX_SOCKETS
-        prober._send(Probe(3 * MAX_SOCKETS, port, 0), bytes(11) + b"\xff")  # one that was given back is opened anew
-        assert 0 in prober._sockets
-        prober.close()
+        sockets = UdpSockets(Target(socket.AF_INET, ("127.0.0.1", 0)))
+        for number in range(300):
+            sockets.send(b"probe", port, number)
+            assert len(sockets.selector.get_map()) <= 100
+        first = sockets.of(250)
+        assert sockets.of(250) is first
+        sockets.send(b"probe", port, 0)  # one that was given back is opened anew
+        assert sockets.of(0).fileno() >= 0
+        sockets.close()
 
 
 def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None:
     target = Target(socket.AF_INET, ("127.0.0.1", 0))
-    with bound() as server:
-        port = server.getsockname()[1]
-        prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
-        sources = []
-        for first in (5, 6):
-            prober._flows.clear()
-            prober._padding, prober._answer = 0, lambda *_: None
-            prober._send(Probe(0, port, first), bytes(12))
-            data, source = server.recvfrom(2000)
+    sources = []
+    for flow_is_there in (True, False):
+        with bound() as server:
+            port = server.getsockname()[1]
+            prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
+            send(prober, Probe(0, port, 5))
+            data, source = answer(server)
             assert len(data) < 100
-            server.sendto(stun.encode_answer(bytes(12), parse_address("127.0.0.1"), source[1], b"key"), source)
-            select.select([prober._sockets[first]], [], [], 5)
-            prober._drain(prober._sockets[first])
-            if first == 6:
-                prober._close_oldest()
-                prober._close_oldest()
-            assert prober.follow_up([port], 0.01, RATE)
+            read(prober, 5)
+            if not flow_is_there:
+                prober._sockets.close_oldest()
+            assert prober.follow_up([port], 0.01, RATE) == {port}
             large = [server.recvfrom(2000) for _ in range(TRIES)]
-            assert {len(one) for one, _ in large} == {stun.MAX_BYTES}
-            sources.append({source, *(one for _, one in large)})
+            assert {len(data) for data, _ in large} == {1232}
+            sources.append({source, *(source for _, source in large)})
+            prober.close()
+    assert [len(ports) for ports in sources] == [1, 2]
+
+
+def test_a_port_that_answers_is_followed_up_no_more() -> None:
+    with bound() as silent, bound() as server:
+        ports = [silent.getsockname()[1], server.getsockname()[1]]
+        prober = prober_of(ports)
+        answering = threading.Thread(target=answer, args=(server,))
+        answering.start()
+        assert prober.follow_up(ports, 0.3, RATE, tries=2) == {ports[0]}
+        answering.join()
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.recv(1)
         prober.close()
-    assert [len(one) for one in sources] == [1, 2]
 
 
 def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_back_once() -> None:
@@ -85,14 +115,10 @@ def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_
             numbers.append(stun.probe_number(server.recvfrom(2000)[0][8:20]))
         assert numbers == list(range(1, 2 * TRIES + 1))
         for nonce, taken in (("", []), ("0123456789ab", ["0123456789ab"]), ("0123456789ab", []), ("", [])):
-            (transaction,) = prober._transactions(1)
-            prober._send(Probe(0, port, 0), transaction)
-            _, source = server.recvfrom(2000)
-            answer = stun.encode_answer(transaction, parse_address("127.0.0.1"), source[1], b"key", nonce=nonce)
-            server.sendto(answer, source)
-            select.select([prober._sockets[0]], [], [], 5)
-            prober._drain(prober._sockets[0])
-            assert prober._take_nonces() == taken
+            send(prober, Probe(0, port, 0))
+            answer(server, nonce)
+            read(prober, 0)
+            assert prober._exchange.take_nonces() == taken
         prober.close()
 
 
@@ -117,13 +143,13 @@ def test_an_earlier_probes_error_does_not_keep_the_next_from_being_sent() -> Non
         closed.close()
         prober = prober_of(ports)
         for number in range(50):  # an error of each is pending when the next is sent
-            prober._send(Probe(2 * number, shut, 0), os.urandom(12))
-            prober._send(Probe(2 * number + 1, port, 0), os.urandom(12))
+            send(prober, Probe(2 * number, shut, 0))
+            send(prober, Probe(2 * number + 1, port, 0))
             assert silent.recv(2000)
-        prober._drain(prober._sockets[0])
+        prober._read_socket(prober._sockets.of(0))
         assert prober.refusals == {shut: Refusal(50, "127.0.0.1", "port unreachable (type 3, code 3)")}
         assert prober.unsendable == {}
-        assert not select.select([prober._sockets[0]], [], [], 0)[0]
+        assert not select.select([prober._sockets.of(0)], [], [], 0)[0]
         prober.close()
 
 
@@ -133,11 +159,11 @@ def test_errors_alone_make_a_socket_readable_and_are_read_to_the_last() -> None:
         shut = closed.getsockname()[1]
         closed.close()
         prober = prober_of([shut])
-        prober._send(Probe(0, shut, 0), os.urandom(12))
-        opened = prober._sockets[0]
+        send(prober, Probe(0, shut, 0))
+        opened = prober._sockets.of(0)
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED  # it tells of it once
         assert select.select([opened], [], [], 5)[0]
-        prober._drain(opened)
+        prober._read_socket(opened)
         assert not select.select([opened], [], [], 0)[0]
         assert prober.refusals[shut].errors == 1
         prober.close()
@@ -180,17 +206,17 @@ def test_only_what_this_computers_own_network_refuses_is_unsendable(
     errors: list[int], sent: int, unsendable: bool
 ) -> None:
     prober, opened = prober_of([9]), Refusing(*errors)
-    prober._sockets[0] = opened  # type: ignore[assignment]
-    prober._send(Probe(0, 9, 0), bytes(12))
+    prober._sockets._sockets[0] = opened  # type: ignore[assignment]
+    send(prober, Probe(0, 9, 0))
     assert (opened.sent, 9 in prober.unsendable) == (sent, unsendable)
 
 
 def test_a_flood_of_errors_does_not_keep_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     prober, opened = prober_of([9]), Refusing(*[errno.EHOSTUNREACH] * 1000)
     monkeypatch.setattr(icmp_errors, "errors", lambda _: iter([None]))
-    prober._sockets[0] = opened  # type: ignore[assignment]
-    prober._send(Probe(0, 9, 0), bytes(12))
-    assert (len(opened.errors), opened.sent, prober.unsendable) == (1000 - 1 - MAX_SENDS, 0, {})
+    prober._sockets._sockets[0] = opened  # type: ignore[assignment]
+    send(prober, Probe(0, 9, 0))
+    assert (len(opened.errors), opened.sent, prober.unsendable) == (1000 - 1 - 4, 0, {})
 
 
 def test_where_the_system_names_no_senders_connected_sockets_tell_that_something_refuses(
@@ -230,10 +256,21 @@ def test_the_silent_neighbours_of_a_port_that_told_are_asked_again() -> None:
 
 
 def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_tried() -> None:
-    prober = prober_of([9, 10])
-    with bound() as opened:
-        for port in (9, 9, 11):
-            for text in (b"first", b"second"):
-                prober._take(text, ("127.0.0.1", port), opened)
-        prober._take(b"third", ("127.0.0.2", 10), opened)
-    assert prober.strangers == {9: "first"}
+    exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key")
+    exchange.tried = {9: 1, 10: 1}
+    for port in (9, 9, 11):
+        for text in (b"first", b"second"):
+            assert exchange.on_datagram(text, ("127.0.0.1", port)) is None
+    assert exchange.on_datagram(b"third", ("127.0.0.2", 10)) is None
+    assert exchange.strangers == {9: "first"}
+
+
+def test_only_an_answer_from_the_port_that_was_asked_is_proof() -> None:
+    exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key")
+    (transaction,) = exchange.make_transactions(bytes(8))
+    exchange.add(transaction, Probe(3, 9, 0), lambda *_: None)
+    data = stun.encode_answer(transaction, parse_address("127.0.0.1"), 5, b"key")
+    other = stun.encode_answer(transaction, parse_address("127.0.0.1"), 5, b"other key")
+    cases = [(data, "127.0.0.1", 9), (data, "127.0.0.1", 10), (data, "127.0.0.2", 9), (other, "127.0.0.1", 9)]
+    proofs = [exchange.on_datagram(answer, (address, port)) for answer, address, port in cases]
+    assert [proof and proof.probe.number for proof in proofs] == [3, None, None, None]

@@ -8,7 +8,7 @@ from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from agent.sweep.large import TRIES
+from agent.sweep.repeated import TRIES
 from tests.lab import INTERFACE, Check, Lab, check, lab, server, side_by_side, start_check, wrong
 
 PLAN = "tcp 80,443,7881 udp 443,50000-50299"
