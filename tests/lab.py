@@ -565,7 +565,9 @@ class Checking:
         assert stdout.count("\n") == 1, f"status {status}, not one line: {stdout!r} {stderr}"
         report = _JSON.decode(stdout)
         assert isinstance(report, dict)
-        assert report["schema"] == "pnmcheck.report/1"
+        from tests.core import report_schema  # not every user of this file has jsonschema
+
+        report_schema.validate(report)
         assert status in (STATUS[report["verdict"]], INTERRUPTED), f"status {status}, verdict {report['verdict']}"
         return Check(status, report, stderr)
 
