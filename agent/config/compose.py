@@ -118,7 +118,7 @@ class Service:
     def host_path(self, path: str) -> str:
         """Return where a file of the container is on this machine, by the volume that is mounted nearest to it."""
         mounts = {target.rstrip("/"): source for source, target in self._mounts() if source[:1] in (".", "/")}
-        target = max((one for one in mounts if path == one or path.startswith(one + "/")), key=len, default=None)
+        target = max((mount for mount in mounts if f"{path}/".startswith(f"{mount}/")), key=len, default=None)
         if target is None:
             self.refuse("has its configuration in no volume that is written HOST:CONTAINER")
         return os.path.normpath(os.path.join(self.directory, mounts[target], path[len(target) + 1 :]))

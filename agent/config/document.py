@@ -78,10 +78,5 @@ class Document:
 
     def _as(self, node: Node, kind: type[Kind]) -> Kind | None:
         if node.unread or not (node.value is None or isinstance(node.value, kind)):
-            self._refuse(node)
+            refuse(self.file, node.line, node.unread or "a different kind of value is needed here")
         return node.value
-
-    def _refuse(self, node: Node) -> NoReturn:
-        while isinstance(node.value, (dict, list)) and node.value:  # show the line of its first value
-            node = next(iter(node.value.values() if isinstance(node.value, dict) else node.value))
-        refuse(self.file, node.line, node.unread or "a different kind of value is needed here")

@@ -115,14 +115,16 @@ def _addresses(text: str, file: str, number: int) -> Iterator[tuple[PortRange, b
 def _backend_ports(
     start: _Section, named: dict[str, _Section], by_port: Sequence[tuple[PortRange, _Section]]
 ) -> frozenset[int]:
-    found: set[int] = set()
-    seen, ahead = {id(start)}, [start]
-    while ahead:
-        section = ahead.pop()
-        ports = {int(one.rpartition(":")[2]) for one in section.servers}
-        following = [named[name] for name in section.first(*_BACKENDS) if name in named]
-        following += [other for run, other in by_port if any(port in run for port in ports - found)]
-        found |= ports
-        ahead += [other for other in {id(one): one for one in following}.values() if id(other) not in seen]
-        seen.update(map(id, ahead))
-    return frozenset(found)
+    """Return the ports of all servers that a section leads to, those behind other sections included."""
+    ports: set[int] = set()
+    visited: set[_Section] = set()
+    waiting = [start]
+    while waiting:
+        section = waiting.pop()
+        if section not in visited:
+            visited.add(section)
+            new = {int(address.rpartition(":")[2]) for address in section.servers} - ports
+            ports |= new
+            waiting += [named[name] for name in section.first(*_BACKENDS) if name in named]
+            waiting += [other for bound, other in by_port if any(port in bound for port in new)]
+    return frozenset(ports)

@@ -28,10 +28,6 @@ class Setting:
     key: str
     line: int
 
-    def refuse(self, why: str) -> NoReturn:
-        """Refuse the file for this value, without showing it."""
-        refuse(self.file, self.line, f"{self.key} {why}")
-
 
 class Settings:
     """Settings by their keys. UserError where a value is not of its kind, which is not shown: it may be a secret."""
@@ -52,8 +48,9 @@ class Settings:
         return text if len(text) <= MAX_SOURCE else "..." + text[3 - MAX_SOURCE :]
 
     def refuse(self, key: str, why: str) -> NoReturn:
-        """Refuse the value of a key, or that it has none."""
-        (self._get(key) or Setting("", self._document.file, key, 1)).refuse(why)
+        """Refuse the value of a key, or that it has none, without showing it."""
+        setting = self._get(key) or Setting("", self._document.file, key, 1)
+        refuse(setting.file, setting.line, f"{setting.key} {why}")
 
     def text(self, key: str) -> str:
         """Return the value as it is written; empty where there is none."""

@@ -1,1 +1,1 @@
-"""What is wrong at the server itself: collect, evaluate."""
+"""Find problems on the server itself, beside its ports: collect what is known, evaluate it."""

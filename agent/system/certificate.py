@@ -1,4 +1,4 @@
-"""A throw-away certificate, made by the openssl program where there is one."""
+"""Make a throw-away certificate with the openssl program."""
 
 from __future__ import annotations
 

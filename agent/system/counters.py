@@ -29,8 +29,8 @@ def open_conntrack_statistics() -> tuple[ReopenableFile, ...]:
 
 def read_kernel(statistics: Sequence[ReopenableFile]) -> KernelStatus:
     """Return what the kernel tells now."""
-    texts = (one.read(MAX_TEXT) for one in statistics)
-    drops = next((found for found in map(conntrack_drops, texts) if found is not None), None)
+    readings = (conntrack_drops(file.read(MAX_TEXT)) for file in statistics)
+    drops = next((count for count in readings if count is not None), None)
     errors, refused = receive_errors(_read(_SNMP), _read(_SNMP6)), listen_drops(_read(_NETSTAT))
     counters = Counters(drops, errors, listen_drops=refused)
     return KernelStatus(free_flows(_read(_MAXIMUM), _read(_COUNT)), counters)
@@ -68,8 +68,8 @@ def conntrack_drops(text: str) -> int | None:
     if "drop" not in names or not rows or any(len(row) != len(names) for row in rows):
         return None
     numbers = [_hexadecimal(row[names.index("drop")]) for row in rows]
-    found = [number for number in numbers if number is not None]
-    return sum(found) if len(found) == len(numbers) else None
+    counts = [number for number in numbers if number is not None]
+    return sum(counts) if len(counts) == len(numbers) else None
 
 
 def receive_errors(snmp: str, snmp6: str) -> int | None:

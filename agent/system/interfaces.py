@@ -15,7 +15,7 @@ from .files import read_text
 _IPV4, _IPV6 = "/proc/net/fib_trie", "/proc/net/if_inet6"
 # fib_trie has about 60 bytes a route; a router with many more would have its own addresses out of reach at the end.
 MAX_TEXT = 4 * 1024 * 1024
-MAX_FOUND = 64  # as many as a report holds
+MAX_ADDRESSES = 64  # as many as a report holds
 
 _LEAF = re.compile(r"\|-- ([0-9.]{7,15})$")
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{32}")
@@ -57,8 +57,8 @@ def read_addresses(ipv4: str = _IPV4, ipv6: str = _IPV6) -> tuple[str, ...]:
 
     Loopback is left out, and so are IPv6 addresses of one link.
     """
-    found = [*parse_fib_trie(_read(ipv4)), *parse_if_inet6(_read(ipv6))]
-    return tuple(dict.fromkeys(found))[:MAX_FOUND]
+    addresses = (*parse_fib_trie(_read(ipv4)), *parse_if_inet6(_read(ipv6)))
+    return tuple(dict.fromkeys(addresses))[:MAX_ADDRESSES]
 
 
 def parse_fib_trie(text: str) -> Iterator[str]:

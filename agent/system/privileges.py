@@ -91,5 +91,4 @@ def remaining_privileges(status: str, uid: int, gid: int, no_new: bool) -> str:
         want["NoNewPrivs"] = ["1"]
     if uid == 0:
         return f"uid 0, which {_NAME} has here"
-    found = (f"{name} {' '.join(have.get(name, ['unknown']))}" for name in want if have.get(name) != want[name])
-    return ", ".join(found)
+    return ", ".join(f"{name} {' '.join(have.get(name, ['unknown']))}" for name in want if have.get(name) != want[name])

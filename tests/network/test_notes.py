@@ -254,7 +254,7 @@ def test_a_client_that_dials_another_address(far: Lab, archive: Path) -> None:
         running.wait_for("report", number=3)
         told_of = [one for event in running.of("notes")[2:] for one in event["notes"]]
     assert [one["code"] for one in told_of] == ["advertised-elsewhere"]
-    assert f"dialled {other}, while LiveKit offers {SERVER[0]}" in told_of[0]["what"]
+    assert f"dialled {other}, but LiveKit offers {SERVER[0]}" in told_of[0]["what"]
 
 
 @pytest.mark.parametrize("way", ["asks", "offline", "nothing installed", "LiveKit asks nobody"])

@@ -102,7 +102,7 @@ def test_addresses_as_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ipv4.write_text(FIB_TRIE * 2, encoding="ascii")
     ipv6.write_text(IF_INET6, encoding="ascii")
     assert read_addresses(str(ipv4), str(ipv6)) == ("203.0.113.10", "172.17.0.1", "2001:db8:1::1")
-    monkeypatch.setattr(interfaces, "MAX_FOUND", 1)
+    monkeypatch.setattr(interfaces, "MAX_ADDRESSES", 1)
     assert len(read_addresses(str(ipv4), str(ipv6))) == 1
     monkeypatch.setattr(interfaces, "MAX_TEXT", 2 * len(FIB_TRIE) - 1)
     assert read_addresses(str(ipv4), str(ipv6)) == ("2001:db8:1::1",)
