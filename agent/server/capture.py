@@ -1,4 +1,4 @@
-"""What passes this host's network interfaces, seen before its own firewall: AF_PACKET (packet(7)), Linux with root."""
+"""Captures what passes this host's interfaces, before its own firewall: AF_PACKET (packet(7)), Linux with root."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Capture:
             raise
 
     def narrow(self, tag: str, client: bytes | None = None) -> None:
-        """Of UDP let in only what is for the server of this tag, so that junk fills no buffer here; OSError.
+        """Capture of UDP only what is for the server of this tag, so that junk fills no buffer here; OSError.
 
-        With a `client`, packed, of TCP only what is between him and the ports, so that other people's calls do not.
+        With a `client`, packed, of TCP only what is between it and the ports, so that other people's calls do not.
         """
         socket_filter.attach(self._socket, bpf.packet_filter(self._ports, tag, client))
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the descriptor, for a selector."""
         return self._socket.fileno()
 
     def read(self, most: int) -> Iterator[tuple[bytes, bool, str]]:
-        """Up to `most` packets that wait, each from its IP header on, whether it leaves, and by which interface."""
+        """Yield up to `most` packets that wait: each from its IP header on, whether it leaves, and its interface."""
         for _ in range(most):
             try:
                 data, (interface, _, kind, *_) = self._socket.recvfrom(bpf.SNAP)
@@ -60,18 +60,18 @@ class Capture:
 
     @property
     def drops(self) -> int:
-        """How many packets it missed so far, since nobody read them in time."""
+        """Return how many packets it missed so far, since nothing read them in time."""
         statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
         self._drops += _STATISTICS.unpack(statistics)[1]
         return self._drops
 
     def close(self) -> None:
-        """See nothing any more."""
+        """Close the socket."""
         self._socket.close()
 
 
 def open_capture(plan: Plan) -> tuple[Capture | None, str]:
-    """A capture, or None and why there is none, with what to do about it."""
+    """Return a capture, or None and why there is none, with what to do about it."""
     if sys.platform != "linux":
         return None, "only on Linux can it be watched"
     try:

@@ -52,7 +52,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Gap:
-    """A port that could not be taken, for one family, and why."""
+    """A port that could not be bound, for one family, and why."""
 
     transport: Transport
     port: int
@@ -75,7 +75,7 @@ class Opener:
                             "look at `ip address` for those it has, or leave out --bind")  # fmt: skip
 
     def open(self, transport: Transport, port: int, families: Sequence[Family]) -> tuple[list[Listener], list[Gap]]:
-        """Open one port for these families; what could not be had is told for each."""
+        """Open one port for these families; return the sockets, and for each family that has none why."""
         if len(families) > 1:
             both = self._try(transport, port, tuple(families))
             if isinstance(both, Listener):
@@ -84,11 +84,11 @@ class Opener:
                 return [], [Gap(transport, port, family, both) for family in families]
         listeners, gaps = [], []
         for family in families:
-            one = self._try(transport, port, (family,))
-            if isinstance(one, Listener):
-                listeners.append(one)
+            result = self._try(transport, port, (family,))
+            if isinstance(result, Listener):
+                listeners.append(result)
             else:
-                gaps.append(Gap(transport, port, family, one))
+                gaps.append(Gap(transport, port, family, result))
         return listeners, gaps
 
     def _try(self, transport: Transport, port: int, families: tuple[Family, ...]) -> Listener | Reason:
@@ -124,7 +124,7 @@ def _can_bind(family: Family, address: str) -> bool:
 
 
 def open_port(transport: Transport, port: int, families: tuple[Family, ...], bind: Address | None) -> socket.socket:
-    """A socket that listens on a port; OSError where it cannot be had."""
+    """Return a socket that listens on a port; OSError where it cannot be had."""
     family = Family.IPV6 if Family.IPV6 in families else Family.IPV4
     kind = socket.SOCK_STREAM if transport is Transport.TCP else socket.SOCK_DGRAM
     opened = socket.socket(addresses.FAMILIES[family], kind)
@@ -133,7 +133,7 @@ def open_port(transport: Transport, port: int, families: tuple[Family, ...], bin
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, len(families) == 1)
         if transport is Transport.TCP and sys.platform != "win32":
             # Connections of an earlier run may linger. It must not be set for UDP, nor on Windows: there it shares
-            # the port with whoever holds it.
+            # the port with its holder.
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((str(bind) if bind else "::" if family is Family.IPV6 else "0.0.0.0", port))
         opened.setblocking(False)
@@ -150,7 +150,7 @@ def open_port(transport: Transport, port: int, families: tuple[Family, ...], bin
 
 
 def keep_out_junk(opened: socket.socket, tag: str) -> bool:
-    """Have the kernel drop what does not begin as a probe to the server of this tag; whether it does."""
+    """Have the kernel drop what does not begin as a probe to the server of this tag; return whether it does."""
     if not _HAS_PKTINFO:
         return False
     try:
@@ -179,7 +179,7 @@ Ancillary = Iterable[Any]
 if _HAS_PKTINFO:
 
     def receive(opened: socket.socket, most: int) -> tuple[bytes, Any, Ancillary]:
-        """A datagram, who sent it, and what makes the answer come from the address that was asked."""
+        """Return a datagram, its sender, and what makes the answer come from the address that was asked."""
         data, ancillary, _, source = opened.recvmsg(most, 64)
         return data, source, [_from_the_same(*entry) for entry in ancillary]
 
@@ -198,7 +198,7 @@ if _HAS_PKTINFO:
 else:
 
     def receive(opened: socket.socket, most: int) -> tuple[bytes, Any, Ancillary]:
-        """A datagram and who sent it."""
+        """Return a datagram and its sender."""
         data, source = opened.recvfrom(most)
         return data, source, ()
 

@@ -1,7 +1,7 @@
-"""What needs root while the server runs: done by this process, or by a small one that keeps root.
+"""Does what needs root while the server runs: in this process, or in a small helper process that keeps root.
 
-The small one hears nothing of the network. It does what is on a short list, for ports of the plan alone; what it is
-asked it takes for hostile, while its answers come from root and are trusted, as pickles have to be.
+The helper reads nothing from the network. It does what is on a short list, for ports of the plan alone: it takes its
+requests for hostile, while its answers come from root and are trusted, as pickles have to be.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .listen import open_port
 
 # What the loop waits for: sockets are listed in a second where there are ten thousand, on a busy machine in some.
 QUICK_SECONDS = 10.0
-# Ten tools that are at work for as long as they may (tools.MAX_TOOL_SECONDS); whoever hangs is given up sooner.
+# Ten tools at work for as long as they may be (tools.MAX_TOOL_SECONDS): a helper that hangs is given up.
 READ_SECONDS = 300.0
 # It ends within a millisecond, unless it hangs in the kernel, by a file system that is gone say.
 END_SECONDS = 1.0
@@ -45,14 +45,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM) + ((signal.SIGHUP,) if hasattr(signal
 
 
 class HelperGone(Exception):
-    """Nobody with root is left to ask."""
+    """Raised where the process that kept root has ended."""
 
     def __init__(self) -> None:
         super().__init__("the part of this program that keeps root has ended")
 
 
 class Reading(NamedTuple):
-    """What the tools of this machine tell: its rules, what of them could not be read, and who manages them."""
+    """What this machine's tools say: its rules, what of them could not be read, and what manages them."""
 
     rules: Ruleset
     unread: tuple[str, ...]
@@ -61,7 +61,7 @@ class Reading(NamedTuple):
 
 
 class PrivilegedOperations:
-    """Does what needs root, in this process. `certificates` are the files that it may look into, or directories."""
+    """What needs root, done in this process. `certificates` are the files, or directories, that it may read."""
 
     def __init__(self, plan: Plan, control: int | None, bind: Address | None, certificates: Sequence[str] = ()) -> None:
         self._bind, self._certificates = bind, certificates
@@ -69,15 +69,15 @@ class PrivilegedOperations:
         self.planned[Transport.TCP] |= {control} if control else set()
 
     def read(self) -> Reading:
-        """What this machine's firewall does; takes seconds. Threads may call it, at most as many as were said."""
+        """Read this machine's firewall, which takes seconds; threads may call it, as many as start_helper was told."""
         return Reading(*read_ruleset(), read_managers(), read_xdp())
 
     def machine(self) -> Machine:
-        """What this machine tells of itself; as `read` is called."""
+        """Read what this machine says of itself; threads may call it too."""
         return read_machine(self._certificates)
 
     def owners(self, transport: Transport, ports: Collection[int]) -> dict[int, str]:
-        """Who holds these ports, as far as that is found."""
+        """Return who holds these ports, as far as that is known."""
         return port_owners(transport, ports)
 
     def open(self, transport: Transport, port: int, families: tuple[Family, ...]) -> socket.socket:
@@ -85,11 +85,11 @@ class PrivilegedOperations:
         return open_port(transport, port, families, self._bind)
 
     def close(self) -> None:
-        """Nothing more will be asked."""
+        """Take in that nothing more will be asked."""
 
 
 class PrivilegedHelper(PrivilegedOperations):
-    """Has it done by the process at the other end of these lines: the first is the loop's, the others threads' own."""
+    """The same, done by the process at the other end of these lines: the first is the loop's, the others threads'."""
 
     def __init__(self, pid: int, lines: list[socket.socket]) -> None:
         self.pid, self._lines = pid, lines
@@ -98,12 +98,12 @@ class PrivilegedHelper(PrivilegedOperations):
             self._free.put(line)
 
     def read(self) -> Reading:
-        """As its base class has it; Gone."""
+        """Read this machine's firewall; HelperGone."""
         reading: Reading = self._ask_in_turn("read")
         return reading
 
     def machine(self) -> Machine:
-        """As its base class has it; Gone."""
+        """Read what this machine says of itself; HelperGone."""
         machine: Machine = self._ask_in_turn("machine")
         return machine
 
@@ -115,7 +115,7 @@ class PrivilegedHelper(PrivilegedOperations):
             self._free.put(line)
 
     def owners(self, transport: Transport, ports: Collection[int]) -> dict[int, str]:
-        """As its base class has it; none where nobody can be asked."""
+        """Return who holds these ports; none where the helper is gone."""
         if not ports:
             return {}
         words = " ".join(map(str, ports))
@@ -126,7 +126,7 @@ class PrivilegedHelper(PrivilegedOperations):
             return {}
 
     def open(self, transport: Transport, port: int, families: tuple[Family, ...]) -> socket.socket:
-        """As its base class has it; where nobody can be asked, it is as busy as it was."""
+        """Open a port; where the helper is gone, it is as busy as it was."""
         words = " ".join(family.value for family in families)
         try:
             opened: socket.socket = _ask(self._lines[0], f"open {transport.value} {port} {words}", QUICK_SECONDS)
@@ -135,7 +135,7 @@ class PrivilegedHelper(PrivilegedOperations):
             raise OSError(errno.EADDRINUSE, "in use when it was last tried") from None
 
     def close(self) -> None:
-        """The process ends by it, at once, and is not waited for if it does not."""
+        """End the helper, which does so at once; it is not waited for if it does not."""
         how = os.WNOHANG
         with contextlib.suppress(OSError):
             self._lines[0].shutdown(socket.SHUT_WR)
@@ -143,7 +143,7 @@ class PrivilegedHelper(PrivilegedOperations):
             how = 0 if self._lines[0].recv(1) == b"" else how
         for line in self._lines:
             line.close()
-        with contextlib.suppress(ChildProcessError):  # whoever started this may have it that the kernel buries them
+        with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored the kernel waits for it
             os.waitpid(self.pid, how)
 
 
@@ -168,7 +168,7 @@ class _Answer:
 
 
 def _ask(line: socket.socket, request: str, seconds: float) -> Any:
-    """The answer to a request, raised where it is an exception; Gone, for good, where there is none within the time."""
+    """Return the answer to a request, or raise it where it is an exception; HelperGone where none comes in time."""
     try:
         line.settimeout(seconds)
         line.sendall(request.encode("ascii") + b"\n")
@@ -189,11 +189,11 @@ def _ask(line: socket.socket, request: str, seconds: float) -> Any:
     return answer
 
 
-def start_helper(hands: PrivilegedOperations, readers: int) -> PrivilegedHelper:
-    """Start a process that keeps root and does what `hands` would, while this one may give root up; OSError.
+def start_helper(operations: PrivilegedOperations, readers: int) -> PrivilegedHelper:
+    """Start a process that keeps root and does these operations, while this one may give root up; OSError.
 
-    At most `readers` threads may read at a time. To be called while there is one thread, and nothing that the other
-    process must not have: of sockets it has only its lines, and it ends when this process has ended.
+    At most `readers` threads may read at a time. Call it while there is one thread, and nothing that the helper must
+    not have: of sockets it has only its lines. It ends when this process has ended.
     """
     pairs = [socket.socketpair() for _ in range(1 + readers)]
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -205,7 +205,7 @@ def start_helper(hands: PrivilegedOperations, readers: int) -> PrivilegedHelper:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             for ours, _ in pairs:
                 ours.close()
-            _help(hands, [theirs for _, theirs in pairs])
+            _help(operations, [theirs for _, theirs in pairs])
         finally:
             os._exit(0)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -214,42 +214,42 @@ def start_helper(hands: PrivilegedOperations, readers: int) -> PrivilegedHelper:
     return PrivilegedHelper(pid, [ours for ours, _ in pairs])
 
 
-def _help(hands: PrivilegedOperations, lines: list[socket.socket]) -> None:
+def _help(operations: PrivilegedOperations, lines: list[socket.socket]) -> None:
     """Serve until the other end of the first line is gone."""
     nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in range(3):  # who waits for the end of the server's output must not wait for this process
+    for descriptor in range(3):  # what waits for the end of the server's output must not wait for this process
         os.dup2(nothing, descriptor)
     for line in lines[1:]:
-        threading.Thread(target=_serve, args=(hands, line), daemon=True).start()
-    _serve(hands, lines[0])
+        threading.Thread(target=_serve, args=(operations, line), daemon=True).start()
+    _serve(operations, lines[0])
 
 
-def _serve(hands: PrivilegedOperations, line: socket.socket) -> None:
+def _serve(operations: PrivilegedOperations, line: socket.socket) -> None:
     """Answer one line's requests. Its end is that of the process, and so is a request that is not on the list."""
     try:
         with line.makefile("rb") as requests:
             for request in iter(partial(requests.readline, MAX_REQUEST), b""):
-                _answer(line, _done(job_of(hands, request.decode("ascii"))))
+                _answer(line, _done(job_of(operations, request.decode("ascii"))))
     finally:
         commands.kill_running_tools()
         os._exit(0)
 
 
-def job_of(hands: PrivilegedOperations, request: str) -> Callable[[], object]:
-    """What a request asks for; ValueError or KeyError where it is not on the list."""
+def job_of(operations: PrivilegedOperations, request: str) -> Callable[[], object]:
+    """Return what a request asks for; ValueError or KeyError where it is not on the list."""
     if request == "read\n":
-        return hands.read
+        return operations.read
     if request == "machine\n":
-        return hands.machine
+        return operations.machine
     verb, transport, *words = request[:-1].split(" ")
-    planned = {str(port): port for port in hands.planned[Transport(transport)]}
+    planned = {str(port): port for port in operations.planned[Transport(transport)]}
     if not request.endswith("\n"):
         raise ValueError(request)
     if verb == "owners":
-        return partial(hands.owners, Transport(transport), [planned[word] for word in words])
+        return partial(operations.owners, Transport(transport), [planned[word] for word in words])
     if verb == "open":
         port, *families = words
-        return partial(hands.open, Transport(transport), planned[port], tuple(map(Family, families)))
+        return partial(operations.open, Transport(transport), planned[port], tuple(map(Family, families)))
     raise ValueError(request)
 
 
@@ -258,7 +258,7 @@ def _done(job: Callable[[], object]) -> object:
         return job()
     except OSError as error:
         return OSError(error.errno, error.strerror)
-    except Exception as error:  # noqa: BLE001 - whoever asked has words for it
+    except Exception as error:  # noqa: BLE001 - the other side has words for it
         return RuntimeError(f"{type(error).__name__}: {error}")
 
 

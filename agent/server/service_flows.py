@@ -1,4 +1,4 @@
-"""Ports that a service holds and goes on to serve: through which of them a check can be made, and what passed there."""
+"""Says which ports are checked through the service that holds them, and records what passes there."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ MAX_TURN = 16
 # the same address may poll. They take about 1 KB each, of one session at a time.
 MAX_FLOWS = 5_000
 # Of what the client sent: a mark of its own stands within it, whatever it speaks.
-MAX_CAME = 256
+MAX_INBOUND = 256
 
-_SPOKEN = {
+_PROTOCOLS = {
     Protocol.HTTP: ServiceProtocol.HTTP,
     Protocol.TLS: ServiceProtocol.TLS,
     Protocol.FRAMED_STUN: ServiceProtocol.FRAMED_STUN,
@@ -28,12 +28,12 @@ _SPOKEN = {
 
 
 def served_ports(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
-    """The busy ports of a plan that can be tried through whoever holds them, as PortTable.SERVED has it.
+    """Return the busy ports that can be tried through the service that holds them, as PortTable.SERVED has it.
 
-    Whatever listens there: what it answers is compared, not understood.
+    Whatever listens there: its answer is compared, not understood.
     """
     return {
-        Transport.TCP: {port: _SPOKEN[protocol_of(Transport.TCP, port, row.purpose)].value
+        Transport.TCP: {port: _PROTOCOLS[protocol_of(Transport.TCP, port, row.purpose)].value
                         for row in plan.of(Transport.TCP) for port in row.ports if port in busy[Transport.TCP]},
         Transport.UDP: {port: ServiceProtocol.TURN.value
                         for row in plan.of(Transport.UDP) if len(row.ports) <= MAX_TURN
@@ -46,9 +46,9 @@ class _Flow:
     """One connection, or one datagram and its answer."""
 
     begins: int = 0  # the sequence numbers of the first byte of data, the client's and the service's
-    answers: int | None = None
-    came: bytes = b""
-    left: bytes = b""
+    answer_begins: int | None = None
+    inbound: bytes = b""
+    outbound: bytes = b""
     closed: bool = False
 
 
@@ -63,18 +63,18 @@ class ServiceFlows:
         self._flows: dict[_Key, _Flow] = {}
 
     def on_inbound(self, packet: Packet) -> bool:
-        """A TCP segment of the client's came in, or a UDP probe that proved to be its; whether that was a new flow."""
+        """Record a TCP segment of the client's, or a UDP probe that proved to be; return whether the flow is new."""
         key = packet.port, packet.source, packet.source_port, _transaction(packet)
         flow = self._flows.get(key)
         if packet.transport is Transport.UDP:
-            return flow is None and self._begin(key, _Flow(came=packet.payload[:MAX_CAME]))
+            return flow is None and self._begin(key, _Flow(inbound=packet.payload[:MAX_INBOUND]))
         if packet.flags & SYN:
             begins = (packet.sequence + 1) % SEQUENCES
             # One that is sent again is the same; a client, or a NAT, may come by the same port once more.
             return (flow is None or flow.begins != begins) and self._begin(key, _Flow(begins))
         # What comes first is what the service reads first; what is sent again is the same.
-        if flow and packet.sequence == flow.begins and len(packet.payload) > len(flow.came):
-            flow.came = packet.payload[:MAX_CAME]
+        if flow and packet.sequence == flow.begins and len(packet.payload) > len(flow.inbound):
+            flow.inbound = packet.payload[:MAX_INBOUND]
         return False
 
     def _begin(self, key: _Key, flow: _Flow) -> bool:
@@ -85,33 +85,33 @@ class ServiceFlows:
         return True
 
     def on_outbound(self, packet: Packet) -> None:
-        """A TCP segment to the client left, or a UDP datagram."""
+        """Record a TCP segment to the client that left, or a UDP datagram."""
         flow = self._flows.get((packet.source_port, packet.destination, packet.port, _transaction(packet)))
         if not flow:
             return
         if packet.transport is Transport.UDP:
-            flow.left = flow.left or packet.payload[:MAX_REPLY_BYTES]
+            flow.outbound = flow.outbound or packet.payload[:MAX_REPLY_BYTES]
         elif packet.flags & SYN:
-            flow.answers = (packet.sequence + 1) % SEQUENCES
+            flow.answer_begins = (packet.sequence + 1) % SEQUENCES
         else:
-            # Not what comes later, where the watch missed the first of it.
-            if packet.sequence == flow.answers and not flow.left:
-                flow.left = packet.payload[:MAX_REPLY_BYTES]
+            # Not what comes later, where the capture missed the first of it.
+            if packet.sequence == flow.answer_begins and not flow.outbound:
+                flow.outbound = packet.payload[:MAX_REPLY_BYTES]
             flow.closed |= bool(packet.flags & FIN)
 
     def find(self, asked: AskService) -> ServiceReply:
-        """What passed in the flow with this mark."""
+        """Return what passed in the flow with this mark."""
         mark = bytes.fromhex(asked.mark)
         udp = asked.transport is Transport.UDP
         for (port, _, _, transaction), flow in self._flows.items():
             # A datagram may have come in at another port than it was sent to.
-            if transaction == mark if udp else port == asked.port and not transaction and mark in flow.came:
-                digest = hashlib.sha256(flow.left).hexdigest() if flow.left else ""
-                return ServiceReply(True, len(flow.left), digest, flow.closed)
+            if transaction == mark if udp else port == asked.port and not transaction and mark in flow.inbound:
+                digest = hashlib.sha256(flow.outbound).hexdigest() if flow.outbound else ""
+                return ServiceReply(True, len(flow.outbound), digest, flow.closed)
         return ServiceReply(False)
 
 
 def _transaction(packet: Packet) -> bytes:
-    """Which probe a datagram is, or answers."""
+    """Return the transaction of the probe that a datagram is, or answers."""
     udp = packet.transport is Transport.UDP
     return packet.payload[HEADER.size - TRANSACTION_BYTES : HEADER.size] if udp else b""

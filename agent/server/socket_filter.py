@@ -11,7 +11,7 @@ _SO_ATTACH_FILTER = 26  # asm-generic/socket.h; the socket module has no name fo
 
 
 def attach(opened: socket.socket, program: bytes) -> None:
-    """Have only what the program lets pass come to this socket, now by this program alone; OSError, ImportError."""
+    """Let only what this program accepts come to the socket, instead of an earlier one; OSError, ImportError."""
     import ctypes  # some Pythons are built without
 
     steps = ctypes.create_string_buffer(program, len(program))

@@ -1,4 +1,4 @@
-"""Where one session's UDP probes come from beside its client's own address, and whether they are answered there."""
+"""Validates the addresses that a session's UDP probes come from, beside its client's own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ..core.address import Address, parse_address
 from ..protocol.messages import MAX_SOURCES
 from ..protocol.stun import NONCE_BYTES
 
-# Answers of a session that leave for addresses of which nobody has shown yet that they are its client's. He does at
-# once, and before that comes here he sends the first rounds of a sweep: 100, 400 and 1,600 probes.
+# Answers of a session that leave for addresses that are not proven yet to be its client's. The client proves them at
+# once, and before that comes here it sends the first rounds of a sweep: 100, 400 and 1,600 probes.
 UNPROVEN_ANSWERS = 2_048
 
 
@@ -22,40 +22,40 @@ class _Source:
 
 
 class SourceValidator:
-    """Such addresses of one session.
+    """The other addresses that the probes of one session come from.
 
-    Who knows a session's secret may write anybody's address into a probe. So the client is told of it, and confirms it
-    over the control channel; from then on a few answers go there, with a nonce. He has to hand that back to get more:
-    only who got an answer knows it (as RFC 9000, section 8.2, validates paths).
+    Whoever knows a session's secret may write any source address into a probe. So the client is told of it, and
+    confirms it over the control channel; from then on a few answers go there, with a nonce. To get more it has to hand
+    that back, which only a receiver of an answer knows (as RFC 9000, section 8.2, validates paths).
     """
 
     def __init__(self) -> None:
-        self._found: dict[Address, _Source] = {}
+        self._sources: dict[Address, _Source] = {}
         self._unproven_left = UNPROVEN_ANSWERS
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
-        """Those that the client is to confirm."""
-        return tuple(str(address) for address, one in self._found.items() if not one.confirmed)
+        """Return those that the client is to confirm."""
+        return tuple(str(address) for address, source in self._sources.items() if not source.confirmed)
 
-    def observe(self, address: Address, draw: Callable[[int], bytes]) -> None:
-        """A probe came from there; more than MAX_SOURCES are not taken in. `draw` gives random bytes."""
-        if address not in self._found and len(self._found) < MAX_SOURCES:
-            self._found[address] = _Source(draw(NONCE_BYTES).hex())
+    def observe(self, address: Address, random_bytes: Callable[[int], bytes]) -> None:
+        """Take in that a probe came from there; more than MAX_SOURCES are not kept."""
+        if address not in self._sources and len(self._sources) < MAX_SOURCES:
+            self._sources[address] = _Source(random_bytes(NONCE_BYTES).hex())
 
-    def confirm(self, mine: Iterable[str], nonces: Iterable[str]) -> None:
-        """The client says that these addresses are his, and that answers with these nonces came to him."""
-        ours, received = set(map(parse_address, mine)), set(nonces)
-        for address, one in self._found.items():
-            one.confirmed |= address in ours
-            one.proven |= one.confirmed and one.nonce in received
+    def confirm(self, addresses: Iterable[str], nonces: Iterable[str]) -> None:
+        """Take in that these addresses are the client's, and that answers with these nonces came to it."""
+        own, received = set(map(parse_address, addresses)), set(nonces)
+        for address, source in self._sources.items():
+            source.confirmed |= address in own
+            source.proven |= source.confirmed and source.nonce in received
 
     def nonce_for(self, address: Address) -> str | None:
-        """What an answer that goes there has to bear, "" for nothing; None where none may go."""
-        one = self._found.get(address)
-        if one is None or not one.confirmed:
+        """Return the nonce that an answer to this address needs, "" for none; None where no answer may go there."""
+        source = self._sources.get(address)
+        if source is None or not source.confirmed:
             return None
-        if one.proven:
+        if source.proven:
             return ""
         self._unproven_left -= 1
-        return one.nonce if self._unproven_left >= 0 else None
+        return source.nonce if self._unproven_left >= 0 else None

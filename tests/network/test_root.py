@@ -26,7 +26,7 @@ def archive(pyz: Path) -> Path:
 
 
 FEW, UDP = "tcp 80,443,7881 udp 443,50000-50099", ("--udp", "443,50000-50099")
-NOBODY = "65534"
+NOBODY, KEY = "65534", "correct horse battery staple"
 HOLE, SHUT = "udp dport 50010-50019 drop", {"udp 50010-50019": "filtered server-host"}
 
 # Tells on stderr of every import that Python has to look for, and of every file that is opened, as nobody.
@@ -152,10 +152,13 @@ def test_nothing_is_imported_nor_looked_for_once_root_is_given_up(net: Lab, root
     """Nobody may not read the archive, nor this Python's library where that is in root's home."""
     net.server.rules("input", HOLE, "ct state established accept")
     with hold(net.server, "tcp 80") as holder, program_server(net, roots_own) as running:
+        running.wait_for("notes")
         check(net.client, roots_own, net.server.ipv4)
         holder.kill()
         holder.wait()
         check(net.client, roots_own, net.server.ipv6)
+        refused = check(net.client, roots_own, net.server.ipv4, "--key", KEY)
+        assert refused.report["error"]["code"] == running.wait_for("refused")["error"]["code"] == "no-key"
         text, _ = rule_of(running, 2)
         assert HOLE in text
         assert running.stop() == 130
@@ -165,6 +168,22 @@ def test_nothing_is_imported_nor_looked_for_once_root_is_given_up(net: Lab, root
     assert [path for path in opened if not path.startswith(("/proc/", "/sys/class/dmi/id/"))] == []
     assert opened
     assert all(os.stat(path).st_mode & 0o004 for path in opened if Path(path).exists())
+
+
+def test_an_archive_that_only_root_may_read_serves_people_at_a_terminal(net: Lab, roots_own: Path) -> None:
+    command: list[str | Path] = [sys.executable, "-B", roots_own, "server", *UDP, "--key", KEY]
+    with net.server.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        until(lambda: net.server.must("ss", "-Htln", "sport = :443"), "the server")
+        refused = check(net.client, roots_own, net.server.ipv4)
+        assert refused.report["error"]["code"] == "key-needed"
+        seen = check(net.client, roots_own, net.server.ipv4, "--key", KEY)
+        assert wrong(seen.report, plan=FEW) == []
+        running.send_signal(signal.SIGINT)
+        told, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "PASS" in told
+    assert "refused" in said
+    assert [word for word in ("Traceback", "an error inside") if word in told + said] == []
 
 
 @contextlib.contextmanager

@@ -570,8 +570,8 @@ def test_what_is_read_and_written_is_noted_whether_anybody_understands_it_or_not
     session = server.open(CLIENT, Family.IPV4)
     assert session
     conversation = talk(server)
-    key = session.observer._flows[80, 40000] = packet_observer._Flow(0)
+    flow = session.observer._flows[80, 40000] = packet_observer._Flow(0)
     server.core.first_read(conversation.number)
-    assert (key.heard, key.said) == (True, False)
+    assert (flow.read, flow.written) == (True, False)
     server.core.first_written(conversation.number)
-    assert (key.heard, key.said) == (True, True)
+    assert (flow.read, flow.written) == (True, True)

@@ -13,7 +13,7 @@ from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
 from agent.protocol.messages import MAX_REPLY_BYTES, AskService, ServiceReply
 from agent.server import service_flows
-from agent.server.service_flows import MAX_CAME, MAX_TURN, ServiceFlows, served_ports
+from agent.server.service_flows import MAX_INBOUND, MAX_TURN, ServiceFlows, served_ports
 
 TCP, UDP = Transport.TCP, Transport.UDP
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
@@ -89,7 +89,7 @@ def test_a_mark_is_found_at_its_port_and_of_its_transport_alone() -> None:
 
 
 def test_of_what_came_the_beginning_is_kept() -> None:
-    for before, service in ((MAX_CAME - len(MARK), ServiceReply(True)), (MAX_CAME, ServiceReply(False))):
+    for before, service in ((MAX_INBOUND - len(MARK), ServiceReply(True)), (MAX_INBOUND, ServiceReply(False))):
         assert told(OPENS, came(PSH | ACK, bytes(before) + MARK)) == service
 
 
@@ -141,7 +141,7 @@ def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.Monkey
         flows.on_inbound(came(SYN, sequence=client + len(flows._flows), client=client))
         flows.on_inbound(came(PSH | ACK, b"x" * 1500, client + len(flows._flows), client=client))
     assert [key[2] for key in flows._flows] == [1, 3]  # the newest
-    assert all(len(flow.came) <= MAX_CAME for flow in flows._flows.values())
+    assert all(len(flow.inbound) <= MAX_INBOUND for flow in flows._flows.values())
 
 
 @pytest.mark.parametrize(
