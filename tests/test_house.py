@@ -185,6 +185,22 @@ def test_the_syntax_is_that_of_38() -> None:
         ast.parse(source, path, feature_version=(3, 8))
 
 
+GENERICS = frozenset(("dict", "list", "tuple", "set", "frozenset", "type", "deque", "defaultdict", "Counter"))
+
+
+def test_python_38_can_evaluate_it() -> None:
+    """Only annotations may write `dict[int, str]`: Python 3.8 does not evaluate those, and fails where it must."""
+    for path, source in SOURCES.items():
+        nodes = list(ast.walk(ast.parse(source)))
+        hints = [hint for node in nodes for name in ("annotation", "returns") if (hint := getattr(node, name, None))]
+        annotations = {id(node) for hint in hints for node in ast.walk(hint)}
+        assert [
+            f"{path}:{node.lineno}" for node in nodes
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in GENERICS
+            and id(node) not in annotations
+        ] == []  # fmt: skip
+
+
 def run(python: Path, code: str, *arguments: str) -> str:
     """What it says that it has to say against the code: nothing where all is well."""
     command = [str(python), "-B", "-c", code, *arguments]

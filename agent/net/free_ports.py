@@ -11,6 +11,7 @@ from ..core.ports import PortRange
 KINDS = {Transport.TCP: socket.SOCK_STREAM, Transport.UDP: socket.SOCK_DGRAM}
 # Above the ports of common services, and below those that Linux lends to outgoing connections.
 _FIRST, _LAST = 10_000, 32_000
+_HIGHEST = 65_535  # where too few of those are free
 
 
 def find_free_run(transport: Transport, host: str, count: int) -> PortRange | None:
@@ -18,10 +19,9 @@ def find_free_run(transport: Transport, host: str, count: int) -> PortRange | No
 
     The search begins at a random port, so that two programs that search at once seldom find the same ones.
     """
-    start = random.randrange(_FIRST, _LAST - count)
-    runs = (_first_run(transport, host, first, count) for first in (start, _FIRST))
     longest: PortRange | None = None
-    for run in runs:
+    for first, last in ((random.randrange(_FIRST, _LAST - count), _LAST), (_FIRST, _LAST), (_FIRST, _HIGHEST)):
+        run = _first_run(transport, host, range(first, last + 1), count)
         if run and (longest is None or len(run) > len(longest)):
             longest = run
         if longest and len(longest) == count:
@@ -29,11 +29,11 @@ def find_free_run(transport: Transport, host: str, count: int) -> PortRange | No
     return longest
 
 
-def _first_run(transport: Transport, host: str, start: int, count: int) -> PortRange | None:
-    """Return the first run of `count` free ports from `start` on, else the longest."""
+def _first_run(transport: Transport, host: str, ports: range, count: int) -> PortRange | None:
+    """Return the first run of `count` free ports among `ports`, else the longest."""
     longest: PortRange | None = None
-    first = start
-    for port in range(start, _LAST):
+    first = ports.start
+    for port in ports:
         if not _is_free(transport, host, port):
             first = port + 1
             continue

@@ -115,7 +115,8 @@ class Loop:
 
     def perform(self, commands: Iterable[Command]) -> None:
         """Do what the core says, and what it says then, in this order."""
-        waiting, written = deque(commands), dict[int, None]()
+        waiting = deque(commands)
+        written: dict[int, None] = {}
         while waiting:
             command = waiting.popleft()
             if isinstance(command, (Send, Close)):

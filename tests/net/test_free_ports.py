@@ -17,11 +17,12 @@ HERE = "127.0.0.1"
 @pytest.mark.parametrize(
     ("busy", "run"),
     [
-        ({*range(10_000, 20_000, 100), *range(30_000, 32_000, 100)}, PortRange(19_901, 29_901)),
-        ({*range(10_000, 32_000)} - {15_000, 15_001, 20_000}, PortRange(15_000, 15_001)),
-        ({*range(10_000, 32_000)}, None),
+        ({*range(10_000, 20_000, 100), *range(30_000, 65_536, 100)}, PortRange(19_901, 29_901)),
+        ({*range(10_000, 32_000, 9)}, PortRange(31_997, 41_997)),
+        ({*range(10_000, 65_536)} - {15_000, 15_001, 20_000}, PortRange(15_000, 15_001)),
+        ({*range(10_000, 65_536)}, None),
     ],
-    ids=["room for all", "room for two", "no room"],
+    ids=["room for all", "room above", "room for two", "no room"],
 )
 def test_the_longest_run_that_is_needed(monkeypatch: pytest.MonkeyPatch, busy: set[int], run: PortRange | None) -> None:
     monkeypatch.setattr(free_ports, "_is_free", lambda transport, host, port: port not in busy)
