@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "config": ("core system", "__init__ model document flat_yaml settings"),
     "preflight": ("config core packet protocol system",
                   "__init__ model evaluate addresses certificates interfaces kernel"),
-    "services": ("core system", "__init__ model plan"),
+    "services": ("core system", "__init__ model parse plan"),
     "output": ("core", "*"),
     "client": ("core net packet protocol sweep verdict", "__init__ control_client order questions "
                "service_records steps"),

@@ -51,7 +51,7 @@ def _server(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from ..server.run import Server
-    from ..services import stop_list
+    from ..services import state_file
 
     options = _server_options(arguments)
     # From here to the end of the server nothing may be imported: without root this archive may be unreadable.
@@ -61,14 +61,15 @@ def _serve(arguments: argparse.Namespace) -> int:
         return Server(options, show).run()
 
     if arguments.stop_services or arguments.restore:
-        from ..services import stop
+        from ..services import pause, restore
 
         if arguments.restore:
-            return stop.restore_left(show)
-        return stop.paused(options.plan, options.seconds, show, lambda: arguments.yes or _is_confirmed(), serve)
-    trouble = stop_list.trouble()
-    if trouble:
-        write_error(trouble)
+            return restore.restore_left_stopped(show)
+        confirm = _is_confirmed if not arguments.yes else lambda: True
+        return pause.serve_while_paused(options.plan, options.seconds, show, confirm, serve)
+    error = state_file.find_error()
+    if error:
+        write_error(error)
     return serve()
 
 

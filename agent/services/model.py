@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Mapping, Tuple
+from typing import Any, Collection, Mapping, Tuple
 
 from ..core.codec import Choice, Codec, Integer, ListOf, Number, Record, Text, members
 from ..core.errors import DecodeError
@@ -74,7 +74,7 @@ class Inventory:
     containers: tuple[Container, ...]
     compose_units: Mapping[str, str]  # the unit that runs `docker compose up`, by the project's folder
     own_unit: str  # the unit that this program runs in
-    ephemeral: range  # ports that Linux may use for outgoing sockets
+    ephemeral: Collection[int]  # ports that Linux may use for outgoing sockets
     errors: tuple[str, ...]
 
 

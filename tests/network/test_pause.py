@@ -191,7 +191,7 @@ def test_what_does_not_come_back_stays_on_the_list(archive: Path, docker: Docker
         docker.is_broken(True)
         assert running.stop() == 3
         assert running.of("restored") == [{"event": "restored", "services": [], "failed": ["turn"]}]
-        assert running.of("stopped")[-1]["error"]["message"] == "turn did not come back: no such image"
+        assert running.of("stopped")[-1]["error"]["message"] == "turn did not start again: no such image"
     assert docker.server(archive, "--restore").returncode == 3
     again = docker.server(archive, *STOP)
     assert (again.returncode, "never started again" in again.stderr, "--restore" in again.stderr) == (3, True, True)

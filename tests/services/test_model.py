@@ -52,6 +52,17 @@ def test_the_list_as_it_is_on_disk() -> None:
     assert read_stop_list(json.dumps(to_json(LIST)).encode()) == shown
 
 
+def test_the_list_of_an_older_version_is_read() -> None:
+    old = b"""{"services": [
+        {"kind": "unit", "name": "haproxy.service", "members": ["haproxy.socket"],
+         "awaited": [{"transport": "tcp", "port": 80}]},
+        {"kind": "compose", "name": "plugnmeet", "members": ["livekit", "redis"],
+         "awaited": [{"transport": "tcp", "port": 7881}, {"transport": "udp", "port": 443}]}
+    ], "pid": 812, "began": "4711", "seconds": 600.0}"""
+    assert read_stop_list(old) == replace(LIST, services=(replace(HAPROXY, ports=()), COMPOSE))
+    assert json.loads(old) == to_json(LIST)
+
+
 @pytest.mark.parametrize("name", ["haproxy.service", "coturn@a.service", r"dev-\x2d.socket", "a:b_c.timer", "x.path"])
 def test_names_of_units(name: str) -> None:
     assert is_name(ServiceKind.UNIT, name)

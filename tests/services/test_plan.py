@@ -104,12 +104,12 @@ def test_a_socket_goes_with_what_it_starts() -> None:
     ("units", "why"),
     [
         ([unit("haproxy.service", obstacle="it refuses")], "it refuses"),
-        ([unit("haproxy.service", active=False)], "systemd says that it does not run"),
-        ([], "systemd does not tell of it; systemctl did not answer in 5 s"),
+        ([unit("haproxy.service", active=False)], "systemd reports that it is not running"),
+        ([], "systemd reports nothing about it; systemctl did not answer in 5 s"),
         ([unit("haproxy.service", dependents=("multi-user.target",)), unit("multi-user.target")],
-         "multi-user.target would be stopped along with it, and it is more than a service"),
+         "multi-user.target would be stopped along with it, and it is not a service"),
         ([unit("haproxy.service", dependents=("ssh.service",)), unit("ssh.service")],
-         "ssh.service would be stopped along with it, and this machine, or the way to it, rests on it"),
+         "ssh.service would be stopped along with it, and the server, or the way to reach it, depends on it"),
         ([unit("haproxy.service", triggers=("haproxy.socket",)), unit("haproxy.socket", obstacle="it refuses")],
          "it refuses"),
         ([unit("haproxy.service", dependents=("a.service",)), unit("a.service", dependents=("haproxy.service",))],
@@ -198,7 +198,7 @@ def test_a_container_of_its_own() -> None:
     ("containers", "left"),
     [
         ((Container(ID, "turn", auto_remove=True),), {"the container turn": "Docker removes it when it stops"}),
-        ((), {"livekit-server (pid 71)": "Docker does not tell of its container; docker did not answer in 5 s"}),
+        ((), {"livekit-server (pid 71)": "Docker reports nothing about its container; docker did not answer in 5 s"}),
     ],
 )
 def test_a_container_that_cannot_be_stopped(containers: tuple[Container, ...], left: dict[str, str]) -> None:

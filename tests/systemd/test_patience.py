@@ -95,7 +95,7 @@ def a_unit_that_runs_but_listens_no_more(meet: Plugnmeet, archive: Path) -> None
         meet.machine.write("/opt/held.py", (PROGRAMS / "wait.py").read_text(encoding="ascii"))
         assert running.stop(timeout=2 * USUAL) == 3  # the guardian waits for a minute
     told = " ".join(running.stderr.split())
-    assert "held.service did not come back" in told
+    assert "held.service did not start again" in told
     assert f"nothing listens on {PORT}/tcp" in told
     assert meet.machine.active("held.service")
     assert not listens(meet)

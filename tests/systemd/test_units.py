@@ -120,7 +120,7 @@ def test_a_unit_that_does_not_start_again(held: Plugnmeet, archive: Path) -> Non
         held.machine.must("rm", "/opt/held.needs")
         assert running.stop() == 3
     told = " ".join(running.stderr.split())
-    assert "held.service did not come back" in told
+    assert "held.service did not start again" in told
     assert "`journalctl -u held.service`" in told
     assert "--restore" in told
     # The others are back, and it alone is left to be restored.

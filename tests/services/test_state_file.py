@@ -13,7 +13,7 @@ import pytest
 
 from agent.core.errors import UserError
 from agent.core.service import Service, ServiceKind
-from agent.services import stop_list
+from agent.services import state_file
 from agent.services.model import StopList, to_json
 from tests.lab import need
 
@@ -23,53 +23,46 @@ LIST = StopList((Service(ServiceKind.UNIT, "haproxy.service"),), 812, "4711", 60
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     need()
-    monkeypatch.setattr(stop_list, "FOLDER", str(tmp_path / "lib/pnmcheck"))
+    monkeypatch.setattr(state_file, "FOLDER", str(tmp_path / "lib/pnmcheck"))
     return tmp_path / "lib/pnmcheck"
 
 
 def test_a_list_that_is_written_and_read(folder: Path) -> None:
-    with stop_list.guarding():
-        assert not stop_list.is_left()
-        stop_list.write_list(LIST)
-        assert stop_list.read_list() == LIST
+    with state_file.locked():
+        assert not state_file.exists()
+        state_file.write_list(LIST)
+        assert state_file.read_list() == LIST
         assert [oct(path.stat().st_mode)[-3:] for path in (folder, folder / "stopped.json")] == ["700", "600"]
-        stop_list.write_list(LIST)
+        state_file.write_list(LIST)
         assert sorted(os.listdir(folder)) == ["lock", "stopped.json"]
     assert os.listdir(folder) == ["stopped.json"]
-    trouble = stop_list.trouble()
-    assert trouble
-    assert "--restore" in trouble.hint
-    with stop_list.guarding():
-        stop_list.remove_list()
+    error = state_file.find_error()
+    assert error
+    assert "--restore" in error.hint
+    with state_file.locked():
+        state_file.remove_list()
     assert not folder.exists()
-    assert stop_list.trouble() is None
+    assert state_file.find_error() is None
 
 
-def test_a_second_one_is_told_who_has_it(tmp_path: Path) -> None:
-    with stop_list.guarding():
-        code = (
-            "import sys; from agent.services import stop_list; from agent.core.errors import UserError\n"
-            "stop_list.FOLDER = sys.argv[1]\n"
-            "for look in (stop_list.refuse_second, lambda: stop_list.guarding().__enter__()):\n"
-            "    try: look()\n"
-            "    except UserError as error: print(error.code, error.why)\n"
-            "print(stop_list.trouble().code)\n"
+def test_a_second_one_is_told_who_has_it() -> None:
+    with state_file.locked():
+        program = Path(__file__).parent / "programs/lock_twice.py"
+        second = subprocess.run(
+            [sys.executable, program, state_file.FOLDER], capture_output=True, text=True, check=True
         )
-        told = subprocess.run(
-            [sys.executable, "-c", code, stop_list.FOLDER], capture_output=True, text=True, check=True
-        )
-        said = f"already-stopped the process {os.getpid()} starts them again when it is over"
-        assert told.stdout.splitlines() == [said, said, "already-stopped"]
-    stop_list.refuse_second()
+        said = f"already-stopped the process {os.getpid()} starts them again when it ends"
+        assert second.stdout.splitlines() == [said, said, "already-stopped"]
+    state_file.check_unlocked()
 
 
 def test_the_programs_own_copy(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "program").write_bytes(b"PK")
-    stop_list.keep_archive(str(tmp_path / "program"))
-    stop_list.keep_archive(str(tmp_path / "program"))
-    assert Path(stop_list.archive_path()).read_bytes() == b"PK"
-    assert oct(Path(stop_list.archive_path()).stat().st_mode)[-3:] == "600"
-    stop_list.tidy()
+    state_file.keep_archive(str(tmp_path / "program"))
+    state_file.keep_archive(str(tmp_path / "program"))
+    assert Path(state_file.path_of(state_file.ARCHIVE)).read_bytes() == b"PK"
+    assert oct(Path(state_file.path_of(state_file.ARCHIVE)).stat().st_mode)[-3:] == "600"
+    state_file.remove_all_but_list()
     assert not folder.exists()
 
 
@@ -100,10 +93,10 @@ def shared(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_list_that_is_not_ours(folder: Path, make: Callable[[Path], object]) -> None:
-    with stop_list.guarding():
+    with state_file.locked():
         make(folder / "stopped.json")
         with pytest.raises(UserError) as caught:
-            stop_list.read_list()
+            state_file.read_list()
         assert caught.value.code == "bad-list"
         assert "stopped.json" in caught.value.hint
 
@@ -120,23 +113,12 @@ def test_a_folder_that_is_not_ours(folder: Path, kind: str) -> None:
         folder.chmod(0o777 if kind == "shared" else 0o700)
         os.chown(folder, 65534 if kind == "foreign" else 0, 0)
     with pytest.raises(UserError) as caught:
-        stop_list.make_folder()
+        state_file.make_folder()
     assert caught.value.code == "bad-list"
 
 
 def test_where_nothing_can_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop_list, "FOLDER", "/proc/pnmcheck")
+    monkeypatch.setattr(state_file, "FOLDER", "/proc/pnmcheck")
     with pytest.raises(UserError) as caught:
-        stop_list.make_folder()
+        state_file.make_folder()
     assert caught.value.code == "no-list"
-
-
-def test_whether_a_program_still_runs() -> None:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        its = StopList((), process.pid, stop_list.began(process.pid), 1.0)
-        assert stop_list.runs_still(its)
-        assert not stop_list.runs_still(StopList((), process.pid, "1", 1.0))
-        process.kill()
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert not stop_list.runs_still(its)  # nobody has buried it, and still it has nothing left
-    assert not stop_list.runs_still(its)
