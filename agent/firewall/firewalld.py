@@ -1,4 +1,4 @@
-"""firewalld, as `firewall-cmd` tells (firewall-cmd(1)): the zone that rules a client's packets."""
+"""Read firewalld by `firewall-cmd` (firewall-cmd(1)): the zone that a client's packets belong to."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ..system.commands import run_tool
 MAX_ZONES = 8  # each is asked for on its own, in half a second; few hosts have more than two in force
 MAX_ITEMS = 10_000  # interfaces or sources of a zone
 
-# What it says where the daemon does not run, and where the bus does not, on which it would be asked.
+# Its errors where the daemon does not run, and where the bus does not that it is asked by.
 _NOT_THERE = ("not running", "Failed to connect to socket")
 
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone that is in force, and whose packets it rules: those of sources, and else those that come by interfaces."""
+    """An active zone, and its packets: those from its sources, and of all others those that come by its interfaces."""
 
     name: str
     interfaces: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
     def has_source(self, client: Address) -> bool:
-        """Whether the address is one of its sources, as far as they are networks, not MAC addresses or sets."""
+        """Return whether an address is in its sources, as far as they are networks, not MAC addresses or sets."""
         return any(client in network for network in map(_network, self.sources) if network)
 
 
 @dataclass(frozen=True)
 class Zones:
-    """The zones in force, and the default one, which rules what no other has; why that could not be read, if so."""
+    """The active zones; the default zone, for all other packets; and why that could not be read, if so."""
 
     zones: tuple[Zone, ...] = ()
     default: str | None = None
@@ -45,13 +45,13 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
 
 
 def parse_active(text: str) -> tuple[str, ...]:
-    """The names of the zones that `--get-active-zones` lists: lines that are not indented, `public (default)` too."""
+    """Return the names of the zones in `--get-active-zones`: lines without indent, `public (default)` too."""
     lines = (line for line in text.splitlines() if line[:1].strip())
     return tuple(line.split()[0] for line in lines)
 
 
 def parse_zone(name: str, text: str) -> Zone:
-    """A zone as `--list-all` prints it."""
+    """Return a zone as `--list-all` prints it."""
     fields: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, colon, rest = line.strip().partition(":")
@@ -60,24 +60,24 @@ def parse_zone(name: str, text: str) -> Zone:
     return Zone(name, tuple(fields.get("interfaces", ())), tuple(fields.get("sources", ())))
 
 
-def zone_of(found: Zones, client: Address, interface: str | None) -> tuple[str | None, str]:
-    """The name of the zone that rules a client's packets: by its address, else the interface, else the default one.
+def zone_of(zones: Zones, client: Address, interface: str | None) -> tuple[str | None, str]:
+    """Return the name of the zone of a client's packets: by its address, else the interface, else the default zone.
 
     None where none is known, and why not, if that could not be read.
     """
-    by_source = (one.name for one in found.zones if one.has_source(client))
-    by_interface = (one.name for one in found.zones if interface in one.interfaces)
+    by_source = (zone.name for zone in zones.zones if zone.has_source(client))
+    by_interface = (zone.name for zone in zones.zones if interface in zone.interfaces)
     name = next(by_source, None) or next(by_interface, None)
-    return (name, "") if name else (found.default, found.no_default)
+    return (name, "") if name else (zones.default, zones.no_default)
 
 
 def read_firewalld() -> tuple[Zones, str]:
-    """The zones, none where it does not run; and why they could not be read, if so."""
-    told = run_tool("firewall-cmd", "--get-active-zones")
-    if told.output is None:
-        return Zones(), "" if told.missing or any(words in told.error for words in _NOT_THERE) else told.error
+    """Return the zones, none where it does not run; and why they could not be read, if so."""
+    active = run_tool("firewall-cmd", "--get-active-zones")
+    if active.output is None:
+        return Zones(), "" if active.missing or any(words in active.error for words in _NOT_THERE) else active.error
     zones: list[Zone] = []
-    for name in parse_active(told.output)[:MAX_ZONES]:
+    for name in parse_active(active.output)[:MAX_ZONES]:
         listed = run_tool("firewall-cmd", "--list-all", f"--zone={name}")
         if listed.output is None:
             return Zones(), listed.error

@@ -1,4 +1,4 @@
-"""Reads what `iptables-save` and `ip6tables-save` print, both variants (iptables-extensions(8))."""
+"""Read what `iptables-save` and `ip6tables-save` print, of both variants (iptables-extensions(8))."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .ruleset import (
     Table,
     TcpFlags,
     UnreadableRules,
-    both,
+    intersect,
     to_local,
 )
 
@@ -51,7 +51,7 @@ _COUNTERS = re.compile(r"\[[0-9]+:[0-9]+\] ")
 
 
 def read(text: str, family: Family, tool: Tool = Tool.IPTABLES) -> Ruleset:
-    """The tables of a listing; UnreadableRules where it is none."""
+    """Return the tables of a listing; raise UnreadableRules where it is none."""
     tables = []
     lines = iter(text.split("\n"))
     for line in lines:
@@ -93,9 +93,9 @@ def _base(table: str, chain: str, policy: str) -> BaseChain | None:
 
 
 def _words(line: str) -> list[tuple[str, bool]]:
-    """The words of a line, and whether each is quoted: then it is never an option."""
-    return [(re.sub(r"\\(.)", r"\1", found[1]), True) if found[1] is not None else (found[2], False)
-            for found in _TOKEN.finditer(line)]  # fmt: skip
+    """Return the words of a line, and whether each is quoted: then it is never an option."""
+    return [(re.sub(r"\\(.)", r"\1", token[1]), True) if token[1] is not None else (token[2], False)
+            for token in _TOKEN.finditer(line)]  # fmt: skip
 
 
 def _rule(number: int, text: str, words: list[tuple[str, bool]], family: Family, chains: dict[str, list[Rule]]) -> Rule:
@@ -111,17 +111,17 @@ def _rule(number: int, text: str, words: list[tuple[str, bool]], family: Family,
         if option == "-m" and not quoted and at < len(words):
             module = words[at][0]
             at += 1
-            match = both(match, NEVER if module in _HEADERS else ANYTHING if module in _MODULES else UNCLEAR)
+            match = intersect(match, NEVER if module in _HEADERS else ANYTHING if module in _MODULES else UNCLEAR)
             continue
         reader = None if quoted else _BASIC.get(option) or _OPTIONS.get((module, option))
         count = 0 if option in _ALONE else 2 if option == "--tcp-flags" else 1
         if reader is None or at + count > len(words):
-            match = both(match, UNCLEAR)
+            match = intersect(match, UNCLEAR)
             continue
         try:
-            match = both(match, reader([word for word, _ in words[at : at + count]], negated, family))
+            match = intersect(match, reader([word for word, _ in words[at : at + count]], negated, family))
         except ValueError:
-            match = both(match, UNCLEAR)
+            match = intersect(match, UNCLEAR)
         at += count
     return Rule(number, text, match)
 
@@ -165,7 +165,7 @@ def _names(name: str, negated: bool) -> tuple[InterfaceNames]:
 
 
 def _ports(text: str, negated: bool) -> RangeSet:
-    """A list of ports and of ranges with a colon, either end of which may be left out."""
+    """Read a list of ports and of ranges with a colon, either end of which may be left out."""
     ranges = []
     for item in text.split(","):
         first, colon, last = item.partition(":")
@@ -185,7 +185,7 @@ def _source_ports(values: list[str], negated: bool, _: Family) -> Match:
 
 
 def _states(values: list[str], negated: bool, _: Family) -> Match:
-    """Of the states DNAT and SNAT no packet is that no rule has changed."""
+    """Read states; packets that no rule has changed are never in DNAT or SNAT."""
     named = frozenset(values[0].lower().split(","))
     if named - STATES - {"dnat", "snat"}:
         raise ValueError(values[0])

@@ -1,4 +1,4 @@
-"""A host's own firewall, as its tools list it: rules in their order, and what they do with packets to planned ports."""
+"""The nouns of this room: rules of a host's firewall that block ports, who wrote them, and what the host is."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class RuleAction(str, enum.Enum):
 
 @dataclass(frozen=True)
 class RuleLocation:
-    """Where a rule stands: the `number`th, from 1, of a chain; None where it is the chain's policy.
+    """Where a rule is: the `number`th of a chain, from 1; None where it is the chain's policy.
 
-    `table` is with its family as nft has it (`inet filter`), and without for iptables. `path` are the chains that lead
-    there from the base chain, which comes first; the last of them is the rule's own. `handle` is nft's.
+    `table` has its family in nft (`inet filter`), and none in iptables. `path` are the chains that lead to the rule,
+    from the base chain to the rule's own. `handle` is nft's.
     """
 
     tool: Tool
@@ -59,7 +59,7 @@ class RuleLocation:
 
     @property
     def chain(self) -> str:
-        """The chain that the rule is in."""
+        """Return the chain that the rule is in."""
         return self.path[-1]
 
 
@@ -67,8 +67,8 @@ class RuleLocation:
 class BlockingRule:
     """The first rule that decides for some planned ports of one transport and family, and does not let them pass.
 
-    `text` is the rule as its tool prints it, or the policy. `certain` says that every rule before it was understood;
-    where it was not, `doubt` is the first that may decide otherwise.
+    `text` is the rule as its tool prints it, or the policy. `certain`: every rule before it was understood; else
+    `doubt` is the first that may decide otherwise.
     """
 
     transport: Transport
@@ -84,7 +84,7 @@ class BlockingRule:
 
 @dataclass(frozen=True)
 class UfwStatus:
-    """ufw, where it is active: its numbered rules as it prints them, and whether it rules IPv6 too."""
+    """An active ufw: its numbered rules as it prints them, and whether it filters IPv6 too."""
 
     rules: tuple[str, ...] = ()
     ipv6: bool = True
@@ -92,7 +92,7 @@ class UfwStatus:
 
 @dataclass(frozen=True)
 class Ban:
-    """An address that fail2ban shuts out, by which of its jails."""
+    """An address that fail2ban bans, and the jail that does."""
 
     jail: str
     address: str
@@ -103,11 +103,9 @@ class FirewallManagers:
     """The programs that write the firewall's rules on this host, as far as they are in force."""
 
     ufw: UfwStatus | None = None
-    zone: str | None = None  # of firewalld, that rules the client's packets; None where none is known
+    zone: str | None = None  # of firewalld, which the client's packets belong to; None where none is known
     bans: tuple[Ban, ...] = ()
-    save_commands: tuple[
-        str, ...
-    ] = ()  # the commands that keep iptables' rules over a reboot, of IPv4 and of IPv6, if any
+    save_commands: tuple[str, ...] = ()  # what keeps iptables' rules over a reboot, of IPv4 and of IPv6, if any
 
 
 @dataclass(frozen=True)
@@ -116,6 +114,6 @@ class HostFacts:
 
     blocking_rules: tuple[BlockingRule, ...] = ()
     managers: FirewallManagers = FirewallManagers()
-    provider: str | None = None  # a key of the providers that are known
+    provider: str | None = None  # a key of provider_fixes.PROVIDERS
     addresses: tuple[str, ...] = ()  # of its interfaces
     unread: tuple[str, ...] = ()  # sentences: what could not be read, and why

@@ -19,7 +19,7 @@ from .ruleset import (
     InterfaceNames,
     Match,
     TcpFlags,
-    both,
+    intersect,
     to_local,
 )
 
@@ -45,7 +45,7 @@ def unclear_condition(value: Any) -> Match:
     """Return what is known of a condition that is not understood: the protocol of its field."""
     try:
         protocol = value["left"]["payload"]["protocol"]
-        return both(_protocol(protocol), UNCLEAR)
+        return intersect(_protocol(protocol), UNCLEAR)
     except SHAPE_ERRORS:
         return UNCLEAR
 
@@ -115,13 +115,13 @@ def _payload(protocol: str, field: str, op: str, entries: list[Any]) -> Match:
     met, negated = _protocol(protocol), _NEGATED.get(op)
     if field in ("sport", "dport"):
         ranges = _ranges(op, entries, PORTS, _port)
-        return both(met, Match(ports=ranges) if field == "dport" else Match(source_ports=ranges))
+        return intersect(met, Match(ports=ranges) if field == "dport" else Match(source_ports=ranges))
     if met.family is not None and field in ("saddr", "daddr"):
         family = met.family
         ranges = _ranges(op, entries, ADDRESSES[family], lambda text: _address(text, family))
         return Match(family, sources=ranges) if field == "saddr" else Match(family, destinations=ranges)
     if (protocol, field) in (("ip", "protocol"), ("ip6", "nexthdr")) and negated is not None:
-        return both(met, _transports(entries, negated))
+        return intersect(met, _transports(entries, negated))
     raise ValueError(field)
 
 
@@ -165,21 +165,21 @@ def _flags(mask: list[str], value: list[str], negated: bool) -> Match:
 
 def _ranges(op: str, entries: list[Any], whole: RangeSet, parse: Callable[[Any], int]) -> RangeSet:
     ((low, high),) = whole.ranges
-    found = []
+    pairs = []
     for entry in entries:
         if not isinstance(entry, dict):
-            found.append((parse(entry), parse(entry)))
+            pairs.append((parse(entry), parse(entry)))
         elif "prefix" in entry:
             network = ip_network((entry["prefix"]["addr"], entry["prefix"]["len"]))
             parse(entry["prefix"]["addr"])
-            found.append((int(network[0]), int(network[-1])))
+            pairs.append((int(network[0]), int(network[-1])))
         else:
             first, last = map(parse, entry["range"])
-            found.append((first, last))
+            pairs.append((first, last))
     if op in ("<", ">", "<=", ">="):
-        ((number, _),) = found
-        found = {"<": [(low, number - 1)], "<=": [(low, number)], ">": [(number + 1, high)], ">=": [(number, high)]}[op]
-    ranges = RangeSet(found) & whole
+        ((number, _),) = pairs
+        pairs = {"<": [(low, number - 1)], "<=": [(low, number)], ">": [(number + 1, high)], ">=": [(number, high)]}[op]
+    ranges = RangeSet(pairs) & whole
     return whole - ranges if _NEGATED.get(op) else ranges
 
 

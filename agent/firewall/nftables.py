@@ -12,7 +12,7 @@ from ..core.plan import Transport
 from .model import Hook, RuleAction, Tool
 from .nft_conditions import SHAPE_ERRORS, read_condition, unclear_condition
 from .nft_text import Listing, parse_listing, rule_texts
-from .ruleset import ANYTHING, UNCLEAR, BaseChain, Chain, Match, Rule, Ruleset, Table, UnreadableRules, both
+from .ruleset import ANYTHING, UNCLEAR, BaseChain, Chain, Match, Rule, Ruleset, Table, UnreadableRules, intersect
 
 _FAMILIES = {"ip": (Family.IPV4,), "ip6": (Family.IPV6,), "inet": tuple(Family)}
 _HOOKS = {hook.value: hook for hook in Hook}
@@ -139,21 +139,21 @@ class _RuleReader:
         for statement in rule["expr"]:
             ((name, value),) = statement.items()
             if name == "match":
-                match = both(match, self._match(value))
+                match = intersect(match, self._match(value))
             elif name == "vmap":
                 for key, action, target in self._map(value):
-                    yield Rule(number, text, both(match, key), action, target, handle)
+                    yield Rule(number, text, intersect(match, key), action, target, handle)
                 return
             elif name in _VERDICTS or name == "redirect":
                 action, implied = _verdict(name, value)
                 target = value["target"] if action in (RuleAction.JUMP, RuleAction.GOTO) else ""
-                yield Rule(number, text, both(match, implied), action, target, handle)
+                yield Rule(number, text, intersect(match, implied), action, target, handle)
                 if action is not RuleAction.NOTRACK:
                     return
             elif name == "mangle" and ("meta" in value["key"] or "ct" in value["key"]):
                 continue
             elif name not in _HARMLESS:
-                match = both(match, UNCLEAR)
+                match = intersect(match, UNCLEAR)
                 known = name in _CONDITIONS or (name == "xt" and value and value.get("type") == "match")
                 unknown = unknown or not known
         yield Rule(number, text, match, RuleAction.UNKNOWN if unknown else RuleAction.CONTINUE, "", handle)

@@ -1,4 +1,4 @@
-"""The rules of this host's firewall, as its tools list them. Nothing is changed by that, nor any module loaded."""
+"""Read the rules of this host's firewall by its tools. Nothing is changed by that, and no kernel module is loaded."""
 
 from __future__ import annotations
 
@@ -21,58 +21,64 @@ _IPTABLES_TABLES = frozenset(("filter", "mangle", "nat", "raw", "security"))
 
 
 def read_ruleset() -> tuple[Ruleset, tuple[str, ...]]:
-    """All rules that can be read, and sentences on what could not."""
-    unread: list[str] = []
-    missing: list[str] = []
-
-    def tell(reader: Callable[[str], Ruleset], tool: str, *arguments: str) -> Ruleset | None:
-        told = run_tool(tool, *arguments)
-        if told.output is None:
-            (missing if told.missing else unread).append(told.error)
-            return None
-        try:
-            return reader(told.output)
-        except UnreadableRules as error:
-            unread.append(f"{tool} printed {error}")
-            return None
-
-    def read_nft(text: str) -> Ruleset:
-        return nftables.read(text, run_tool("nft", "-s", "-a", "list", "ruleset").output or "")
-
-    listed = tell(read_nft, "nft", "-j", "list", "ruleset")
-    tables = list(listed.tables) if listed else []
-    none_here = bool(missing)
+    """Return all rules that can be read, and why others could not; a tool that lists rules is added here."""
+    tools = _Tools()
+    nft = tools.read(_read_nft, "nft", "-j", "list", "ruleset")
+    tables = list(nft.tables) if nft else []
+    none_here = bool(tools.missing)
     for family, command in _COMMANDS.items():
         version = run_tool(command, "-V")
         none_here = none_here and version.missing
         default = "nft" if "nf_tables" in (version.output or "") else "legacy"
         in_use = {
-            "nft": listed is None or _has_some(tables, family),
+            "nft": nft is None or _has_iptables(tables, family),
             "legacy": bool(read_text(_LEGACY[family], MAX_NAMES).strip()),
         }
         for variant, tool in (("nft", Tool.IPTABLES_NFT), ("legacy", Tool.IPTABLES_LEGACY)):
             if not in_use[variant]:
                 continue
             name, tool = (command, Tool.IPTABLES) if variant == default else (f"{command}-{variant}", tool)
-            told = tell(partial(iptables.read, family=family, tool=tool), f"{name}-save")
-            if told and variant == "nft" and listed:
-                tables = _replaced(tables, told.tables)
-            elif told:
-                tables += told.tables
-            elif variant == "legacy" and missing and missing[-1].endswith(f"{name}-save here"):
-                unread.append(f"rules of {command}-legacy are in force, and {missing[-1]}")
+            saved = tools.read(partial(iptables.read, family=family, tool=tool), f"{name}-save")
+            if saved:
+                tables = _replace(tables, saved.tables) if variant == "nft" and nft else [*tables, *saved.tables]
+            elif variant == "legacy" and tools.missing and tools.missing[-1].endswith(f"{name}-save here"):
+                tools.errors.append(f"rules of {command}-legacy are in force, and {tools.missing[-1]}")
     if none_here and not tables:
-        unread.append("there is neither nft nor iptables here")
-    return Ruleset(tuple(tables), listed.not_evaluated if listed else ()), tuple(dict.fromkeys(unread))
+        tools.errors.append("there is neither nft nor iptables here")
+    return Ruleset(tuple(tables), nft.not_evaluated if nft else ()), tuple(dict.fromkeys(tools.errors))
 
 
-def _has_some(tables: Iterable[Table], family: Family) -> bool:
-    """Whether some table of nft's may be one of iptables, for which it has no words."""
+class _Tools:
+    """Runs the tools that list rules; collects why some could not be read, and which are not there."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.missing: list[str] = []
+
+    def read(self, reader: Callable[[str], Ruleset], tool: str, *arguments: str) -> Ruleset | None:
+        """Return what a reader makes of a tool's output; None where that cannot be read."""
+        result = run_tool(tool, *arguments)
+        if result.output is None:
+            (self.missing if result.missing else self.errors).append(result.error)
+            return None
+        try:
+            return reader(result.output)
+        except UnreadableRules as error:
+            self.errors.append(f"{tool} printed {error}")
+            return None
+
+
+def _read_nft(text: str) -> Ruleset:
+    return nftables.read(text, run_tool("nft", "-s", "-a", "list", "ruleset").output or "")
+
+
+def _has_iptables(tables: Iterable[Table], family: Family) -> bool:
+    """Return whether some table of nft's may be one of iptables, whose rules nft's JSON does not have whole."""
     return any(table.name == f"{_NFT_NAMES[family]} {name}" for table in tables for name in _IPTABLES_TABLES)
 
 
-def _replaced(listed: Iterable[Table], saved: Iterable[Table]) -> list[Table]:
-    """nft's tables, but those of iptables as iptables lists them, if it lists all that is in them."""
+def _replace(listed: Iterable[Table], saved: Iterable[Table]) -> list[Table]:
+    """Return nft's tables, but those of iptables as iptables lists them, if it lists all that is in them."""
     better = {f"{_NFT_NAMES[table.families[0]]} {table.name}": table for table in saved}
     return [better[table.name] if table.name in better and _covers(better[table.name], table) else table
             for table in listed]  # fmt: skip

@@ -23,7 +23,7 @@ class UnreadableRules(Exception):
 
 @dataclass(frozen=True)
 class InterfaceNames:
-    """InterfaceNames of interfaces: whole ones, beginnings of some (an empty one begins all), or all but these."""
+    """Names of interfaces: exact ones, and prefixes (an empty one is of all); or all names but these."""
 
     exact: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class TcpFlags:
 
 @dataclass(frozen=True)
 class Match:
-    """All that a packet must be to match; None and an empty tuple leave all in.
+    """The conditions of a rule; None and an empty tuple are no condition.
 
     `sources` and `destinations` are of the one `family`, which is set wherever they are. `to_local` asks whether the
     destination is an address of the host. `unclear`: there is a condition that is not understood.
@@ -67,7 +67,7 @@ NEVER = Match(transports=frozenset())  # another transport than those that plans
 
 
 def to_local(kinds: frozenset[str], negated: bool) -> Match:
-    """Whether the destination is of one of these types (fib, addrtype); ValueError where one is not known."""
+    """Return the condition that the destination is of one of these types (fib, addrtype); ValueError for others."""
     if "local" in kinds:
         return Match(to_local=not negated)
     if kinds - {"broadcast", "multicast", "anycast"}:
@@ -75,42 +75,42 @@ def to_local(kinds: frozenset[str], negated: bool) -> Match:
     return ANYTHING if negated else NEVER
 
 
-def both(one: Match, other: Match) -> Match:
-    """What both match."""
-    if one is ANYTHING or other is ANYTHING:
-        return other if one is ANYTHING else one
-    if None not in (one.family, other.family) and one.family is not other.family:
+def intersect(first: Match, second: Match) -> Match:
+    """Return what both match."""
+    if first is ANYTHING or second is ANYTHING:
+        return second if first is ANYTHING else first
+    if None not in (first.family, second.family) and first.family is not second.family:
         return NEVER
-    if None not in (one.to_local, other.to_local) and one.to_local is not other.to_local:
+    if None not in (first.to_local, second.to_local) and first.to_local is not second.to_local:
         return NEVER
     return Match(
-        one.family or other.family,
-        _meet(one.transports, other.transports, frozenset.intersection),
-        _meet(one.source_ports, other.source_ports, RangeSet.__and__),
-        _meet(one.ports, other.ports, RangeSet.__and__),
-        _meet(one.sources, other.sources, RangeSet.__and__),
-        _meet(one.destinations, other.destinations, RangeSet.__and__),
-        _meet(one.states, other.states, frozenset.intersection),
-        other.to_local if one.to_local is None else one.to_local,
-        one.incoming + other.incoming, one.outgoing + other.outgoing, one.flags + other.flags,
-        one.unclear or other.unclear,
+        first.family or second.family,
+        _meet(first.transports, second.transports, frozenset.intersection),
+        _meet(first.source_ports, second.source_ports, RangeSet.__and__),
+        _meet(first.ports, second.ports, RangeSet.__and__),
+        _meet(first.sources, second.sources, RangeSet.__and__),
+        _meet(first.destinations, second.destinations, RangeSet.__and__),
+        _meet(first.states, second.states, frozenset.intersection),
+        second.to_local if first.to_local is None else first.to_local,
+        first.incoming + second.incoming, first.outgoing + second.outgoing, first.flags + second.flags,
+        first.unclear or second.unclear,
     )  # fmt: skip
 
 
 _Some = TypeVar("_Some")
 
 
-def _meet(one: _Some | None, other: _Some | None, meet: Callable[[_Some, _Some], _Some]) -> _Some | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return meet(one, other)
+def _meet(first: _Some | None, second: _Some | None, meet: Callable[[_Some, _Some], _Some]) -> _Some | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return meet(first, second)
 
 
 @dataclass(frozen=True)
 class Rule:
     """The `number`th rule of a chain, from 1; one that does several things is several Rules of one number.
 
-    `text` is the rule as its tool prints it, `target` the chain of a jump or goto, `handle` nft's.
+    `text` is the rule as its tool prints it; `target` the chain of a jump or goto; `handle` is nft's.
     """
 
     number: int
@@ -123,11 +123,11 @@ class Rule:
 
 @dataclass(frozen=True)
 class BaseChain:
-    """Where a chain begins to see packets: lower priorities first. `nat` chains see only a flow's first packet."""
+    """Where packets enter a chain: lower priorities first. Chains of type `nat` see only a flow's first packet."""
 
     hook: Hook
     priority: int = 0
-    policy_drops: bool = False  # by its policy
+    policy_drops: bool = False
     nat: bool = False
 
 
@@ -142,7 +142,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class Table:
-    """Chains that can jump to each other; `name` as in Place."""
+    """Chains that can jump to each other; `name` as RuleLocation has it."""
 
     tool: Tool
     name: str
@@ -152,7 +152,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Ruleset:
-    """All tables; and what stands ahead of them and is not read, in words: chains at a network device."""
+    """All tables; and what comes before them and is not evaluated, in words: chains at a network device."""
 
     tables: tuple[Table, ...] = ()
     not_evaluated: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""ufw, as `ufw status numbered` tells (ufw(8)): whether it is active, and its own rules in their order."""
+"""Read ufw by `ufw status numbered` (ufw(8)): whether it is active, and its own rules in their order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _IPV6 = re.compile(r"""^\s*IPV6\s*=\s*["']?yes\b""", re.MULTILINE | re.IGNORECAS
 
 
 def parse_status(text: str) -> tuple[str, ...] | None:
-    """The rules as ufw prints them, without their numbers; None where it is not active.
+    """Return the rules as ufw prints them, without their numbers; None where it is not active.
 
     Raises ValueError where the text says neither.
     """
@@ -26,22 +26,22 @@ def parse_status(text: str) -> tuple[str, ...] | None:
         raise ValueError("ufw does not say whether it is active")
     if "inactive" in words:
         return None
-    found = filter(None, (_RULE.match(line) for line in text.splitlines()[: 2 * MAX_RULES]))
-    return tuple(match.group(1).rstrip() for match in found)[:MAX_RULES]
+    matches = filter(None, map(_RULE.match, text.splitlines()[: 2 * MAX_RULES]))
+    return tuple(match.group(1).rstrip() for match in matches)[:MAX_RULES]
 
 
-def rules_ipv6(rules: tuple[str, ...], defaults: str) -> bool:
-    """Whether ufw rules IPv6 too: by a rule for it, or by the text of its defaults."""
+def filters_ipv6(rules: tuple[str, ...], defaults: str) -> bool:
+    """Return whether ufw filters IPv6 too: by a rule for it, or by the text of its defaults."""
     return any("(v6)" in rule for rule in rules) or _IPV6.search(defaults) is not None
 
 
 def read_ufw(defaults: str = DEFAULTS) -> tuple[UfwStatus | None, str]:
-    """ufw where it is active, and why that could not be read, if so."""
-    told = run_tool("ufw", "status", "numbered")
-    if told.output is None:
-        return None, "" if told.missing else told.error
+    """Return ufw's status, None where it is not active; and why it could not be read, if so."""
+    result = run_tool("ufw", "status", "numbered")
+    if result.output is None:
+        return None, "" if result.missing else result.error
     try:
-        rules = parse_status(told.output)
+        rules = parse_status(result.output)
     except ValueError as error:
         return None, str(error)
-    return (None if rules is None else UfwStatus(rules, rules_ipv6(rules, read_text(defaults, MAX_DEFAULTS)))), ""
+    return (None if rules is None else UfwStatus(rules, filters_ipv6(rules, read_text(defaults, MAX_DEFAULTS)))), ""

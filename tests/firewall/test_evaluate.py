@@ -33,7 +33,7 @@ from agent.firewall.ruleset import (
     Ruleset,
     Table,
     TcpFlags,
-    both,
+    intersect,
 )
 from tests.core.values import ANY
 from tests.firewall.values import packets
@@ -141,7 +141,7 @@ SYN = frozenset(("syn",))
         (packets(transports=frozenset((UDP,))), FLOW, True),
         (packets(Family.IPV6), FLOW, False),
         (UNCLEAR, FLOW, None),
-        (both(UNCLEAR, NEVER), FLOW, False),
+        (intersect(UNCLEAR, NEVER), FLOW, False),
         (packets(states=frozenset(("new",))), FLOW, True),
         (packets(states=frozenset(("established", "related"))), FLOW, False),
         (packets(to_local=True), FLOW, True),
@@ -151,7 +151,7 @@ SYN = frozenset(("syn",))
         (packets(source_ports=((5000, 6000),)), FLOW, None),
         (NET, FLOW, None),
         (NET, CLIENT, True),
-        (both(NET, UNCLEAR), CLIENT, None),
+        (intersect(NET, UNCLEAR), CLIENT, None),
         (NET, replace(CLIENT, client=ip_address("192.0.3.0")), False),
         (LOOPBACK, FLOW, False),
         (packets(Family.IPV4, sources=ADDRESSES[Family.IPV4]), FLOW, True),
@@ -214,7 +214,9 @@ def test_what_is_not_tracked_has_no_sure_state() -> None:
 
 
 def test_doubt_is_of_the_ports_that_it_may_concern() -> None:
-    table = ruleset(chain("in", (both(UNCLEAR, TO_MEDIA), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE))
+    table = ruleset(
+        chain("in", (intersect(UNCLEAR, TO_MEDIA), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE)
+    )
     assert told(evaluate(table, FLOW)) == [("in 2", "443", None), ("in 2", "50000-60000", "in 1")]
     assert told(evaluate(table, FLOW, blocked=True)) == [("in 2", "443", None), ("in 2", "50000-60000", None)]
 
@@ -303,12 +305,12 @@ def test_many_rules_that_lead_to_many_end_in_doubt(monkeypatch: pytest.MonkeyPat
 
 def test_both_is_what_both_match() -> None:
     one = packets(Family.IPV4, frozenset((TCP,)), ports=((1, 5),), states=frozenset(("new",)))
-    assert both(one, ANYTHING) == both(ANYTHING, one) == one
-    assert both(one, packets(Family.IPV6)) == NEVER
-    assert both(packets(to_local=True), packets(to_local=False)) == NEVER
-    met = both(one, packets(transports=frozenset(Transport), ports=((5, 9),), to_local=True, unclear=True))
+    assert intersect(one, ANYTHING) == intersect(ANYTHING, one) == one
+    assert intersect(one, packets(Family.IPV6)) == NEVER
+    assert intersect(packets(to_local=True), packets(to_local=False)) == NEVER
+    met = intersect(one, packets(transports=frozenset(Transport), ports=((5, 9),), to_local=True, unclear=True))
     assert met == replace(one, ports=RangeSet([(5, 5)]), to_local=True, unclear=True)
-    assert both(met, packets(to_local=True)).to_local
+    assert intersect(met, packets(to_local=True)).to_local
 
 
 # Random rules for ports 1 to 8: a rule's match may be unclear, and its jump leads to a later chain.

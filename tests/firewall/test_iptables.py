@@ -28,7 +28,7 @@ from agent.firewall.ruleset import (
     Rule,
     TcpFlags,
     UnreadableRules,
-    both,
+    intersect,
 )
 from tests.core.values import ANY
 from tests.firewall.goldens import golden
@@ -82,7 +82,7 @@ def test_both_variants_say_the_same() -> None:
         ("-p tcp -m multiport --dports 80,443,7000:7010",
          packets(transports=TCP, ports=((80, 80), (443, 443), (7000, 7010)))),
         ("-p tcp -m multiport ! --sports 1:65535", packets(transports=TCP, source_ports=())),
-        ("-p tcp -m multiport --ports 80", both(packets(transports=TCP), UNCLEAR)),
+        ("-p tcp -m multiport --ports 80", intersect(packets(transports=TCP), UNCLEAR)),
         ("! -p tcp", packets(transports=UDP)),
         ("-p 17", packets(transports=UDP)),
         ("-p icmp -m icmp --icmp-type 8", NEVER),

@@ -73,7 +73,7 @@ def test_ufw_without_end() -> None:
     ],
 )
 def test_whether_ufw_rules_ipv6(rules: tuple[str, ...], defaults: str, both: bool) -> None:
-    assert ufw.rules_ipv6(rules, defaults) is both
+    assert ufw.filters_ipv6(rules, defaults) is both
 
 
 def test_ufw_as_it_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -242,8 +242,8 @@ def test_all_that_manages(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.ufw is not None
     assert (found.zone, found.bans) == (None, ())
     assert unread == (
-        "What firewalld does could not be read: it did not answer in 5 s.",
-        "What fail2ban does could not be read: it did not answer in 5 s.",
+        "firewalld could not be read: it did not answer in 5 s.",
+        "fail2ban could not be read: it did not answer in 5 s.",
     )
     answer(monkeypatch, {"fail2ban-client status": HANGS})
     assert managers.managers_for_client(CLIENT, None, managers.read_managers()) == (FirewallManagers(), unread[1:])

@@ -263,7 +263,7 @@ def _iptables(listing: str) -> None:
 
 
 def _ufw(listing: str) -> None:
-    ufw.rules_ipv6(ufw.parse_status(listing) or (), listing)
+    ufw.filters_ipv6(ufw.parse_status(listing) or (), listing)
 
 
 def _firewalld(listing: str) -> None:
