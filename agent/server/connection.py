@@ -232,7 +232,9 @@ class ServerConnection:
         yield CatchUp(self.number)
         measurement = session.at_start
         if (ask.table, ask.transport) == (messages.PortTable.RECEIVE_DROPS, Transport.UDP):
-            measurement = yield ReadCounters(self.number, receive_drops=True)
+            measurement = yield ReadCounters(self.number)
+            if session.counters(measurement).receive_errors != 0:  # else no socket is asked: there are many
+                measurement = yield ReadCounters(self.number, receive_drops=True)
         return rows.page(session, ask, self._registry.settings, self._registry.ports, measurement)
 
     def _answer_service(self, ask: messages.AskService, session: Session) -> _Answering:

@@ -268,7 +268,8 @@ class Loop:
             return
         # Nothing is read from a peer that does not read: so its answers cannot pile up.
         wanted = selectors.EVENT_WRITE if connection.has_unsent else selectors.EVENT_READ
-        self._selector.modify(connection.socket, wanted, (self._serve, connection))
+        if self._selector.get_key(connection.socket).events != wanted:
+            self._selector.modify(connection.socket, wanted, (self._serve, connection))
 
     def _drop(self, connection: TcpConnection) -> None:
         del self._connections[connection.number]
