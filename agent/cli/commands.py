@@ -75,12 +75,13 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _server_options(arguments: argparse.Namespace) -> ServerOptions:
     from ..config.installed import find_installed
+    from ..protocol import pairing
     from ..server.options import Options
 
     config, unread = _read_config(arguments.plan), ""
     plan = _build_plan(arguments, config)
-    key = _read_key(arguments.key or None)
-    new_key = None if key or arguments.key is None else _make_key()
+    given = _read_key(arguments.key or None)
+    key = pairing.make_key(os.urandom(pairing.KEY_BYTES)) if arguments.key == "" and not given else given
     stops = arguments.stop_services
     if stops and not arguments.yes and not sys.stdin.isatty():
         raise UsageError("--stop-services", "there is no terminal to ask at", "add --yes to stop services unasked")
@@ -93,8 +94,8 @@ def _server_options(arguments: argparse.Namespace) -> ServerOptions:
         arguments.control,
         once=arguments.once or stops,
         seconds=arguments.seconds or (_STOP_SECONDS if stops else _RUN_SECONDS),
-        key=key or new_key,
-        key_known=bool(key and not arguments.key),
+        key=key,
+        key_known=bool(given and not arguments.key),
         drop_privileges=True,
         notes=config.notes if config else (),
         installed=installed,
@@ -162,12 +163,6 @@ def _read_key(argument: str | None) -> str | None:
         raise UsageError(f"{name} is no pairing key", str(error), hint) from None
 
 
-def _make_key() -> str:
-    from ..protocol import pairing
-
-    return pairing.make_key(os.urandom(pairing.KEY_BYTES))
-
-
 def _client(arguments: argparse.Namespace) -> int:
     from ..client.check import Options
     from ..core.report import MAX_HOSTS
@@ -183,8 +178,8 @@ def _client(arguments: argparse.Namespace) -> int:
 def _selftest(arguments: argparse.Namespace) -> int:
     from .selftest import serving
 
-    with serving() as selftest:
-        return _check(selftest.options, arguments.json, selftest.notes)
+    with serving() as (options, notes):
+        return _check(options, arguments.json, notes)
 
 
 def _check(options: ClientOptions, as_json: bool, notes: tuple[str, ...] = ()) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from dataclasses import dataclass
 from typing import Iterator
 
 from ..client import check
@@ -29,17 +28,12 @@ CLIENT_SOCKETS = 50
 START_SECONDS = 20.0  # openssl may take five of them
 
 
-@dataclass(frozen=True)
-class Selftest:
-    """A server that runs: the options for its client, and what the report has to say beside its findings."""
-
-    options: check.Options
-    notes: tuple[str, ...]
-
-
 @contextlib.contextmanager
-def serving() -> Iterator[Selftest]:
-    """Run a server on free ports of the loopback address; raise UserError where it cannot start."""
+def serving() -> Iterator[tuple[check.Options, tuple[str, ...]]]:
+    """Run a server on free ports of the loopback address; raise UserError where it cannot start.
+
+    Yields the options for its client, and notes on what was left out.
+    """
     tcp, udp, notes = _choose_ports()
     rows = tuple(
         Requirement(transport, run, "selftest", Need.REQUIRED)
@@ -67,7 +61,7 @@ def serving() -> Iterator[Selftest]:
         raise UserError("selftest", "The server did not start", "it took too long", "try again") from None
     if isinstance(outcome, UserError):
         raise outcome
-    yield Selftest(check.Options((HOST,), outcome.control), notes)
+    yield check.Options((HOST,), outcome.control), notes
     running.stop()
     thread.join(START_SECONDS)
 

@@ -256,7 +256,6 @@ def _public(event: Listening) -> list[Address]:
 
 
 def _duration(seconds: float) -> str:
-    for size, name in ((3600, "hour"), (60, "minute")):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:.0f} {name}{'s' if seconds > size else ''}"
-    return f"{seconds:.0f} seconds"
+    size, name = next((row for row in ((3600, "hour"), (60, "minute")) if seconds % row[0] == 0), (1, "second"))
+    count = f"{seconds / size:.0f}"
+    return f"{count} {name}" if count == "1" else f"{count} {name}s"

@@ -145,6 +145,7 @@ def test_what_an_operator_reads_when_a_client_may_start() -> None:
         (replace(LISTENING, key="x", key_known=True), "Set PNMCHECK_KEY there to the same key first."),
         (replace(LISTENING, seconds=7200.0), "The server stops after 2 hours, or with ctrl-C."),
         (replace(LISTENING, seconds=60.0), "The server stops after 1 minute, or with ctrl-C."),
+        (replace(LISTENING, seconds=1.0), "The server stops after 1 second, or with ctrl-C."),
         (replace(LISTENING, seconds=90.0), "The server stops after 90 seconds, or with ctrl-C."),
         (replace(LISTENING, unavailable=(Unavailable(UDP, PortRange(1, 9), Reason.LIMIT, None, Family.IPV4),)),
          "  not 1-9/udp on IPv4, limit: too many open files; as root: ulimit -n 65536,"),
