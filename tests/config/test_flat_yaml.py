@@ -34,7 +34,7 @@ def read(text: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("a: 1\n", {"a": "1"}),
         ("---\na: 1\n", {"a": "1"}),
@@ -65,8 +65,8 @@ def read(text: str) -> Any:
         ("a: 1\nz: 2", {"a": "1", "z": UNREAD}),
     ],
 )  # fmt: skip
-def test_what_is_read(text: str, found: object) -> None:
-    assert read(text) == found
+def test_what_is_read(text: str, expected: object) -> None:
+    assert read(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_a_key_that_has_to_be_there() -> None:
         assert "no rtc" in raised.value.why
 
 
-def ours(text: str) -> Any:
-    """What is read of it all; UNREAD where it is refused, of which nothing is shown."""
+def read_or_refuse(text: str) -> Any:
+    """The whole value; UNREAD where the text is refused, with no value in the error."""
     try:
         return read(text)
     except UserError as error:
@@ -187,7 +187,7 @@ def ours(text: str) -> Any:
 
 
 def agree(own: Any, other: Any) -> bool:
-    """Whether they are one, but for what is not read, and for nulls, which BaseLoader does not tell from texts."""
+    """Whether two values are the same, but for unread ones, and for nulls, which PyYAML's BaseLoader reads as texts."""
     if own is UNREAD:
         return True
     if own is None:
@@ -200,16 +200,16 @@ def agree(own: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", [*FILES, "all.yaml"])
-def test_what_is_read_is_what_others_read(name: str) -> None:
+def test_pyyaml_reads_the_same(name: str) -> None:
     text = (DATA / name).read_text(encoding="utf-8")
     assert agree(read(text), yaml.load(text, Loader=yaml.BaseLoader))
     alike = strange = 0
     for changed in mutations.of(text, random.Random(name), 1000):
-        found = ours(changed)
-        if found is UNREAD:
+        value = read_or_refuse(changed)
+        if value is UNREAD:
             continue
         try:
-            assert agree(found, yaml.load(changed, Loader=yaml.BaseLoader)), changed
+            assert agree(value, yaml.load(changed, Loader=yaml.BaseLoader)), changed
             alike += 1
         except yaml.YAMLError:  # it refuses more than what is wrong with the values
             strange += 1

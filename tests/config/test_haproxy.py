@@ -15,7 +15,7 @@ INSTALLED = (Path(__file__).parent / "installed" / "haproxy.cfg").read_text(enco
 
 
 def binds(text: str) -> list[str]:
-    return [f"{one.ports}{' ssl' if one.ssl else ''}" for one in parse_haproxy(text, "it.cfg")]
+    return [f"{bind.ports}{' ssl' if bind.ssl else ''}" for bind in parse_haproxy(text, "it.cfg")]
 
 
 def test_the_shape_that_the_installer_writes() -> None:
@@ -27,7 +27,7 @@ def test_the_shape_that_the_installer_writes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "found"),
+    ("line", "ports"),
     [
         ("bind :80", ["80"]),
         ("bind *:443 ssl crt /x", ["443 ssl"]),
@@ -47,8 +47,8 @@ def test_the_shape_that_the_installer_writes() -> None:
         ("bindx :80", []),
     ],
 )
-def test_where_it_listens(line: str, found: list[str]) -> None:
-    assert binds(f"frontend x\n{line}\nbackend y\n") == found
+def test_where_it_listens(line: str, ports: list[str]) -> None:
+    assert binds(f"frontend x\n{line}\nbackend y\n") == ports
 
 
 @pytest.mark.parametrize(

@@ -52,16 +52,16 @@ def read(at: Path) -> Installed:
     return read_installed(str(at), str(at / "haproxy.cfg"), 4)
 
 
-def rows(found: Installed) -> list[str]:
-    return [f"{row.ports}/{row.transport.value} {row.need.value}: {row.purpose}" for row in found.requirements]
+def rows(installed: Installed) -> list[str]:
+    return [f"{row.ports}/{row.transport.value} {row.need.value}: {row.purpose}" for row in installed.requirements]
 
 
 HTTPS = "HTTPS: haproxy hands on to the other services"
 
 
-def sources(found: Installed, at: Path) -> dict[str, str]:
+def sources(installed: Installed, at: Path) -> dict[str, str]:
     return {
-        f"{row.ports}/{row.transport.value}": (row.source or "").replace(f"{at}/", "") for row in found.requirements
+        f"{row.ports}/{row.transport.value}": (row.source or "").replace(f"{at}/", "") for row in installed.requirements
     }
 
 
@@ -82,9 +82,9 @@ SIP = [
 
 
 def test_what_the_installer_sets_up(at: Path) -> None:
-    found = read(at)
-    assert rows(found) == [*REQUIRED, TURN, RTMP, WHIP, *SIP]
-    assert sources(found, at) == {
+    installed = read(at)
+    assert rows(installed) == [*REQUIRED, TURN, RTMP, WHIP, *SIP]
+    assert sources(installed, at) == {
         "80/tcp": "haproxy.cfg, bind in line 12",
         "443/tcp": "haproxy.cfg, bind in line 24",
         "7881/tcp": "livekit.yaml, rtc.tcp_port",
@@ -96,13 +96,13 @@ def test_what_the_installer_sets_up(at: Path) -> None:
         "5060/udp": "sip.yaml, sip_port",
         "10000-20000/udp": "sip.yaml, rtp_port",
     }
-    assert Installed((), *list(vars(found).values())[1:]) == Installed(
+    assert Installed((), *list(vars(installed).values())[1:]) == Installed(
         (), True, ("203.0.113.10",), (), "turn.example.com", ((443, "/etc/haproxy/ssl/"),), (), (80, 443),
     )  # fmt: skip
-    assert "SECRET" not in repr(found)
+    assert "SECRET" not in repr(installed)
 
 
-# A change of a file, and what it makes of rows: "" is none, | stands between several.
+# A change of a file, and what becomes of the usual rows: "" is none as a value, and one more row as a key.
 MEDIA, RANGE = REQUIRED[3], "  port_range_start: 50000\n  port_range_end: 60000\n"
 CHANGES = [
     ("livekit.yaml", "end: 60000", "end: 55000", {MEDIA: "50000-55000/udp required: WebRTC media"}),
@@ -196,8 +196,8 @@ def test_a_command_may_be_a_list_and_have_its_program_before_it(at: Path, change
     words = '["--config", "/app/livekit.yaml"]\n    entrypoint: /livekit-server --rtc.tcp_port 7000 --turn.enabled'
     change("docker-compose.yaml", COMMAND, words)
     change("livekit.yaml", "  enabled: true\n", "")
-    found = read(at)
-    assert ("7000/tcp" in sources(found, at), TURN in rows(found), found.node_ip) == (True, True, ())
+    installed = read(at)
+    assert ("7000/tcp" in sources(installed, at), TURN in rows(installed), installed.node_ip) == (True, True, ())
 
 
 def test_the_configuration_is_where_the_volumes_say(at: Path, change: Change) -> None:
@@ -222,9 +222,13 @@ def test_addresses_that_it_advertises(at: Path, change: Change) -> None:
     change("docker-compose.yaml", "--node-ip 203.0.113.10", "--node-ip 203.0.113.11,2001:db8::1,PUBLIC_IP")
     change("livekit.yaml", "use_external_ip: true", "stun_servers:\n    - stun.example.com:3478\n    - a b\n")
     change("livekit.yaml", "turn.example.com", "SECRET turn")
-    found = read(at)
-    assert found.node_ip == ("203.0.113.11", "2001:db8::1")
-    assert (found.use_external_ip, found.stun_servers, found.turn_domain) == (False, ("stun.example.com:3478",), None)
+    installed = read(at)
+    assert installed.node_ip == ("203.0.113.11", "2001:db8::1")
+    assert (installed.use_external_ip, installed.stun_servers, installed.turn_domain) == (
+        False,
+        ("stun.example.com:3478",),
+        None,
+    )
 
 
 def test_what_was_not_read_is_told(at: Path, change: Change) -> None:
@@ -237,7 +241,7 @@ def test_what_was_not_read_is_told(at: Path, change: Change) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "told"),
+    ("name", "old", "new", "note"),
     [
         ("livekit.yaml", "end: 60000", "end: 55000",
          "names 50000-60000/udp (WebRTC media), installed is 50000-55000/udp: firewall rules"),
@@ -250,12 +254,12 @@ def test_what_was_not_read_is_told(at: Path, change: Change) -> None:
     ],
 )  # fmt: skip
 def test_where_the_documentation_names_other_ports(
-    at: Path, change: Change, name: str, old: str, new: str, told: str
+    at: Path, change: Change, name: str, old: str, new: str, note: str
 ) -> None:
     change(name, old, new)
     notes = read(at).notes
-    assert len(notes) == bool(told)
-    assert told in "".join(notes).replace(str(at), "AT")
+    assert len(notes) == bool(note)
+    assert note in "".join(notes).replace(str(at), "AT")
 
 
 @pytest.mark.parametrize(
@@ -303,13 +307,13 @@ def test_a_file_that_went_wrong_is_read_or_refused(at: Path, name: str) -> None:
     for changed in mutations.of(text, random.Random(name), 1000):
         (at / name).write_text(changed, encoding="utf-8", newline="")
         try:
-            found = read(at)
+            installed = read(at)
             understood += 1
-            build_plan("installed", ["rtmp"], read=found.requirements)
-            told = repr(found)
+            build_plan("installed", ["rtmp"], read=installed.requirements)
+            shown = repr(installed)
         except UserError as error:
-            told = error.message + error.hint
-        if "SECRET" in told:
+            shown = error.message + error.hint
+        if "SECRET" in shown:
             raise AssertionError(changed)
     assert 100 < understood < 1000
     assert time.monotonic() - begun < 120
@@ -384,19 +388,19 @@ def test_a_name_that_none_can_be() -> None:
 
 
 def test_livekit_alone(at: Path, change: Change) -> None:
-    found = read_livekit(str(at / "livekit.yaml"))
-    assert rows(found) == [
+    installed = read_livekit(str(at / "livekit.yaml"))
+    assert rows(installed) == [
         "443/tcp required: HTTPS: a proxy hands on to LiveKit",
         *REQUIRED[2:],
         "80/tcp recommended: Let's Encrypt certificates (HTTP-01)",
         TURN,
     ]
-    assert sources(found, at)["443/tcp"] == ""
-    assert (found.certificates, found.notes) == ((), ())
+    assert sources(installed, at)["443/tcp"] == ""
+    assert (installed.certificates, installed.notes) == ((), ())
     change("livekit.yaml", "external_tls: true", "external_tls: false")
     assert "5349/tcp recommended: TURN/TLS" in rows(read_livekit(str(at / "livekit.yaml")))
     change("livekit.yaml", "tls_port: 5349", "tls_port: 443")
-    assert rows(read_livekit(str(at / "livekit.yaml"))) == rows(found)
+    assert rows(read_livekit(str(at / "livekit.yaml"))) == rows(installed)
     change("livekit.yaml", "  enabled: true\n", "")
     off = read_livekit(str(at / "livekit.yaml"))
     assert (off.turn_domain, [row for row in rows(off) if "TURN" in row]) == (None, [])
@@ -404,9 +408,9 @@ def test_livekit_alone(at: Path, change: Change) -> None:
 
 def test_livekit_alone_with_nothing_but_its_defaults(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("rtc:\n")
-    found = read_livekit(str(tmp_path / "x.yaml"))
-    assert rows(found)[1:3] == REQUIRED[2:]
-    assert sources(found, tmp_path)["7881/tcp"] == "default of rtc.tcp_port, not in x.yaml"
+    installed = read_livekit(str(tmp_path / "x.yaml"))
+    assert rows(installed)[1:3] == REQUIRED[2:]
+    assert sources(installed, tmp_path)["7881/tcp"] == "default of rtc.tcp_port, not in x.yaml"
 
 
 def test_a_source_has_room_in_a_report(tmp_path: Path) -> None:
@@ -448,8 +452,8 @@ def test_which_interfaces_it_is_told_to_use(
     at: Path, change: Change, lines: str, interfaces: object, picks: bool
 ) -> None:
     change("livekit.yaml", "rtc:\n", f"rtc:\n  {lines}\n")
-    found = read(at)
-    assert (found.interfaces, found.addresses_filtered) == (interfaces, picks)
+    installed = read(at)
+    assert (installed.interfaces, installed.addresses_filtered) == (interfaces, picks)
 
 
 def test_what_is_there_for_who_did_not_ask(at: Path, change: Change) -> None:
@@ -457,9 +461,9 @@ def test_what_is_there_for_who_did_not_ask(at: Path, change: Change) -> None:
     assert find_installed(str(at / "nowhere"), proxy) == (None, "")
     assert find_installed(str(at), proxy) == (read_installed(str(at), proxy), "")
     (at / "haproxy.cfg").unlink()
-    found, why = find_installed(str(at), proxy)
-    assert (found and found.turn_domain, why) == ("turn.example.com", "")
+    installed, why = find_installed(str(at), proxy)
+    assert (installed and installed.turn_domain, why) == ("turn.example.com", "")
     change("livekit.yaml", "rtc:\n", "rtc: &all\n")
-    found, why = find_installed(str(at), proxy)
-    assert found is None
+    installed, why = find_installed(str(at), proxy)
+    assert installed is None
     assert "livekit.yaml is not understood" in why

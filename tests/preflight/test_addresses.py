@@ -165,4 +165,4 @@ def dialled(address: str) -> AddressReport:
 )
 def test_an_address_that_was_dialled_and_is_not_offered(address: str, wrong: bool) -> None:
     notes = evaluate.check_report(replace(REPORT, addresses=(dialled(address),)), NOW + 10, {V4: PUBLIC})
-    assert [one.code for one in notes] == ["advertised-elsewhere"] * wrong
+    assert [note.code for note in notes] == ["advertised-elsewhere"] * wrong

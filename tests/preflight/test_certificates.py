@@ -34,7 +34,7 @@ def test_a_certificate_near_its_end(left: int, words: str) -> None:
     notes = [
         one for one in evaluate.check_machine(machine, PLAN, INSTALLED).problems if one.code == "certificate-expiry"
     ]
-    assert [words in one.what for one in notes] == [True] * bool(words)
+    assert [words in note.what for note in notes] == [True] * bool(words)
 
 
 @pytest.mark.parametrize(

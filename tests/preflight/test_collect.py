@@ -31,7 +31,7 @@ def test_how_many_flows_there_may_be(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert counters.conntrack_max() is None
 
 
-def made(folder: Path, name: str, days: int, *names: str) -> str:
+def make_certificate(folder: Path, name: str, days: int, *names: str) -> str:
     """A key and its certificate in one file, as haproxy has them; the text of the key."""
     need("openssl")
     key, certificate = folder.parent / "key", folder.parent / "certificate"
@@ -58,11 +58,13 @@ def certificate_of(path: Path) -> str:
 
 
 def test_the_certificates_of_a_directory(folder: Path) -> None:
-    key = made(folder, "meet.pem", 90, "meet.example", "turn.example")
-    made(folder, "old.pem", 1, "old.example")
+    key = make_certificate(folder, "meet.pem", 90, "meet.example", "turn.example")
+    make_certificate(folder, "old.pem", 1, "old.example")
     (folder / "meet.pem.key").write_text("no certificate", encoding="ascii")
     machine = collect.read_machine([str(folder)])
-    assert [(one.path, one.names, round((one.until - machine.now) / 86400)) for one in machine.certificates] == [
+    assert [
+        (entry.path, entry.names, round((entry.until - machine.now) / 86400)) for entry in machine.certificates
+    ] == [
         (f"{folder}/meet.pem", ("meet.example", "turn.example"), 90),
         (f"{folder}/old.pem", ("old.example",), 1),
     ]
@@ -73,7 +75,7 @@ def test_the_certificates_of_a_directory(folder: Path) -> None:
 
 
 def test_a_certificate_that_a_link_leads_to(folder: Path) -> None:
-    made(folder, "meet.pem", 90, "meet.example")
+    make_certificate(folder, "meet.pem", 90, "meet.example")
     (folder.parent / "link").symlink_to(folder / "meet.pem")
     (one,) = collect.read_machine([str(folder.parent / "link")]).certificates
     assert one.names == ("meet.example",)
@@ -103,7 +105,7 @@ def test_a_directory_that_cannot_be_listed(folder: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("told", "clock"),
+    ("printed", "clock"),
     [
         (CommandResult("NTPSynchronized=yes\n"), True),
         (CommandResult("NTPSynchronized=no\n"), False),
@@ -112,18 +114,18 @@ def test_a_directory_that_cannot_be_listed(folder: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_the_clock_by_what_timedatectl_prints(
-    told: CommandResult, clock: bool | None, monkeypatch: pytest.MonkeyPatch
+    printed: CommandResult, clock: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Sequence[str]] = []
     monkeypatch.setattr(collect, "read_interfaces", lambda: (None, "no ip"))
 
     def run_tool(*command: str) -> CommandResult:
         asked.append(command)
-        return told
+        return printed
 
     monkeypatch.setattr(collect, "run_tool", run_tool)
     machine = collect.read_machine([])
-    assert (machine.clock_synchronized, machine.errors["clock"], machine.interfaces) == (clock, told.error, None)
+    assert (machine.clock_synchronized, machine.errors["clock"], machine.interfaces) == (clock, printed.error, None)
     assert (asked, machine.errors["interfaces"]) == ([("timedatectl", "show", "-p", "NTPSynchronized")], "no ip")
 
 

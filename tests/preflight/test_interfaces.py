@@ -75,6 +75,6 @@ def test_interfaces_that_nobody_outside_reaches(
 def test_interfaces_that_livekit_is_told_to_use(told: tuple[tuple[str, ...], tuple[str, ...]], named: str) -> None:
     machine = Machine(NOW, (ETH0, ETH1, BRIDGE), outgoing_addresses=(PUBLIC,), certificates=(GOOD,))
     notes = evaluate.check_machine(machine, PLAN, replace(INSTALLED, interfaces=told))
-    assert [f"of {named}" in one.what for one in notes.problems] == [True] * bool(named)
+    assert [f"of {named}" in note.what for note in notes.problems] == [True] * bool(named)
     picks = replace(INSTALLED, addresses_filtered=True)
     assert "interfaces (LiveKit's configuration chooses addresses itself)" in results(machine, picks)[2]

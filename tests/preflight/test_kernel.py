@@ -113,4 +113,4 @@ def test_the_clock(clock: bool | None, why: dict[str, str], expected: object) ->
 )
 def test_the_clients_clock(started: str, now: float, words: str) -> None:
     notes = evaluate.check_report(replace(REPORT, started=started), now, {})
-    assert [(one.code, words in one.what) for one in notes] == [("clocks-apart", True)] * bool(words)
+    assert [(note.code, words in note.what) for note in notes] == [("clocks-apart", True)] * bool(words)

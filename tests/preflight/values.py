@@ -32,7 +32,7 @@ REPORT = Report("0.1.0", "2027-01-15T08:00:00Z", 10.0, "meet.example", "plugnmee
 
 
 def codes(notes: Notes) -> list[str]:
-    return [one.code for one in notes.problems]
+    return [note.code for note in notes.problems]
 
 
 def results(
