@@ -8,7 +8,7 @@ import sys
 from typing import Sequence
 
 from tests.simulation import table
-from tests.simulation.many import command, simulate_many
+from tests.simulation.many import Case, simulate_many
 from tests.simulation.result import Result
 from tests.simulation.run import simulate
 from tests.simulation.weather import KINDS, PORTS, random_network
@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _one(options.seed, options.ports, options.kind)
     results = []
     seeds = range(options.seed, options.seed + options.networks)
-    for result in simulate_many(seeds, options.ports, options.jobs, options.kind):
+    cases = [Case(seed, options.ports, options.kind) for seed in seeds]
+    for result in simulate_many(cases, options.jobs):
         results.append(result)
         if result.wrong:
             print("\n" + _complaint(result, options.kind), flush=True)
@@ -84,7 +85,7 @@ def _complaint(result: Result, kind: str | None) -> str:
         f"  {one.port} was called {one.state.value}: sent {one.sent}, at the server {one.at_socket}"
         for one in result.wrong[:SHOWN]
     ]
-    return "\n".join([*lines, f"  {command(result.seed, result.ports, kind)}"])
+    return "\n".join([*lines, f"  {Case(result.seed, result.ports, kind).command}"])
 
 
 def _line(result: Result) -> str:

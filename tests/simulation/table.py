@@ -17,7 +17,8 @@ HEAD = """\
 
 The client's own sweep and verdicts on a virtual clock, over networks drawn at random: `weather.py` says of what.
 Wrong is a port called open that was blocked, or filtered that was open. `{command} --write` makes this anew.
-Not drawn: a limit where fewer than one port in a hundred is open, which nobody outside can tell from a shut server.
+Not drawn, as nobody outside can tell it from a shut server: a limit where fewer than one port in a hundred is open, and
+a stall of UDP alone, not of the control channel, that begins before the first answers and lasts more than 4 seconds.
 
 | network | networks | verdicts | wrong | unknown | seconds, median | seconds, 95 % |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from agent.sweep.probes import Probe
 from agent.sweep.sweep import Sweep
 from tests.simulation import table
 from tests.simulation.__main__ import main
-from tests.simulation.many import Crashed, _simulate, simulate_many
+from tests.simulation.bounds import BOUNDS
+from tests.simulation.many import Case, Crashed, _simulate, simulate_many
 from tests.simulation.network import Path as NetworkPath
 from tests.simulation.network import Way
 from tests.simulation.policer import Policing
@@ -25,36 +27,62 @@ from tests.simulation.stall import Sleep, Stall
 from tests.simulation.tables import Tracking
 from tests.simulation.weather import KINDS, PORTS, Weather, random_network
 
-# Networks of every kind; `python3 -m tests.simulation --seed N --networks 1` shows one.
-SEEDS = range(3, 33)
+# Each run draws other networks. Set this to the seed that a failure names to draw the same again.
+SEED_VARIABLE = "PNMCHECK_SEED"
+FIRST_SEED = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(1_000_000_000))
+SMALL_PORTS = 2001  # five times as fast as all 10,001
+EACH = 10  # networks of each kind: one with all ports
+CASES = [Case(FIRST_SEED + number, SMALL_PORTS if number else PORTS, kind) for number in range(EACH) for kind in KINDS]
 
 
 @pytest.fixture(scope="module")
-def results() -> list[Result]:
-    return list(simulate_many(SEEDS, PORTS, os.cpu_count() or 1))
+def results() -> dict[Case, Result]:
+    print(f"the networks are drawn with {SEED_VARIABLE}={FIRST_SEED}")
+    found = simulate_many(CASES, os.cpu_count() or 1)
+    return {Case(result.seed, result.ports, result.kind): result for result in found}
 
 
-def test_no_verdict_is_wrong(results: list[Result]) -> None:
-    assert sum(one.ports for one in results) >= 300_000
-    assert {one.seed: one.wrong[:10] for one in results if one.wrong} == {}
+def test_no_verdict_is_wrong(results: dict[Case, Result]) -> None:
+    assert sum(result.ports for result in results.values()) >= 250_000
+    assert {case.command: result.wrong[:10] for case, result in results.items() if result.wrong} == {}
 
 
-def test_the_networks_are_of_every_kind(results: list[Result]) -> None:
-    assert {one.kind for one in results} == set(KINDS)
+def test_every_port_has_a_verdict(results: dict[Case, Result]) -> None:
+    assert set(results) == set(CASES)
+    for case, result in results.items():
+        assert sum(result.states.values()) == result.ports == case.ports, case.command
+        assert result.states.get("unknown", 0) == result.unknown, case.command
 
 
-def test_every_port_has_a_verdict(results: list[Result]) -> None:
-    for one in results:
-        assert sum(one.states.values()) == one.ports == PORTS, one.description
-        assert one.states.get("unknown", 0) == one.unknown
-
-
-def test_most_verdicts_are_known(results: list[Result]) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_most_verdicts_are_known(kind: str, results: dict[Case, Result]) -> None:
     # A sweep that says unknown to everything is never wrong.
-    assert sum(one.unknown for one in results) <= 0.2 * sum(one.ports for one in results)
-    for one in results:
-        if one.kind in ("clean", "loss"):
-            assert one.unknown == 0, one.description
+    bound = BOUNDS[kind]
+    shares = {case.command: result.unknown / case.ports for case, result in results.items() if case.kind == kind}
+    assert {command: share for command, share in shares.items() if share > bound.unknown} == {}
+    mostly_unknown = {command: share for command, share in shares.items() if share > 0.5}
+    assert len(mostly_unknown) <= bound.mostly_unknown, mostly_unknown
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_sweep_takes_too_long(kind: str, results: dict[Case, Result]) -> None:
+    for case, result in results.items():
+        if case.kind == kind:
+            asleep = sum(sleep.seconds for sleep in random_network(*case).sleeps)
+            assert result.seconds <= BOUNDS[kind].seconds + asleep, case.command
+
+
+def test_a_client_that_hears_nothing_of_udp_alone_is_not_drawn() -> None:
+    # Of such a network the sweep says that all is filtered: nothing that it can see tells otherwise.
+    path = NetworkPath(0.05, stalls=(Stall(0.02, 12.0, control=False),))
+    assert len(simulate(small(path)).wrong) == 500
+    assert simulate(small(replace(path, stalls=(Stall(0.02, 12.0),)))).wrong == ()
+    for seed in range(300):
+        drawn = random_network(seed, 100, "stall, rebinding or sleep")
+        first = drawn.path.stalls[:1]
+        assert not any(stall.at < 0.1 and stall.seconds > 4 and not stall.control for stall in first) or (
+            len(drawn.path.rules.closed) == 100
+        ), seed
 
 
 class Hasty:
@@ -130,7 +158,7 @@ def test_a_crash_names_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tests.simulation.many.simulate", crash)
     with pytest.raises(Crashed, match="--seed 5 --networks 1 --ports 100"):
-        _simulate(100, None, 5)
+        _simulate(Case(5, 100))
 
 
 def test_the_sweep_is_told_the_path_by_pings() -> None:

@@ -17,6 +17,7 @@ from tests.simulation.tables import Tracking
 FIRST_PORT = 50000
 PORTS = 10_001
 HARDLY = 0.01  # of the ports
+DEAF_SECONDS = 4.0  # a sweep that hears nothing is over in five passes, a second each
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,11 @@ def random_network(seed: int, ports: int = PORTS, kind: str | None = None) -> We
 
 
 def _audible(weather: Weather, chance: random.Random) -> Weather:
-    """Other rules where hardly a port is open behind a limit.
+    """Return another network where a client hears nothing although ports are open, and nobody outside can know why.
 
-    A client that hears nothing takes the ports for shut, as the control channel finds the path alive: that a limit
-    struck before one of a few open ports was met, nobody can know outside.
+    A client that hears nothing takes the ports for shut, as the control channel finds the path alive. So other rules
+    are drawn where hardly a port is open behind a limit, which may strike before one of them was met; and a stall of
+    UDP alone that lasts until such a client is sure stalls the control channel too.
     """
     path = weather.path
     ways = path.to_server, path.to_client
@@ -105,7 +107,18 @@ def _audible(weather: Weather, chance: random.Random) -> Weather:
     while limited and 0 < ports - len(weather.path.rules.closed) < HARDLY * ports:
         shape, rules = random_rules(weather.ports, chance)
         weather = replace(_with_path(weather, rules=rules), shape=shape)
+    if any(_deafens(stall, weather) for stall in path.stalls):
+        stalls = tuple(replace(stall, control=True) for stall in path.stalls)
+        weather = _with_path(weather, stalls=stalls)
     return weather
+
+
+def _deafens(stall: Stall, weather: Weather) -> bool:
+    path, ports = weather.path, len(weather.ports)
+    is_open = ports - len(path.rules.closed)
+    first_answers = 0.1 + 2 * (path.delay + path.jitter) + path.reordered_by
+    begins_early = stall.at < first_answers or is_open < HARDLY * ports
+    return not stall.control and stall.seconds > DEAF_SECONDS and is_open > 0 and begins_early
 
 
 def _base(chance: random.Random) -> Path:
