@@ -73,10 +73,10 @@ class Capture:
 def open_capture(plan: Plan) -> tuple[Capture | None, str]:
     """Return a capture, or None and why there is none, with what to do about it."""
     if sys.platform != "linux":
-        return None, "only on Linux can it be watched"
+        return None, "that works on Linux alone"
     try:
         return Capture(plan), ""
     except PermissionError:
-        return None, "start with sudo to have it watched"
+        return None, "it needs root; start with sudo"
     except (OSError, ImportError) as error:
         return None, f"the system says: {error}"

@@ -37,11 +37,11 @@ _IMPATIENT = messages.Refusal("order", "the client asked again before it was ans
 _LONG_REPORT = messages.Refusal("report", "the client's report is too long, or not in full parts of ASCII", _OWN_CLIENT)
 _ONE_REPORT = messages.Refusal("order", "the client handed over a second report", _OWN_CLIENT)
 # A session has each once, and in their order: to change them takes a tenth of a second of the server's.
-_NO_PART = messages.Refusal("crowded", "the client asked too often for parts of the ports", "try again in a minute")
+_NO_PART = messages.Refusal("crowded", "the client asked too often to have media ports bound", "try again in a minute")
 _KEY_NEEDED = messages.Refusal(
     "key-needed",
-    "this server checks only with its pairing key",
-    "take the command that the server shows, --key and all",
+    "this server accepts only clients with its pairing key",
+    "run the command that the server shows, with its --key",
 )
 _NO_KEY = messages.Refusal(
     "no-key", "this server has no pairing key", "start it with `server --key` and this key, or check without --key"
@@ -51,9 +51,9 @@ _WRONG_KEY = messages.Refusal(
 )
 
 
-_ANOTHER_PATH = "trust nothing on that path; check by another one"
+_ANOTHER_PATH = "do not trust this path; run the check from another network"
 _CHANGED = messages.Refusal(
-    messages.INTERCEPTED, "somebody between the client and this server changes what it says", _ANOTHER_PATH
+    messages.INTERCEPTED, "a machine between the client and this server changes their messages", _ANOTHER_PATH
 )
 
 
@@ -61,11 +61,12 @@ _CHANGED = messages.Refusal(
 _Answering = Generator[Question, Any, messages.Message]
 
 
-def _intercepted(seen: str, mine: str) -> messages.Refusal:
-    """Return the refusal for a client that saw another certificate: somebody on the way ends its TLS."""
-    both = (f"the certificate {shown[:16]}..." if shown else "no certificate" for shown in (seen, mine))
-    what = "somebody between the client and this server opens their connection: the client saw {}, this server has {}"
-    return messages.Refusal(messages.INTERCEPTED, what.format(*both), _ANOTHER_PATH)
+def _intercepted(seen: str, own: str) -> messages.Refusal:
+    """Return the refusal for a client that saw another certificate: a machine on the path ends its TLS."""
+    theirs, ours = (f"the certificate {shown[:16]}..." if shown else "no certificate" for shown in (seen, own))
+    between = "a machine between the client and this server decrypts their connection"
+    message = f"{between}: the client saw {theirs}, this server has {ours}"
+    return messages.Refusal(messages.INTERCEPTED, message, _ANOTHER_PATH)
 
 
 class ServerConnection:

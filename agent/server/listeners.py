@@ -114,7 +114,7 @@ class Listeners:
         port = self._first_bound(candidates, for_all_families=live and not asked)
         if port:
             return port
-        what = f"Port {asked} cannot be taken" if asked else "No TCP port is left"
+        problem = f"Port {asked} cannot be bound" if asked else "No TCP port is left"
         why = ", ".join(f"{run.ports}/tcp is {run.reason.value}" + (f" ({run.owner})" if run.owner else "")
                         for run in self.unavailable if run.transport is Transport.TCP)  # fmt: skip
         hint = ("start with `--control PORT` and a TCP port that is free and open, or with `--stop-services` to have "
@@ -122,7 +122,7 @@ class Listeners:
         if live and not asked:
             hint = (f"open one more TCP port in the firewall for the time of the check, {SPARE_PORT} say; start with "
                     f"`--live --control {SPARE_PORT}`, and give the client `--control {SPARE_PORT}` too")  # fmt: skip
-        raise UserError("no-control-port", f"{what} for the control channel", why, hint)
+        raise UserError("no-control-port", f"{problem} for the control channel", why, hint)
 
     def _first_bound(self, candidates: Iterable[int], for_all_families: bool) -> int | None:
         """Return the first of these TCP ports bound for every family, else, unless that is a must, bound at all."""

@@ -62,7 +62,7 @@ class ReportExplainer:
         try:
             report = add_operator_advice(event.report, host or self._read_host(event), self._options.plan)
         except Exception as error:  # noqa: BLE001 - the report is worth more than what explains it
-            sentence = f"What blocks ports here could not be found out: {type(error).__name__}: {error}"
+            sentence = f"pnmcheck could not find out what blocks ports on this server: {type(error).__name__}: {error}"
             report = add_operator_advice(event.report, HostFacts(unread=(sentence,)), self._options.plan)
         self._explained.put(replace(event, report=report))
 
@@ -70,7 +70,7 @@ class ReportExplainer:
         try:
             rules, unread, read, xdp = self._privileged.read()
         except HelperGone as gone:
-            sentence = f"What blocks ports here could not be read: {gone}."
+            sentence = f"This server's firewall could not be read: {gone}."
             return HostFacts(provider=provider_of(read_dmi()), addresses=read_addresses(), unread=(sentence,))
         managers, more = managers_for_client(event.client, event.arrival.interface if event.arrival else None, read)
         return HostFacts(
@@ -103,8 +103,8 @@ class ReportExplainer:
 
 
 def _not_read(error: str) -> str:
-    return f"Not all rules of this machine's firewall could be read: {error}."
+    return f"Some rules of this server's firewall could not be read: {error}."
 
 
 def _not_evaluated(rule: str) -> str:
-    return f"What this does with the packets was not found out, and it comes before all rules that were read: {rule}"
+    return f"This comes before all rules that were read, and pnmcheck cannot say what it does with packets: {rule}"

@@ -106,7 +106,7 @@ class Server:
         try:
             self._privileged, self._drops_root = start_helper(self._privileged, MAX_AT_ONCE), True
         except OSError as error:
-            self._why_root = f"root: no other process can be started to keep them, the system says {error.strerror}"
+            self._why_root = f"root: the process that would keep them cannot be started ({error.strerror})"
 
     def _announce(self) -> None:
         self._replace_ports()

@@ -185,8 +185,8 @@ def test_without_the_key_nothing_is_told_but_that_it_is_needed(net: Lab, archive
     with hold(net.server, "udp 50005"), server(net.server, archive, *UDP, "--key"):
         told = net.client.must(sys.executable, "-c", SAY, net.server.ipv4, hello)
     assert set(told.splitlines()) == {
-        '{"type":"refusal","code":"key-needed","message":"this server checks only with its pairing key",'
-        '"hint":"take the command that the server shows, --key and all"}'
+        '{"type":"refusal","code":"key-needed","message":"this server accepts only clients with its pairing key",'
+        '"hint":"run the command that the server shows, with its --key"}'
     }
     assert told.count("\n") == 6
 

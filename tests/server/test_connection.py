@@ -409,7 +409,7 @@ def test_a_line_put_into_a_paired_channel_ends_it() -> None:
     client.send(client.proof)
     refusal = client.send(lines(AskKernel()))  # under seal: the client can open it
     assert isinstance(refusal, Refusal)
-    assert (refusal.code, "changes what it says" in refusal.message) == (control.INTERCEPTED, True)
+    assert (refusal.code, "changes their messages" in refusal.message) == (control.INTERCEPTED, True)
     assert client.conversation.closing
 
 
