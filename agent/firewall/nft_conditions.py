@@ -168,7 +168,7 @@ def _ranges(op: str, entries: list[Any], whole: RangeSet, parse: Callable[[Any],
     pairs = []
     for entry in entries:
         if not isinstance(entry, dict):
-            pairs.append((parse(entry), parse(entry)))
+            pairs.append((parse(entry),) * 2)
         elif "prefix" in entry:
             network = ip_network((entry["prefix"]["addr"], entry["prefix"]["len"]))
             parse(entry["prefix"]["addr"])

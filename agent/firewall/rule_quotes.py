@@ -17,7 +17,7 @@ MAX_PATH = 8  # chains; more than ufw or firewalld nest
 _NOT_FOUND = ("Packets reach the server and are dropped there, but no rule that does it was found in the firewall "
               "rules that could be read.")  # fmt: skip
 _PROVEN = {
-    Where.BEFORE_SERVER: "Blocked before the server, probably by the provider's firewall: none reaches it.",
+    Where.BEFORE_SERVER: "Blocked before the server, probably by the provider's firewall: no packet arrives.",
     Where.SERVER_HOST: "Packets reach the server; its own firewall drops them.",
     Where.RETURN_PATH: "Packets reach the server; its answers are lost on the way back.",
 }

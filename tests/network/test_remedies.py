@@ -424,7 +424,7 @@ SCENARIOS = (
              expected6=BY_ROUTER, remedy=False, still=BY_ROUTER),
     Scenario("a router and the host drop the same ports",
              (nft("inet filter", chain("input", "udp dport 50100-50149 drop")),),
-             {"udp 50100-50149": f"filtered {BEFORE}"}, ("would stop it as well",),
+             {"udp 50100-50149": f"filtered {BEFORE}"}, ("would drop them too",),
              router=("udp dport 50100-50149 drop",), still={"udp 50100-50149": f"filtered {BEFORE}"}),
     Scenario("a router and the host drop ports side by side",
              (nft("inet filter", chain("input", "udp dport 50150-50199 drop")),),
