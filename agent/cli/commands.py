@@ -128,11 +128,11 @@ def _build_plan(arguments: argparse.Namespace, config: Installed | None) -> Plan
 def _event_writer(as_json: bool) -> Callable[[Event], None]:
     """Return the function that shows the server's events: reports on stdout, the rest on stderr, or all as JSON."""
     from ..core.events import ReportReceived
-    from ..output import events, text
+    from ..output import event_json, events, text
 
     def show(event: Event) -> None:
         if as_json:
-            write_json(events.to_json(event))
+            write_json(event_json.to_json(event))
         elif isinstance(event, ReportReceived):
             write(text.render(event.report, style_of(sys.stdout)))
         else:

@@ -24,7 +24,7 @@ class Family(str, enum.Enum):
 
 
 def parse_address(text: str) -> Address:
-    """An address as the operating system writes it; one that a dual-stack socket saw as ::ffff:a.b.c.d is IPv4.
+    """Return an address that the operating system wrote; IPv4 where a dual-stack socket showed ::ffff:a.b.c.d.
 
     Raises ValueError where the text is no address.
     """
@@ -34,15 +34,15 @@ def parse_address(text: str) -> Address:
 
 
 def family_of(address: Address) -> Family:
-    """The family of an address."""
+    """Return the family of an address."""
     return Family.IPV4 if address.version == 4 else Family.IPV6
 
 
 def is_internal(address: Address) -> bool:
-    """Whether only computers of the same private network or link reach it, no user from the Internet."""
+    """Return whether only computers of one private network or link reach it, no user from the Internet."""
     return any(address in network for network in _INTERNAL)
 
 
 def network_of(address: Address) -> bytes:
-    """What one customer of a provider has: an IPv4 address, or the /64 of an IPv6 one (RFC 6177); packed."""
+    """Return, packed, what one customer of a provider has: an IPv4 address, or the /64 of an IPv6 one (RFC 6177)."""
     return address.packed[:8]

@@ -139,7 +139,7 @@ class ListOf(Codec[Tuple[Any, ...]]):
     """A list of at most `most` items."""
 
     codec: Codec[Any]
-    most: int
+    most: int = 1 << 31  # of what is never decoded
 
     def encode(self, value: tuple[Any, ...]) -> list[Any]:
         return [self.codec.encode(item) for item in value]

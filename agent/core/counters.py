@@ -20,7 +20,7 @@ class Counters:
     slow_turns: int | None = None  # of the server's loop over its ports, which took so long that answers came late
 
     def since(self, earlier: Counters) -> Counters:
-        """What was dropped meanwhile."""
+        """Return what was dropped since an earlier reading."""
         return Counters(
             _difference(self.conntrack_drops, earlier.conntrack_drops),
             _difference(self.receive_errors, earlier.receive_errors),

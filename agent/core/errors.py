@@ -30,7 +30,7 @@ class UserError(Exception):
 
     @property
     def message(self) -> str:
-        """What happened and why, for places that have room for one text."""
+        """Return what happened and why, for places that have room for one text."""
         return f"{self.what}: {self.why}" if self.why else self.what
 
 

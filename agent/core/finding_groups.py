@@ -25,12 +25,12 @@ class FindingGroup:
 
     @property
     def first(self) -> Finding:
-        """One of them: they differ in their ports, and where nothing is blocked in their purposes."""
+        """Return one of them: they differ in their ports, and where nothing is blocked in their purposes."""
         return self.findings[0]
 
     @property
     def ports(self) -> tuple[PortRange, ...]:
-        """All their ports."""
+        """Return all their ports."""
         return tuple(one.ports for one in self.findings)
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class FindingGroup:
 
 
 def group_findings(findings: Sequence[Finding]) -> list[FindingGroup]:
-    """The findings that are not open, those of one cause together; what is blocked, by its purpose too."""
+    """Group the findings that are not open by cause; blocked ones by their purpose too."""
     groups: dict[object, list[int]] = {}
     for number, one in enumerate(findings):
         if one.state is not State.OPEN:
@@ -74,7 +74,7 @@ class _Gaps:
             tried = number if one.state is not State.UNTESTED else None  # the server has told all of these
 
     def extent(self, numbers: Sequence[int]) -> tuple[PortRange, ...]:
-        """The ports of these findings, joined over gaps."""
+        """Return the ports of these findings, joined over gaps."""
         found: list[PortRange] = []
         for before, number in zip([-1, *numbers], numbers):
             ports = self._findings[number].ports
@@ -84,7 +84,7 @@ class _Gaps:
         return tuple(found)
 
     def beside(self, numbers: Sequence[int]) -> bool:
-        """Whether one of these findings lies at a gap."""
+        """Return whether one of these findings lies at a gap."""
         return not self._beside.isdisjoint(numbers)
 
 

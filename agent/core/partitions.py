@@ -18,16 +18,16 @@ BLOCK = 32
 
 
 def partitioned_ranges(plan: Plan) -> Iterator[PortRange]:
-    """The plan's ranges that services draw UDP ports from."""
+    """Return the plan's ranges that services draw UDP ports from."""
     return (row.ports for row in plan.of(Transport.UDP) if len(row.ports) > FEW)
 
 
-def make_partitions(plan: Plan, chance: random.Random) -> dict[int, int]:
-    """To which of two parts, 0 or 1, each port of these belongs: of each range a half, cut into shuffled blocks."""
+def make_partitions(plan: Plan, rng: random.Random) -> dict[int, int]:
+    """Return for each of these ports its partition, 0 or 1: half of each range, cut into shuffled blocks."""
     parts: dict[int, int] = {}
     for run in partitioned_ranges(plan):
         blocks = [list(run)[start : start + BLOCK] for start in range(0, len(run), BLOCK)]
-        chance.shuffle(blocks)
+        rng.shuffle(blocks)
         ports = [port for block in blocks for port in block]
         parts.update((port, int(2 * number >= len(ports))) for number, port in enumerate(ports))
     return parts

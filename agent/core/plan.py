@@ -71,20 +71,20 @@ class Plan:
     requirements: tuple[Requirement, ...]
 
     def of(self, transport: Transport) -> tuple[Requirement, ...]:
-        """The requirements of one transport, in the plan's order."""
+        """Return the requirements of one transport, in the plan's order."""
         return tuple(row for row in self.requirements if row.transport is transport)
 
     def ports(self, transport: Transport) -> Iterator[int]:
-        """Every port of one transport, in the plan's order."""
+        """Yield every port of one transport, in the plan's order."""
         for row in self.of(transport):
             yield from row.ports
 
     def has(self, transport: Transport, port: int) -> bool:
-        """Whether the plan has this port."""
+        """Return whether the plan has this port."""
         return port in self._by_transport[transport]
 
     def row(self, transport: Transport, port: int) -> Requirement | None:
-        """The requirement that a port is in; None where the plan has it not."""
+        """Return the requirement that has a port; None where the plan has no such port."""
         return self._by_transport[transport].get(port)
 
     @functools.cached_property
@@ -102,7 +102,7 @@ _CARRIED = {
 
 
 def protocol_of(transport: Transport, port: int, purpose: str | None = None) -> Protocol:
-    """What a port's probe speaks: what it is there for, or is known to carry, else what WebRTC sends over it."""
+    """Return what a port's probe speaks: what the port is for, or is known to carry, else what WebRTC sends over it."""
     if transport is Transport.UDP:
         return Protocol.STUN
     usual = {HTTP_PORT: Protocol.HTTP, HTTPS_PORT: Protocol.TLS}.get(port, Protocol.FRAMED_STUN)
@@ -146,7 +146,7 @@ def build_plan(
     *,
     read: Sequence[Requirement] | None = None,
 ) -> Plan:
-    """The plan `name` with its add-ons; `tcp` and `udp`, where given, replace the plan's ports of that transport.
+    """Return the plan `name` with its add-ons; `tcp` and `udp`, where given, replace its ports of that transport.
 
     `read` are the rows of a plan that is not built in; what an add-on brings may be in it on other ports. Raises
     UsageError where a port that the user named would be planned twice, or none at all.

@@ -40,7 +40,7 @@ class PortRange:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
     def overlaps(self, other: PortRange) -> bool:
-        """Whether the two runs share a port."""
+        """Return whether the two ranges share a port."""
         return self.first <= other.last and other.first <= self.last
 
 

@@ -93,12 +93,12 @@ class Finding:
 
     @property
     def unsampled(self) -> bool:
-        """Whether these ports were not tried since they are not in the sample."""
+        """Return whether these ports were not tried since they are not in the sample."""
         return self.state is State.UNTESTED and self.reason is Reason.SAMPLED
 
     @property
     def only_small(self) -> bool:
-        """Whether a small packet was answered there, and large ones in its flow were not."""
+        """Return whether a small packet was answered there, and large ones in its flow were not."""
         return self.state is State.FILTERED and self.shown is not None
 
 
@@ -184,7 +184,7 @@ class AddressReport:
     names: tuple[str, ...] = ()  # which of the names that were given have a record of this address
 
     def count(self, transport: Transport) -> dict[State, int]:
-        """How many ports of one transport are in which state."""
+        """Return how many ports of one transport are in which state."""
         found: Counter[State] = Counter()
         for finding in self.findings:
             if finding.transport is transport:
@@ -193,7 +193,7 @@ class AddressReport:
 
     @property
     def sample(self) -> Sample | None:
-        """The share of the UDP ports that was tried, where a sample left some out."""
+        """Return the share of the UDP ports that was tried, where a sample left some out."""
         if not any(finding.unsampled for finding in self.findings if finding.transport is Transport.UDP):
             return None
         counts = self.count(Transport.UDP)
@@ -219,10 +219,10 @@ class Report:
 
     @property
     def findings(self) -> list[Finding]:
-        """Those of all addresses."""
+        """Return the findings of all addresses."""
         return [one for address in self.addresses for one in address.findings]
 
     @property
     def status(self) -> Exit:
-        """The exit status that says the same."""
+        """Return the exit status that says the same."""
         return _STATUS[self.verdict]

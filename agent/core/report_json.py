@@ -58,7 +58,7 @@ _MAYBE_ADDRESS = Nullable(AddressText())
 _MAYBE_ADDRESSES = Nullable(ListOf(AddressText(), MAX_ADDRESSES))
 _NAMES = ListOf(Text(MAX_NAME), MAX_HOSTS)
 _NOTES = ListOf(_SENTENCE, MAX_NOTES)
-_PROBLEM = Nullable(Record(nouns.Problem, {"code": _WORD, "message": _SENTENCE, "hint": _SENTENCE}))
+PROBLEM = Record(nouns.Problem, {"code": _WORD, "message": _SENTENCE, "hint": _SENTENCE})
 
 EVIDENCE = Record(
     nouns.Evidence,
@@ -151,7 +151,7 @@ ADDRESS = Record(
             MAX_FINDINGS,
         ),
         "notes": _NOTES,
-        "error": _PROBLEM,
+        "error": Nullable(PROBLEM),
         "client": Record(nouns.ClientAddress, {"local": _MAYBE_ADDRESS, "mapped": _MAYBE_ADDRESS}),
         "server": _MAYBE_ADDRESSES,
         "names": _NAMES,
@@ -171,7 +171,7 @@ REPORT = Record(
         "plan": _WORD,
         "verdict": Choice(Verdict),
         "addresses": ListOf(ADDRESS, MAX_ADDRESSES),
-        "error": _PROBLEM,
+        "error": Nullable(PROBLEM),
         "dns": _MAYBE_ADDRESSES,
         "hosts": _NAMES,
         "notes": _NOTES,

@@ -1,11 +1,10 @@
-"""Render what the server reports while it runs: as text, and as the JSON objects of `server --json`."""
+"""Render what the server reports while it runs as text."""
 
 from __future__ import annotations
 
 import shlex
-from typing import Any, Iterable
+from typing import Iterable
 
-from ..core import report_json
 from ..core.address import Address, Family
 from ..core.errors import UserError
 from ..core.events import (
@@ -14,7 +13,6 @@ from ..core.events import (
     Event,
     EventsSuppressed,
     Listening,
-    ReportReceived,
     ServerStopped,
     ServicesRestored,
     SessionStarted,
@@ -36,71 +34,6 @@ def error_text(error: UserError, style: Style) -> str:
     if error.why:
         lines += style.wrap(f"why: {error.why}", 2)
     return "\n".join([*lines, *style.wrap(f"what to do: {error.hint}", 2)]) + "\n"
-
-
-def to_json(event: Event) -> dict[str, Any]:
-    """Return an event as `server --json` prints it. Its keys and words are relied on: never rename or remove one."""
-    if isinstance(event, Listening):
-        return _listening_to_json(event)
-    if isinstance(event, Notes):
-        notes = [{**vars(note), "commands": list(note.commands)} for note in event.problems]
-        return {"event": "notes", "notes": notes, "fine": list(event.fine), "unknown": list(event.unknown)}
-    if isinstance(event, SessionStarted):
-        return {"event": "session", "client": str(event.client)}
-    if isinstance(event, ReportReceived):
-        return {"event": "report", "client": str(event.client), "report": report_json.to_json(event.report)}
-    if isinstance(event, ClientRefused):
-        return {"event": "refused", "client": str(event.client), "error": vars(event.problem)}
-    if isinstance(event, ClientLost):
-        return {"event": "lost", "client": str(event.client)}
-    if isinstance(event, EventsSuppressed):
-        return {"event": "withheld", "count": event.count}
-    if isinstance(event, StopPlan):
-        stopping = [
-            {"name": service.name, "with": list(service.members), "ports": _runs_to_json(service.ports)}
-            for service in event.services
-        ]
-        left = [{"owner": row.owner, "ports": _runs_to_json(row.ports), "why": row.why} for row in event.left]
-        return {"event": "services", "stopping": stopping, "left": left, "seconds": event.seconds}
-    if isinstance(event, ServiceTransition):
-        return {"event": "service", **vars(event)}
-    if isinstance(event, ServicesRestored):
-        return {"event": "restored", "services": list(event.running), "failed": list(event.failed)}
-    return {"event": "stopped", "why": event.why}
-
-
-def _listening_to_json(event: Listening) -> dict[str, Any]:
-    return {
-        "event": "listening",
-        "control": event.control,
-        "listening": _runs_to_json(event.listening),
-        "untested": [
-            {**_run_to_json(row.transport, row.ports), "reason": row.reason.value, "owner": row.owner,
-             "family": row.family and row.family.value}
-            for row in event.unavailable
-        ],
-        "capture": not event.capture_unavailable,
-        "tls": event.tls,
-        "paired": event.key is not None,
-        "key": None if event.key_known else event.key,
-        "root": bool(event.root),
-        "planned": [
-            {**_run_to_json(row.transport, row.ports), "need": row.need.value, "purpose": row.purpose,
-             "source": row.source}
-            for row in event.planned
-        ],
-        "notes": list(event.notes),
-        "live": event.live,
-        "halves": [_run_to_json(Transport.UDP, run) for run in event.partitions],
-    }  # fmt: skip
-
-
-def _runs_to_json(runs: Iterable[tuple[Transport, PortRange]]) -> list[dict[str, Any]]:
-    return [_run_to_json(transport, run) for transport, run in runs]
-
-
-def _run_to_json(transport: Transport, run: PortRange) -> dict[str, Any]:
-    return {"transport": transport.value, "first": run.first, "last": run.last}
 
 
 def to_text(event: Event, style: Style) -> str:

@@ -44,7 +44,7 @@ class _Step(NamedTuple):
 
 
 def probe_filter(tag: str) -> bytes:
-    """Lets pass what `stun.has_tag` tells of, for a UDP socket: there a packet begins with its UDP header."""
+    """Return a filter of a UDP socket that passes what `stun.has_tag` accepts; a packet begins with its UDP header."""
     return _assemble([
         _Step(_LD_H, _STUN), _Step(_JEQ, Kind.REQUEST, "", "no"),
         _Step(_LD_W, _STUN + 4), _Step(_JEQ, MAGIC_COOKIE, "", "no"),
@@ -56,7 +56,7 @@ def probe_filter(tag: str) -> bytes:
 
 
 def _tagged(tag: str, load: int, stun: int) -> list[_Step | str]:
-    """Goes on where the message at this offset begins with the USERNAME of a session of the tag."""
+    """Go on where the message at this offset begins with the USERNAME of a session of the tag."""
     username = struct.pack("!HH", Attribute.USERNAME, 2 * TAG_DIGITS) + tag.encode()
     words = (int.from_bytes(username[at : at + 4], "big") for at in range(0, len(username), 4))
     return [step for at, word in enumerate(words)
@@ -64,14 +64,14 @@ def _tagged(tag: str, load: int, stun: int) -> list[_Step | str]:
 
 
 def _of_client(client: bytes, at: Mapping[int, int]) -> list[_Step | str]:
-    """Goes on where the address that begins there, by its bytes, is this one: of a packet of its kind of IP."""
+    """Go on where the address at this offset, of the IP version that its length says, is this one."""
     words = (int.from_bytes(client[n : n + 4], "big") for n in range(0, len(client), 4))
     return [step for n, word in enumerate(words)
             for step in (_Step(_LD_W, at[len(client)] + 4 * n), _Step(_JEQ, word, "", "no"))]  # fmt: skip
 
 
 def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "", client: bytes | None = None) -> bytes:
-    """Lets pass what may concern these ports, in packets that begin with their IP header; in the kernel's own format.
+    """Return a filter that passes what may concern these ports, in packets that begin with their IP header.
 
     To them: STUN over UDP, with a tag that of its server's sessions alone; of TCP, what opens a connection or brings
     data. From them: STUN over UDP; of TCP, what accepts, refuses or brings data. With a `client`, whose packed address

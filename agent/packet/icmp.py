@@ -27,7 +27,7 @@ _EXPIRED = ((4, 11, 0), (6, 3, 0))
 
 
 def describe_refusal(version: int, kind: int, code: int) -> str | None:
-    """An error that says that a packet was not delivered, in words: "port unreachable (type 3, code 3)".
+    """Describe an error that says that a packet was not delivered: "port unreachable (type 3, code 3)".
 
     `version` is that of IP, 4 or 6. None for a message that refuses nothing.
     """
@@ -37,5 +37,5 @@ def describe_refusal(version: int, kind: int, code: int) -> str | None:
 
 
 def is_expired(version: int, kind: int, code: int) -> bool:
-    """Whether the error says that a packet had passed as many hops as it may."""
+    """Return whether the error says that a packet had passed as many hops as it may."""
     return (version, kind, code) in _EXPIRED

@@ -84,7 +84,7 @@ class _Http:
 
 
 def identify(answer: bytes, host: str, certificate: bytes = b"", ours: bool = False) -> Identity:
-    """Who answers so to a probe.
+    """Return what answers a probe so.
 
     `host` is the server as dialled; `certificate` in DER is what TLS showed; `ours` says that the server's own answer
     came through behind it. Whatever the bytes, there is an answer.
@@ -136,7 +136,7 @@ def _is_portal(http: _Http, host: str) -> bool:
 
 
 def _leads_away(location: str, host: str) -> bool:
-    """Whether a redirect goes to another host, and for something else than what was asked for.
+    """Return whether a redirect goes to another host, and to something else than was asked for.
 
     From a name to one below or above it is a site's own business, and so is the same page under the site's right name.
     """
@@ -153,7 +153,7 @@ def _is_proxy(http: _Http) -> bool:
 
 
 def _read(answer: bytes) -> _Http | None:
-    """An answer in HTTP, as far as it came."""
+    """Read an answer in HTTP, as far as it came."""
     found = _STATUS.match(answer)
     if not found:
         return None
@@ -176,7 +176,7 @@ def _describe(http: _Http) -> str:
 
 
 def _place(location: str) -> str:
-    """Where a redirect leads, without what it says of the user, and without what was asked for."""
+    """Return where a redirect leads, without what it says of the user, and without what was asked for."""
     path, *query = location.split("?")
     begin, *asked = path.split(http_proof.PATH)
     return f"{begin}{'/...' if asked else ''}{'?...' if query else ''}"

@@ -9,13 +9,13 @@ MAX_CHARACTERS = 60
 
 
 def first_line(data: bytes, most: int = MAX_CHARACTERS) -> str:
-    """The first line of somebody's bytes; empty where there is nothing to read in it."""
+    """Return the first line of some bytes, in printable ASCII; empty where nothing in it can be read."""
     line = data.lstrip().split(b"\n")[0][:most].decode("ascii", "replace").strip()
     return "".join(char if char.isprintable() and char.isascii() else "?" for char in line)
 
 
 def describe_reply(data: bytes, probe: bytes) -> str:
-    """What came from a UDP port and is no answer of our server's; `probe` is the one that it names, if any."""
+    """Describe what came from a UDP port and is no answer of our server's; `probe` is the one that it names, if any."""
     if probe and data == probe:
         return "an echo of the probe"
     try:

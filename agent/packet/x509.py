@@ -42,7 +42,7 @@ class Names:
 
 
 def names(certificate: bytes) -> Names:
-    """The names in a certificate in DER; DecodeError.
+    """Return the names in a certificate in DER; DecodeError.
 
     The subject's is its common name, else its organization, else its first DNS name (some authorities fill in no
     other), else whatever comes first. The issuer's organization tells more than what it calls one of its keys.
@@ -57,7 +57,7 @@ def names(certificate: bytes) -> Names:
 
 
 def validity(certificate: bytes) -> tuple[int, tuple[str, ...]]:
-    """Until when a certificate in DER is good, in Unix seconds, and for which DNS names; DecodeError."""
+    """Return until when a certificate in DER is valid, in Unix seconds, and its DNS names; DecodeError."""
     _issuer, validity, _subject, _key, *more = _fields(certificate)
     (tag, text) = _some(_expect(validity, _SEQUENCE), 2)[1]
     match = tag in _TIMES and _TIMES[tag].fullmatch(text)
@@ -73,7 +73,7 @@ def validity(certificate: bytes) -> tuple[int, tuple[str, ...]]:
 
 
 def _fields(certificate: bytes) -> list[_Item]:
-    """What a certificate says, from its issuer on."""
+    """Return the fields of a certificate, from its issuer on."""
     if len(certificate) > MAX_CERTIFICATE:
         raise DecodeError("a certificate too long")
     signed, *_ = _some(_only(certificate, _SEQUENCE), 3)  # and its signature: the algorithm and the bits
@@ -93,7 +93,7 @@ def _best(attributes: list[tuple[bytes, str]], order: tuple[bytes, ...], alterna
 
 
 def _attributes(name: _Item) -> list[tuple[bytes, str]]:
-    """The attributes of a distinguished name: their types and texts."""
+    """Return the attributes of a distinguished name: their types and texts."""
     found = []
     for members in _items(_expect(name, _SEQUENCE)):
         for member in _items(_expect(members, _SET)):
@@ -123,7 +123,7 @@ def _some(data: bytes, least: int) -> list[_Item]:
 
 
 def _only(data: bytes, tag: int) -> bytes:
-    """The content of the item that the data begins with, which is all of it."""
+    """Return the content of the one item that the data is."""
     item, *more = _some(data, 1)
     if more:
         raise DecodeError("more than one item")
@@ -137,7 +137,7 @@ def _expect(item: _Item, tag: int) -> bytes:
 
 
 def _items(data: bytes) -> Iterator[_Item]:
-    """The items that data is made of, each with a tag of one byte and a definite length, as DER has it."""
+    """Yield the items that data is made of, each with a tag of one byte and a definite length, as in DER."""
     at = 0
     while at < len(data):
         tag, size, start = data[at], int.from_bytes(data[at + 1 : at + 2], "big"), at + 2

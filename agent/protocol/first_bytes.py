@@ -21,7 +21,7 @@ _TLS_HANDSHAKE = 0x16  # RFC 8446, section 5.1: the type of the record that a cl
 
 
 def detect_protocol(data: bytes) -> StreamProtocol:
-    """What a connection speaks, by at least one byte of it; DecodeError where it is nothing of ours."""
+    """Return what a connection speaks, by at least one byte of it; DecodeError where that is nothing of ours."""
     first = data[0]
     if first == _TLS_HANDSHAKE:
         return StreamProtocol.TLS
@@ -35,7 +35,7 @@ def detect_protocol(data: bytes) -> StreamProtocol:
 
 
 def is_tls(data: bytes) -> bool:
-    """Whether the first bytes of an answer are TLS: a handshake, or an alert."""
+    """Return whether the first bytes of an answer are TLS: a handshake, or an alert."""
     return data[:2] in (b"\x16\x03", b"\x15\x03")
 
 

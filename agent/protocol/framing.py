@@ -12,7 +12,7 @@ MAX_LINE = 64 * 1024
 
 
 def frame(packet: bytes) -> bytes:
-    """A packet behind its length, as RFC 4571 has it; at most 65,535 bytes."""
+    """Return a packet behind its length, as in RFC 4571; at most 65,535 bytes."""
     return LENGTH.pack(len(packet)) + packet
 
 
@@ -24,7 +24,7 @@ class Frames:
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that are whole now; DecodeError where one says that it is longer than `most` bytes."""
+        """Return the frames that are whole now; DecodeError where one says that it is longer than `most` bytes."""
         stream, start, whole = self._buffer + data, 0, []
         while start + LENGTH.size <= len(stream):
             size: int = LENGTH.unpack_from(stream, start)[0]
@@ -47,7 +47,7 @@ class Lines:
         self._buffer = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The lines that are whole now, without their ends; DecodeError where one is longer than `most`."""
+        """Return the lines that are whole now, without their ends; DecodeError where one is longer than `most`."""
         *whole, self._buffer = (self._buffer + data).split(b"\n")
         if any(len(line) > self.most for line in (*whole, self._buffer)):
             raise DecodeError("a line too long")

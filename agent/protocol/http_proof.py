@@ -39,30 +39,30 @@ class Token:
 
 
 def make_token(session: str, port: int, nonce: str, key: bytes) -> Token:
-    """The token of one probe; `nonce` are 16 hex digits."""
+    """Return the token of one probe; `nonce` are 16 hex digits."""
     return Token(session, port, nonce, _mac(key, b"asked", session, port, nonce)[:32])
 
 
 def verify_token(token: Token, key: bytes) -> bool:
-    """Whether whoever made the token knows the key."""
+    """Return whether the token was made with this key."""
     made = make_token(token.session, token.port, token.nonce, key)
     return hmac.compare_digest(made.mac, token.mac)
 
 
 def make_proof(token: Token, certificate: bytes, key: bytes) -> str:
-    """What the server answers; `certificate` in DER is the one that the connection showed, empty where it has none."""
+    """Return the server's answer; `certificate` in DER is the one that the connection showed, empty without TLS."""
     seen = hashlib.sha256(certificate).digest() if certificate else b""
     return f"{token}.{_mac(key, b'proven' + seen, token.session, token.port, token.nonce)}"
 
 
 def encode_request(host: str, token: Token) -> bytes:
-    """The request for a token."""
+    """Return the request for a token."""
     lines = (f"GET {PATH}{token} HTTP/1.1", f"Host: {host}", "User-Agent: pnmcheck", "Connection: close", "", "")
     return "\r\n".join(lines).encode("ascii", "replace")
 
 
 def decode_request(data: bytes) -> Token | None:
-    """The token that a whole request asks for; None while the request is not whole.
+    """Return the token that a whole request asks for; None while the request is not whole.
 
     DecodeError where it asks for something else, or is longer than MAX_REQUEST.
     """
@@ -80,20 +80,20 @@ def decode_request(data: bytes) -> Token | None:
 
 
 def encode_answer(body: str | None) -> bytes:
-    """An answer with a proof; 404 where there is none."""
+    """Return an answer with a proof; 404 where there is none."""
     status, text = ("200 OK", body) if body else ("404 Not Found", "Not Found\n")
     head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
     return (head + text).encode("ascii")
 
 
 def is_proof(data: bytes, expected: str) -> bool:
-    """Whether a whole answer is the expected proof; other headers, as proxies add them, do not matter."""
+    """Return whether a whole answer is the expected proof; other headers, as proxies add them, do not matter."""
     head, _, body = data.partition(_END)
     return _OK.match(head) is not None and hmac.compare_digest(body.strip(), expected.encode())
 
 
 def is_proof_for_other_certificate(data: bytes, expected: str) -> bool:
-    """Whether an answer is a proof made for another certificate: the client's token, which our server alone completes.
+    """Return whether an answer is a proof for another certificate: our token, which the server alone completes.
 
     A page that quotes what it was asked for is none.
     """
@@ -104,7 +104,7 @@ def is_proof_for_other_certificate(data: bytes, expected: str) -> bool:
 
 
 def may_become_proof(data: bytes, expected: str) -> bool:
-    """Whether an answer that is not whole yet may become a proof, of this certificate or another one."""
+    """Return whether an answer that is not whole yet may become a proof, of this certificate or another one."""
     if not _OK.match(data + b"HTTP/1.1 200 "[len(data) :]):
         return False
     body, token = data.partition(_END)[2].lstrip(), expected.encode().partition(b".")[0]

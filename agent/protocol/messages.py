@@ -251,12 +251,12 @@ Message = Union[
 
 
 def session_keys(key: str, hello: Hello, challenge: Challenge) -> Keys:
-    """The keys that both sides make of a pairing key and the two lines that they said in the clear."""
+    """Return the keys that both sides derive from a pairing key and the two lines said in the clear."""
     return derive(key, encode(hello), encode(challenge))
 
 
 def report_parts(text: str) -> list[ReportPart]:
-    """A report's JSON in parts that fit into lines; none where it is longer than the other side takes."""
+    """Split a report's JSON into parts that fit into lines; none where it is longer than the other side takes."""
     if len(text) > MAX_REPORT:
         return []
     starts = range(0, len(text), MAX_REPORT_PART)
@@ -264,7 +264,7 @@ def report_parts(text: str) -> list[ReportPart]:
 
 
 def version_refusal(server: int, server_program: str, client: int, client_program: str) -> Refusal:
-    """What both sides say when they speak different protocols."""
+    """Return what both sides say when they speak different protocols."""
     return Refusal(
         "version",
         f"the server speaks protocol {server} (pnmcheck {server_program[:40]}), "

@@ -32,13 +32,13 @@ _MAC_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 def make_key(drawn: bytes) -> str:
-    """A key of 26 random digits and their check, in groups of four; `drawn` are KEY_BYTES of chance."""
+    """Return a key of 26 random digits and their check, in groups of four, from KEY_BYTES random bytes."""
     digits = _to_digits(int.from_bytes(drawn, "big") % 32**_KEY_DIGITS, _KEY_DIGITS)
     return _grouped(digits + _check(digits))
 
 
 def read_key(text: str) -> str:
-    """A key as somebody typed or pasted it, in the form that both sides make the same of.
+    """Return a key as typed or pasted, in the one form that both sides derive keys from.
 
     DecodeError says what is wrong with it: a made key has a typing error, or one's own is too short or too long.
     """
@@ -74,12 +74,12 @@ def _grouped(digits: str) -> str:
 
 
 def extract(salt: bytes, material: bytes) -> bytes:
-    """HKDF-Extract with SHA-256 (RFC 5869, section 2.2)."""
+    """Return HKDF-Extract with SHA-256 (RFC 5869, section 2.2)."""
     return hmac.new(salt, material, hashlib.sha256).digest()
 
 
 def expand(key: bytes, info: bytes) -> bytes:
-    """HKDF-Expand with SHA-256 (RFC 5869, section 2.3), of one block: 32 bytes."""
+    """Return HKDF-Expand with SHA-256 (RFC 5869, section 2.3), of one block: 32 bytes."""
     return hmac.new(key, info + b"\x01", hashlib.sha256).digest()
 
 
@@ -93,14 +93,14 @@ class Keys:
 
 
 def derive(key: str, hello: bytes, challenge: bytes) -> Keys:
-    """The keys of one session, by all that was said in the clear: who changes a word of it changes them too."""
+    """Return the keys of one session. They depend on every byte of the lines that were said in the clear."""
     shared = extract(hello + challenge, key.encode("utf-8", "surrogatepass"))
     client, server, secret = (expand(shared, b"pnmcheck " + role) for role in (b"client", b"server", b"session"))
     return Keys(client, server, secret.hex())
 
 
 def fingerprint(certificate: bytes) -> str:
-    """How a certificate in DER is named: 64 hex digits of SHA-256; nothing where there is none."""
+    """Return a certificate's fingerprint: 64 hex digits of SHA-256 over its DER; empty where there is none."""
     return hashlib.sha256(certificate).hexdigest() if certificate else ""
 
 
@@ -113,16 +113,16 @@ class RecordAuthenticator:
 
     @property
     def peer_verified(self) -> bool:
-        """Whether the other side has shown that it knows the key: a line of its was opened."""
+        """Return whether a line of the other side has proven that it knows the key."""
         return self._heard > 0
 
     def sign(self, line: bytes) -> bytes:
-        """A line, with its end, behind its HMAC, in hex digits."""
+        """Return a line, with its end, behind its HMAC in hex digits."""
         self._said += 1
         return _mac(self._mine, self._said, line.rstrip(b"\n")) + line
 
     def verify(self, line: bytes) -> bytes:
-        """The line behind its HMAC, without its end; DecodeError where the other side did not seal it as its next."""
+        """Return the line behind its HMAC, without its end; DecodeError where it is not the other side's next."""
         mac, plain = line[:_MAC_DIGITS], line[_MAC_DIGITS:]
         if not hmac.compare_digest(mac, _mac(self._theirs, self._heard + 1, plain)):
             raise DecodeError("a line that the key did not seal")

@@ -86,7 +86,7 @@ class Message:
     raw: bytes
 
     def get(self, attribute: Attribute) -> bytes | None:
-        """The first attribute of that type (RFC 8489, section 14: later ones are ignored)."""
+        """Return the first attribute of that type (RFC 8489, section 14: later ones are ignored)."""
         return next((value for kind, value in self.attributes if kind == attribute), None)
 
 
@@ -103,7 +103,7 @@ class Request(NamedTuple):
 
 
 def make_transaction(number: int, drawn: bytes) -> bytes:
-    """The transaction of a session's probe of that number, below 2**32, with RANDOM_BYTES of randomness.
+    """Return the transaction of a session's probe of that number, below 2**32, with RANDOM_BYTES of randomness.
 
     UDP probes count from 1, so that none is answered twice. To who does not know that it looks random, as RFC 8489,
     section 5, has it. A probe by TCP needs no number: 0.
@@ -112,7 +112,7 @@ def make_transaction(number: int, drawn: bytes) -> bytes:
 
 
 def probe_number(transaction: bytes) -> int:
-    """Which of its session's UDP probes that is."""
+    """Return which of its session's UDP probes that is."""
     return int.from_bytes(transaction[:4], "big") ^ int.from_bytes(transaction[4:8], "big")
 
 
@@ -140,7 +140,7 @@ def decode(data: bytes) -> Message:
 
 
 def encode(kind: Kind, transaction: bytes, attributes: bytes, key: bytes) -> bytes:
-    """A message with MESSAGE-INTEGRITY, keyed with `key`, and FINGERPRINT behind the given attributes."""
+    """Return a message with MESSAGE-INTEGRITY by `key` and FINGERPRINT behind the given attributes."""
     content = transaction + attributes
     head = _START.pack(kind, len(attributes) + _SEAL_BYTES, MAGIC_COOKIE)
     data = head + content + _INTEGRITY_HEAD + _integrity(kind, content, key)
@@ -148,12 +148,12 @@ def encode(kind: Kind, transaction: bytes, attributes: bytes, key: bytes) -> byt
 
 
 def encode_attribute(kind: Attribute, value: bytes) -> bytes:
-    """One attribute, to be put in a message (section 14)."""
+    """Return one attribute, to be put in a message (section 14)."""
     return _ATTRIBUTE.pack(kind, len(value)) + value + bytes(-len(value) % 4)
 
 
 def verify(message: Message, key: bytes) -> bool:
-    """Whether the message has a MESSAGE-INTEGRITY of this key (section 14.5); what stands behind it is not covered."""
+    """Return whether the message has a MESSAGE-INTEGRITY of this key (section 14.5); what follows it is not covered."""
     offset = HEADER.size
     for attribute, value in message.attributes:
         if attribute == Attribute.MESSAGE_INTEGRITY:
@@ -163,7 +163,7 @@ def verify(message: Message, key: bytes) -> bool:
 
 
 def encode_request(request: Request, key: bytes) -> bytes:
-    """A probe: a Binding Request in the shape of an ICE check, with the port that it is sent to as its PRIORITY.
+    """Return a probe: a Binding Request in the shape of an ICE check, with the port that it is sent to as PRIORITY.
 
     The port tells the server whether somebody on the way, a port forwarding say, changed it.
     """
@@ -179,13 +179,13 @@ def _padding(size: int) -> bytes:
 
 
 def has_tag(data: bytes, tag: str) -> bool:
-    """Whether the bytes begin as a probe to the server of that tag does: cheap to tell, and no proof of anything."""
+    """Return whether bytes begin as a probe to the server of that tag does: cheap to see, and no proof of anything."""
     head = data[:2] == b"\0\1" and data[4:8] == _COOKIE
     return head and data[_TAGGED] == _USERNAME_HEAD + tag.encode()
 
 
 def decode_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:
-    """The probe that the bytes are, verified with the key of whom it names; DecodeError for anything else."""
+    """Return the probe that the bytes are, verified with the key of the session that it names; DecodeError."""
     if len(data) == _PROBE_BYTES:
         # Nearly always it is what `encode_request` makes, to the byte: making that anew takes half the time of reading.
         request = Request(data[24:40].decode("latin-1"), data[8:20], int.from_bytes(data[44:48], "big"))
@@ -201,7 +201,7 @@ def decode_probe(data: bytes, key_of: Callable[[str], bytes | None]) -> Request:
 
 
 def decode_request(message: Message) -> Request:
-    """What a probe says, before its integrity is checked; DecodeError where the message is no probe."""
+    """Return what a probe says, before its integrity is checked; DecodeError where the message is no probe."""
     username, priority = message.get(Attribute.USERNAME), message.get(Attribute.PRIORITY)
     if message.kind != Kind.REQUEST or username is None or priority is None or len(priority) != 4:
         raise DecodeError("not a probe")
@@ -215,7 +215,7 @@ def decode_request(message: Message) -> Request:
 def encode_answer(
     transaction: bytes, address: Address, port: int, key: bytes, padding: int = 0, nonce: str = ""
 ) -> bytes:
-    """The answer to a probe that came from `address` and `port`; never longer than the probe with as much padding.
+    """Return the answer to a probe from `address` and `port`; never longer than the probe with as much padding.
 
     A `nonce`, where there is one, shows who hands it back to have got the answer.
     """
@@ -229,13 +229,13 @@ def _encode_answer(transaction: bytes, mapped: bytes, key: bytes, more: bytes = 
 
 
 def nonce_of(answer: bytes) -> str:
-    """The nonce of an answer that proved right; "" where it has none."""
+    """Return the nonce of an answer that was verified; "" where it has none."""
     found = _NONCE.fullmatch(answer[-_SEAL_BYTES - len(_NONCE_HEAD) - 2 * NONCE_BYTES : -_SEAL_BYTES])
     return found[1].decode() if found else ""
 
 
 def is_answer(data: bytes, transaction: bytes, key: bytes) -> bool:
-    """Whether the bytes are the answer to that probe, made by who knows the key."""
+    """Return whether the bytes are the answer to that probe, made with this key."""
     mapped = data[24:-32]
     if len(mapped) in _MAPPED_HEADS:
         # Here too: nearly always it is what `encode_answer` makes, to the byte.
@@ -249,7 +249,7 @@ def is_answer(data: bytes, transaction: bytes, key: bytes) -> bool:
 
 
 def mapped_address(message: Message) -> tuple[Address, int]:
-    """The XOR-MAPPED-ADDRESS (section 14.2); DecodeError where there is none that can be read."""
+    """Return the XOR-MAPPED-ADDRESS (section 14.2); DecodeError where there is none that can be read."""
     value = message.get(Attribute.XOR_MAPPED_ADDRESS)
     if value is None or len(value) < 4 or len(value) * 8 - 32 != _FAMILY_BITS.get(value[1]):
         raise DecodeError("no mapped address")

@@ -47,7 +47,7 @@ from agent.core.report import (
     Verdict,
 )
 from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
-from agent.output import events
+from agent.output import event_json
 from agent.protocol import messages
 from agent.protocol.messages import (
     AskKernel,
@@ -163,7 +163,7 @@ def lines(name: str) -> Iterator[str]:
     elif name == "messages":
         yield from (messages.encode(message).decode("ascii").rstrip("\n") for message in MESSAGES)
     elif name == "events":
-        yield from (json.dumps(events.to_json(event), separators=(",", ":")) for event in EVENTS)
+        yield from (json.dumps(event_json.to_json(event), separators=(",", ":")) for event in EVENTS)
     else:
         yield json.dumps(to_json(STOP_LIST))
 

@@ -23,7 +23,7 @@ from agent.firewall.matching import Flow
 from agent.firewall.model import HostFacts
 from agent.firewall.operator_report import add_operator_advice
 from agent.firewall.ruleset import UnreadableRules
-from agent.output import events, text
+from agent.output import event_json, events, text
 from agent.output.style import Style
 from agent.packet import icmp, interceptor, ip, printable, x509
 from agent.preflight.evaluate import check_report
@@ -201,7 +201,7 @@ def _show(report: Report) -> None:
 
 
 def _tell(notice: Event) -> None:
-    json.dumps(events.to_json(notice), allow_nan=False)
+    json.dumps(event_json.to_json(notice), allow_nan=False)
     for style in STYLES:
         _is_safe(events.to_text(notice, style))
     if isinstance(notice, ReportReceived):

@@ -32,7 +32,7 @@ from agent.core.ports import PortRange
 from agent.core.report import Problem, Report, Verdict
 from agent.core.report_json import to_json
 from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
-from agent.output import events
+from agent.output import event_json, events
 from agent.output.style import MAX_WIDTH, Style
 from tests.core.values import FEW, texts
 
@@ -106,14 +106,14 @@ The server stops after 1 hour, or with ctrl-C.
 
 
 def test_programs_read_whether_root_is_kept() -> None:
-    assert events.to_json(replace(LISTENING, root="root: only on Linux"))["root"] is True
+    assert event_json.to_json(replace(LISTENING, root="root: only on Linux"))["root"] is True
 
 
 def test_services_go_on_running_beside_a_check() -> None:
     halves = (PortRange(10000, 20000), PortRange(50000, 60000))
     live = replace(LISTENING, live=True, partitions=halves)
     assert "--stop-services" not in events.to_text(live, Style())
-    event = events.to_json(live)
+    event = event_json.to_json(live)
     assert event["live"] is True
     assert event["halves"] == [{"transport": "udp", "first": run.first, "last": run.last} for run in halves]
     shown = " ".join(events.to_text(live, Style()).split())
@@ -276,7 +276,7 @@ def test_a_report_has_a_room_of_its_own() -> None:
     ],
 )  # fmt: skip
 def test_a_notice_for_programs(notice: Event, event: dict[str, object]) -> None:
-    assert json.loads(json.dumps(events.to_json(notice))) == event
+    assert json.loads(json.dumps(event_json.to_json(notice))) == event
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_notice_for_programs(notice: Event, event: dict[str, object]) -> None:
 def test_a_program_is_told_the_key_but_for_one_from_the_environment(
     key: str | None, known: bool, shown: str | None
 ) -> None:
-    event = events.to_json(replace(LISTENING, key=key, key_known=known))
+    event = event_json.to_json(replace(LISTENING, key=key, key_known=known))
     assert (event["paired"], event["key"]) == (key is not None, shown)
 
 
