@@ -17,7 +17,7 @@ class Met(Sweep):
 
     def __init__(self, limit: Limit | None, conclusive: bool = True) -> None:
         super().__init__([], random.Random(1), 0.02, 0.0)
-        self.conclusive, self._limit = conclusive, limit
+        self.conclusive, self._recovery.limit = conclusive, limit
 
 
 @pytest.mark.parametrize(
