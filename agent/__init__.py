@@ -1,3 +1,3 @@
-"""pnmcheck: checks the ports of a WebRTC server from outside."""
+"""Check the ports of a WebRTC server from outside."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""The way in. Python 2.7 must be able to read this file, or it would answer with a syntax error."""
+"""Start the program. Python 2.7 must be able to read this file, or it would answer with a syntax error."""
 
 import sys
 

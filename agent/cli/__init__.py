@@ -1,1 +1,1 @@
-"""Arguments in, exit status out: the only room that prints."""
+"""Read the command line, run a command, return its exit status: the only room that prints."""

@@ -1,1 +1,1 @@
-"""Report to text; events to text and JSON lines: functions that never wait, measure or print."""
+"""Render reports and events as text and JSON: functions that never wait, measure or print."""

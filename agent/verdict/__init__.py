@@ -1,1 +1,1 @@
-"""Evidence to state, place and reason, and those to findings; what to tell the user."""
+"""Decide each port's state, where it is blocked and why, and the verdict; say what to do about it."""

@@ -29,7 +29,7 @@ class Conditions:
 
     @property
     def capture_incomplete(self) -> bool:
-        """Whether the server missed packets at its network interface: then it cannot say that none came."""
+        """Return whether the server missed packets at its network interface: then it cannot say that none came."""
         return bool(self.counters.capture_drops)
 
 

@@ -32,7 +32,9 @@ def classify_tcp(port: Observation, conditions: Conditions) -> Cause:
     if port.reply is Reply.FOREIGN:
         return foreign(port)
     if port.reply is Reply.MUTE and not port.at_socket and _is_intercepted(port, conditions):
-        return Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
+        return Cause(
+            State.INTERCEPTED, shown="it accepted the connection, which never reached the server, and sent nothing"
+        )
     if silent_by_chance(port, conditions.loss):
         return unknown(Reason.PATH_LOSS)
     return Cause(State.FILTERED, locate_tcp(port, conditions))

@@ -30,7 +30,7 @@ FILTERED = Cause(State.FILTERED, Where.UNKNOWN)
 WHY = "host administratively prohibited (type 3, code 10)"
 HALF_WAY = Cause(State.FILTERED, Where.RETURN_PATH)
 BUSY = Cause(State.UNTESTED, reason=Reason.BUSY, owner="haproxy (pid 812)")
-UNREAL = Cause(State.INTERCEPTED, shown="took the connection, which the server never got, and said nothing")
+UNREAL = Cause(State.INTERCEPTED, shown="it accepted the connection, which never reached the server, and sent nothing")
 ABORTED, NO_CONTROL, LOSSY = Conditions(aborted=True), Conditions(control=False), Conditions(conclusive=False)
 SLOW = Limit(Reason.RATE_LIMIT, rate=300.0)
 LIMITED, MET = Conditions(conclusive=False, limit=SLOW), Conditions(limit=SLOW)
