@@ -19,8 +19,7 @@ def delayed(net: Lab, seconds_each_way: float, loss: float = 0) -> Iterator[None
     """What goes through the router of `lab(routed=True)` takes so long, and a share of it is lost, each way."""
     router = net.router
     assert router, "only a router can hold packets: lab(routed=True)"
-    code = Path(forward.__file__).read_text(encoding="utf-8")
-    with program(router, code, DEVICE, str(seconds_each_way), str(loss)):
+    with program(router, Path(forward.__file__), DEVICE, str(seconds_each_way), str(loss)):
         _lead_through(router)
         try:
             yield

@@ -24,6 +24,9 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Na
 if TYPE_CHECKING:
     import pytest
 
+# Programs that tests run by their path.
+PROGRAMS = Path(__file__).parent / "programs"
+
 PLAN = "tcp 80,443,7881 udp 443,50000-60000"
 TRANSPORTS = ("tcp", "udp")
 STATUS = {"pass": 0, "fail": 1, "inconclusive": 3}
@@ -494,29 +497,19 @@ def server(
 
 
 @contextlib.contextmanager
-def program(host: Host, code: str, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python program of a few lines that has said one line on stdout: it is ready."""
-    with host.popen([sys.executable, "-c", code, *args], stdout=subprocess.PIPE) as process:
+def program(host: Host, code: Path | str, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program, a file or a few lines, that has said one line on stdout: it is ready."""
+    words = [code] if isinstance(code, Path) else ["-c", code]
+    with host.popen([sys.executable, *words, *args], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout
-            assert process.stdout.readline(), f"it did not come up:\n{code}"
+            assert process.stdout.readline(), f"it did not come up: {code}"
             yield process
         finally:
             process.kill()
 
 
-_HOLDER = """
-import signal, socket, sys
-held = []
-for transport, port in zip(sys.argv[1::2], sys.argv[2::2]):
-    held.append(socket.socket(socket.AF_INET6, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM))
-    held[-1].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    held[-1].bind(("::", int(port)))
-    if transport == "tcp":
-        held[-1].listen()
-print("ready", flush=True)
-signal.pause()
-"""
+_HOLDER = PROGRAMS / "hold_ports.py"
 
 
 def hold(host: Host, taken: str) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:

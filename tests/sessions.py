@@ -6,25 +6,15 @@ import contextlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, Iterator, Sequence
 
 from agent.protocol import stun
-from tests.lab import Host
+from tests.lab import PROGRAMS, Host
 
 HELLO = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
 
-# A session from each of these addresses, whose welcomes it writes; then it ends those whose numbers it is told.
-_HOLDER = """
-import socket, sys
-held = []
-for source in sys.argv[3:]:
-    opened = socket.create_connection((sys.argv[1], 443), 10, (source, 0))
-    opened.sendall(sys.argv[2].encode())
-    held.append(opened)
-    print(opened.makefile().readline(), end="", flush=True)
-for number in sys.stdin:
-    held[int(number)].close()
-"""
+_HOLDER = PROGRAMS / "open_sessions.py"
 
 
 class Held:
@@ -50,7 +40,7 @@ class Held:
 @contextlib.contextmanager
 def held(host: Host, target: str, sources: Sequence[str]) -> Iterator[Held]:
     """Begin a session from each of the host's addresses, in their order, and hold them."""
-    argv = [sys.executable, "-c", _HOLDER, target, HELLO, *sources]
+    argv: list[str | Path] = [sys.executable, _HOLDER, target, HELLO, *sources]
     with host.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             yield Held(process, len(sources))

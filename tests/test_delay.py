@@ -8,40 +8,15 @@ from typing import Iterator
 import pytest
 
 from tests.delay import delayed
-from tests.lab import Lab, lab, program, until
+from tests.lab import PROGRAMS, Lab, lab, program, until
 
 pytestmark = pytest.mark.programs
 
 EACH_WAY = 0.04
 PACKETS = 500
 
-# Sends so many datagrams at once, and prints for every answer its number and how long it took.
-ASKER = """
-import socket, sys, time
-asking = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
-asking.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)  # SO_RCVBUFFORCE, so that whatever is lost is lost on the way
-asking.settimeout(1)
-sent = []
-for number in range(int(sys.argv[2])):
-    sent.append(time.monotonic())
-    asking.sendto(str(number).encode(), (sys.argv[1], 7))
-try:
-    for _ in sent:
-        number = int(asking.recv(100))
-        print(number, time.monotonic() - sent[number])
-except socket.timeout:
-    pass
-"""
-ECHO = """
-import socket
-echo = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-echo.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-echo.setsockopt(socket.SOL_SOCKET, 33, 1 << 20)
-echo.bind(("::", 7))
-print("ready", flush=True)
-while True:
-    echo.sendto(*echo.recvfrom(100))
-"""
+ASKER = PROGRAMS / "ask_echo.py"
+ECHO = PROGRAMS / "echo.py"
 
 
 @pytest.fixture
@@ -52,7 +27,7 @@ def net() -> Iterator[Lab]:
 
 def ask(net: Lab, address: str, packets: int = PACKETS) -> tuple[list[int], list[float]]:
     """The numbers of the answers, as they came, and how long each took."""
-    lines = net.client.must(sys.executable, "-c", ASKER, address, str(packets)).splitlines()
+    lines = net.client.must(sys.executable, ASKER, address, str(packets)).splitlines()
     rows = [line.split() for line in lines]
     return [int(number) for number, _ in rows], [float(seconds) for _, seconds in rows]
 

@@ -49,7 +49,7 @@ def network(case: Case) -> Iterator[Lab]:
     with lab(routed=True) as net, contextlib.ExitStack() as stack:
         _shape(net, case)
         assert net.router
-        stack.enter_context(program(net.router, Path(stray.__file__).read_text(encoding="utf-8"), net.client.ipv4))
+        stack.enter_context(program(net.router, Path(stray.__file__), net.client.ipv4))
         if case.delay:
             stack.enter_context(delayed(net, case.delay))
         yield net

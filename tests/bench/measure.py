@@ -67,7 +67,7 @@ def other_side(host: Host, tool: Tool, ports: str) -> ContextManager[object]:
     """What answers."""
     if tool.ours:
         return server(host, build.target(), "--udp", ports)
-    return program(host, Path(echo.__file__).read_text(encoding="utf-8"), ports)
+    return program(host, Path(echo.__file__), ports)
 
 
 def sent(host: Host) -> int:

@@ -10,7 +10,7 @@ from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.lab import Check, Lab, check, lab, program, server, side_by_side, wrong
+from tests.lab import PROGRAMS, Check, Lab, check, lab, program, server, side_by_side, wrong
 
 PLAN = "tcp 80,443,7881 udp 443,50000-50299"
 LOSSY = "numgen random mod 100 < 20 drop"
@@ -99,53 +99,16 @@ def test_how_far_the_packets_came(scenario: Scenario, outcome: Callable[[Scenari
             assert one["evidence"]["capture_drops"] == 0
 
 
-# Says what the capture sees until it has seen a packet to the last port.
-WATCH = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parents[2])!r})
-import ipaddress, select
-from agent.core.plan import build_plan
-from agent.core.ports import parse_ports
-from agent.server.capture import Capture
-from agent.core.errors import DecodeError
-from agent.packet import ip
-capture = Capture(build_plan("plugnmeet", (), parse_ports("80"), parse_ports("50000-50009")))
-print("ready", flush=True)
-ends = False
-while not ends:
-    select.select([capture], [], [])
-    for data, leaves, interface in capture.read(100):
-        try:
-            seen = ip.decode(data)
-        except DecodeError:  # a fragment, or what neighbours say to each other behind an extension header
-            continue
-        ends |= seen.port == 50009
-        print("out" if leaves else "in", ipaddress.ip_address(seen.source), seen.transport.value, seen.port,
-              len(seen.payload), flush=True)
-print("missed", capture.drops, flush=True)
-"""
+WATCH = PROGRAMS / "watch_capture.py"
 
-SEND = """
-import socket, struct, sys
-target = sys.argv[1]
-family = socket.AF_INET6 if ":" in target else socket.AF_INET
-STUN = struct.pack("!HHI", 1, 0, 0x2112A442) + bytes(12)
-def send(port, data=STUN, *options):
-    with socket.socket(family, socket.SOCK_DGRAM) as one:
-        for option in options:
-            one.setsockopt(*option)
-        one.sendto(data, (target, port))
-{does}
-send(50009)
-print("done", flush=True)
-"""
+SEND = PROGRAMS / "send_packets.py"
 NOTHING_BUT_PADDING = "bytes((0, 0, 1, 4, 0, 0, 0, 0))"
 
 
 def watched(net: Lab, target: str, does: str, *arguments: str) -> list[str]:
     """What the server's capture sees of what the client sends, without the last packet and addresses."""
     with program(net.server, WATCH) as watch:
-        done = net.client.must(sys.executable, "-c", SEND.replace("{does}", does), target, *arguments)
+        done = net.client.must(sys.executable, SEND, target, does, *arguments)
         assert done == "done\n"
         assert watch.stdout
         lines = watch.stdout.read().splitlines()
@@ -180,21 +143,8 @@ def test_packets_are_seen_however_they_are_wrapped(family: str, does: str, seen:
         assert watched(net, getattr(net.server, family), does) == seen
 
 
-# What a neighbour sends with a VLAN's tag, as a switch would (IEEE 802.1Q); this kernel may know no such interfaces.
-TAGGED = """
-def tagged(port, tag):
-    here = open("/sys/class/net/eth0/address").read().strip()
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as one:
-        one.bind(("eth0", 0))
-        datagram = struct.pack("!HHHH", 9, port, 8 + len(STUN), 0) + STUN
-        head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0,
-                           socket.inet_aton("198.51.100.2"), socket.inet_aton(target))
-        there = bytes.fromhex(sys.argv[2].replace(":", ""))
-        ends = there + bytes.fromhex(here.replace(":", ""))
-        one.send(ends + struct.pack("!HHH", 0x8100, tag, 0x0800) + head + datagram)
-tagged(50001, 5)
-tagged(50002, 0)
-"""
+# With a VLAN's tag, as a switch would send; this kernel may know no such interfaces.
+TAGGED = "tagged(50001, 5); tagged(50002, 0)"
 
 
 def test_a_packet_with_a_vlans_tag_is_read_behind_it() -> None:
@@ -222,19 +172,7 @@ def test_an_interface_that_goes_does_not_end_the_watch(archive: Path) -> None:
             assert wrong(seen.report, {"udp 50100-50149": "filtered server-host"}, plan=PLAN) == []
 
 
-# As fast as one core can, to a port of the plan: STUN that nobody knows the key of.
-FLOOD = """
-import socket, struct, sys
-one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-one.connect((sys.argv[1], 50000))
-data = struct.pack("!HHI", 1, 12, 0x2112A442) + bytes(24)
-print("ready", flush=True)
-while True:
-    try:
-        one.send(data)
-    except OSError:
-        pass
-"""
+FLOOD = PROGRAMS / "flood_stun.py"
 
 
 def test_under_a_flood_nothing_is_misjudged(archive: Path) -> None:

@@ -7,42 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, check, need, server, wrong
+from tests.lab import PROGRAMS, Lab, check, need, server, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50009", ("--udp", "50000-50009")
 KEY = ("--key", "b2cd-j6as-k7d1-mpmt-vcdn-q6yw-3h57")
 YEARS, YEAR_SECONDS = 20, 365 * 24 * 3600
 
-# A library that moves the time of day; the clocks that only measure how long something takes stay as they are.
-CLOCK = """
-#define _GNU_SOURCE
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
-int clock_gettime(clockid_t clock, struct timespec *now) {
-    int failed = syscall(SYS_clock_gettime, clock, now);
-    if (!failed && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += atol(getenv("OFF"));
-    return failed;
-}
-
-int gettimeofday(struct timeval *restrict now, void *restrict zone) {
-    struct timespec exact;
-    int failed = clock_gettime(CLOCK_REALTIME, &exact);
-    now->tv_sec = exact.tv_sec;
-    now->tv_usec = exact.tv_nsec / 1000;
-    return failed;
-}
-
-time_t time(time_t *seconds) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (seconds) *seconds = now.tv_sec;
-    return now.tv_sec;
-}
-"""
+CLOCK = PROGRAMS / "wrong_clock.c"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +21,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("gcc")
     path = tmp_path_factory.mktemp("clock") / "clock.so"
     made: list[str | Path] = ["gcc", "-shared", "-fPIC", "-o", path, "-x", "c", "-"]
-    subprocess.run(made, input=CLOCK, encoding="ascii", check=True, capture_output=True)
+    subprocess.run(made, input=CLOCK.read_text(encoding="ascii"), encoding="ascii", check=True, capture_output=True)
     return path
 
 

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
 
-import build
-from tests.lab import Host, Lab
+from tests.lab import PROGRAMS, Host, Lab
 
-# Prints how often which reply came, from whom.
-CONNECTS = """
-import collections, socket, sys, threading
-from agent.net.connect import Target, race
-family, address = socket.AddressFamily(int(sys.argv[1])), sys.argv[2]
-target = Target(family, (address, 0) if family == socket.AF_INET else (address, 0, 0, 0))
-found = collections.Counter()
-def connect():
-    for _ in range(50):
-        for attempt in race(target, [7881], 0.1, 5.0, hurry=True):
-            found[attempt.reply.name, attempt.by] += 1
-            if attempt.socket:
-                attempt.socket.close()
-threads = [threading.Thread(target=connect) for _ in range(4)]
-for one in threads:
-    one.start()
-for one in threads:
-    one.join()
-print(dict(found))
-"""
+CONNECTS = PROGRAMS / "race_connects.py"
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
@@ -44,6 +23,6 @@ def test_an_icmp_error_is_never_taken_for_a_connection(net: Lab, family: str) ->
 
 
 def run(client: Host, *arguments: str) -> str:
-    done = client.run([sys.executable, "-c", CONNECTS, *arguments], cwd=Path(build.ROOT))
+    done = client.run([sys.executable, CONNECTS, *arguments])
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

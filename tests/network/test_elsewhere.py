@@ -11,7 +11,20 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from tests.lab import FAR_CLIENT, ROUTER_INSIDE, Check, Host, check, crowd, lab, server, side_by_side, until, wrong
+from tests.lab import (
+    FAR_CLIENT,
+    PROGRAMS,
+    ROUTER_INSIDE,
+    Check,
+    Host,
+    check,
+    crowd,
+    lab,
+    server,
+    side_by_side,
+    until,
+    wrong,
+)
 
 ROOT = Path(__file__).parents[2]
 HOLE, SHUT = "udp dport 53000-53999 drop", "udp 53000-53999"
@@ -71,44 +84,15 @@ def test_elsewhere(scenario: Scenario, outcome: Callable[[Scenario], tuple[Check
     assert seen.address["loss"] == {"to_server": 0.0, "to_client": 0.0}
 
 
-# A session. It writes its id and secret; then, for `ping`, and `confirm` with addresses, what the server names.
-HOLDER = """
-import json, socket, sys
-control = socket.create_connection((sys.argv[1], 443))
-lines = control.makefile()
-
-def ask(**question):
-    control.sendall(json.dumps(question).encode() + b"\\n")
-    return json.loads(lines.readline())
-
-welcome = ask(type="hello", protocol=3, program="x", family="ipv4", nonce=None)
-print(json.dumps([welcome["session"], welcome["secret"]]), flush=True)
-for line in sys.stdin:
-    answer = ask(type="ask-kernel", mine=line.split()[1:], nonces=[])
-    print(json.dumps(answer["elsewhere"]), flush=True)
-"""
-# Probes of that session, with whatever source it is told: `PORT NUMBER SOURCE`.
-FORGER = f"""
-import json, socket, sys
-sys.path.insert(0, {str(ROOT)!r})
-from agent.protocol import stun
-target, session, secret = sys.argv[1:]
-for line in sys.stdin:
-    port, number, source = line.split()
-    request = stun.Request(session, stun.make_transaction(int(number), bytes(range(8))), int(port))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.setsockopt(socket.IPPROTO_IP, 19, 1)  # IP_TRANSPARENT: an address that is not ours
-        udp.bind((source, 40000))
-        udp.sendto(stun.encode_request(request, secret.encode()), (target, int(port)))
-    print(json.dumps("sent"), flush=True)
-"""
+HOLDER = PROGRAMS / "hold_session.py"
+FORGER = PROGRAMS / "forge_probes.py"
 
 
 class Talk:
     """A program in a host of the network that answers each line by one of JSON."""
 
-    def __init__(self, host: Host, code: str, *args: str) -> None:
-        self.process = host.popen([sys.executable, "-c", code, *args], stdin=-1, stdout=-1)
+    def __init__(self, host: Host, code: Path, *args: str) -> None:
+        self.process = host.popen([sys.executable, code, *args], stdin=-1, stdout=-1)
 
     def read(self) -> Any:
         assert self.process.stdout

@@ -9,25 +9,14 @@ from typing import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.lab import PLAN, Check, check, lab, program, server, side_by_side, wrong
+from tests.lab import PLAN, PROGRAMS, Check, check, lab, program, server, side_by_side, wrong
 
 FEW = "tcp 80,443,7881 udp 50000-50299"
 
-# Something that is not ours, on port 2222: what it says at once, or to the first bytes of whoever connects.
-STRANGER = """
-import socket, sys
-with socket.create_server(("", 2222)) as listener:
-    print("ready", flush=True)
-    opened = []
-    while True:
-        opened.append(listener.accept()[0])
-        {does}
-"""
-SSHD = STRANGER.format(does="opened[-1].sendall(b'SSH-2.0-OpenSSH_9.6p1 Ubuntu-3\\r\\n')")
-PORTAL = STRANGER.format(
-    does="opened[-1].recv(4096); opened[-1].sendall(b'HTTP/1.1 302 Found\\r\\nLocation: http://login.example/\\r\\n\\r\\n')"
-)
-MUTE = STRANGER.format(does="pass")
+# What something that is not ours, on port 2222, says at once, or to the first bytes of whoever connects.
+SSHD = ("at-once", b"SSH-2.0-OpenSSH_9.6p1 Ubuntu-3\r\n".hex())
+PORTAL = ("after", b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n".hex())
+MUTE = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +30,7 @@ class Scenario:
     control: int = 443
     by_server: bool | None = False  # whether the server's host is who rejects; None where nobody may be named
     shown: str | None = None  # what those who intercept are said to have shown
-    stranger: str | None = None
+    stranger: tuple[str, ...] | None = None  # what `stranger.py` is told to say
     plan: str = FEW
     ipv6: bool = False
 
@@ -131,8 +120,8 @@ def outcome(request: pytest.FixtureRequest, archive: Path) -> Iterator[Callable[
                 host, hook = place.split()
                 kind = "nat" if hook == "prerouting" else "filter"
                 (net.server if host == "server" else net.client).rules(hook, *rules, kind=kind)
-            if scenario.stranger:
-                stack.enter_context(program(net.server, scenario.stranger))
+            if scenario.stranger is not None:
+                stack.enter_context(program(net.server, PROGRAMS / "stranger.py", *scenario.stranger))
             udp = () if scenario.plan == PLAN else ("--udp", scenario.plan.split()[-1])
             stack.enter_context(server(net.server, archive, *udp))
             return check(net.client, archive, net.server.ipv6 if scenario.ipv6 else net.server.ipv4)

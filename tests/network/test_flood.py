@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import Iterator, Sequence
 
 import pytest
 
-from tests.lab import SERVER, Host, Lab, check, lab, need, server, wrong
+from tests.lab import PROGRAMS, SERVER, Host, Lab, check, lab, need, server, wrong
 
 pytestmark = pytest.mark.alone
 
@@ -20,83 +21,16 @@ HOLE = "50500-51499"
 # What the server may have more than before: a session's records, and the interpreter's own crumbs.
 MORE_MEMORY, MORE_FILES = 16 * 1024, 600
 
-# Sends as much as it can to ports in turn until it is ended, then says how many datagrams that were, and how many a
-# second. They begin as STUN's requests do.
-JUNK = r"""
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
-enum { MANY = 64 };
-static volatile sig_atomic_t ends;
-static void end(int number) { (void)number; ends = 1; }
-static double now(void) {
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return at.tv_sec + at.tv_nsec / 1e9;
-}
-int main(int argc, char **argv) {
-    if (argc != 4) return 2;
-    int first = atoi(argv[2]), last = atoi(argv[3]), port = first, opened = socket(AF_INET, SOCK_DGRAM, 0);
-    char junk[100] = "\0\1\0\120\x21\x12\xa4\x42";
-    struct iovec data = {junk, sizeof junk};
-    struct sockaddr_in to[MANY];
-    struct mmsghdr messages[MANY];
-    memset(to, 0, sizeof to);
-    memset(messages, 0, sizeof messages);
-    for (int i = 0; i < MANY; i++) {
-        to[i].sin_family = AF_INET;
-        inet_pton(AF_INET, argv[1], &to[i].sin_addr);
-        messages[i].msg_hdr.msg_name = &to[i];
-        messages[i].msg_hdr.msg_namelen = sizeof to[i];
-        messages[i].msg_hdr.msg_iov = &data;
-        messages[i].msg_hdr.msg_iovlen = 1;
-    }
-    signal(SIGTERM, end);
-    puts("ready");
-    fflush(stdout);
-    double began = now();
-    unsigned long sent = 0;
-    while (!ends) {
-        for (int i = 0; i < MANY; i++) {
-            to[i].sin_port = htons(port);
-            port = port < last ? port + 1 : first;
-        }
-        int taken = sendmmsg(opened, messages, MANY, 0);
-        sent += taken > 0 ? taken : 0;
-    }
-    printf("%lu datagrams, %.0f a second\n", sent, sent / (now() - began));
-}
-"""
+JUNK = PROGRAMS / "flood_junk.c"
 
-# Opens connections as fast as it can, and says nothing over them: of each port some hundred are open at a time. What a
-# signal's handler raised would be lost where it comes while a socket is thrown away.
-CONNECTS = """
-import collections, signal, socket, sys, time
-over = []
-signal.signal(signal.SIGTERM, lambda *_: over.append(1))
-opened, begun, number = collections.deque(maxlen=900), time.monotonic(), 0
-print("ready", flush=True)
-while not over:
-    for port in (80, 443, 7881):
-        one = socket.socket()
-        one.setblocking(False)
-        one.connect_ex((sys.argv[1], port))
-        opened.append(one)
-        number += 1
-print(f"{number} connects, {number / (time.monotonic() - begun):.0f} a second")
-"""
+CONNECTS = PROGRAMS / "flood_connects.py"
 
 
 @pytest.fixture(scope="module")
 def junk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("gcc")
     folder = tmp_path_factory.mktemp("junk")
-    (folder / "junk.c").write_text(JUNK, encoding="ascii")
+    shutil.copy(JUNK, folder / "junk.c")
     subprocess.run(["gcc", "-O2", "-o", folder / "junk", folder / "junk.c"], check=True)
     return folder / "junk"
 
@@ -152,4 +86,4 @@ def test_junk_at_full_rate(routed: Lab, archive: Path, junk: Path, ports: str) -
 
 
 def test_connects_at_full_rate(routed: Lab, archive: Path) -> None:
-    flooded(routed, archive, [sys.executable, "-c", CONNECTS, SERVER[0]])
+    flooded(routed, archive, [sys.executable, CONNECTS, SERVER[0]])

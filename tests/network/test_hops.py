@@ -8,46 +8,20 @@ from typing import Iterator
 
 import pytest
 
-import build
-from tests.lab import FAR_OUTSIDE, ROUTER_OUTSIDE, Chain, chain
+from tests.lab import FAR_OUTSIDE, PROGRAMS, ROUTER_OUTSIDE, Chain, chain
 
-WALK = """
-import json, socket, sys
-from agent.core.plan import Transport
-from agent.net.connect import Target
-from agent.client.traceroute import walk
-address, transport = sys.argv[1:]
-family = socket.AF_INET6 if ":" in address else socket.AF_INET
-target = Target(family, (address, 0, 0, 0) if family == socket.AF_INET6 else (address, 0))
-hop = walk(target, Transport(transport), {"udp": 50000, "tcp": 443}[transport])
-print(json.dumps(hop and [hop.address, hop.distance]))
-"""
+WALK = PROGRAMS / "trace_last_hop.py"
 PORTS = "{ udp . 50000, tcp . 443 }"
 
 
-# A datagram to a port that nobody has: its error comes back as soon as all neighbours have found each other.
-REACH = """
-import socket, sys
-with socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM) as opened:
-    opened.settimeout(0.2)
-    opened.connect((sys.argv[1], 9))
-    for _ in range(50):
-        try:
-            opened.send(b"")
-            opened.recv(1)
-        except ConnectionRefusedError:
-            sys.exit(0)
-        except TimeoutError:
-            pass
-sys.exit("nobody there")
-"""
+REACH = PROGRAMS / "reach_closed_port.py"
 
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Chain]:
     with chain() as net:
         for address in (net.server.ipv4, net.server.ipv6):
-            net.client.must(sys.executable, "-c", REACH, address)
+            net.client.must(sys.executable, REACH, address)
         yield net
 
 
@@ -61,7 +35,7 @@ def net(network: Chain) -> Iterator[Chain]:
 
 def walk(net: Chain, version: int, transport: str) -> object:
     address = (net.server.ipv4, net.server.ipv6)[version]
-    return json.loads(net.client.must(sys.executable, "-c", WALK, address, transport, cwd=build.ROOT))
+    return json.loads(net.client.must(sys.executable, WALK, address, transport))
 
 
 VERSIONS = pytest.mark.parametrize("version", [0, 1], ids=["ipv4", "ipv6"])

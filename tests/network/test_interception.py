@@ -10,64 +10,14 @@ from typing import Callable, ContextManager, Iterator, Mapping
 
 import pytest
 
-from tests.lab import Check, Host, check, lab, need, program, server, side_by_side, until, wrong
+from tests.lab import PROGRAMS, Check, Host, check, lab, need, program, server, side_by_side, until, wrong
 
 # One port that nobody takes: for the control channel.
 PLAN, PORTS = "tcp 80,443,7881,9443 udp 50000", ("--tcp", "80,443,7881,9443", "--udp", "50000")
 
-# Everybody is sent to its page, also by HTTPS, for which it has a certificate of its own.
-PORTAL = """
-import http.server, ssl, sys, threading
-class Portal(http.server.BaseHTTPRequestHandler):
-    protocol_version, server_version, sys_version = "HTTP/1.1", "hotspot", ""
-    def do_GET(self):
-        self.send_response(302)
-        self.send_header("Location", "http://login.example/?from=" + self.path)
-        self.send_header("Connection", "keep-alive")
-        self.end_headers()
-    def log_message(self, *_):
-        pass
-plain, secure = (http.server.ThreadingHTTPServer(("", port), Portal) for port in (8080, 8443))
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1])
-secure.socket = context.wrap_socket(secure.socket, server_side=True)
-threading.Thread(target=plain.serve_forever, daemon=True).start()
-print("ready", flush=True)
-secure.serve_forever()
-"""
+PORTAL = PROGRAMS / "captive_portal.py"
 
-# Ends TLS with a certificate of its own, and hands on to the real server, with TLS, what it read.
-MIDDLEBOX = """
-import socket, ssl, sys, threading
-context, onward = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-context.load_cert_chain(sys.argv[1])
-onward.check_hostname, onward.verify_mode = False, ssl.CERT_NONE
-def carry(one, other):
-    try:
-        while True:
-            data = one.recv(65536)
-            if not data:
-                break
-            other.sendall(data)
-    except OSError:
-        pass
-    try:
-        other.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
-def serve(plain):
-    try:
-        inside = context.wrap_socket(plain, server_side=True)
-        outside = onward.wrap_socket(socket.create_connection((sys.argv[2], 443)))
-    except OSError:
-        return
-    threading.Thread(target=carry, args=(inside, outside), daemon=True).start()
-    carry(outside, inside)
-with socket.create_server(("", 8443), backlog=50) as listener:
-    print("ready", flush=True)
-    while True:
-        threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
+MIDDLEBOX = PROGRAMS / "tls_middlebox.py"
 
 TINYPROXY = """
 Port 2222

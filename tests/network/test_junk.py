@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import itertools
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Callable, Iterator
 import pytest
 
 from agent.protocol import stun
-from tests.lab import Host, Lab, check, need, server, until, wrong
+from tests.lab import PROGRAMS, Host, Lab, check, need, server, until, wrong
 from tests.sessions import Held, held
 
 FEW, UDP = "tcp 80,443,7881 udp 443,50000-50299", ("--udp", "443,50000-50299")
@@ -32,47 +33,10 @@ DATAGRAMS = 1_000_000
 # the largest.
 BATCH, FEW_BYTES = 10_000, 2_000_000
 
-# The arguments: a file of datagrams, the target, and two addresses to send from. Each datagram has before it from which
-# of these it is sent, its port, and its length. It sends as many as it is told, over and over again.
-SENDER = """
-#include <arpa/inet.h>
-#include <stdio.h>
-#include <sys/socket.h>
-
-struct head { uint16_t from, port, size; };
-static char data[1 << 24];
-
-int main(int count, char **argv) {
-    FILE *file = fopen(argv[1], "rb");
-    size_t whole = fread(data, 1, sizeof data, file), at = 0;
-    int from[2];
-    for (int i = 0; i < 2; i++) {
-        struct sockaddr_in here = {.sin_family = AF_INET};
-        inet_pton(AF_INET, argv[3 + i], &here.sin_addr);
-        from[i] = socket(AF_INET, SOCK_DGRAM, 0);
-        if (bind(from[i], (struct sockaddr *)&here, sizeof here)) return 1;
-    }
-    struct sockaddr_in to = {.sin_family = AF_INET};
-    inet_pton(AF_INET, argv[2], &to.sin_addr);
-    for (long wanted; scanf("%ld", &wanted) == 1; puts("sent"), fflush(stdout))
-        for (; wanted; wanted--) {
-            struct head *head = (struct head *)(data + at);
-            to.sin_port = htons(head->port);
-            if (sendto(from[head->from], head + 1, head->size, 0, (struct sockaddr *)&to, sizeof to) < 0) return 1;
-            at += sizeof *head + (head->size + 1) / 2 * 2;
-            if (at >= whole) at = 0;
-        }
-}
-"""
+SENDER = PROGRAMS / "send_junk.c"
 HEAD = struct.Struct("=HHH")
 
-ASK = """
-import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-    opened.settimeout(10)
-    opened.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[1], int(sys.argv[2])))
-    print(opened.recv(2000).hex())
-"""
+ASK = PROGRAMS / "ask_udp.py"
 
 USERNAME, INTEGRITY, PRIORITY, REQUESTED_TRANSPORT, FINGERPRINT = 0x6, 0x8, 0x24, 0x19, 0x8028
 
@@ -185,7 +149,7 @@ def corpus(junk: Junk) -> bytes:
 def sender(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("gcc")
     source = tmp_path_factory.mktemp("sender") / "sender.c"
-    source.write_text(SENDER, encoding="ascii")
+    shutil.copy(SENDER, source)
     subprocess.run(["gcc", "-O2", "-o", source.with_suffix(""), source], check=True)
     return source.with_suffix("")
 
@@ -245,7 +209,7 @@ def test_a_million_datagrams(net: Lab, archive: Path, sender: Path) -> None:
         assert after.memory == pytest.approx(before.memory, rel=0.1)
         # What is counted is what is sent: the session's own probe is answered, from its own address.
         probe = sessions.probe(LIVE, 50000, of=PORTS[-1] + 1)
-        answer = bytes.fromhex(net.client.must(sys.executable, "-c", ASK, target, "50000", probe.hex()))
+        answer = bytes.fromhex(net.client.must(sys.executable, ASK, target, "50000", probe.hex()))
         assert stun.is_answer(answer, probe[8:20], sessions.told[LIVE]["secret"].encode())
         assert net.server.counted() == 1
         assert wrong(check(net.client, archive, target).report, plan=FEW) == []

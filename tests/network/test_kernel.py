@@ -9,41 +9,16 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Host, Lab, check, program, server, start_check, wrong
+from tests.lab import PROGRAMS, Host, Lab, check, program, server, start_check, wrong
 from tests.network.test_ends import FEW, HOLE, SECOND_PASS, SHUT, UDP
 from tests.network.test_liars import ASK, HELLO, line
 
 TRACKING = "ct state established accept"
 DROPPED = 500
 
-# More packets than the smallest buffer holds, to a socket that nobody reads from.
-FLOOD = f"""
-import socket
-deaf, flood = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
-deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-deaf.bind(("127.0.0.1", 0))
-for _ in range({DROPPED} + 100):
-    flood.sendto(bytes(1000), deaf.getsockname())
-print("ready", flush=True)
-"""
+FLOOD = PROGRAMS / "drop_packets.py"
 
-# Answers each kind of question by one line, and no probe.
-ANSWERER = """
-import json, socket, sys, threading
-answers = json.loads(sys.argv[1])
-
-def serve(opened):
-    with opened, opened.makefile("rb") as lines:
-        for line in lines:
-            if line[:1] != b"{":
-                return
-            opened.sendall(answers.get(json.loads(line)["type"], "").encode())
-
-with socket.create_server(("", 443)) as listener:
-    print("ready", flush=True)
-    while True:
-        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
-"""
+ANSWERER = PROGRAMS / "answer_questions.py"
 
 
 def read(host: Host, name: str) -> int:
@@ -81,10 +56,10 @@ def test_a_server_tells_how_many_flows_its_connection_tracking_has_room_for(net:
 @pytest.mark.parametrize("tracking", [False, True], ids=["untracked", "tracked"])
 def test_what_the_servers_kernel_dropped_is_told_with_what_was_silent(net: Lab, archive: Path, tracking: bool) -> None:
     net.server.rules("input", *([TRACKING] if tracking else []), HOLE)
-    with server(net.server, archive, *UDP), program(net.server, FLOOD):
+    with server(net.server, archive, *UDP), program(net.server, FLOOD, str(DROPPED)):
         checking = start_check(net.client, archive, net.server.ipv4)
         net.server.wait_until_counted(SECOND_PASS)
-        with program(net.server, FLOOD):
+        with program(net.server, FLOOD, str(DROPPED)):
             seen = checking.finish()
     assert wrong(seen.report, {SHUT: "filtered"}, plan=FEW) == []
     silent = seen.finding("udp", 50100)["evidence"]

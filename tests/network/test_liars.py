@@ -13,49 +13,12 @@ import pytest
 
 from agent.core.counters import KernelStatus
 from agent.protocol import messages
-from tests.lab import Check, check, lab, program, server, side_by_side
+from tests.lab import PROGRAMS, Check, check, lab, program, server, side_by_side
 
-# Whoever connects and says a line gets the next of these texts; the last one again and again. `null` closes, and NEXT
-# is the number of the text, which takes its time. Of two texts the second answers the question about the kernel.
-LIAR = """
-import json, socket, sys, threading, time
-script = json.loads(sys.argv[1])
-
-def serve(opened):
-    with opened:
-        for number in range(10**9):
-            question = opened.recv(65536)
-            if question[:1] in (b"", b"\\x16"):
-                return
-            text = script[min(number, len(script) - 1)]
-            if isinstance(text, list):
-                text = text[b"ask-kernel" in question]
-            if text is None:
-                return
-            if "NEXT" in text:
-                time.sleep(0.02)
-            text = text.replace("NEXT", str(number + 1))
-            if text.startswith("DRIP"):
-                while True:
-                    opened.sendall(text[4:].encode())
-                    time.sleep(0.1)
-            opened.sendall(text.encode("utf-8", "surrogateescape"))
-            while text and not text.endswith("\\n"):
-                opened.sendall(text.encode() * 1000)
-
-with socket.create_server(("", 443)) as listener:
-    print("ready", flush=True)
-    while True:
-        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
-"""
+LIAR = PROGRAMS / "lying_server.py"
 
 HELLO = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
-ASK = """
-import socket, sys
-with socket.create_connection((sys.argv[1], 443), 10) as opened:
-    opened.sendall(sys.argv[2].encode())
-    print(opened.makefile().readline())
-"""
+ASK = PROGRAMS / "ask_server.py"
 
 Script = Callable[[dict[str, Any]], list[Any]]
 
@@ -198,19 +161,13 @@ class Outcome:
     memory: int  # MiB, at most
 
 
-# Runs a command; the most memory that it took, in KiB, is the last word on stderr.
-MEASURED = """
-import resource, subprocess, sys
-status = subprocess.call(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-sys.exit(status)
-"""
+MEASURED = PROGRAMS / "measure_memory.py"
 
 
 @pytest.fixture(scope="module")
 def true_welcome(archive: Path) -> dict[str, Any]:
     with lab() as net, server(net.server, archive, "--udp", "50000-50009"):
-        found = json.loads(net.client.must(sys.executable, "-c", ASK, net.server.ipv4, HELLO))
+        found = json.loads(net.client.must(sys.executable, ASK, net.server.ipv4, HELLO))
         assert found["type"] == "welcome"
         assert isinstance(found, dict)
         return found
@@ -223,7 +180,7 @@ def outcome(
     def run(scenario: Scenario) -> Outcome:
         script = json.dumps(scenario.script(copy.deepcopy(true_welcome)))
         with lab() as net, program(net.server, LIAR, script):
-            seen = check(net.client, archive, net.server.ipv4, prefix=(sys.executable, "-c", MEASURED))
+            seen = check(net.client, archive, net.server.ipv4, prefix=(sys.executable, MEASURED))
             memory = int(seen.stderr.split()[-1]) // 1024
             if not scenario.harmful:
                 return Outcome(seen, "", memory)

@@ -14,7 +14,21 @@ from typing import Any, Iterator, Mapping
 
 import pytest
 
-from tests.lab import INTERFACE, INTERRUPTED, Host, Lab, check, hold, lab, program, server, start_check, until, wrong
+from tests.lab import (
+    INTERFACE,
+    INTERRUPTED,
+    PROGRAMS,
+    Host,
+    Lab,
+    check,
+    hold,
+    lab,
+    program,
+    server,
+    start_check,
+    until,
+    wrong,
+)
 from tests.network.test_loss import lose
 from tests.sessions import HELLO
 
@@ -24,87 +38,14 @@ HALF = (LAST - FIRST + 2) // 2
 MOST_TRIES = 1000
 CALLS = 300
 
-# Lends ports as LiveKit does (pion/ice, listenUDPInPortRange): from one at random upwards to the first that is free, on
-# one address. Calls begin and end all the time. What came of it is told at the end.
-LENDER = """
-import json, random, signal, socket, sys, time
-address, first, last, most = sys.argv[1], *map(int, sys.argv[2:])
-over = []
-signal.signal(signal.SIGTERM, lambda *_: over.append(1))
+LENDER = PROGRAMS / "take_ports.py"
 
-def lend():
-    start = random.randint(first, last)
-    for tries in range(last - first + 1):
-        opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            opened.bind((address, first + (start - first + tries) % (last - first + 1)))
-            return opened, tries + 1
-        except OSError:
-            opened.close()
-    return None, tries + 1
-
-calls, tried, failed, slowest = [], [], 0, 0.0
-print("ready", flush=True)
-while not over:
-    began = time.perf_counter()
-    call, tries = lend()
-    slowest = max(slowest, time.perf_counter() - began)
-    tried.append(tries)
-    failed += call is None
-    calls.append(call)
-    if len(calls) > most:
-        calls.pop(random.randrange(len(calls))).close()
-    time.sleep(0.002)
-print(json.dumps({"lent": len(tried), "failed": failed, "tries": max(tried), "mean": sum(tried) / len(tried),
-                  "slowest_s": slowest}), flush=True)
-"""
-
-# How many ports of the range are held on all addresses, as the server holds them: at most, and every time it changed.
-WATCHER = """
-import json, signal, sys, time
-first, last = map(int, sys.argv[1:])
-over = []
-signal.signal(signal.SIGTERM, lambda *_: over.append(1))
-seen = []
-print("ready", flush=True)
-while not over:
-    held = set()
-    for name in ("udp", "udp6"):
-        for line in open("/proc/net/" + name).readlines()[1:]:
-            address, _, port = line.split()[1].partition(":")
-            if not address.strip("0") and first <= int(port, 16) <= last:
-                held.add(int(port, 16))
-    if not seen or seen[-1] != len(held):
-        seen.append(len(held))
-    time.sleep(0.005)
-print(json.dumps(seen), flush=True)
-"""
+WATCHER = PROGRAMS / "watch_ports.py"
 
 
-# Holds ports of one address: `tcp 80 198.51.100.1`.
-HOLDER = """
-import signal, socket, sys
-held = []
-for transport, port, address in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3]):
-    held.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM))
-    held[-1].bind((address, int(port)))
-    if transport == "tcp":
-        held[-1].listen()
-print("ready", flush=True)
-signal.pause()
-"""
+HOLDER = PROGRAMS / "hold_media_ports.py"
 
-# A session that asks for parts in this order, and writes what it is told.
-TAKER = """
-import json, socket, sys
-opened = socket.create_connection((sys.argv[1], 443), 10)
-answers = opened.makefile()
-opened.sendall(sys.argv[2].encode())
-print(answers.readline(), end="")
-for part in sys.argv[3:]:
-    opened.sendall(json.dumps({"type": "take", "part": int(part)}).encode() + b"\\n")
-    print(answers.readline(), end="")
-"""
+TAKER = PROGRAMS / "take_sessions.py"
 
 
 class Told:
@@ -114,7 +55,7 @@ class Told:
 
 
 @contextlib.contextmanager
-def telling(host: Host, code: str, *args: object) -> Iterator[Told]:
+def telling(host: Host, code: Path, *args: object) -> Iterator[Told]:
     told = Told()
     with program(host, code, *map(str, args)) as process:
         yield told
@@ -276,7 +217,7 @@ def test_a_client_has_each_half_once_and_in_order(net: Lab, archive: Path) -> No
     with server(net.server, archive, "--live") as running:
         for takes, code in (((1, 0), "crowded"), ((0, 0), "crowded"), ((0, 1), "")):
             with net.client.popen(
-                [sys.executable, "-c", TAKER, net.server.ipv4, HELLO, *map(str, takes)], stdout=subprocess.PIPE
+                [sys.executable, TAKER, net.server.ipv4, HELLO, *map(str, takes)], stdout=subprocess.PIPE
             ) as taker:
                 assert taker.stdout
                 told = [json.loads(line) for line in taker.stdout]
@@ -286,7 +227,7 @@ def test_a_client_has_each_half_once_and_in_order(net: Lab, archive: Path) -> No
             until(lambda: not held(net.server), "the ports to be given back")
         running.stop()
     with server(net.server, archive), net.client.popen(
-        [sys.executable, "-c", TAKER, net.server.ipv4, HELLO, "0"], stdout=subprocess.PIPE
+        [sys.executable, TAKER, net.server.ipv4, HELLO, "0"], stdout=subprocess.PIPE
     ) as taker:
         assert taker.stdout
         assert [json.loads(line)["type"] for line in taker.stdout] == ["welcome", "refusal"]

@@ -11,7 +11,7 @@ from typing import Callable, ContextManager, Iterator, Mapping
 
 import pytest
 
-from tests.lab import Check, Host, Lab, check, lab, need, program, server, side_by_side, until, wrong
+from tests.lab import PROGRAMS, Check, Host, Lab, check, lab, need, program, server, side_by_side, until, wrong
 from tests.network.test_interception import DOES_NOT, certificate, middlebox, nginx, portal, tinyproxy, written
 
 PLAN, PORTS = "tcp 80,443,7881 udp 443,50000-50049", ("--udp", "443,50000-50049", "--control", "9443", "--live")
@@ -55,42 +55,9 @@ backend plugnmeet
 COTURN = ("turnserver", "-n", "-L", "0.0.0.0", "-p", "443", "--no-tcp", "--no-tls", "--no-dtls", "--no-cli",
           "--log-file", "/dev/null", "--pidfile", "/dev/null")  # fmt: skip
 
-# Comes to both of haproxy's ports over and over, and to LiveKit's, and writes at the end how often, and what failed.
-POLLER = """
-import signal, socket, ssl, sys
-context = ssl.create_default_context()
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-target, source = sys.argv[1:]
-counts, failed, going = {80: 0, 443: 0, 7881: 0}, [], [True]
-signal.signal(signal.SIGTERM, lambda *_: going.clear())
-print("ready", flush=True)
-while going:
-    for port in counts:
-        try:
-            with socket.create_connection((target, port), 10, (source, 0)) as plain:
-                opened = context.wrap_socket(plain) if port == 443 else plain
-                if port == 7881:
-                    opened.sendall(b"\\0\\1x")
-                    assert opened.recv(1) == b"", "LiveKit"
-                else:
-                    opened.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
-                    assert opened.recv(4) == b"HTTP", "haproxy"
-            counts[port] += 1
-        except Exception as error:
-            failed.append(f"{port}: {error!r}")
-print(min(counts.values()), failed, flush=True)
-"""
+POLLER = PROGRAMS / "poll_service.py"
 
-# Answers in the server's place over UDP.
-ECHO = """
-import socket
-opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-opened.bind(("0.0.0.0", 3478))
-print("ready", flush=True)
-while True:
-    data, source = opened.recvfrom(2048)
-    opened.sendto(data, source)
-"""
+ECHO = PROGRAMS / "echo_proxied.py"
 
 
 @contextlib.contextmanager

@@ -11,26 +11,13 @@ from agent.core import report_json
 from agent.protocol import messages
 from agent.protocol.messages import PROTOCOL
 from tests.core.test_report import REPORT
-from tests.lab import check, lab, server, until
+from tests.lab import PROGRAMS, check, lab, server, until
 from tests.network.test_liars import ESCAPE, HELLO, line
 
 FEW = ("--tcp", "80", "--udp", "50000-50009")
 MOST_MEMORY = 128 * 1024  # KiB; a report of full size is there as text, as JSON and as a report
 
-# Each script is a connection: what is sent, one text after the answer to the one before.
-LIAR = """
-import json, socket, sys
-for script in json.load(sys.stdin):
-    answers = []
-    with socket.create_connection((sys.argv[1], 80), 10) as opened:
-        try:
-            for text in script:
-                opened.sendall(text.encode("utf-8", "surrogateescape"))
-                answers.append(opened.recv(65536).decode("ascii", "replace"))
-        except OSError:  # it was shut
-            answers.append("")
-    print(json.dumps(answers))
-"""
+LIAR = PROGRAMS / "lying_client.py"
 
 
 def ask(**fields: Any) -> str:
@@ -79,7 +66,7 @@ SHUT = {"a question before hello", "another after a report",
 
 def test_lying_clients(archive: Path) -> None:
     with lab() as net, server(net.server, archive, *FEW) as running:
-        told = net.client.must(sys.executable, "-c", LIAR, net.server.ipv4, input=json.dumps(list(SCRIPTS.values())))
+        told = net.client.must(sys.executable, LIAR, net.server.ipv4, input=json.dumps(list(SCRIPTS.values())))
         answers = dict(zip(SCRIPTS, map(json.loads, told.splitlines())))
         for name in SHUT:
             refusal = json.loads(next(filter(None, reversed(answers[name]))))
@@ -103,7 +90,7 @@ def test_no_lie_reaches_the_terminal(archive: Path) -> None:
         while "ctrl-C" not in begun:
             begun += process.stderr.readline() or "ctrl-C"
         scripts = [SCRIPTS["a report with escape sequences"], SCRIPTS["escape sequences in a hello"]]
-        net.client.must(sys.executable, "-c", LIAR, net.server.ipv4, input=json.dumps(scripts))
+        net.client.must(sys.executable, LIAR, net.server.ipv4, input=json.dumps(scripts))
         words = "".join(process.stdout.readline() for _ in range(4))
         process.send_signal(2)
         words += begun + "".join(process.communicate(timeout=120))

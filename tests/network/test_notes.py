@@ -228,7 +228,7 @@ def test_nothing_is_imported_for_them_once_root_is_given_up(far: Lab, archive: P
     """Nobody may not read the archive, nor the certificates; names and packets are a thread's of his."""
     tmp_path.chmod(0o700)
     own, watched = Path(shutil.copy(archive, tmp_path)), tmp_path / "watched.py"
-    watched.write_text(test_root.WATCHED, encoding="ascii")
+    shutil.copy(test_root.WATCHED, watched)
     far.server.knows({"stun.example": [far.client.ipv4]})
     with contextlib.ExitStack() as stack:
         stack.enter_context(stun_server(far.client))

@@ -11,56 +11,13 @@ from typing import Any, Iterator, Mapping, Sequence
 
 import pytest
 
-import build
-from tests.lab import Host, Lab, lab, need, program, until
+from tests.lab import PROGRAMS, Host, Lab, lab, need, program, until
 
 PORT, LIARS, WRONG = 3478, 4478, 8
 
-# Asks, and says what came of it.
-ASK = """
-import json, sys
-from agent.core.address import Family
-from agent.server.outside import ask_outside
-servers, domains, routes = json.loads(sys.argv[1])
-one = ask_outside(servers, domains, tuple(map(Family, routes)))
-print(json.dumps({
-    "unresolved": one.unresolved,
-    "egress": None if one.egress is None else {family.value: str(address) for family, address in one.egress.items()},
-    "records": {name: found and list(map(str, found)) for name, found in one.dns_records.items()},
-}))
-"""
+ASK = PROGRAMS / "ask_outside.py"
 
-# Answers every request wrongly, at each port in another way.
-LIAR = """
-import selectors, socket
-from agent.protocol import stun
-
-def made(kind, transaction, attributes):
-    return stun.HEADER.pack(kind, len(attributes), stun.MAGIC_COOKIE, transaction) + attributes
-
-mapped = stun.encode_attribute(stun.Attribute.XOR_MAPPED_ADDRESS, bytes((0, 1, 0, 9, 1, 2, 3, 4)))
-WAYS = (
-    lambda data: b"x" * 30,
-    lambda data: b"",
-    lambda data: data,
-    lambda data: made(stun.Kind.SUCCESS, bytes(12), mapped),
-    lambda data: made(stun.Kind.ERROR, data[8:20], mapped),
-    lambda data: made(stun.Kind.SUCCESS, data[8:20], b""),
-    lambda data: made(stun.Kind.SUCCESS, data[8:20], mapped[:4] + mapped[8:]),
-    lambda data: made(stun.Kind.SUCCESS, data[8:20], mapped * 200),
-    lambda data: made(stun.Kind.SUCCESS, data[8:20], mapped),  # of another address
-)
-selector = selectors.DefaultSelector()
-for number, way in enumerate(WAYS):
-    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    opened.bind(("0.0.0.0", 4478 + number))
-    selector.register(opened, selectors.EVENT_READ, way)
-print("ready", flush=True)
-while True:
-    for key, _ in selector.select():
-        data, source = key.fileobj.recvfrom(2000)
-        key.fileobj.sendto(key.data(data), source)
-"""
+LIAR = PROGRAMS / "lying_stun_server.py"
 
 
 @contextlib.contextmanager
@@ -79,7 +36,7 @@ def stun_server(host: Host) -> Iterator[None]:
 
 def liars(host: Host) -> contextlib.AbstractContextManager[object]:
     """A program that answers every request wrongly."""
-    return program(host, f"import sys; sys.path.insert(0, {str(build.ROOT)!r})\n{LIAR}")
+    return program(host, LIAR)
 
 
 def ask(
@@ -87,7 +44,7 @@ def ask(
 ) -> Mapping[str, Any]:
     """What the host is told, within the seconds that a note may take."""
     began = time.monotonic()
-    told = host.must(sys.executable, "-c", ASK, json.dumps([servers, domains, routes]), cwd=build.ROOT)
+    told = host.must(sys.executable, ASK, json.dumps([servers, domains, routes]))
     assert time.monotonic() - began < 6
     found: Mapping[str, Any] = json.loads(told)
     return found

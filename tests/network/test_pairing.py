@@ -15,7 +15,7 @@ import pytest
 
 import build
 from agent.protocol import messages, pairing
-from tests.lab import Check, Host, Lab, Server, check, hold, lab, program, server, start_check, until, wrong
+from tests.lab import PROGRAMS, Check, Host, Lab, Server, check, hold, lab, program, server, start_check, until, wrong
 
 FEW, UDP = "tcp 80,443,7881 udp 50000-50009", ("--udp", "50000-50009")
 MADE = "b2cd-j6as-k7d1-mpmt-vcdn-q6yw-3h57"
@@ -165,25 +165,13 @@ def test_a_key_at_a_server_without_one(net: Lab, archive: Path) -> None:
         assert is_right(check(net.client, archive, net.server.ipv4), paired=False)
 
 
-# Says a line on the control channel, with TLS or without, and writes what comes until the other side closes.
-SAY = """
-import socket, ssl, sys
-for port in (80, 443, 7881):
-    for tls in (True, False):
-        with socket.create_connection((sys.argv[1], port), 10) as opened:
-            if tls:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-                opened = context.wrap_socket(opened)
-            opened.sendall(sys.argv[2].encode())
-            print(opened.makefile().read(), end="")
-"""
+SAY = PROGRAMS / "say_hello.py"
 
 
 def test_without_the_key_nothing_is_told_but_that_it_is_needed(net: Lab, archive: Path) -> None:
     hello = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
     with hold(net.server, "udp 50005"), server(net.server, archive, *UDP, "--key"):
-        told = net.client.must(sys.executable, "-c", SAY, net.server.ipv4, hello)
+        told = net.client.must(sys.executable, SAY, net.server.ipv4, hello)
     assert set(told.splitlines()) == {
         '{"type":"refusal","code":"key-needed","message":"this server accepts only clients with its pairing key",'
         '"hint":"run the command that the server shows, with its --key"}'
@@ -191,39 +179,14 @@ def test_without_the_key_nothing_is_told_but_that_it_is_needed(net: Lab, archive
     assert told.count("\n") == 6
 
 
-# Says these lines to whoever says hello, one for each of his. ECHO is what he said himself; of one that begins with
-# SEAL the rest is sealed, with a key of the impostor's own.
-IMPOSTOR = """
-import json, socket, sys, threading
-from agent.protocol import pairing
-script = json.loads(sys.argv[1])
-seals = pairing.RecordAuthenticator(bytes(32), bytes(32))
-
-def serve(opened):
-    with opened:
-        for text in script:
-            said = opened.recv(65536)
-            if said[:1] in (b"", b"\\x16"):
-                return
-            line = text.encode()
-            opened.sendall(said if text == "ECHO" else seals.sign(line[4:]) if text[:4] == "SEAL" else line)
-        opened.recv(65536)
-
-with socket.create_server(("", 443)) as listener:
-    print("ready", flush=True)
-    while True:
-        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
-"""
+IMPOSTOR = PROGRAMS / "impostor.py"
 
 
 @pytest.fixture(scope="module")
 def true_welcome(network: Lab, archive: Path) -> str:
     hello = '{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\n'
-    code = (
-        SAY.replace("read()", "readline()").replace("(80, 443, 7881)", "(7881,)").replace("(True, False)", "(False,)")
-    )
     with lab() as net, server(net.server, archive, *UDP):
-        told = net.client.must(sys.executable, "-c", code, net.server.ipv4, hello)
+        told = net.client.must(sys.executable, SAY, net.server.ipv4, hello, "7881")
     assert json.loads(told)["type"] == "welcome"
     return told
 
@@ -256,21 +219,11 @@ def test_impostors_that_have_no_key(net: Lab, archive: Path, true_welcome: str) 
 
 @contextlib.contextmanager
 def impostor(host: Host, script: Sequence[str]) -> Iterator[None]:
-    with program(host, f"import sys; sys.path.insert(0, {str(build.ROOT)!r}){IMPOSTOR}", json.dumps(script)):
+    with program(host, IMPOSTOR, json.dumps(script)):
         yield
 
 
-# Writes every packet of an interface into a file, until it is killed.
-LISTENER = """
-import socket, sys
-wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
-wire.bind(("eth0", 3))
-with open(sys.argv[1], "wb", buffering=0) as file:
-    print("ready", flush=True)
-    while True:
-        file.write(wire.recv(65536))
-"""
+LISTENER = PROGRAMS / "record_lines.py"
 
 
 def test_neither_key_nor_secret_crosses_the_wire(net: Lab, archive: Path, tmp_path: Path) -> None:
@@ -309,24 +262,7 @@ def sealed(crossed: bytes, kind: bytes) -> bytes:
     return found[0]
 
 
-# A client without a key that asks everything there is; writes the lines that it was sent.
-ASKER = """
-import json, socket, sys
-from agent.core.plan import Transport
-from agent.protocol import messages
-opened = socket.create_connection((sys.argv[1], 7881), 10)
-lines = opened.makefile()
-def ask(message):
-    opened.sendall(message if isinstance(message, bytes) else messages.encode(message))
-    print(lines.readline(), end="")
-ask(b'{"type":"hello","protocol":3,"program":"0.1.0","family":"ipv4","nonce":null}\\n')
-for about in messages.About:
-    for transport in Transport:
-        for start in (1, 65535):
-            ask(messages.Ask(about, transport, start))
-ask(messages.AskKernel())
-ask(messages.Bye())
-"""
+ASKER = PROGRAMS / "ask_everything.py"
 
 
 def test_who_holds_a_port_is_told_to_paired_clients_alone(net: Lab, archive: Path) -> None:
@@ -344,7 +280,7 @@ def test_who_holds_a_port_is_told_to_paired_clients_alone(net: Lab, archive: Pat
             seen = check(net.client, archive, net.server.ipv4)
             assert wrong(seen.report, shut, plan=FEW) == []
             assert seen.finding("udp", 50005)["owner"] is None
-            told = net.client.must(sys.executable, "-c", ASKER, net.server.ipv4, env=SPEAKS)
+            told = net.client.must(sys.executable, ASKER, net.server.ipv4)
             running.wait_for("session", number=2)
     lines = list(map(json.loads, told.splitlines()))
     (welcome,) = [one for one in lines if one["type"] == "welcome"]
@@ -372,55 +308,14 @@ def words(value: Any) -> Iterator[Any]:
         yield value
 
 
-# A client with a session of its own that tries more than the plan; writes what came of each try.
-WIDER = """
-import json, os, socket, sys
-from agent.core.plan import Transport
-from agent.protocol import framing, http_proof, messages, stun
-target = sys.argv[1]
-opened = socket.create_connection((target, 7881), 10)
-lines = opened.makefile("rb")
-def ask(message):
-    opened.sendall(message if isinstance(message, bytes) else messages.encode(message))
-    return messages.decode(lines.readline().rstrip())
-welcome = ask(b'{"type":"hello","protocol":3,"program":"","family":"ipv4","nonce":null,"plan":"all"}\\n')
-key = welcome.secret.encode()
-def probe(meant):
-    return stun.encode_request(stun.Request(welcome.session, os.urandom(12), meant), key)
-def udp(meant, to):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-        one.settimeout(0.3)
-        one.sendto(probe(meant), (target, to))
-        try:
-            return len(one.recv(2000)) > 0
-        except OSError:
-            return False
-def tcp(to, data):
-    with socket.create_connection((target, to), 10) as one:
-        one.settimeout(0.3)
-        one.sendall(data)
-        try:
-            return one.recv(2000).split(b"\\r\\n")[0].decode("latin-1")
-        except OSError:
-            return ""
-def http(meant, to):
-    token = http_proof.make_token(welcome.session, meant, os.urandom(8).hex(), key)
-    return tcp(to, http_proof.encode_request("x", token))
-print(json.dumps({
-    "udp": [udp(50000, 50000), udp(50010, 50000), udp(443, 50000), udp(60001, 60001)],
-    "http": [http(80, 80), http(81, 80), http(8080, 8080)],
-    "framed": [bool(tcp(7881, framing.frame(probe(meant)))) for meant in (7881, 7882, 50000)],
-    "sighted": {one.value: [[run.first, run.last, count] for about in ("sightings", "redirected", "at-interface")
-                for run, count in ask(messages.Ask(messages.About(about), one, 1)).rows] for one in Transport},
-}))
-"""
+WIDER = PROGRAMS / "try_wider_plan.py"
 
 
 def test_a_client_cannot_widen_the_plan(net: Lab, archive: Path) -> None:
     ways = ("udp dport 60001 redirect to :50000", "tcp dport 8080 redirect to :80")
     net.server.rules("prerouting", *ways, kind="nat")
     with server(net.server, archive, *UDP):
-        done = json.loads(net.client.must(sys.executable, "-c", WIDER, net.server.ipv4, env=SPEAKS))
+        done = json.loads(net.client.must(sys.executable, WIDER, net.server.ipv4))
     assert done["udp"] == [True, False, False, False]
     assert [line.split()[1] for line in done["http"]] == ["200", "404", "404"]
     assert done["framed"] == [True, False, False]

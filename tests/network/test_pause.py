@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Iterator
 import pytest
 
 from tests import firewalls, pythons
-from tests.lab import INTERRUPTED, Lab, Server, check, server, until, wrong
+from tests.lab import INTERRUPTED, PROGRAMS, Lab, Server, check, server, until, wrong
 
 
 @pytest.fixture(scope="session")
@@ -35,26 +36,7 @@ INSPECTED = {
     "ports": {"443/tcp": [{"HostPort": "443"}], "443/udp": [{"HostPort": "443"}]},
 }  # fmt: skip
 
-_HOLD = """
-import os, socket
-held = [socket.create_server(("", 443)), socket.socket(type=socket.SOCK_DGRAM)]
-held[1].bind(("", 443))
-open("{0}/pid", "w").write(str(os.getpid()))
-os.pause() if hasattr(os, "pause") else __import__("signal").pause()
-"""
-_DOCKER = """#!/bin/sh
-cd '{0}'
-case "$1 $2" in
-'ps --quiet') [ ! -e pid ] || echo {1} ;;
-'inspect '*) cat inspected ;;
-'stop turn') kill $(cat pid) && rm pid ;;
-'start turn')
-    [ ! -e broken ] || {{ echo no such image >&2; exit 1; }}
-    [ -e pid ] || {{ setsid ./docker-proxy hold.py </dev/null >/dev/null 2>&1 & }}
-    while [ ! -e pid ]; do sleep 0.02; done ;;
-*) exit 64 ;;
-esac
-"""
+DOCKER = Path(__file__).parents[1] / "standins/docker"
 
 
 class Docker:
@@ -63,11 +45,11 @@ class Docker:
     def __init__(self, net: Lab, folder: Path) -> None:
         self.host, self._folder = net.server, folder
         self.env = {"PATH": f"{folder}:{os.environ['PATH']}"}
-        (folder / "hold.py").write_text(_HOLD.format(folder), encoding="ascii")
+        shutil.copy(PROGRAMS / "hold_443.py", folder / "hold.py")
         (folder / "inspected").write_text(json.dumps(INSPECTED), encoding="ascii")
         (folder / "docker-proxy").symlink_to(sys.executable)
-        (folder / "docker").write_text(_DOCKER.format(folder, ID), encoding="ascii")
-        (folder / "docker").chmod(0o755)
+        shutil.copy(DOCKER, folder)
+        (folder / "id").write_text(f"{ID}\n", encoding="ascii")
 
     def server(self, archive: Path, *words: str) -> subprocess.CompletedProcess[str]:
         """Run the server's side to its end."""

@@ -6,20 +6,12 @@ import json
 from pathlib import Path
 
 from agent.server.notices import NOTICES, NOTICES_A_SECOND
-from tests.lab import Lab, Server, check, program, server, until, wrong
+from tests.lab import PROGRAMS, Lab, Server, check, program, server, until, wrong
 
 PLAN, PORTS = ("--udp", "50000-50009"), "tcp 80,443,7881 udp 50000-50009"
 # Each is turned away with a sentence at the server.
 TURNED_AWAY = 1000
-STRANGERS = """
-import socket, sys
-print("ready", flush=True)
-for _ in range(int(sys.argv[2])):
-    with socket.create_connection((sys.argv[1], 80)) as one:
-        one.sendall(b'{"type":"hello","protocol":99,"program":"x"}\\n')
-        one.recv(1000)
-print("done", flush=True)
-"""
+STRANGERS = PROGRAMS / "refused_clients.py"
 
 
 def test_a_thousand_that_are_turned_away_fill_no_terminal(net: Lab, archive: Path) -> None:

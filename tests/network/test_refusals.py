@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab import (
     FAR_OUTSIDE,
+    PROGRAMS,
     ROUTER_OUTSIDE,
     Chain,
     Check,
@@ -159,35 +160,7 @@ def test_two_routers_that_reject_neighbours_are_told_apart(archive: Path) -> Non
     assert parts(seen) == [(50100, 50149, "rejected", near), (50150, 50199, "rejected", far)]
 
 
-# On a router: answers each UDP packet to the server with an ICMP error of its own, "host prohibited", and lets it pass.
-# It quotes the packet as it is, or the UDP header alone, or another transaction, or other content.
-FORGER = """
-import os, socket, struct, sys
-mode, client = sys.argv[1:]
-wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
-wire.bind(("outside", 0x0800))
-out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-print("ready", flush=True)
-
-def checksum(data):
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
-
-while True:
-    data, (_, _, kind, *_) = wire.recvfrom(65535)
-    if kind == socket.PACKET_OUTGOING or data[0] != 0x45 or data[9] != socket.IPPROTO_UDP:
-        continue
-    if mode == "other":
-        data = data[:28] + os.urandom(len(data) - 28)
-    elif mode == "another":
-        data = data[:36] + os.urandom(12) + data[48:]
-    elif mode == "short":
-        data = data[:28]
-    icmp = struct.pack("!BBHI", 3, 10, checksum(struct.pack("!BBHI", 3, 10, 0, 0) + data), 0) + data
-    out.sendto(icmp, (client, 0))
-"""
+FORGER = PROGRAMS / "forge_icmp.py"
 
 
 @pytest.mark.parametrize(
@@ -204,31 +177,19 @@ def test_an_error_counts_where_it_quotes_a_probe_and_never_for_an_open_port(
     assert parts(seen) == [(50100, 50149, state, ROUTER_OUTSIDE[0] if state == "rejected" else None)]
 
 
-STRANGER = """
-import socket, sys
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
-    opened.bind(("", 2222))
-    print("ready", flush=True)
-    while True:
-        data, source = opened.recvfrom(4096)
-        opened.sendto({answer}, source)
-"""
-
-
 @pytest.mark.parametrize(
-    ("answer", "shown"),
+    ("kind", "shown"),
     [
-        ("data", "an echo of the probe"),
-        ("b'\\1\\1\\0\\0' + data[4:20]", "a STUN answer that is not this server's"),
-        ("data[:2] + b'\\x80\\1' + bytes(8)", "12 bytes that are no text"),
-        ("b'SIP/2.0 400 Bad\\x1b[2J Request\\r\\n'", "SIP/2.0 400 Bad?[2J Request"),
+        ("echo", "an echo of the probe"),
+        ("stun", "a STUN answer that is not this server's"),
+        ("dns", "12 bytes that are no text"),
+        ("sip", "SIP/2.0 400 Bad?[2J Request"),
     ],
-    ids=["echo", "stun", "dns", "sip"],
 )
-def test_another_service_behind_a_udp_port_is_told(archive: Path, answer: str, shown: str) -> None:
+def test_another_service_behind_a_udp_port_is_told(archive: Path, kind: str, shown: str) -> None:
     with lab() as net, server(net.server, archive, "--udp", "50000-50099"):
         net.server.rules("prerouting", "udp dport 50010 redirect to :2222", kind="nat")
-        with program(net.server, STRANGER.format(answer=answer)):
+        with program(net.server, PROGRAMS / "answer_udp.py", kind):
             seen = check(net.client, archive, net.server.ipv4)
     assert wrong(seen.report, {"udp 50010": "intercepted"}, plan="tcp 80,443,7881 udp 50000-50099") == []
     found = seen.finding("udp", 50010)

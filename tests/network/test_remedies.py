@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 import pytest
 
 from tests import firewalls
-from tests.lab import CLIENT, Check, Host, Lab, Server, check, lab, need, server, side_by_side, wrong
+from tests.lab import CLIENT, PROGRAMS, Check, Host, Lab, Server, check, lab, need, server, side_by_side, wrong
 
 PLAN = "tcp 80,443,7881 udp 443,50000-50299"
 UDP = "443,50000-50299"
@@ -450,21 +450,7 @@ class Outcome:
     elsewhere: tuple[set[str], set[str]]  # what else packets got to on the server, before and after
 
 
-# Two ports that are in no plan, with nothing behind them: that is told only where packets get there.
-_ELSEWHERE = """
-import socket, sys
-for kind, port in ((socket.SOCK_STREAM, 8081), (socket.SOCK_DGRAM, 40123)):
-    with socket.socket(socket.AF_INET, kind) as one:
-        one.settimeout(0.5)
-        try:
-            one.connect((sys.argv[1], port))
-            one.send(b"?")
-            one.recv(1)
-        except ConnectionRefusedError:
-            print(port)
-        except OSError:
-            pass
-"""
+_ELSEWHERE = PROGRAMS / "reach_unplanned_ports.py"
 
 
 # The rules but for their counters, and which tables of iptables-legacy there are: they are made by asking for them.
@@ -472,7 +458,7 @@ _RULES = ("sh", "-c", "nft --stateless list ruleset; cat /proc/net/ip_tables_nam
 
 
 def _elsewhere(net: Lab) -> set[str]:
-    return set(net.client.must(sys.executable, "-c", _ELSEWHERE, net.server.ipv4).split())
+    return set(net.client.must(sys.executable, _ELSEWHERE, net.server.ipv4).split())
 
 
 def run(scenario: Scenario, archive: Path) -> Outcome:

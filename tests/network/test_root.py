@@ -15,7 +15,7 @@ from typing import Iterator, Mapping
 import pytest
 
 from tests import firewalls
-from tests.lab import Lab, Server, check, hold, need, server, until, wrong
+from tests.lab import PROGRAMS, Lab, Server, check, hold, need, server, until, wrong
 from tests.network import test_limits
 
 
@@ -29,18 +29,7 @@ FEW, UDP = "tcp 80,443,7881 udp 443,50000-50099", ("--udp", "443,50000-50099")
 NOBODY, KEY = "65534", "correct horse battery staple"
 HOLE, SHUT = "udp dport 50010-50019 drop", {"udp 50010-50019": "filtered server-host"}
 
-# Tells on stderr of every import that Python has to look for, and of every file that is opened, as nobody.
-WATCHED = """
-import os, runpy, sys
-
-def watch(event, details):
-    if event in ("import", "open") and os.geteuid():
-        os.write(2, f"{event} {details[0]}\\n".encode())
-
-sys.addaudithook(watch)
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
+WATCHED = PROGRAMS / "watch_imports.py"
 
 
 def status(pid: int) -> Mapping[str, list[str]]:
@@ -190,7 +179,7 @@ def test_an_archive_that_only_root_may_read_serves_people_at_a_terminal(net: Lab
 def program_server(net: Lab, archive: Path) -> Iterator[Server]:
     """The server in a Python that tells what it imports as nobody."""
     watched = archive.with_name("watched.py")
-    watched.write_text(WATCHED, encoding="ascii")
+    shutil.copy(WATCHED, watched)
     with server(net.server, archive, *UDP, prefix=(sys.executable, "-B"), python=watched) as running:
         yield running
 

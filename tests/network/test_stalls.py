@@ -11,7 +11,7 @@ from typing import Iterator, NamedTuple, Sequence
 import pytest
 
 from agent.server.connection import HELLO_SECONDS
-from tests.lab import Check, Crowd, Usage, check, crowd, program, server, until, wrong
+from tests.lab import PROGRAMS, Check, Crowd, Usage, check, crowd, program, server, until, wrong
 from tests.sessions import HELLO
 
 pytestmark = pytest.mark.alone
@@ -25,30 +25,7 @@ MOST_DESCRIPTORS, MOST_MEMORY = 600, 64 * 1024
 SLOWER_SECONDS, SLOWER = 3.0, 2  # seconds, or so many times what it takes alone, whichever is more
 LATER_SECONDS = 20.0  # than their time some are shut, where the machine is busy
 
-# Opens so many connections to each port, and says something of these in each: within TLS, or in two parts, of which the
-# second follows the beginning of an answer. Nothing else is read.
-STALL = """
-import json, signal, socket, ssl, sys
-target, each, stalls = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-held = []
-for number in range(each * 3):
-    opened = socket.create_connection((target, (80, 443, 7881)[number % 3]), 10)
-    held.append(opened)
-    tls, *parts = stalls[number // 3 % len(stalls)]
-    try:
-        if tls:
-            held[-1] = opened = context.wrap_socket(opened)
-        opened.sendall(bytes.fromhex(parts[0]))
-        for part in parts[1:]:
-            if opened.recv(1):
-                opened.sendall(bytes.fromhex(part))
-    except OSError:  # it had to give way to others already
-        pass
-print("ready", flush=True)
-signal.pause()
-"""
+STALL = PROGRAMS / "stall.py"
 
 ASK = b'{"type":"ask","about":"sightings","transport":"udp","start":1}\n'
 REQUEST = b"GET / HTTP/1.1\r\nHost: meet.example\r\n\r\n"
