@@ -1,1 +1,1 @@
-"""The configuration of plugNmeet, LiveKit, haproxy and compose, and the subset of YAML that they use."""
+"""Read the configuration of plugNmeet, LiveKit, haproxy and docker compose."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 from dataclasses import dataclass
 from typing import Iterator, NoReturn, Sequence
 
+from ..core.errors import DecodeError
+from ..core.json_reader import load_object
 from ..system.commands import run_tool
 from ..system.files import read_configuration
 from .document import Document, Node, refuse
@@ -43,11 +44,11 @@ def read_compose(directory: str) -> tuple[Document, tuple[str, ...]]:
 def _resolved(output: str) -> Node | None:
     """Return what docker compose tells, without the names of profiles: the services that it lists are those in use."""
     try:
-        project = json.loads(output)
+        project = load_object(output)
         for service in project["services"].values():
             service.pop("profiles", None)
         return _node(project)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (DecodeError, TypeError, LookupError, AttributeError):
         return None
 
 
@@ -57,7 +58,7 @@ def _node(value: object) -> Node:
     if isinstance(value, list):
         return Node(0, list(map(_node, value)))
     # It writes a dollar twice, so that its output could be read again.
-    return Node(0, value.replace("$$", "$") if isinstance(value, str) else None if value is None else json.dumps(value))
+    return Node(0, None if value is None else str(value).replace("$$", "$"))
 
 
 @dataclass(frozen=True)
