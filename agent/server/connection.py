@@ -2,71 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Generator
-
-from ..core import report_json
 from ..core.address import Address
 from ..core.errors import DecodeError
-from ..core.events import ClientRefused, ReportReceived
 from ..core.plan import Transport
-from ..core.report import Problem
-from ..protocol import first_bytes, framing, http_proof, messages, pairing, stun
+from ..protocol import first_bytes, framing, http_proof, stun
 from ..protocol.first_bytes import StreamProtocol
-from . import rows
-from .commands import AskLocalStun, BindPartition, CatchUp, Close, Command, Emit, Question, ReadCounters, Send
+from .commands import Close, Command, Question, Send
+from .control_channel import SESSION_SECONDS, ControlChannel
 from .probe_responder import ProbeResponder
 from .session import Session
 from .sessions import SessionRegistry
-from .state import Measurement
 
 # A client says hello at once; whoever has not after this is none, even over a bad path.
 HELLO_SECONDS = 10.0
-# The longest silence within a check is its sweep, three minutes at most; and a laptop may sleep for one.
-IDLE_SECONDS = 300.0
-# A session's at most: a host of four addresses takes a quarter of an hour where every sweep takes its full time.
-SESSION_SECONDS = 1800.0
-# The line that says hello: it has a hundred bytes, and a later version's may have more.
-MAX_HELLO = 2048
-
-_OWN_CLIENT = "use pnmcheck's own client"
-_NO_HELLO = messages.Refusal("order", "the client asked before it said hello", _OWN_CLIENT)
-_NO_QUESTION = messages.Refusal("order", "the client sent what only a server says", _OWN_CLIENT)
-# One question at a time: a piece full of them would keep the server busy for seconds.
-_IMPATIENT = messages.Refusal("order", "the client asked again before it was answered", _OWN_CLIENT)
-_LONG_REPORT = messages.Refusal("report", "the client's report is too long, or not in full parts of ASCII", _OWN_CLIENT)
-_ONE_REPORT = messages.Refusal("order", "the client handed over a second report", _OWN_CLIENT)
-# A session has each once, and in their order: to change them takes a tenth of a second of the server's.
-_NO_PART = messages.Refusal("crowded", "the client asked too often to have media ports bound", "try again in a minute")
-_KEY_NEEDED = messages.Refusal(
-    "key-needed",
-    "this server accepts only clients with its pairing key",
-    "run the command that the server shows, with its --key",
-)
-_NO_KEY = messages.Refusal(
-    "no-key", "this server has no pairing key", "start it with `server --key` and this key, or check without --key"
-)
-_WRONG_KEY = messages.Refusal(
-    "wrong-key", "that is not this server's pairing key", "copy the key that the server shows"
-)
-
-
-_ANOTHER_PATH = "do not trust this path; run the check from another network"
-_CHANGED = messages.Refusal(
-    messages.INTERCEPTED, "a machine between the client and this server changes their messages", _ANOTHER_PATH
-)
-
-
-# What answers a line: it yields what it has to know, is sent that, and returns the answer.
-_Answering = Generator[Question, Any, messages.Message]
-
-
-def _intercepted(seen: str, own: str) -> messages.Refusal:
-    """Return the refusal for a client that saw another certificate: a machine on the path ends its TLS."""
-    theirs, ours = (f"the certificate {shown[:16]}..." if shown else "no certificate" for shown in (seen, own))
-    between = "a machine between the client and this server decrypts their connection"
-    message = f"{between}: the client saw {theirs}, this server has {ours}"
-    return messages.Refusal(messages.INTERCEPTED, message, _ANOTHER_PATH)
 
 
 class ServerConnection:
@@ -90,15 +38,19 @@ class ServerConnection:
         self._speech: StreamProtocol | None = None
         self._request = b""
         self._frames = framing.Frames(stun.MAX_BYTES)
-        self._lines = framing.Lines(MAX_HELLO)
-        self._hello: messages.Hello | None = None  # which was challenged
-        self._keys: pairing.Keys | None = None
-        self._authenticator: pairing.RecordAuthenticator | None = None
-        self._answering: _Answering | None = None
-        self._question: Question | None = None  # which the answer waits for
-        self.session: Session | None = None
-        self.deadline, self._ends = now + HELLO_SECONDS, now + SESSION_SECONDS
+        self._control: ControlChannel | None = None
+        self._hello_ends, self._session_ends = now + HELLO_SECONDS, now + SESSION_SECONDS
         self._closing = False
+
+    @property
+    def session(self) -> Session | None:
+        """Return the session of which this is the control channel, if any."""
+        return self._control.session if self._control else None
+
+    @property
+    def deadline(self) -> float:
+        """Return when it is to be closed."""
+        return self._control.deadline if self._control else self._hello_ends
 
     def on_tls(self, certificate: bytes) -> None:
         """Take in that the connection's TLS was removed, in which this certificate was shown."""
@@ -106,7 +58,7 @@ class ServerConnection:
 
     def receive(self, data: bytes, now: float) -> None:
         """Answer at least one byte."""
-        if self._closing:
+        if self._closing or (self._control and self._control.closing):
             return
         try:
             if self._speech is None:
@@ -125,15 +77,14 @@ class ServerConnection:
 
     def on_result(self, question: Question, result: object, now: float) -> None:
         """Go on with the answer that waits for this question's result."""
-        if question is self._question and not self._closing:
-            self._go_on(result, now)
+        if self._control and not self._closing:
+            self._control.on_result(question, result, now)
 
     def on_closed(self) -> None:
         """End the session, if any: the connection is gone."""
-        self._closing, self._answering, self._question = True, None, None
-        if self.session:
-            self._registry.close(self.session)
-            self.session = None
+        self._closing = True
+        if self._control:
+            self._control.on_closed()
 
     def _send(self, data: bytes) -> None:
         if data:
@@ -161,156 +112,9 @@ class ServerConnection:
         self._send(b"".join(framing.frame(answer) for answer in answers if answer))
 
     def _answer_control(self, data: bytes, now: float) -> None:
-        lines = self._lines.feed(data)
-        if not lines:
-            return
-        if self._keys and not self._authenticator:
-            self._authenticator = pairing.RecordAuthenticator(self._keys.server, self._keys.client)
-        if len(lines) > 1 or self._question:
-            self._say(self._refuse(_IMPATIENT), now)
-        else:
-            self._answering = self._answer_line(lines[0], now)
-            self._go_on(None, now)
-
-    def _go_on(self, result: object, now: float) -> None:
-        """Answer as far as nothing has to be asked."""
-        assert self._answering
-        try:
-            self._question = self._answering.send(result)
-            self._outbox.append(self._question)
-        except StopIteration as end:
-            self._question = None
-            self._say(end.value, now)
-
-    def _say(self, message: messages.Message, now: float) -> None:
-        line = messages.encode(message)
-        self._send(self._authenticator.sign(line) if self._authenticator else line)
-        if self.session:
-            self.deadline = min(now + IDLE_SECONDS, self._ends)
-        if isinstance(message, (messages.Refusal, messages.Bye)):
-            self._close()
-
-    def _answer_line(self, line: bytes, now: float) -> _Answering:
-        if self._authenticator:
-            try:
-                line = self._authenticator.verify(line)
-            except DecodeError:
-                if self._authenticator.peer_verified:
-                    return self._refuse(_CHANGED)
-                self._authenticator = None  # the other side could not verify what this one signs
-                return self._refuse(_WRONG_KEY)
-        message = messages.decode(line)
-        if self.session:
-            return (yield from self._answer(message, self.session, now))
-        if isinstance(message, messages.Hello) and self._hello is None:
-            return (yield from self._greet(message))
-        if isinstance(message, messages.Proof) and self._hello and self._keys:
-            return (yield from self._check_proof(message, self._hello, self._keys))
-        return self._refuse(_NO_HELLO)
-
-    def _answer(self, message: messages.Message, session: Session, now: float) -> _Answering:
-        if isinstance(message, messages.AskRows):
-            return (yield from self._answer_ask(message, session))
-        if isinstance(message, messages.AskKernel):
-            session.sources.confirm(message.confirmed_sources, message.nonces)
-            measurement = yield ReadCounters(self.number)
-            return messages.KernelReply(self._registry.kernel(session, measurement), session.sources.unconfirmed)
-        if isinstance(message, messages.AskService):
-            return (yield from self._answer_service(message, session))
-        if isinstance(message, messages.BindPartition):
-            if not self._registry.may_bind(session, message.part, now):
-                return self._refuse(_NO_PART)
-            yield BindPartition(self.number, message.part)
-            return messages.PartitionBound()
-        if isinstance(message, messages.ReportPart):
-            return self._take_report(session, message)
-        if isinstance(message, messages.Bye):
-            session.finished = True
-            return messages.Bye()
-        return self._refuse(_NO_QUESTION)
-
-    def _answer_ask(self, ask: messages.AskRows, session: Session) -> _Answering:
-        yield CatchUp(self.number)
-        measurement = session.at_start
-        if (ask.table, ask.transport) == (messages.PortTable.RECEIVE_DROPS, Transport.UDP):
-            measurement = yield ReadCounters(self.number)
-            if session.counters(measurement).receive_errors != 0:  # else no socket is asked: there are many
-                measurement = yield ReadCounters(self.number, receive_drops=True)
-        return rows.page(session, ask, self._registry.settings, self._registry.ports, measurement)
-
-    def _answer_service(self, ask: messages.AskService, session: Session) -> _Answering:
-        """Say what passed the interface at a port that a service holds, in the client's flow that has this mark."""
-        yield CatchUp(self.number)
-        service, arrival = session.service_flows.find(ask), session.observer.arrival
-        silent = ask.transport is Transport.UDP and service.arrived and not service.size
-        if silent and arrival and self._registry.ports.is_served(Transport.UDP, ask.port):
-            if ask.port not in session.local_answers:  # a question to the service, so not as often as the client likes
-                answers = yield AskLocalStun(self.number, arrival.address, ask.port)
-                session.local_answers[ask.port] = answers
-            service = replace(service, alive=session.local_answers[ask.port])
-        known = self._registry.ports.certificates.get(ask.port) if ask.certificate else None
-        return replace(service, on_disk=ask.certificate in known) if known else service
-
-    def _greet(self, hello: messages.Hello) -> _Answering:
-        settings = self._registry.settings
-        if hello.protocol != messages.PROTOCOL:
-            own = messages.PROTOCOL, settings.program
-            return self._refuse(messages.version_refusal(*own, hello.protocol, hello.program))
-        if settings.key is None:
-            return self._refuse(_NO_KEY) if hello.nonce else (yield from self._welcome(hello))
-        if hello.nonce is None:
-            return self._refuse(_KEY_NEEDED)
-        challenge = messages.Challenge(self._registry.random_bytes(pairing.NONCE_BYTES).hex())
-        self._hello, self._keys = hello, messages.session_keys(settings.key, hello, challenge)
-        return challenge
-
-    def _check_proof(self, proof: messages.Proof, hello: messages.Hello, keys: pairing.Keys) -> _Answering:
-        own = pairing.fingerprint(self._certificate)
-        if proof.certificate != own:
-            return self._refuse(_intercepted(proof.certificate, own))
-        return (yield from self._welcome(hello, keys.secret))
-
-    def _welcome(self, hello: messages.Hello, secret: str | None = None) -> _Answering:
-        registry, client, measurement = self._registry, self.client[0], Measurement()
-        reason = registry.refusal_reason(client, paired=secret is not None)
-        if not reason:
-            measurement = yield ReadCounters(self.number, receive_drops=True)
-            reason = registry.refusal_reason(client, paired=secret is not None)
-        if reason:
-            return self._refuse(messages.Refusal("crowded", reason, "try again in a minute"))
-        session = registry.open(client, hello.family, self._accepted_before, secret, measurement)
-        self.session, self._lines.most = session, framing.MAX_LINE
-        settings = registry.settings
-        return messages.Welcome(
-            messages.PROTOCOL, settings.program, session.id, None if secret else session.key.decode(), settings.plan,
-            settings.tls, settings.wildcard_bind, str(client), settings.capture, session.flow_quota,
-            pairing.fingerprint(self._certificate), settings.live,
-        )  # fmt: skip
-
-    def _take_report(self, session: Session, part: messages.ReportPart) -> messages.Message:
-        if session.finished:
-            return self._refuse(_ONE_REPORT)
-        session.report.append(part.text)
-        session.report_size += len(part.text)
-        # All parts but the last are full, or crumbs of them would take more memory than their text.
-        # And they are ASCII: other text takes up to four bytes a character.
-        crumb = not part.last and len(part.text) < messages.MAX_REPORT_PART
-        if crumb or not part.text.isascii() or session.report_size > messages.MAX_REPORT:
-            return self._refuse(_LONG_REPORT)
-        if part.last:
-            try:
-                report = report_json.decode("".join(session.report))
-            except DecodeError as error:
-                return self._refuse(
-                    messages.Refusal("report", f"the client's report cannot be read: {error}", "use the same version")
-                )
-            session.report.clear()
-            session.finished = True
-            self._registry.release_partitions()
-            self._outbox.append(Emit(ReportReceived(session.client, report, session.observer.arrival)))
-        return messages.Received()
-
-    def _refuse(self, refusal: messages.Refusal) -> messages.Refusal:
-        problem = Problem(refusal.code, refusal.message, refusal.hint)
-        self._outbox.append(Emit(ClientRefused(self.client[0], problem)))
-        return refusal
+        if self._control is None:
+            self._control = ControlChannel(
+                self.number, self._registry, self._outbox, self.client[0], self._accepted_before, self._certificate,
+                self._hello_ends, self._session_ends,
+            )  # fmt: skip
+        self._control.receive(data, now)

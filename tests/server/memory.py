@@ -28,7 +28,7 @@ from agent.server.commands import (
     ReleasePartitions,
     Send,
 )
-from agent.server.connection import ServerConnection
+from agent.server.control_channel import ControlChannel
 from agent.server.core import ServerCore
 from agent.server.session import Session
 from agent.server.state import Measurement, PortState, Settings
@@ -116,10 +116,8 @@ class MemoryServer:
 
     def service(self, session: Session, ask: AskService) -> ServiceReply:
         """Answer as the session's connection does."""
-        connection = ServerConnection(
-            0, self.registry, self.core._responder, [], (session.client, 1), 80, frozenset(), now=0.0
-        )
-        answering = connection._answer_service(ask, session)
+        channel = ControlChannel(0, self.registry, [], session.client, frozenset(), b"", 9.0, 9.0)
+        answering = channel._answer_service(ask, session)
         result: object = None
         while True:
             try:

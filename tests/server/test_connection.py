@@ -40,7 +40,8 @@ from agent.protocol.messages import (
 )
 from agent.server import packet_observer
 from agent.server.commands import AskLocalStun, CatchUp
-from agent.server.connection import HELLO_SECONDS, IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS
+from agent.server.connection import HELLO_SECONDS
+from agent.server.control_channel import IDLE_SECONDS, MAX_HELLO, SESSION_SECONDS
 from agent.server.sessions import MAX_SESSIONS, MAX_UNPAIRED
 from tests.core.values import ANY
 from tests.server.memory import (

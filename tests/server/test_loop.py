@@ -16,7 +16,7 @@ from agent.core.address import Family
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.protocol import framing, stun
-from agent.server import connection, listen, loop, udp_ports
+from agent.server import connection, control_channel, listen, loop, udp_ports
 from agent.server.core import ServerCore
 from agent.server.kernel_counters import KernelCounters
 from agent.server.listen import Opener
@@ -91,7 +91,7 @@ def test_half_a_request_is_shut_however_it_drips(serving: Serving, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "said", [b"\xff", b"{\n", b'{"type":"hello","protocol":NaN}\n', b"{" * (connection.MAX_HELLO + 1), b"\7\xff"]
+    "said", [b"\xff", b"{\n", b'{"type":"hello","protocol":NaN}\n', b"{" * (control_channel.MAX_HELLO + 1), b"\7\xff"]
 )
 def test_nonsense_is_shut_at_once_and_gets_nothing(serving: Serving, said: bytes) -> None:
     with serving.connect() as opened:
