@@ -130,7 +130,7 @@ def only_tcp(findings: Sequence[Finding]) -> str | None:
 
 
 def off_by_one(findings: Sequence[Finding]) -> Iterator[tuple[str, str]]:
-    """A range of which the first or the last port alone is blocked; group purpose, and the sentence."""
+    """Yield the purpose of each range of which just the first or the last port is blocked, and the sentence."""
     for purpose, whole, open_runs in _ranges(findings):
         if open_runs in (
             (PortRange(whole.first + 1, whole.last),),

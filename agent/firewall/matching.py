@@ -48,7 +48,7 @@ class View(NamedTuple):
 
     @property
     def interface(self) -> str | None:
-        """The one that the packets pass; None where it is unknown."""
+        """Return the interface that the packets pass; None where it is unknown."""
         here = self.flow.client is not None and self.flow.client.is_loopback
         return "lo" if here and self.flow.interface is None else self.flow.interface
 

@@ -63,7 +63,7 @@ class _Blockage:
 
     @property
     def to_open(self) -> tuple[BlockingRule, ...]:
-        """The rules before which another has to come."""
+        """Return the rules before which another has to come."""
         if self.where is Where.RETURN_PATH:
             return tuple(filter(blocks_answers, self.rules))
         intercepted = self.group.first.state is State.INTERCEPTED
@@ -71,13 +71,13 @@ class _Blockage:
 
     @property
     def needs_provider(self) -> bool:
-        """Whether the provider's firewall may block the ports: it does not where small packets pass."""
+        """Return whether the provider's firewall may block the ports: it does not where small packets pass."""
         first = self.group.first
         opens = first.state is not State.INTERCEPTED and not first.only_small
         return opens and self.where in (Where.BEFORE_SERVER, Where.UNKNOWN)
 
     def is_explained(self) -> bool:
-        """Whether there is something to say of this host's firewall."""
+        """Return whether there is something to say of this host's firewall."""
         return bool(self.to_open) or self.group.first.state is not State.INTERCEPTED
 
 
