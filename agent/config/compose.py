@@ -121,7 +121,7 @@ class Service:
         mounts = {target.rstrip("/"): source for source, target in self._mounts() if source[:1] in (".", "/")}
         target = max((mount for mount in mounts if f"{path}/".startswith(f"{mount}/")), key=len, default=None)
         if target is None:
-            self.refuse("has its configuration in no volume that is written HOST:CONTAINER")
+            self.refuse("has its configuration in no file or folder of this machine (volumes, HOST:CONTAINER)")
         return os.path.normpath(os.path.join(self.directory, mounts[target], path[len(target) + 1 :]))
 
     def _mounts(self) -> Iterator[tuple[str, str]]:
@@ -136,7 +136,7 @@ class Service:
 def services_of_image(document: Document, directory: str, image: str) -> list[Service]:
     """Return the services of an image, of any registry and version, that docker compose starts by itself.
 
-    UserError where one has a network of its own: the ports outside of it are not known.
+    UserError where one has a network of its own, whose public ports are unknown.
     """
     pattern = re.compile(rf"(?:.*/)?{re.escape(image)}(?:[:@].*)?", re.DOTALL)
     services = []
@@ -146,6 +146,6 @@ def services_of_image(document: Document, directory: str, image: str) -> list[Se
         if named and pattern.fullmatch(named.text) and not document.items("services", name, "profiles"):
             mode = document.text("services", name, "network_mode")
             if not mode or mode.text != "host":
-                service.refuse("has a network of its own, so that its ports outside are not known")
+                service.refuse("has a network of its own, so its public ports are unknown")
             services.append(service)
     return services

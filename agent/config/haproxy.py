@@ -65,7 +65,7 @@ def parse_haproxy(text: str, file: str) -> tuple[Bind, ...]:
     for number, line in enumerate(text.split("\n"), 1):
         keyword = next(iter(line.split(None, 1)), "")
         if keyword[:1] == ".":
-            refuse(file, number, "a condition")
+            refuse(file, number, "a condition, which only haproxy can evaluate")
         if keyword not in _SECTIONS and keyword not in _STATEMENTS:
             continue
         try:

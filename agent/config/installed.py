@@ -205,7 +205,7 @@ def _media(
             yield Requirement(_UDP, more, purpose, Need.OPTIONAL, settings.source(key))
         usual = PortRange(shared.first, used)
     elif first:
-        settings.refuse(key, f"has no {prefix}port_range_end beside it, so that any port may be used")
+        settings.refuse(key, f"has no {prefix}port_range_end beside it, so LiveKit may use any port")
     yield Requirement(_UDP, usual, purpose, need, settings.source(key))
 
 
