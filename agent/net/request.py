@@ -7,7 +7,7 @@ import selectors
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Hashable, Mapping, TypeVar
+from typing import Any, Callable, Generic, Hashable, Mapping, TypeVar
 
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
@@ -64,42 +64,54 @@ def exchange(
     `read` is called when a socket has something, and may raise OSError. Where it gives None the request goes on
     waiting, but not where the first thing that comes decides. `enough` says whether the rest need not be tried again.
     """
-    answers: dict[_K, _V] = {}
-    waiting: dict[_K, socket.socket] = {}
     times = [(number * schedule.wait + schedule.spread * place / len(requests), number, key)
              for number in range(schedule.tries) for place, key in enumerate(requests)]  # fmt: skip
-    began, ends = time.monotonic(), schedule.spread + schedule.tries * schedule.wait
+    began = time.monotonic()
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-
-        def wait_until(at: float, unsent: bool) -> None:
-            while (waiting or unsent) and time.monotonic() < began + at:
-                left = max(0.0, began + at - time.monotonic())
-                if not waiting:  # select() of no sockets is an error on Windows
-                    time.sleep(left)
-                    return
-                for event, _ in selector.select(left):
-                    take(event.data, waiting[event.data])
-
-        def take(key: _K, opened: socket.socket) -> None:
-            value = None
-            with contextlib.suppress(OSError):  # an ICMP error: it may be sent again all the same
-                value = read(key, opened)
-            if value is not None:
-                answers[key] = value
-            if value is not None or first_decides:
-                selector.unregister(opened)
-                del waiting[key]
-
+        sent = _Exchange(selector, read, first_decides)
         for at, number, key in times:
-            wait_until(at, unsent=number == 0)
+            sent.wait_until(began + at, unsent=number == 0)
+            if number and enough(sent.answers):
+                return sent.answers
             with contextlib.suppress(OSError):  # this machine's own network: the others may still be sent
                 if number == 0:
-                    opened = stack.enter_context(open_request(requests[key], prepare))
-                    selector.register(opened, selectors.EVENT_READ, key)
-                    waiting[key] = opened
-                elif enough(answers):
-                    return answers
-                elif key in waiting:
-                    waiting[key].send(requests[key].data)
-        wait_until(ends, unsent=False)
-    return answers
+                    sent.add(key, stack.enter_context(open_request(requests[key], prepare)))
+                elif key in sent.waiting:
+                    sent.waiting[key].send(requests[key].data)
+        sent.wait_until(began + schedule.spread + schedule.tries * schedule.wait, unsent=False)
+    return sent.answers
+
+
+class _Exchange(Generic[_K, _V]):
+    """The requests that were sent: those that wait for their answers, and the answers of the others."""
+
+    def __init__(
+        self, selector: selectors.BaseSelector, read: Callable[[_K, socket.socket], _V | None], first_decides: bool
+    ) -> None:
+        self._selector, self._read, self._first_decides = selector, read, first_decides
+        self.waiting: dict[_K, socket.socket] = {}
+        self.answers: dict[_K, _V] = {}
+
+    def add(self, key: _K, opened: socket.socket) -> None:
+        self._selector.register(opened, selectors.EVENT_READ, key)
+        self.waiting[key] = opened
+
+    def wait_until(self, at: float, unsent: bool) -> None:
+        """Read answers until then, or until all have one and none is `unsent`."""
+        while (self.waiting or unsent) and time.monotonic() < at:
+            left = max(0.0, at - time.monotonic())
+            if not self.waiting:  # select() of no sockets is an error on Windows
+                time.sleep(left)
+                return
+            for event, _ in self._selector.select(left):
+                self._take_answer(event.data)
+
+    def _take_answer(self, key: _K) -> None:
+        opened, value = self.waiting[key], None
+        with contextlib.suppress(OSError):  # an ICMP error: the request may be sent again all the same
+            value = self._read(key, opened)
+        if value is not None:
+            self.answers[key] = value
+        if value is not None or self._first_decides:
+            self._selector.unregister(opened)
+            del self.waiting[key]

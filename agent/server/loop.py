@@ -128,7 +128,7 @@ class Loop:
 
     def receive_drops(self) -> dict[int, int]:
         """Return by UDP port how many packets its socket had no room for."""
-        return self._udp.receive_drops(one for one in self._listeners if one.transport is Transport.UDP)
+        return self._udp.receive_drops(port for port in self._listeners if port.transport is Transport.UDP)
 
     def catch_up(self) -> None:
         """Hand the core all that came so far, at the UDP ports and at the interfaces."""

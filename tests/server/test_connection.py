@@ -347,12 +347,12 @@ class Paired:
         return self.send(self.seals.sign(control.encode(message)))
 
 
-def paired_desk() -> MemoryServer:
+def paired_server() -> MemoryServer:
     return MemoryServer(key=KEY)
 
 
 def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
-    server = paired_desk()
+    server = paired_server()
     client = Paired(server)
     assert not client.conversation.has_session
     welcome = client.send(client.proof)
@@ -369,7 +369,7 @@ def test_a_paired_session_has_a_secret_that_was_never_sent() -> None:
 
 
 def test_every_session_of_a_key_has_another_secret() -> None:
-    server = paired_desk()
+    server = paired_server()
     for _ in range(2):
         client = Paired(server)
         client.send(client.proof)
@@ -378,7 +378,7 @@ def test_every_session_of_a_key_has_another_secret() -> None:
 
 @pytest.mark.parametrize("message", [HELLO, AskKernel(), Proof("")])
 def test_without_the_key_nothing_is_told_but_that_it_is_needed(message: control.Message) -> None:
-    server = paired_desk()
+    server = paired_server()
     sent = talk(server).receive(lines(message), 1.0)
     (refusal,) = answers(sent)
     assert isinstance(refusal, Refusal)
@@ -389,7 +389,7 @@ def test_without_the_key_nothing_is_told_but_that_it_is_needed(message: control.
 
 @pytest.mark.parametrize("forged", ["another key", "not sealed", "sealed twice", "another's session"])
 def test_a_proof_that_proves_nothing(forged: str) -> None:
-    server = paired_desk()
+    server = paired_server()
     client = Paired(server, "another key of twenty characters" if forged == "another key" else KEY)
     line = {
         "another key": client.proof,
@@ -405,7 +405,7 @@ def test_a_proof_that_proves_nothing(forged: str) -> None:
 
 
 def test_a_line_put_into_a_paired_channel_ends_it() -> None:
-    server = paired_desk()
+    server = paired_server()
     client = Paired(server)
     client.send(client.proof)
     refusal = client.send(lines(AskKernel()))  # under seal: the client can open it
@@ -416,7 +416,7 @@ def test_a_line_put_into_a_paired_channel_ends_it() -> None:
 
 @pytest.mark.parametrize("change", [{"family": Family.IPV6}, {"nonce": "2" * 32}, {"program": "0.1.1"}])
 def test_a_hello_that_was_changed_on_the_way_proves_nothing(change: dict[str, Any]) -> None:
-    server = paired_desk()
+    server = paired_server()
     client = Paired(server, heard=lambda hello: replace(hello, **change))
     (refusal,) = answers(client.conversation.receive(client.proof, 1.0))
     assert isinstance(refusal, Refusal)
@@ -425,7 +425,7 @@ def test_a_hello_that_was_changed_on_the_way_proves_nothing(change: dict[str, An
 
 @pytest.mark.parametrize("seen", [b"another's certificate", b""])
 def test_somebody_in_the_middle_is_told_to_both(seen: bytes) -> None:
-    server = paired_desk()
+    server = paired_server()
     client = Paired(server, seen=seen)
     refusal = client.send(client.proof)  # under seal: the one in the middle cannot have made it
     assert isinstance(refusal, Refusal)
@@ -444,7 +444,7 @@ def test_a_client_with_a_key_at_a_server_without_one() -> None:
 
 
 def test_two_lines_at_a_time_are_refused_under_seal() -> None:
-    client = Paired(paired_desk())
+    client = Paired(paired_server())
     refusal = client.send(client.proof * 2)
     assert isinstance(refusal, Refusal)
     assert refusal.code == "order"

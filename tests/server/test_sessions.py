@@ -214,7 +214,7 @@ def test_connections_count_for_the_sessions_from_that_address() -> None:
     assert (mine.connections, other.connections) == ({80: 2}, {})
 
 
-def test_who_was_let_in_of_late_is_kept_in_mind_while_he_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ports_that_a_client_used_are_kept_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.server.recent_clients.MAX_CLIENTS", 2)
     clients = RecentClients()
     there = ipaddress.ip_address("192.0.2.10")
@@ -232,7 +232,7 @@ def test_who_was_let_in_of_late_is_kept_in_mind_while_he_comes(monkeypatch: pyte
     assert connect(443, 3.1 * KEPT_SECONDS) == [443]  # more than it remembers
 
 
-def test_a_client_learns_where_it_was_let_in_before() -> None:
+def test_a_client_learns_which_ports_accepted_it_before() -> None:
     server = MemoryServer()
     say(server.connect(), HELLO)
     server.connect(port=81, now=1.0)
@@ -333,13 +333,13 @@ def test_each_session_is_told_of_its_share_of_the_flows() -> None:
     assert (server.kernel(first).free_flows, first.flow_quota) == (1000, 1000)
 
 
-def test_a_desk_that_knows_no_kernel_tells_nothing() -> None:
+def test_a_server_that_knows_no_kernel_tells_nothing() -> None:
     server = MemoryServer()
     session = make_session(server)
     assert (session.at_start.kernel.free_flows, server.kernel(session)) == (None, KernelStatus())
 
 
-def test_a_desks_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
+def test_a_servers_sessions_have_a_tag_in_common_and_no_two_an_id() -> None:
     drawn = iter([b"\1\2\3\4", bytes(4), bytes(32), bytes(4), b"\0\0\0\1", bytes(32)])
     server = MemoryServer(random_bytes=lambda _: next(drawn))
     assert [make_session(server).id, make_session(server).id] == ["0102030400000000", "0102030400000001"]
@@ -363,7 +363,7 @@ def test_what_sockets_did_not_take_is_told_of_the_session_alone(
     assert [(str(ports), count) for ports, count in rows] == told
 
 
-def test_a_connection_that_gave_way_is_told_to_the_sessions_of_its_address() -> None:
+def test_a_displaced_connection_is_told_to_the_sessions_of_its_address() -> None:
     server = MemoryServer(kernel=[KernelStatus(counters=Counters(listen_drops=2))] * 3)
     session = make_session(server)
     server.core._displace((0, STRANGER))
