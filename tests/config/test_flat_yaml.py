@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.config.document import Node
-from agent.config.flat_yaml import MAX_DEPTH, read_yaml
+from agent.config.flat_yaml import read_yaml
 from agent.core.errors import UserError
 from tests.config import mutations
 
@@ -27,6 +27,10 @@ def plain(node: Node) -> Any:
     if isinstance(node.value, dict):
         return {key: plain(entry) for key, entry in node.value.items()}
     return list(map(plain, node.value)) if isinstance(node.value, list) else node.value
+
+
+def nested(levels: int) -> Any:
+    return {"k": nested(levels - 1)} if levels else "1"
 
 
 def read(text: str) -> Any:
@@ -57,6 +61,7 @@ def read(text: str) -> Any:
         ("l: [ x,y:1 , ]\nm: []\nn: {}\n", {"l": ["x", "y:1"], "m": [], "n": {}}),
         ("- x\n- y: 1\n  z: 2\n- - v\n  -\n    - w\n", ["x", {"y": "1", "z": "2"}, ["v", ["w"]]]),
         ("a b c: 1\na.b: 1\n", {"a b c": "1", "a.b": "1"}),
+        ("".join(f"{'  ' * level}k:\n" for level in range(20)) + 40 * " " + "k: 1\n", nested(21)),
         # A block, an escape and a line without its end are refused only where they are needed.
         ("z: |\n  a: 2\n   b\n\n  # c\n  \td\na: 1\n", {"z": UNREAD, "a": "1"}),
         ("z: >-  # folded\n  {[\na: 1\n", {"z": UNREAD, "a": "1"}),
@@ -89,7 +94,7 @@ def test_what_is_read(text: str, expected: object) -> None:
         ("z: [SECRET,\n  x]\n", 1, "brackets"),
         ("z: [SECRET, # ]\n  x]\n", 1, "brackets"),
         ("z: {SECRET: 'x}\n", 1, "brackets"),
-        ("z: " + "[" * (MAX_DEPTH + 2) + "SECRET" + "]" * (MAX_DEPTH + 2) + "\n", 1, "brackets"),
+        ("z: " + "[" * 22 + "SECRET" + "]" * 22 + "\n", 1, "brackets"),
         ("z: [SECRET}\n", 1, "brackets"),
         ("a: {x: SECRET}\n", 1, "brackets"),
         ("b:\n  l: [x, [SECRET]]\n", 2, "brackets"),
@@ -126,8 +131,8 @@ def test_what_is_read(text: str, expected: object) -> None:
         ("a: SECRET\x85\n", 1, "a control character"),
         ("b:\n  l: [x:, SECRET]\n", 2, "needs quotes"),
         ("b:\n  l: [*SECRET]\n", 2, "alias"),
-        ("z:" + " -" * (MAX_DEPTH + 2) + " SECRET\n", 1, "needs quotes"),
-        ("z:\n" + "- " * (MAX_DEPTH + 2) + "SECRET\n", 2, "levels"),
+        ("z:" + " -" * 22 + " SECRET\n", 1, "needs quotes"),
+        ("z:\n" + "- " * 21 + "SECRET\n", 2, "more than 20 levels"),
     ],
 )  # fmt: skip
 def test_what_is_refused(text: str, line: int, kind: str) -> None:

@@ -12,7 +12,6 @@ from typing import Iterator
 
 import pytest
 
-from agent.system.commands import TOOL_SECONDS
 from tests.lab import Lab, check, need, server, wrong
 
 
@@ -89,7 +88,7 @@ def test_openssl(net: Lab, archive: Path, tmp_path: Path, openssl: str | None) -
         program.chmod(0o755)
     begun = time.monotonic()
     with server(net.server, archive, *UDP, "--key", KEY, env={"PATH": str(tmp_path)}) as running:
-        assert time.monotonic() - begun < TOOL_SECONDS + START_SECONDS
+        assert time.monotonic() - begun < 5 + START_SECONDS  # a tool that hangs gets 5 s
         assert running.listening["tls"] is False
         seen = check(net.client, archive, net.server.ipv4, "--key", KEY)
         assert wrong(seen.report, plan=FEW) == []
