@@ -497,13 +497,12 @@ def server(
 
 
 @contextlib.contextmanager
-def program(host: Host, code: Path | str, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a Python program, a file or a few lines, that has said one line on stdout: it is ready."""
-    words = [code] if isinstance(code, Path) else ["-c", code]
-    with host.popen([sys.executable, *words, *args], stdout=subprocess.PIPE) as process:
+def program(host: Host, path: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a Python program that has said one line on stdout: it is ready."""
+    with host.popen([sys.executable, path, *args], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout
-            assert process.stdout.readline(), f"it did not come up: {code}"
+            assert process.stdout.readline(), f"{path.name} did not come up"
             yield process
         finally:
             process.kill()

@@ -26,7 +26,7 @@ def read(host: Host, name: str) -> int:
 
 
 def welcome(net: Lab) -> dict[str, Any]:
-    told = json.loads(net.client.must(sys.executable, "-c", ASK, net.server.ipv4, HELLO))
+    told = json.loads(net.client.must(sys.executable, ASK, net.server.ipv4, HELLO))
     assert isinstance(told, dict)
     return told
 
