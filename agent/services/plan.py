@@ -46,19 +46,16 @@ class _Candidate:
 def plan_stop(inventory: Inventory, plan: Plan) -> tuple[tuple[Service, ...], tuple[LeftRunning, ...]]:
     """Return the services to stop, in this order, and what is left running. They are started in the reverse order."""
     units = _Units(inventory)
-    candidates = {candidate.key: candidate for candidate in _candidates(inventory, units, plan)}
+    candidates = _candidates(inventory, units, plan)
     order: list[_Key] = []
-    for candidate in sorted(candidates.values(), key=lambda holder: (bool(_PROXY.match(holder.name)), holder.name)):
-        is_unit = candidate.kind is ServiceKind.UNIT
-        candidate.obstacle = (
-            candidate.obstacle
-            or _outgoing_obstacle(candidate, inventory)
-            or (units.obstacle(candidate.name) if is_unit else "")
-        )
+    for key in sorted(candidates, key=lambda key: (bool(_PROXY.match(key[1])), key[1])):
+        candidate = candidates[key]
+        candidate.obstacle = candidate.obstacle or _outgoing_obstacle(candidate, inventory)
+        if key[0] is ServiceKind.UNIT:
+            candidate.obstacle = candidate.obstacle or units.obstacle(candidate.name)
         if not candidate.obstacle:
-            for name in units.stop_order(candidate.name) if is_unit else ():
-                order.append((ServiceKind.UNIT, name))
-            order.append(candidate.key)
+            above = units.stop_order(candidate.name) if key[0] is ServiceKind.UNIT else ()
+            order += [*((ServiceKind.UNIT, name) for name in above), key]
     order = list(dict.fromkeys(order))
     left = tuple(LeftRunning(candidate.name, ranges_by_transport(candidate.ports), candidate.obstacle)
                  for candidate in candidates.values() if candidate.obstacle and candidate.key not in order)  # fmt: skip
@@ -67,8 +64,8 @@ def plan_stop(inventory: Inventory, plan: Plan) -> tuple[tuple[Service, ...], tu
     return tuple(services), left
 
 
-def _candidates(inventory: Inventory, units: _Units, plan: Plan) -> Iterator[_Candidate]:
-    """Yield what holds planned ports, once each."""
+def _candidates(inventory: Inventory, units: _Units, plan: Plan) -> dict[_Key, _Candidate]:
+    """Return what holds planned ports, once each."""
     found: dict[_Key, _Candidate] = {}
 
     def add(candidate: _Candidate, ports: _Ports, program: str) -> None:
@@ -89,7 +86,7 @@ def _candidates(inventory: Inventory, units: _Units, plan: Plan) -> Iterator[_Ca
             add(_container_candidate(by_id[holder.container], inventory), {port}, holder.name)
         elif holder.name != "docker-proxy" or port not in published:
             add(_process_candidate(holder, units), {port}, holder.name)
-    return iter(found.values())
+    return found
 
 
 def _process_candidate(holder: Holder, units: _Units) -> _Candidate:
