@@ -17,6 +17,8 @@ _TABLE = re.compile(r"table (\S+ .+) \{(?: # handle [0-9]+)?")
 _CHAIN = re.compile(r"\tchain (.+) \{(?: # handle [0-9]+)?")
 _RULE = re.compile(r"\t\t(.+) # handle ([0-9]{1,20})")
 _DECLARATION = re.compile(r"\t\t(?:type|comment|flags|policy) .*")
+_WORD = re.compile(r"[\w.:]+")
+_VERDICTS = frozenset(("accept", "drop", "reject", "return", "jump", "goto", "vmap", "dnat", "redirect", "notrack"))
 _FIELDS = frozenset(("payload", "&"))  # of a packet, perhaps with a mask
 
 
@@ -54,30 +56,32 @@ def rule_texts(rules: Sequence[dict[str, Any]], listed: Sequence[tuple[int, str]
     The two listings are not made at the same moment: all handles of the chain must be the same, and a rule's text must
     have the verdict, ports and addresses of its JSON.
     """
-    handles = [rule.get("handle") for rule in rules]
-    texts = (
-        [text for _, text in listed] if listed and [handle for handle, _ in listed] == handles else [""] * len(rules)
-    )
-    for handle, rule, text in zip(handles, rules, texts):
-        if not text or not all(word in text for word in islice(_words(rule.get("expr")), MAX_COMPARED)):
-            text = f"handle {handle}" if isinstance(handle, int) else "a rule without a handle"
+    agree = listed is not None and [handle for handle, _ in listed] == [rule.get("handle") for rule in rules]
+    for number, rule in enumerate(rules):
+        handle, text = rule.get("handle"), listed[number][1] if agree and listed else ""
+        words = frozenset(_WORD.findall(text))
+        if not words.issuperset(islice(_words(rule.get("expr")), MAX_COMPARED)):
+            text = ""
+        text = text or (f"handle {handle}" if isinstance(handle, int) else "a rule without a handle")
         yield text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
 def _words(expressions: Any) -> Iterator[str]:
-    """Yield what the text of a rule has to have, whatever the version of nft."""
+    """Yield words that the text of a rule has to have, whatever the version of nft."""
     for statement in expressions if isinstance(expressions, list) else ():
         for name, value in statement.items() if isinstance(statement, dict) else ():
-            if name in ("accept", "drop", "reject", "return", "jump", "goto", "vmap", "dnat", "redirect", "notrack"):
+            fields = value if isinstance(value, dict) else {}
+            if name in _VERDICTS:
                 yield name
-            if isinstance(value, dict) and name in ("jump", "goto"):
-                yield str(value.get("target"))
-            if isinstance(value, dict) and name == "match" and _FIELDS.intersection(value.get("left") or ()):
-                yield from _leaves(value.get("right"))
+            if name in ("jump", "goto"):
+                yield from _WORD.findall(str(fields.get("target")))
+            left = fields.get("left")
+            if name == "match" and isinstance(left, dict) and not _FIELDS.isdisjoint(left):
+                yield from _leaves(fields.get("right"))
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """Yield the numbers and names of an expression; those of a deep one are not reached."""
+    """Yield the words of the numbers and names in an expression."""
     pending = [value]
     while pending:
         value = pending.pop()
@@ -86,4 +90,4 @@ def _leaves(value: Any) -> Iterator[str]:
         elif isinstance(value, list):
             pending += value[:MAX_COMPARED]
         elif isinstance(value, (int, str)) and not isinstance(value, bool):
-            yield str(value)
+            yield from _WORD.findall(str(value)[:MAX_TEXT])

@@ -56,9 +56,8 @@ def provider_fix(key: str | None, wanted: Mapping[Transport, Sequence[PortRange]
     listed = " and ".join(list_ports(runs, transport.value) for transport, runs in wanted.items() if runs)
     provider = PROVIDERS.get(key or "")
     if provider is None:
-        return Fix(
-            (), (f"Open {listed} in the provider's firewall, or in the router before this server, from anywhere.",)
-        )
+        where = "in the provider's firewall, or in the router before this server, from anywhere"
+        return Fix((), (f"Open {listed} {where}.",))
     if provider.commands is None:
         return Fix((), (provider.caveat.replace("PORTS", listed),))
     if len(ports) > MAX_RULES:

@@ -359,12 +359,19 @@ DROP_443 = [match(field("udp", "dport"), 443), {"drop": None}]
         "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 443 drop # handle 8\n\t}\n}",
         "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 443 accept # handle 7\n\t}\n}",
         "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 80 drop # handle 7\n\t}\n}",
+        "table inet t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 4430 drop # handle 7\n\t}\n}",
         "table inet t { # handle 1\n\tchain out { # handle 1\n\t\tudp dport 443 drop # handle 7\n\t}\n}",
         "table ip t { # handle 1\n\tchain in { # handle 1\n\t\tudp dport 443 drop # handle 7\n\t}\n}",
     ],
 )
 def test_a_rule_is_not_quoted_from_a_listing_that_differs(lines: str) -> None:
     assert quoted(lines, DROP_443) == ["handle 7"]
+
+
+def test_a_rule_of_an_odd_shape_leaves_the_others() -> None:
+    odd = [match(5, 5), {"drop": 5}]
+    rules = nftables.read(listing(odd, DROP_443)).tables[0].chains[0].rules
+    assert [rule.action for rule in rules] == [RuleAction.DROP, RuleAction.DROP]
 
 
 def test_what_a_comment_forges_is_not_quoted() -> None:
