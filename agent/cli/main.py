@@ -7,7 +7,6 @@ import sys
 from typing import Sequence
 
 from ..core.errors import Exit, UserError
-from . import terminal
 from .parser import parse
 
 
@@ -15,13 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return the exit status (see core.errors.Exit)."""
     try:
         arguments = parse(argv)
+        from . import terminal  # not before: `--help` needs none of what commands import
+
         terminal.catch_signals()
-        from . import commands  # not before: `--help` needs none of what commands import
+        from . import commands
 
         return commands.run(arguments)
     except UserError as error:
-        terminal.write_error(error)
-        return error.status
+        return _show(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
@@ -29,5 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.INCONCLUSIVE
     except Exception as error:  # noqa: BLE001 - the last net: no traceback reaches a user
-        terminal.write_error(terminal.internal_error(error))
-        return Exit.INCONCLUSIVE
+        from .terminal import internal_error
+
+        return _show(internal_error(error))
+
+
+def _show(error: UserError) -> int:
+    from .terminal import write_error
+
+    write_error(error)
+    return error.status
