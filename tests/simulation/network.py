@@ -33,6 +33,7 @@ class Way:
     bursts: Bursts | None = None
     policing: tuple[Policing, ...] = ()
     shaping: Shaping | None = None
+    loss_from: float = 0.0  # when the random loss begins
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Path:
     stalls: tuple[Stall, ...] = ()
     dead_legs: int = 0  # of a hundred equal routes, by a hash of the flow: packets of such a flow never arrive
     dead_sockets: int = 0  # of a hundred of the client's sockets: packets of such a source port never arrive
+    dead_source_ports: frozenset[int] = frozenset()  # the client's sockets, by number, whose packets never arrive
     rules: Rules = OPEN
     changes: tuple[Change, ...] = ()
 
@@ -76,9 +78,11 @@ class Network:
         self._bindings = FlowPolicer(path.bindings) if path.bindings else None
         self._rebindings = list(path.rebindings)
         self._rules, self._changes = path.rules, list(path.changes)
+        self._stalls_back = tuple(stall for stall in path.stalls if not stall.one_way)
         self._salt = chance.getrandbits(32)
         self._varies = bool(path.jitter or path.reordered)
         self._gated = bool(path.stalls or router or path.bindings or path.guard or path.dead_legs or path.dead_sockets)
+        self._gated |= bool(path.dead_source_ports)
         self.checks_answers = bool(router or (path.guard and path.guard.answers))
         self.sightings: dict[int, int] = {}
 
@@ -148,6 +152,8 @@ class Network:
             return None
         if path.dead_sockets and hash((flow >> 16, self._salt)) % 100 < path.dead_sockets:
             return None
+        if flow >> 16 in path.dead_source_ports:
+            return None
         if path.dead_legs and hash((flow, self._salt)) % 100 < path.dead_legs:
             return None
         if self._guard and not self._guard.passes(flow, now):
@@ -171,7 +177,7 @@ class Network:
             at += self._random() * path.jitter + self._random() * path.jitter
             if self._random() < path.reordered:
                 at += path.reordered_by
-        return hold(path.stalls, at, control) if path.stalls else at
+        return hold(self._stalls_back, at, control) if self._stalls_back else at
 
     def _doubled_returns(self, at: float, copies: int, sent: float) -> list[float]:
         found = []
@@ -188,7 +194,7 @@ class _Way:
     """One way at work."""
 
     def __init__(self, way: Way, chance: random.Random) -> None:
-        self._loss, self._random = way.loss, chance.random
+        self._loss, self._loss_from, self._random = way.loss, way.loss_from, chance.random
         self._bursts = GilbertElliott(way.bursts, chance) if way.bursts else None
         self._policers = [(one.control, Policer(one)) for one in way.policing]
         self._shaper = Shaper(way.shaping) if way.shaping else None
@@ -203,6 +209,6 @@ class _Way:
             if leaves is None:
                 return None
             at = leaves
-        if self._loss and self._random() < self._loss:
+        if self._loss and at >= self._loss_from and self._random() < self._loss:
             return None
         return None if self._bursts is not None and self._bursts.loses(at) else at

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 class Stall:
     """From `at` on, nothing passes for `seconds`, either way; it is `lost`, or it comes afterwards.
 
-    Without `control`, the control channel does not notice.
+    Without `control`, the control channel does not notice; `one_way`, nor do packets to the client.
     """
 
     at: float
     seconds: float
     lost: bool = False
     control: bool = True
+    one_way: bool = False
 
     @property
     def until(self) -> float:

@@ -265,8 +265,12 @@ def test_networks_are_described_and_have_what_they_are_named_for() -> None:
 def test_each_part_of_a_network_is_drawn() -> None:
     drawn = [random_network(seed, 100) for seed in range(500)]
     for part in fields(NetworkPath):
+        if part.name == "dead_source_ports":  # which the tests of a single sweep name; `dead_sockets` is their share
+            continue
         assert any(getattr(one.path, part.name) != part.default for one in drawn), part.name
     for way in fields(Way):
+        if way.name == "loss_from":  # that loss may begin late is drawn as bursts of it
+            continue
         for name in ("to_server", "to_client"):
             assert any(getattr(getattr(one.path, name), way.name) for one in drawn), (name, way.name)
     assert any(one.sleeps for one in drawn)

@@ -1,27 +1,37 @@
-"""A small network on a virtual clock, and what a sweep over it did: the client's loop, but in no time."""
+"""A sweep over a small network on a virtual clock, and what it did when: the client's loop, but in no time."""
 
 from __future__ import annotations
 
 import functools
 import heapq
 import random
-from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Iterator, Sequence
 
 from agent.sweep.probes import Probe
 from agent.sweep.sending import BATCH
 from agent.sweep.sweep import Sweep
+from tests.simulation.guard import Guarding
+from tests.simulation.network import Network as SimulatedNetwork
+from tests.simulation.network import Path, Way
+from tests.simulation.policer import Policing
+from tests.simulation.rules import Rules
+from tests.simulation.stall import Stall
+from tests.simulation.tables import Tracking
 
 STEP = 1e-5  # seconds that one turn of a client's loop takes at least
 FLOW_LIFE = 30.0
+LATE = 2.0  # seconds
 NEVER = (0.0, 0.0)
 HANGS = 4000.0  # seconds: no sweep takes so long
 
 
 @dataclass(frozen=True)
 class Network:
-    """A path, and the ports that something on it blocks; times are in seconds, and what is 0 is not there."""
+    """A path in few words, and the ports that something on it blocks; times are in seconds, what is 0 is not there.
+
+    Unlike a path of the simulation, it never touches the control channel but for `pong`.
+    """
 
     rtt: float = 0.02
     loss: float = 0.0  # each way
@@ -32,7 +42,7 @@ class Network:
     late: float = 0.0  # the share of answers that come two seconds late
     doubled: bool = False
     stall: tuple[float, float] = NEVER  # what comes in that time comes at its end
-    outage: tuple[float, float] = NEVER  # what comes in that time is lost
+    outage: tuple[float, float] = NEVER  # probes sent in that time are lost
     table: int = 0  # flows that a router keeps for 30 seconds each
     guard: int = 0  # new flows within a second for which a guard shuts this computer out
     ban: float = 60.0
@@ -42,74 +52,30 @@ class Network:
     slow_pongs: float = 0.0  # the share of pongs that come 0.3 seconds later still
     sleep: tuple[float, float] = NEVER  # when this computer sleeps, and for how long
 
+    def path(self) -> Path:
+        """Return it as the simulation has it."""
+        way = Way(self.loss, loss_from=self.lossy_from)
+        policing = (Policing(self.rate, self.burst),) if self.rate else ()
+        stalls = [Stall(begins, ends - begins, lost, control=False, one_way=lost)
+                  for (begins, ends), lost in ((self.outage, True), (self.stall, False)) if ends]  # fmt: skip
+        return Path(
+            self.rtt / 2,
+            reordered=self.late,
+            reordered_by=LATE,
+            doubled=float(self.doubled),
+            to_server=Way(self.loss, policing=policing, loss_from=self.lossy_from),
+            to_client=way,
+            router=Tracking(self.table, FLOW_LIFE) if self.table else None,
+            guard=Guarding(self.guard, 1.0, self.ban) if self.guard else None,
+            stalls=tuple(stalls),
+            dead_source_ports=self.dead,
+            rules=Rules(self.blocked),
+        )
 
-class Path:
-    """A network at work."""
-
-    def __init__(self, network: Network, chance: random.Random) -> None:
-        self._network, self._chance = network, chance
-        self._tokens, self._filled = float(network.burst), 0.0
-        self._table: OrderedDict[tuple[int, int], float] = OrderedDict()
-        self._new: deque[float] = deque()
-        self._banned_until = -1.0
-
-    def answers(self, probe: Probe, now: float) -> Iterator[float]:
-        """When the answers to a probe come."""
-        network, chance = self._network, self._chance
-        if not self._passes(probe, now) or probe.port in network.blocked:
-            return
-        loss = network.loss if now >= network.lossy_from else 0.0
-        if loss and (chance.random() < loss or chance.random() < loss):
-            return
-        at = now + network.rtt + (2.0 if network.late and chance.random() < network.late else 0.0)
-        if network.stall[0] <= at < network.stall[1]:
-            at = network.stall[1]
-        yield from [at, at + 0.001] if network.doubled else [at]
-
-    def pong(self, now: float) -> Iterator[float]:
-        """When the control channel answers."""
-        if self._network.pong is not None:
-            slow = 0.3 if self._chance.random() < self._network.slow_pongs else 0.0
-            yield now + self._network.rtt + self._network.pong + slow
-
-    def _passes(self, probe: Probe, now: float) -> bool:
-        network = self._network
-        dead = probe.socket in network.dead or network.outage[0] <= now < network.outage[1]
-        return not dead and self._keeps((probe.port, probe.socket), now) and not self._polices(now)
-
-    def _polices(self, now: float) -> bool:
-        network = self._network
-        if not network.rate:
-            return False
-        self._tokens = min(network.burst, self._tokens + (now - self._filled) * network.rate)
-        self._filled = now
-        if self._tokens < 1:
-            return True
-        self._tokens -= 1
-        return False
-
-    def _keeps(self, flow: tuple[int, int], now: float) -> bool:
-        """Whether the guard and the router's table let a flow pass."""
-        network, table = self._network, self._table
-        if not (network.table or network.guard):
-            return True
-        while table and next(iter(table.values())) <= now - FLOW_LIFE:
-            table.popitem(last=False)
-        if now < self._banned_until:
-            return False
-        if flow in table:
-            table.move_to_end(flow)
-        elif network.table and len(table) >= network.table:
-            return False
-        else:
-            self._new.append(now)
-        table[flow] = now
-        while self._new and self._new[0] <= now - 1.0:
-            self._new.popleft()
-        if network.guard and len(self._new) > network.guard:
-            self._banned_until = now + network.ban
-            return False
-        return True
+    def pongs(self, now: float, chance: random.Random) -> Iterator[float]:
+        """Return when the control channel answers."""
+        if self.pong is not None:
+            yield now + self.rtt + self.pong + (0.3 if chance.random() < self.slow_pongs else 0.0)
 
 
 @dataclass(frozen=True)
@@ -172,7 +138,8 @@ def run(
 ) -> Course:
     """A sweep over a network."""
     sweep = Sweep(ports, random.Random(seed), network.rtt, 0.0, free_flows=flows, max_rate=max_rate)
-    path = Path(network, random.Random(-seed))
+    chance = random.Random(-seed)
+    path = SimulatedNetwork(network.path(), chance)
     course = Course(sweep)
     coming: list[tuple[float, int]] = []
     pongs: list[float] = []
@@ -184,19 +151,22 @@ def run(
         probes = sweep.probes_to_send(now)
         _note(course, probes, now)
         for probe in probes:
-            for at in path.answers(probe, now):
+            for at in path.send(probe.socket, probe.port, now):
                 heapq.heappush(coming, (at, probe.number))
         if sweep.wants_ping(now):
             sweep.on_ping_sent(now)
             course.pings.append(now)
-            pongs.extend(path.pong(now))
+            pongs.extend(network.pongs(now, chance))
         if not probes and not sweep.done:
             wake = sweep.next_timer(now)
             course.wakes.append(wake - now)
             now = max(now, min([wake, *pongs, *(at for at, _ in coming[:1])]))
         now += STEP
         while coming and coming[0][0] <= now:
-            sweep.on_answer(heapq.heappop(coming)[1], now)
+            at, number = heapq.heappop(coming)
+            probe = course.sent[number].probe
+            if not path.checks_answers or path.admits(probe.socket, probe.port, at):
+                sweep.on_answer(number, now)
         if pongs and pongs[0] <= now:
             pongs.clear()
             sweep.on_pong(now, network.free)

@@ -14,22 +14,9 @@ from agent.sweep.limit import Limit
 from agent.sweep.loss import MAX_CHANCE
 from agent.sweep.passes import MIN_TRIES
 from agent.sweep.sweep import MAX_SECONDS, Sweep
+from tests.simulation.tables import FlowTable, Tracking
 
 FIRST, SECOND = range(1, 1001), range(2001, 3001)
-
-
-class Table:
-    """What keeps so many flows in mind, each for half a minute, and lets no other pass meanwhile."""
-
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._flows: dict[tuple[int, int], float] = {}
-
-    def lets(self, port: int, socket: int, now: float) -> bool:
-        self._flows = {flow: at for flow, at in self._flows.items() if at > now - FLOW_LIFE}
-        if (port, socket) in self._flows or len(self._flows) < self._room:
-            self._flows[port, socket] = now
-        return (port, socket) in self._flows
 
 
 def swept(
@@ -41,14 +28,14 @@ def swept(
     begins: float = 0.0,
     until: float = 1000.0,
     lose: float = 0.0,
-    table: Table | None = None,
+    table: FlowTable | None = None,
 ) -> tuple[Sweep, float]:
     """A sweep whose ports answer at once but for these, and when it was over; `lose` is the share that is lost."""
     sweep = Sweep(ports, random.Random(1), 0.02, begins, free_flows=flows, previous=after, max_chance=most)
     now, chance = begins, random.Random(2)
     while not sweep.done and now < until:
         for probe in sweep.probes_to_send(now):
-            passes = table is None or table.lets(probe.port, probe.socket, now)
+            passes = table is None or table.passes(probe.socket << 16 | probe.port, now)
             if passes and probe.port not in silent and chance.random() >= lose:
                 sweep.on_answer(probe.number, now + 0.001)
         now = max(now + 0.001, min(sweep.next_timer(now), now + 1.0))
@@ -116,7 +103,7 @@ def test_the_flows_of_the_one_before_take_room(flows: int | None, waits: bool) -
 
 
 def test_a_table_that_is_full_of_both_sweeps_flows_is_known() -> None:
-    table = Table(1400)
+    table = FlowTable(Tracking(1400, FLOW_LIFE))
     first, now = swept(FIRST, table=table)
     second, _ = swept(SECOND, after=first, begins=now, table=table)
     assert first.limit is None
