@@ -41,7 +41,7 @@ ENDS, NAMED = {"inside": True, "outside": True}, "certificate for meet.example, 
 FOUND = "man-in-the-middle"
 SCENARIOS = (
     Scenario("ends TLS", ENDS, FOUND, NAMED),
-    Scenario("takes TLS off towards the client", {"off": True, "outside": True}, FOUND, "took its TLS off"),
+    Scenario("takes TLS off towards the client", {"off": True, "outside": True}, FOUND, "stripped TLS"),
     Scenario("takes TLS off towards the server", {"inside": True}, FOUND, NAMED),
     Scenario("puts TLS on before a server that has none", {"inside": True}, FOUND, NAMED, tls=False),
     Scenario("ends TLS where there is no key", ENDS, None, key=False),
