@@ -118,9 +118,9 @@ class Service:
 
     def host_path(self, path: str) -> str:
         """Return where a file of the container is on this machine, by the volume that is mounted nearest to it."""
-        mounts = {target.rstrip("/"): source for source, target in self._mounts() if source[:1] in (".", "/")}
+        mounts = {target.rstrip("/"): source for source, target in self._mounts()}
         target = max((mount for mount in mounts if f"{path}/".startswith(f"{mount}/")), key=len, default=None)
-        if target is None:
+        if target is None or mounts[target][:1] not in (".", "/"):  # others are volumes that Docker keeps
             self.refuse("has its configuration in no file or folder of this machine (volumes, HOST:CONTAINER)")
         return os.path.normpath(os.path.join(self.directory, mounts[target], path[len(target) + 1 :]))
 
@@ -129,7 +129,7 @@ class Service:
             if isinstance(volume.value, dict):
                 source, target = (volume.value.get(key, volume).text for key in ("source", "target"))
             else:
-                source, target, *_ = (*volume.text.split(":"), "")
+                source, target, *_ = volume.text.split(":") if ":" in volume.text else ("", volume.text)
             yield source, target
 
 

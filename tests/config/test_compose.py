@@ -129,7 +129,7 @@ def test_how_docker_is_asked(at: Path, tmp_path: Path, monkeypatch: pytest.Monke
         ("[.:/app]", "x.yaml"),
         ("[.:/app, ./conf:/app/conf, ./one.yaml:/app/x.yaml]", "one.yaml"),
         ("[./one.yaml:/app/x.yaml:ro, .:/app]", "one.yaml"),
-        ("[data:/app/x.yaml, ./a:/app/]", "a/x.yaml"),
+        ("[data:/other, /app/y, ./a:/app/]", "a/x.yaml"),
         ("\n    - type: bind\n      source: ./b\n      target: /app", "b/x.yaml"),
     ],
 )
@@ -139,6 +139,18 @@ def test_the_volume_that_is_mounted_nearest(tmp_path: Path, docker: Prints, volu
     (tmp_path / "docker-compose.yaml").write_text(text, encoding="utf-8")
     (service,) = services_of_image(read_compose(str(tmp_path))[0], str(tmp_path), "x")
     assert service.host_path("/app/x.yaml") == str(tmp_path / path)
+
+
+@pytest.mark.parametrize("volumes", ["[]", "[data:/app]", "[data:/app/x.yaml, ./a:/app]", "[.:/ap]", "[/app]",
+                                     "\n    - type: tmpfs\n      target: /app"])  # fmt: skip
+def test_a_file_that_is_in_no_folder_of_this_machine(tmp_path: Path, docker: Prints, volumes: str) -> None:
+    docker(CommandResult(None))
+    text = f"services:\n  a:\n    image: x\n    network_mode: host\n    volumes: {volumes}\n"
+    (tmp_path / "docker-compose.yaml").write_text(text, encoding="utf-8")
+    (service,) = services_of_image(read_compose(str(tmp_path))[0], str(tmp_path), "x")
+    with pytest.raises(UserError) as raised:
+        service.host_path("/app/x.yaml")
+    assert raised.value.why.startswith("line 3: the service a has its configuration in no file")
 
 
 def test_a_variable_without_a_value_is_one_from_outside(tmp_path: Path, docker: Prints) -> None:
