@@ -31,7 +31,7 @@ class FindingGroup:
     @property
     def ports(self) -> tuple[PortRange, ...]:
         """Return all their ports."""
-        return tuple(one.ports for one in self.findings)
+        return tuple(finding.ports for finding in self.findings)
 
     def __len__(self) -> int:
         return sum(map(len, self.ports))
@@ -40,11 +40,19 @@ class FindingGroup:
 def group_findings(findings: Sequence[Finding]) -> list[FindingGroup]:
     """Group the findings that are not open by cause; blocked ones by their purpose too."""
     groups: dict[object, list[int]] = {}
-    for number, one in enumerate(findings):
-        if one.state is not State.OPEN:
-            purpose = one.purpose if one.state in BLOCKED else None
-            why = one.where, one.by, one.reason, one.owner, one.shown, one.icmp, one.interceptor
-            cause = (one.transport, purpose, one.state, *why)
+    for number, finding in enumerate(findings):
+        if finding.state is not State.OPEN:
+            purpose = finding.purpose if finding.state in BLOCKED else None
+            why = (
+                finding.where,
+                finding.by,
+                finding.reason,
+                finding.owner,
+                finding.shown,
+                finding.icmp,
+                finding.interceptor,
+            )
+            cause = (finding.transport, purpose, finding.state, *why)
             groups.setdefault(cause, []).append(number)
     gaps = _Gaps(findings)
     return [
@@ -61,32 +69,32 @@ class _Gaps:
         self._before: dict[int, int] = {}  # by a finding's number, that of the last one before the gap
         self._beside: set[int] = set()
         tried: int | None = None
-        for number, one in enumerate(findings):
-            neighbour = findings[number - 1] if number and _adjoin(findings[number - 1], one) else None
+        for number, finding in enumerate(findings):
+            neighbour = findings[number - 1] if number and _adjoin(findings[number - 1], finding) else None
             if neighbour is None:
                 tried = None
-            elif one.unsampled or neighbour.unsampled:
+            elif finding.unsampled or neighbour.unsampled:
                 self._beside.update((number - 1, number))
-            if one.unsampled or one.reason is Reason.BUSY:
+            if finding.unsampled or finding.reason is Reason.BUSY:
                 continue
             if tried is not None:
                 self._before[number] = tried
-            tried = number if one.state is not State.UNTESTED else None  # the server has told all of these
+            tried = number if finding.state is not State.UNTESTED else None  # the server has told all of these
 
     def extent(self, numbers: Sequence[int]) -> tuple[PortRange, ...]:
         """Return the ports of these findings, joined over gaps."""
-        found: list[PortRange] = []
+        joined: list[PortRange] = []
         for before, number in zip([-1, *numbers], numbers):
             ports = self._findings[number].ports
             if self._before.get(number) == before:
-                ports = PortRange(found.pop().first, ports.last)
-            found.append(ports)
-        return tuple(found)
+                ports = PortRange(joined.pop().first, ports.last)
+            joined.append(ports)
+        return tuple(joined)
 
     def beside(self, numbers: Sequence[int]) -> bool:
         """Return whether one of these findings lies at a gap."""
         return not self._beside.isdisjoint(numbers)
 
 
-def _adjoin(one: Finding, other: Finding) -> bool:
-    return one.transport is other.transport and one.ports.last + 1 == other.ports.first
+def _adjoin(finding: Finding, other: Finding) -> bool:
+    return finding.transport is other.transport and finding.ports.last + 1 == other.ports.first

@@ -48,7 +48,7 @@ class Where(str, enum.Enum):
 
 
 class Interceptor(str, enum.Enum):
-    """What kind of stranger answers in the server's place, as far as he showed it."""
+    """What answers in the server's place, as far as it shows that."""
 
     CAPTIVE_PORTAL = "captive-portal"  # sends browsers to a page of its own
     HTTP_PROXY = "http-proxy"  # says that it is one, or cannot reach what it was asked for
@@ -100,7 +100,7 @@ class Observation:
     received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself
-    interceptor: Interceptor | None = None  # what kind of stranger that shows
+    interceptor: Interceptor | None = None  # what that shows it to be
     plain: bool = False  # TCP: tried without the TLS that the port will carry, since the server has none
     unsendable: str | None = None  # what the client's own network said to a probe that it would not send
     untested: Reason | None = None  # why the server did not listen there, or the client did not try

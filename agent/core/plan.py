@@ -89,7 +89,7 @@ class Plan:
 
     @functools.cached_property
     def _by_transport(self) -> dict[Transport, dict[int, Requirement]]:
-        return {one: {port: row for row in self.of(one) for port in row.ports} for one in Transport}
+        return {transport: {port: row for row in self.of(transport) for port in row.ports} for transport in Transport}
 
 
 _CARRIED = {
@@ -158,9 +158,9 @@ def build_plan(
                  for ports in ranges or ()]  # fmt: skip
     for addon in dict.fromkeys(addons):
         for row in ADDONS[addon]:
-            there = [one for one in rows if (one.transport, one.purpose) == (row.transport, row.purpose)]
-            if there:
-                rows = [replace(one, need=row.need) if one in there else one for one in rows]
+            planned = [old for old in rows if (old.transport, old.purpose) == (row.transport, row.purpose)]
+            if planned:
+                rows = [replace(old, need=row.need) if old in planned else old for old in rows]
                 continue
             if own[row.transport] is not None:
                 _refuse_overlap(rows, row, addon)
@@ -176,7 +176,7 @@ def ranges_by_transport(ports: Iterable[tuple[Transport, int]]) -> tuple[tuple[T
     numbers: dict[Transport, set[int]] = {transport: set() for transport in Transport}
     for transport, port in ports:
         numbers[transport].add(port)
-    return tuple((transport, found) for transport in Transport for found in port_ranges(numbers[transport]))
+    return tuple((transport, ports) for transport in Transport for ports in port_ranges(numbers[transport]))
 
 
 def add_row(rows: list[Requirement], new: Requirement) -> None:

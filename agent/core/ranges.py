@@ -32,10 +32,13 @@ class RangeSet:
                 merged.append((first, last))
         self.ranges: tuple[Range, ...] = tuple(merged)
 
-    @classmethod
-    def of(cls, numbers: Iterable[int]) -> RangeSet:
+    @staticmethod
+    def of(numbers: Iterable[int]) -> RangeSet:
         """Return the set of single numbers, given in any order and as often as they like."""
-        return cls((number, number) for number in numbers)
+        ordered = sorted(set(numbers))
+        gaps = [index for index in range(1, len(ordered)) if ordered[index] != ordered[index - 1] + 1]
+        bounds = zip([0, *gaps], [*gaps, len(ordered)])
+        return _normal((ordered[begin], ordered[end - 1]) for begin, end in bounds if begin < end)
 
     def __or__(self, other: RangeSet) -> RangeSet:
         return RangeSet(self.ranges + other.ranges)

@@ -86,7 +86,7 @@ class Finding:
     # answers small packets.
     shown: str | None = None
     icmp: str | None = None  # the ICMP error that refused, in words
-    interceptor: Interceptor | None = None  # what kind of stranger answers
+    interceptor: Interceptor | None = None  # what answers in the server's place
     evidence: Evidence = Evidence()
     source: str | None = None  # the file and the key that the plan has it from, for the server's operator alone
     through: str | None = None  # where a service holds the port and was asked in the server's place, what it showed
@@ -185,11 +185,11 @@ class AddressReport:
 
     def count(self, transport: Transport) -> dict[State, int]:
         """Return how many ports of one transport are in which state."""
-        found: Counter[State] = Counter()
+        ports: Counter[State] = Counter()
         for finding in self.findings:
             if finding.transport is transport:
-                found[finding.state] += len(finding.ports)
-        return dict(found)
+                ports[finding.state] += len(finding.ports)
+        return dict(ports)
 
     @property
     def sample(self) -> Sample | None:
@@ -220,7 +220,7 @@ class Report:
     @property
     def findings(self) -> list[Finding]:
         """Return the findings of all addresses."""
-        return [one for address in self.addresses for one in address.findings]
+        return [finding for address in self.addresses for finding in address.findings]
 
     @property
     def status(self) -> Exit:

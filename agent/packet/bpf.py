@@ -75,7 +75,7 @@ def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "",
 
     To them: STUN over UDP, with a tag that of its server's sessions alone; of TCP, what opens a connection or brings
     data. From them: STUN over UDP; of TCP, what accepts, refuses or brings data. With a `client`, whose packed address
-    this is, of TCP all to and from him, since the pieces of what is long are not marked, and beside that only what
+    this is, of TCP all to and from it, since the pieces of what is long are not marked, and beside that only what
     opens a connection; an empty one is nobody. No fragments; IPv6 packets with
     extension headers all, since a program without loops cannot look behind them. The kernel takes 4,096 instructions;
     a range needs three.
@@ -121,15 +121,15 @@ def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "",
 
 
 def _assemble(steps: Sequence[_Step | str]) -> bytes:
-    found: list[_Step] = []
+    instructions: list[_Step] = []
     labels: dict[str, int] = {}
     for step in steps:
         if isinstance(step, str):
-            labels[step] = len(found)
+            labels[step] = len(instructions)
         else:
-            found.append(step)
+            instructions.append(step)
     made = []
-    for number, (code, value, yes, no) in enumerate(found, 1):
+    for number, (code, value, yes, no) in enumerate(instructions, 1):
         far, near = (labels[label] - number if label else 0 for label in (yes, no))
         made.append(_INSTRUCTION.pack(code, 0, 0, far) if code == _JA else _INSTRUCTION.pack(code, far, near, value))
     return b"".join(made)

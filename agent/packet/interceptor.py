@@ -1,6 +1,6 @@
-"""Who answers in the server's place: what kind of stranger, by what he showed, and that as a line to print.
+"""Identify what answers in the server's place by what it shows, and describe it in a line to print.
 
-Nothing here is proof: a stranger shows what he likes. But those that people meet say who they are, and where nothing
+Nothing here is proof: anybody can show anything. But what people meet says what it is, and where nothing
 tells, it is another service.
 """
 
@@ -24,7 +24,7 @@ MAX_HEADERS = 64
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? (\d{3})(?: ([^\r\n]*))?")
 _TLS_ALERT = re.compile(rb"\x15\x03[\x00-\x04]\x00\x02[\x01\x02](.)", re.DOTALL)  # RFC 8446, section 6
 
-# What is shown of them with its value: who it is, where he sends people, and what he could not do.
+# Headers that are shown with their values: what it is, where it sends people, and what it could not do.
 _TELLING = ("server", "via", "location", "x-squid-error", "proxy-authenticate")
 
 # Headers and names that delivery networks are known by. An Age, an X-Cache or an X-Served-By alone is any cache's.
@@ -47,8 +47,8 @@ _PROXY = re.compile(
     r"forti(proxy|gate)|apachetrafficserver|\bats/",
     re.I,
 )
-# Who makes certificates of his own for other people's names, to read along.
-_READS_ALONG = re.compile(
+# Products that make certificates for other people's names, to read the traffic.
+_TLS_INSPECTION = re.compile(
     r"zscaler|netskope|forti(net|gate|proxy)|palo alto|blue ?coat|cisco (umbrella|secure)|sophos|check ?point|"
     r"barracuda|mcafee|skyhigh|iboss|websense|forcepoint|mitmproxy|untangle|kaspersky|eset ssl|avast|bitdefender|"
     r"lightspeed|securly|watchguard|sonicwall",
@@ -69,7 +69,7 @@ _PROXY_LOGIN_NEEDED = 407
 
 @dataclass(frozen=True)
 class Identity:
-    """What kind he is of, and what he showed: one line of at most MAX_SHOWN printable ASCII characters."""
+    """What kind it is of, and what it showed: one line of at most MAX_SHOWN printable ASCII characters."""
 
     kind: Interceptor
     shown: str
@@ -105,7 +105,7 @@ def _kind(http: _Http | None, names: x509.Names | None, host: str, ours: bool) -
         return Interceptor.CAPTIVE_PORTAL
     if http and _is_proxy(http):
         return Interceptor.HTTP_PROXY
-    if names and _READS_ALONG.search(names.issuer):
+    if names and _TLS_INSPECTION.search(names.issuer):
         return Interceptor.TLS_MIDDLEBOX
     return Interceptor.OTHER_SERVICE
 
@@ -140,10 +140,10 @@ def _leads_away(location: str, host: str) -> bool:
 
     From a name to one below or above it is a site's own business, and so is the same page under the site's right name.
     """
-    found = _HOST.match(location)
-    if not found or http_proof.PATH in location[found.end() :].partition("?")[0]:
+    match = _HOST.match(location)
+    if not match or http_proof.PATH in location[match.end() :].partition("?")[0]:
         return False
-    there, here = (name.strip("[]").lower().rstrip(".") for name in (found.group(1), host))
+    there, here = (name.strip("[]").lower().rstrip(".") for name in (match.group(1), host))
     return bool(there) and not f".{there}".endswith(f".{here}") and not f".{here}".endswith(f".{there}")
 
 
@@ -154,15 +154,15 @@ def _is_proxy(http: _Http) -> bool:
 
 def _read(answer: bytes) -> _Http | None:
     """Read an answer in HTTP, as far as it came."""
-    found = _STATUS.match(answer)
-    if not found:
+    match = _STATUS.match(answer)
+    if not match:
         return None
     head, _, body = answer.partition(b"\r\n\r\n")
     headers: dict[str, str] = {}
     for line in head.split(b"\n")[1 : MAX_HEADERS + 1]:
         name, _, value = line.partition(b":")
         headers.setdefault(first_line(name).lower(), first_line(value, MAX_SHOWN))
-    return _Http(int(found.group(1)), first_line(found.group(2) or b""), headers, body)
+    return _Http(int(match.group(1)), first_line(match.group(2) or b""), headers, body)
 
 
 def _describe(http: _Http) -> str:
@@ -183,8 +183,8 @@ def _place(location: str) -> str:
 
 
 def _alert(answer: bytes) -> str:
-    found = _TLS_ALERT.match(answer)
-    return f"TLS alert {found.group(1)[0]}" if found else ""
+    match = _TLS_ALERT.match(answer)
+    return f"TLS alert {match.group(1)[0]}" if match else ""
 
 
 def _names(certificate: bytes) -> x509.Names | None:

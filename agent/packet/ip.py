@@ -27,7 +27,7 @@ FRAGMENT = 44
 # other units (RFC 4302, section 2.2).
 EXTENSIONS = (0, 43, 60)
 AUTHENTICATION = 51
-# Nobody's packet has more than one of each; a stranger's must not keep us busy.
+# An honest packet has no more than one of each; a forged one must not keep us busy.
 MAX_EXTENSIONS = 8
 
 

@@ -1,4 +1,4 @@
-"""What a stranger showed, made safe to print and short enough for a line."""
+"""Make what others sent safe to print, and short enough for a line."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def names(certificate: bytes) -> Names:
     issuer, _validity, subject, _key, *more = _fields(certificate)
     return Names(
         _best(
-            _attributes(subject), (_COMMON_NAME, _ORGANIZATION), [one[:MAX_CHARACTERS] for one in _alternative(more)]
+            _attributes(subject), (_COMMON_NAME, _ORGANIZATION), [name[:MAX_CHARACTERS] for name in _alternative(more)]
         ),
         _best(_attributes(issuer), (_ORGANIZATION, _COMMON_NAME), []),
     )
@@ -87,19 +87,19 @@ def _alternative(more: list[_Item]) -> list[str]:
 
 
 def _best(attributes: list[tuple[bytes, str]], order: tuple[bytes, ...], alternative: list[str]) -> str:
-    wanted = [text for kind in order for found, text in attributes if found == kind]
-    candidates = [*wanted, *alternative, *(text for _, text in attributes)]
+    candidates = [text for wanted in order for kind, text in attributes if kind == wanted]
+    candidates += [*alternative, *(text for _, text in attributes)]
     return next(filter(None, candidates), "")
 
 
 def _attributes(name: _Item) -> list[tuple[bytes, str]]:
     """Return the attributes of a distinguished name: their types and texts."""
-    found = []
+    attributes = []
     for members in _items(_expect(name, _SEQUENCE)):
         for member in _items(_expect(members, _SET)):
             kind, value, *_ = _some(_expect(member, _SEQUENCE), 2)
-            found.append((_expect(kind, _OID), _text(*value)))
-    return found
+            attributes.append((_expect(kind, _OID), _text(*value)))
+    return attributes
 
 
 def _text(tag: int, value: bytes) -> str:
@@ -116,10 +116,10 @@ def _dns_names(extensions: bytes) -> Iterator[str]:
 
 
 def _some(data: bytes, least: int) -> list[_Item]:
-    found = list(_items(data))
-    if len(found) < least:
+    items = list(_items(data))
+    if len(items) < least:
         raise DecodeError("fewer items than there have to be")
-    return found
+    return items
 
 
 def _only(data: bytes, tag: int) -> bytes:

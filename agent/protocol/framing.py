@@ -1,4 +1,4 @@
-"""How a stream is cut into messages: packets behind two bytes of length (RFC 4571), and lines."""
+"""Cut a stream into messages: packets behind two bytes of length (RFC 4571), and lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from ..core.errors import DecodeError
 
 LENGTH = struct.Struct("!H")
-# A line has to hold a plan or a page of sightings, and a stranger must not make the other side keep more.
+# A line has to hold a plan or a page of sightings, and nobody must make the other side keep more.
 MAX_LINE = 64 * 1024
 
 

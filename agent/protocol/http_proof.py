@@ -16,7 +16,7 @@ from ..core.errors import DecodeError
 PATH = "/.well-known/acme-challenge/"
 # What an honest request needs: a line, a host and a few headers.
 MAX_REQUEST = 4096
-# A proof takes 300 bytes; a stranger's page is read this far, enough for its status line and server's name.
+# A proof takes 300 bytes; another program's page is read this far, enough for its status line and server's name.
 MAX_ANSWER = 8192
 
 _TOKEN = re.compile(r"([0-9a-f]{16})([0-9a-f]{4})([0-9a-f]{16})([0-9a-f]{32})")
@@ -27,7 +27,7 @@ _OK = re.compile(rb"HTTP/1\.[01] 200 ")
 
 @dataclass(frozen=True)
 class Token:
-    """Who asks (a session's id, 16 hex digits), to which port it was sent, 16 hex digits of chance, and a proof."""
+    """A session's id (16 hex digits), the port that it was sent to, a nonce (16 random hex digits), and a MAC."""
 
     session: str
     port: int
@@ -51,8 +51,8 @@ def verify_token(token: Token, key: bytes) -> bool:
 
 def make_proof(token: Token, certificate: bytes, key: bytes) -> str:
     """Return the server's answer; `certificate` in DER is the one that the connection showed, empty without TLS."""
-    seen = hashlib.sha256(certificate).digest() if certificate else b""
-    return f"{token}.{_mac(key, b'proven' + seen, token.session, token.port, token.nonce)}"
+    digest = hashlib.sha256(certificate).digest() if certificate else b""
+    return f"{token}.{_mac(key, b'proven' + digest, token.session, token.port, token.nonce)}"
 
 
 def encode_request(host: str, token: Token) -> bytes:

@@ -2,7 +2,7 @@
 
 hello -> welcome; ask -> rows; ask-kernel -> kernel; report (in parts) -> received; bye; and where services go on
 running on the server, take -> taken, ask-service -> service. Whatever cannot be answered gets a refusal. Where both
-have a pairing key it is hello -> challenge, proof -> welcome, and from the proof on every line is sealed (`pairing`).
+have a pairing key it is hello -> challenge, proof -> welcome, and from the proof on every line is signed (`pairing`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_REQUIREMENTS = 2 * MAX_ITEMS + 100
 MAX_ROWS = 1500
 # A part of a report: JSON escapes at most double it, and that has to fit into a line.
 MAX_REPORT_PART = 24 * 1024
-# A finding takes about 380 bytes: enough for every other port of 10,001 blocked, little enough to keep for a stranger.
+# A finding takes about 380 bytes: enough for every other port of 10,001 blocked, little enough to keep for anybody.
 MAX_REPORT = 4 * 1024 * 1024
 
 # Addresses that one client's UDP probes come from: a carrier's NAT may take any of its pool's for each flow, if it does
@@ -93,7 +93,7 @@ class ServiceProtocol(str, enum.Enum):
 class Hello:
     """The client's first line; `family` is that of the address that it is going to check.
 
-    `nonce`, 32 hex digits of chance, says that it has a pairing key.
+    `nonce`, 32 random hex digits, says that it has a pairing key.
     """
 
     protocol: int
@@ -104,14 +104,14 @@ class Hello:
 
 @dataclass(frozen=True)
 class Challenge:
-    """The server has a pairing key too, and this is its nonce. From here on the lines are sealed."""
+    """The server has a pairing key too, and this is its nonce. From here on the lines are signed."""
 
     nonce: str
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The client knows the key, since this line is sealed with it; `certificate` is the fingerprint of what it saw."""
+    """The client knows the key, since this line is signed with it; `certificate` is the fingerprint of what it saw."""
 
     certificate: str
 
@@ -199,7 +199,7 @@ class PartitionBound:
 class AskService:
     """Asks what passed the server's interface at a port that is SERVED, in the flow where the client's `mark` came.
 
-    `mark`, 16 to 64 hex digits of chance, are bytes that stood in what the client sent. `certificate` is the
+    `mark`, 16 to 64 random hex digits, are bytes that stood in what the client sent. `certificate` is the
     fingerprint of the one that the service showed; empty where it showed none.
     """
 

@@ -1,4 +1,4 @@
-"""Pairing: a key that both sides have and never send, what they prove it by, and the lines that it seals.
+"""Pairing: a key that both sides have and never send, how they prove that, and the lines that it signs.
 
 The client says hello with a nonce, the server answers with its own (the challenge). From both lines and the key each
 side makes three keys by HKDF (RFC 5869): one for each role's lines, and the session's secret. From then on each line of
@@ -21,7 +21,7 @@ _MISREAD = str.maketrans("ilo", "110")
 # digit is found, and every two neighbours that changed places.
 _KEY_DIGITS, _CHECK_DIGITS, _PRIME = 26, 2, 1021
 _GROUP = 4
-KEY_BYTES = 17  # of chance, for 130 bits
+KEY_BYTES = 17  # random ones, for 130 bits
 
 # A key of the operator's own: of letters and digits at random so many have about 100 bits.
 LEAST_CHARACTERS, MOST_CHARACTERS = 20, 200
@@ -31,9 +31,9 @@ NONCE_BYTES = 16  # two sessions of one key never have the same
 _MAC_DIGITS = 2 * hashlib.sha256().digest_size
 
 
-def make_key(drawn: bytes) -> str:
+def make_key(random_bytes: bytes) -> str:
     """Return a key of 26 random digits and their check, in groups of four, from KEY_BYTES random bytes."""
-    digits = _to_digits(int.from_bytes(drawn, "big") % 32**_KEY_DIGITS, _KEY_DIGITS)
+    digits = _to_digits(int.from_bytes(random_bytes, "big") % 32**_KEY_DIGITS, _KEY_DIGITS)
     return _grouped(digits + _check(digits))
 
 
@@ -105,28 +105,28 @@ def fingerprint(certificate: bytes) -> str:
 
 
 class RecordAuthenticator:
-    """One side's end of a paired control channel: seals the lines that it says, opens those that it hears, in order."""
+    """One side's end of a paired control channel: it signs its own lines and verifies the other side's, in order."""
 
     def __init__(self, mine: bytes, theirs: bytes) -> None:
         self._mine, self._theirs = mine, theirs
-        self._said = self._heard = 0
+        self._signed = self._verified = 0
 
     @property
     def peer_verified(self) -> bool:
         """Return whether a line of the other side has proven that it knows the key."""
-        return self._heard > 0
+        return self._verified > 0
 
     def sign(self, line: bytes) -> bytes:
         """Return a line, with its end, behind its HMAC in hex digits."""
-        self._said += 1
-        return _mac(self._mine, self._said, line.rstrip(b"\n")) + line
+        self._signed += 1
+        return _mac(self._mine, self._signed, line.rstrip(b"\n")) + line
 
     def verify(self, line: bytes) -> bytes:
         """Return the line behind its HMAC, without its end; DecodeError where it is not the other side's next."""
         mac, plain = line[:_MAC_DIGITS], line[_MAC_DIGITS:]
-        if not hmac.compare_digest(mac, _mac(self._theirs, self._heard + 1, plain)):
-            raise DecodeError("a line that the key did not seal")
-        self._heard += 1
+        if not hmac.compare_digest(mac, _mac(self._theirs, self._verified + 1, plain)):
+            raise DecodeError("a line that the key did not sign")
+        self._verified += 1
         return plain
 
 

@@ -230,8 +230,8 @@ def _encode_answer(transaction: bytes, mapped: bytes, key: bytes, more: bytes = 
 
 def nonce_of(answer: bytes) -> str:
     """Return the nonce of an answer that was verified; "" where it has none."""
-    found = _NONCE.fullmatch(answer[-_SEAL_BYTES - len(_NONCE_HEAD) - 2 * NONCE_BYTES : -_SEAL_BYTES])
-    return found[1].decode() if found else ""
+    match = _NONCE.fullmatch(answer[-_SEAL_BYTES - len(_NONCE_HEAD) - 2 * NONCE_BYTES : -_SEAL_BYTES])
+    return match[1].decode() if match else ""
 
 
 def is_answer(data: bytes, transaction: bytes, key: bytes) -> bool:
