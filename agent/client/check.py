@@ -170,7 +170,7 @@ class _HostCheck:
     def _open(self, through: Target, family: Family) -> ControlChannel:
         """Open a control channel, and leave the one before where the server has one session at a time; UserError."""
         if self._channels and self._channels[-1].welcome.live:
-            self._channels.pop().leave()
+            self._channels.pop().end_session()
         ports = (self._options.control,) if self._options.control else CONTROL_PORTS
         greeting = Greeting(__version__, family, self._options.key)
         self._channels.append(open_channel(through, self._name(through), ports, greeting))

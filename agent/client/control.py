@@ -46,7 +46,7 @@ class ControlChannel:
 
     @property
     def lost(self) -> bool:
-        """Whether the server does not answer any more."""
+        """Return whether the server does not answer any more."""
         return self.client.lost
 
     @lost.setter
@@ -54,7 +54,7 @@ class ControlChannel:
         self.client.lost = lost
 
     @property
-    def named(self) -> tuple[str, ...]:
+    def to_confirm(self) -> tuple[str, ...]:
         """Where the server saw our UDP probes come from, to be confirmed by the next ping."""
         return self.client.to_confirm
 
@@ -78,13 +78,13 @@ class ControlChannel:
         return self._socket.fileno()
 
     def ping(self, nonces: Sequence[str] = ()) -> None:
-        """Ask something small, and confirm `named` and `nonces`; `look` returns its answer once that is there."""
+        """Ask something small, and confirm `to_confirm` and `nonces`; `read_kernel` returns its answer later."""
         try:
             self._send(self.client.ping(tuple(nonces), time.perf_counter()), OVERDUE)
         except OSError:
             self.lost = True
 
-    def look(self) -> KernelStatus | None:
+    def read_kernel(self) -> KernelStatus | None:
         """Read what came, when it is readable: the answer to a ping, if that is there; else the server may be gone."""
         try:
             self._socket.setblocking(False)
@@ -103,7 +103,7 @@ class ControlChannel:
             self._socket.setblocking(True)
         return self.client.take_kernel()
 
-    def look_for_address(self) -> None:
+    def check_own_address(self) -> None:
         """Give the channel up as lost, and `moved`, where this computer does not have its address any more."""
         try:
             host, _, *more = self._socket.getsockname()
@@ -122,7 +122,7 @@ class ControlChannel:
         finally:
             self._socket.close()
 
-    def leave(self) -> None:
+    def end_session(self) -> None:
         """End the session before it is over: once this returns the server has room for another one."""
         with contextlib.suppress(ControlLost):
             self.ask(messages.Bye(), messages.Bye)

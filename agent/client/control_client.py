@@ -138,19 +138,19 @@ class ControlClient(ControlState):
         return b""
 
     def end_of_stream(self) -> None:
-        """The other side closed the connection; ForeignAnswer where it had not shown itself to be our server."""
+        """Take in that the connection was closed; ForeignAnswer where no server of ours had answered before."""
         self.lost = True
         if self.welcome is None:
             raise self._foreign() if self._beginning else ForeignAnswer("closed the connection")
 
     @property
     def pings_unanswered(self) -> int:
-        """How many pings have no answer yet."""
+        """Return how many pings have no answer yet."""
         return sum(question.is_ping for question in self._questions)
 
     @property
     def has_answer(self) -> bool:
-        """Whether there is an answer to take."""
+        """Return whether there is an answer to take."""
         return bool(self._answers)
 
     def take_answer(self, expected: type[Answer]) -> Answer:

@@ -20,8 +20,8 @@ from ..sweep.sweep import Sweep
 from ..verdict import last_hop
 from ..verdict.address_report import find, make_report
 from ..verdict.evidence import (
+    CheckEvidence,
     ControlEvidence,
-    Evidence,
     FollowUp,
     ServerRecords,
     TcpEvidence,
@@ -89,11 +89,11 @@ class AddressCheck:
             self.aborted = True
         return make_report(evidence, last_hop.with_last_hops(findings, hops))
 
-    def _evidence(self, results: steps.ClientResults) -> Evidence:
+    def _evidence(self, results: steps.ClientResults) -> CheckEvidence:
         task, control = self._task, self._control
         channel = Control(control.peer.port, control.peer.tls, control.paired)
         refusal = (control.refused.message, control.refused.hint) if control.refused else None
-        return Evidence(
+        return CheckEvidence(
             self._plan,
             ControlEvidence(
                 task.address, task.family, task.through, channel, control.peer.local, self._welcome.client,

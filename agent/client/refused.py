@@ -1,4 +1,4 @@
-"""UDP sockets connected to one port each: every system tells these of an ICMP error, if not always who sent it."""
+"""Probe UDP ports from connected sockets: every system reports ICMP errors to these, if not always their sender."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EA
 
 
 def refused(target: Target, probes: Mapping[int, bytes]) -> dict[int, Refusal]:
-    """Send a probe to each of these ports, a socket each; those for which an ICMP error came back in time."""
+    """Send a probe to each of these ports, a socket each; return those for which an ICMP error came back in time."""
     requests = {port: Request(target.family, target.at(port), probe) for port, probe in probes.items()}
     return exchange(
         requests,

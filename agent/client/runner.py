@@ -14,7 +14,7 @@ from .service_records import ServiceResults
 from .services import ServiceProbes
 from .steps import Result, Steps, run_steps, sweep_progress
 from .tcp import ProbeContext, TcpProbes
-from .traceroute import walk
+from .traceroute import trace
 from .udp import Prober
 
 Tell = Callable[[steps.Progress], None]
@@ -40,7 +40,7 @@ class StepRunner:
             steps.RunSweep: self._run_sweep,
             steps.ReadLateAnswers: lambda step: self._udp.catch_up(),
             steps.ProbePorts: self._probe_ports,
-            steps.Trace: lambda step: walk(target, step.transport, step.port),
+            steps.Trace: lambda step: trace(target, step.transport, step.port),
             steps.Finish: self._finish,
         }
 

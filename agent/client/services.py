@@ -1,4 +1,4 @@
-"""Tries ports through the services that hold them: what is sent bears a mark, and what comes back is compared."""
+"""Probe ports through the services that hold them: what is sent bears a mark, and what comes back is compared."""
 
 from __future__ import annotations
 
@@ -60,19 +60,19 @@ class _Tcp(_Services):
 
     def _http(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
         answer = tcp.converse(opened, port, context, tcp.ask_http)
-        self._keep(port, opened, _TOKEN)
-        page = self._once_more(port, self._page)
+        self._record_try(port, opened, _TOKEN)
+        page = self._connect_again(port, self._ask_front_page)
         self.shown[port] = (
             f"/ brings {_shown(page) or 'nothing'}; what Let's Encrypt asks for, {_shown(answer) or 'nothing'}"
         )
         return replace(answer, last=any(one.began for one in self.tries[port]))
 
-    def _page(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
-        """The front page, which haproxy answers itself; to what ACME asks it may have to get the answer elsewhere."""
+    def _ask_front_page(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
+        """Ask for the front page, which haproxy answers itself; it may have to fetch the answer to ACME elsewhere."""
         try:
             return _ask_http(b"/?" + os.urandom(16).hex().encode(), (), opened, port, context)
         finally:
-            self._keep(port, opened, _QUERY)
+            self._record_try(port, opened, _QUERY)
 
     def _tls(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
         def then(
@@ -82,14 +82,14 @@ class _Tcp(_Services):
             return tcp.ask_http(opened, port, context, secure, early)
 
         answer = tcp.converse(opened, port, context, partial(tcp.ask_tls, then=then))
-        self._keep(port, opened, _HELLO)
+        self._record_try(port, opened, _HELLO)
         if port in self.certificates:
             named = interceptor.identify(b"", context.host, self.certificates[port]).shown
             self.shown[port] = named + _until(self.certificates[port])
             row = context.plan and context.plan.row(Transport.TCP, port)
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
                 self._signal(port)
-        return replace(answer, last=bool(opened.began))
+        return replace(answer, last=bool(opened.first_received))
 
     def _signal(self, port: int) -> None:
         """Note what comes back of a WebSocket's upgrade (RFC 6455, section 4.1) at the path of LiveKit's signalling."""
@@ -103,7 +103,7 @@ class _Tcp(_Services):
         seen = []
         for path in SIGNALLING:
             then = partial(_ask_http, path.encode(), lines)
-            seen.append(_shown(self._once_more(port, partial(tcp.ask_tls, then=then))))
+            seen.append(_shown(self._connect_again(port, partial(tcp.ask_tls, then=then))))
             if seen[-1].startswith(LIVEKIT):
                 self.signalling[port] = ""
                 return
@@ -113,27 +113,27 @@ class _Tcp(_Services):
     def _framed(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
         answer = tcp.converse(opened, port, context, partial(tcp.ask_stun, seconds=KEEP_SECONDS))
         waits = answer.reply is Reply.MUTE and not opened.ended
-        self._keep(port, opened, _FRAME, asks=not waits)
+        self._record_try(port, opened, _FRAME, asks=not waits)
         if not waits:
             self.shown[port] = _shown(answer) or "ends a connection that brings STUN, which LiveKit does not"
-            return replace(answer, last=bool(opened.began) or opened.ended)
-        return self._once_more(port, self._unnamed)
+            return replace(answer, last=bool(opened.first_received) or opened.ended)
+        return self._connect_again(port, self._ask_without_username)
 
-    def _unnamed(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
-        """STUN that names nobody, which LiveKit does not take."""
+    def _ask_without_username(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
+        """Send STUN without a USERNAME, which LiveKit does not take."""
         transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
         opened.sendall(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", context.key)))
         answer = b""
         try:
             answer = tcp.read(opened, lambda _: None, stun.MAX_BYTES, None)
         finally:
-            self._keep(port, opened, _FRAME)
+            self._record_try(port, opened, _FRAME)
         self.shown[port] = interceptor.identify(answer, context.host).shown if answer else (
             "keeps a connection that brings STUN with a USERNAME, and ends one without, as LiveKit does")  # fmt: skip
         return Answer(Reply.FOREIGN if answer else Reply.MUTE, last=True)
 
-    def _once_more(self, port: int, ask: tcp.Ask) -> Answer:
-        """Another connection."""
+    def _connect_again(self, port: int, ask: tcp.Ask) -> Answer:
+        """Use another connection to the port."""
         opened = socket.socket(self._target.family, socket.SOCK_STREAM)
         with RecordingSocket(opened) as counted:
             opened.settimeout(ANSWER_SECONDS)
@@ -143,9 +143,11 @@ class _Tcp(_Services):
                 return Answer(Reply.MUTE)
             return tcp.converse(counted, port, self._context, ask)
 
-    def _keep(self, port: int, opened: RecordingSocket, mark: slice, asks: bool = True) -> None:
-        if len(opened.said) >= mark.stop:
-            self.tries[port].append(Try(opened.said[mark].hex(), opened.began[:MAX_REPLY_BYTES], opened.ended, asks))
+    def _record_try(self, port: int, opened: RecordingSocket, mark: slice, asks: bool = True) -> None:
+        if len(opened.first_sent) >= mark.stop:
+            self.tries[port].append(
+                Try(opened.first_sent[mark].hex(), opened.first_received[:MAX_REPLY_BYTES], opened.ended, asks)
+            )
 
 
 def _ask_http(
@@ -228,7 +230,7 @@ class _Udp(_Services):
 
 
 def _refused(opened: socket.socket, seen: Observation) -> Observation:
-    """With the ICMP error that a connected socket met, where the system tells of it."""
+    """Return an observation with the ICMP error that a connected socket met, where the system reports it."""
     for error in icmp_errors.errors(opened):
         if error and error.refusal:
             return replace(

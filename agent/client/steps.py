@@ -117,7 +117,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class ClientResults:
-    """What the client saw of all ports, whether the check came to its end or not. Fields are those of Evidence."""
+    """What the client saw of all ports, whether the check came to its end or not. Fields are those of CheckEvidence."""
 
     tcp: Mapping[int, Observation] = field(default_factory=dict)
     later: Sequence[Observation] = ()

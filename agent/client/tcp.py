@@ -1,4 +1,4 @@
-"""Tries one TCP port with the protocol that it will carry."""
+"""Probe TCP ports with the protocol that each will carry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ JOIN_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class ProbeContext:
-    """What a probe needs to know: whose it is, the server's name as dialled, whether the server has TLS, its plan."""
+    """What the probes of a session need: its id and key, the server's name as dialled, whether it has TLS, its plan."""
 
     id: str
     key: bytes
@@ -49,14 +49,14 @@ class ProbeContext:
     plan: Plan | None = None
 
     def protocol(self, port: int) -> Protocol:
-        """What a TCP port's probe speaks."""
+        """Return the protocol that a TCP port's probe speaks."""
         row = self.plan.row(Transport.TCP, port) if self.plan else None
         return protocol_of(Transport.TCP, port, row.purpose if row else None)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one connection; `last` says that another would tell no more."""
+    """What came of one connection, and who sent a foreign answer; `last` says that another would tell no more."""
 
     reply: Reply
     sender: interceptor.Identity | None = None
@@ -64,14 +64,14 @@ class Answer:
 
 
 class RecordingSocket:
-    """A connection: how many bytes came over it, how these and those sent began, and whether the other side ended it.
+    """A connection that records how many bytes came, how these and those sent began, and whether the peer ended it.
 
     As a context it is closed in the end.
     """
 
     def __init__(self, opened: socket.socket) -> None:
         self._opened, self.received, self.ended = opened, 0, False
-        self.began = self.said = b""
+        self.first_received = self.first_sent = b""
         self.settimeout = opened.settimeout
 
     def __enter__(self) -> RecordingSocket:
@@ -81,13 +81,13 @@ class RecordingSocket:
         self._opened.close()
 
     def sendall(self, data: bytes) -> None:
-        self.said += data[: CHUNK - len(self.said)]
+        self.first_sent += data[: CHUNK - len(self.first_sent)]
         self._opened.sendall(data)
 
     def recv(self, most: int) -> bytes:
         data = self._opened.recv(most)
         self.received += len(data)
-        self.began += data[: CHUNK - len(self.began)]
+        self.first_received += data[: CHUNK - len(self.first_received)]
         self.ended |= not data
         return data
 
@@ -102,9 +102,9 @@ Ask = Callable[[RecordingSocket, int, ProbeContext], Answer]
 def probe(
     target: Target, port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask | None = None
 ) -> Observation:
-    """Up to three connects, until one brings our server's proof, or something else has answered twice.
+    """Connect up to three times, until one brings our server's proof, or something else has answered twice.
 
-    What is told is the most telling of their outcomes. Each speaks by `ask`; without it as the port's protocol has it.
+    Return the most telling of their outcomes. Each connection is used by `ask`, else as the port's protocol has it.
     """
     plain = context.protocol(port) is Protocol.TLS and not context.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
@@ -134,7 +134,7 @@ def probe(
 
 
 def converse(opened: RecordingSocket, port: int, context: ProbeContext, ask: Ask) -> Answer:
-    """One connection, from its first byte to the proof or what came instead."""
+    """Use one connection, and return the proof or what came instead."""
     opened.settimeout(ANSWER_SECONDS)
     try:
         return ask(opened, port, context)
@@ -145,7 +145,7 @@ def converse(opened: RecordingSocket, port: int, context: ProbeContext, ask: Ask
 
 
 def ask_server(opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
-    """As the port's protocol has it; OSError."""
+    """Ask for proof as the port's protocol has it; OSError."""
     protocol = context.protocol(port)
     if protocol is Protocol.FRAMED_STUN:
         return ask_stun(opened, port, context)
@@ -159,7 +159,7 @@ def _foreign(answer: bytes, context: ProbeContext, certificate: bytes | None = N
 
 
 def ask_tls(opened: RecordingSocket, port: int, context: ProbeContext, then: _Then | None = None) -> Answer:
-    """By TLS; within it `then`, or as the proof's protocol has it; OSError."""
+    """Ask for proof over TLS; within it by `then`, or by HTTP; OSError."""
     # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
     secure = tls.ClientLayer(context.host)
     opened.sendall(secure.receive(b"")[1])
@@ -181,7 +181,7 @@ def ask_tls(opened: RecordingSocket, port: int, context: ProbeContext, then: _Th
 def ask_http(
     opened: RecordingSocket, port: int, context: ProbeContext, secure: tls.ClientLayer | None = None, early: bytes = b""
 ) -> Answer:
-    """By HTTP, in TLS where there is a layer of it, from which `early` has come; OSError, TlsError."""
+    """Ask for proof by HTTP, within TLS if `secure`, from which `early` has come; OSError, TlsError."""
     certificate = (secure.certificate or b"") if secure else b""
     token = http_proof.make_token(context.id, port, os.urandom(8).hex(), context.key)
     request = http_proof.encode_request(context.host, token)
@@ -202,7 +202,7 @@ def ask_http(
 
 
 def ask_stun(opened: RecordingSocket, port: int, context: ProbeContext, seconds: float | None = None) -> Answer:
-    """By STUN in frames, whose answer is waited for so long; OSError."""
+    """Ask for proof by STUN in RFC 4571 frames, and wait so many seconds for the answer; OSError."""
     transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
     probe = stun.encode_request(stun.Request(context.id, transaction, port), context.key)
     opened.sendall(framing.frame(probe))
@@ -221,7 +221,7 @@ def ask_stun(opened: RecordingSocket, port: int, context: ProbeContext, seconds:
 
 
 def _plain(opened: RecordingSocket, secure: tls.ClientLayer | None, data: bytes) -> bytes:
-    """What came, without TLS; TlsError."""
+    """Return what came, without its TLS; TlsError."""
     if not secure:
         return data
     plain, out = secure.receive(data)
@@ -233,7 +233,7 @@ def read(
     opened: RecordingSocket, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"",
     seconds: float | None = None,
 ) -> bytes:  # fmt: skip
-    """What was received and what comes, until it proves our server or nothing more comes in time; TlsError.
+    """Return `received` and what follows, until it proves our server or nothing more comes in time; TlsError.
 
     No more than about `most` bytes. An answer that cannot be our server's any more is not waited for: whoever sends it
     may keep the connection open.
@@ -272,7 +272,7 @@ class TcpProbes:
 
     @property
     def seen(self) -> dict[int, Observation]:
-        """What came of each port; silence counts for nothing while the port is tried again, or waits for that."""
+        """Return what came of each port; silence does not count while the port is tried again, or waits for that."""
         return {port: seen for port, seen in dict(self._seen).items()
                 if seen.reply is Reply.PROOF or port not in self._under_way}  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A walk towards a port: packets that may pass only so many hops, and who says that they have passed them."""
+"""Trace the way to a port: send packets that may pass only so many hops, and see which router reports them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _HOPS = {socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
          socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)}  # fmt: skip
 
 
-def walk(target: Target, transport: Transport, port: int) -> Hop | None:
-    """The farthest hop that answers on the way to a port; None where none does, or the system does not tell.
+def trace(target: Target, transport: Transport, port: int) -> Hop | None:
+    """Return the farthest hop that answers on the way to a port; None where none does, or the system does not say.
 
     It takes SECONDS and sends MAX_HOPS packets, all of them to that port.
     """

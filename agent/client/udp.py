@@ -42,7 +42,7 @@ class _SweepControl:
             self._told = now
             self._tell(sweep)
             if sweep.is_shut_out:  # what comes from another address is not answered, and that is no guard
-                channel.look_for_address()
+                channel.check_own_address()
         if sweep.wants_ping(now):
             sweep.on_ping_sent(now)
             channel.ping(self._take_nonces())
@@ -50,10 +50,10 @@ class _SweepControl:
 
     def on_readable(self) -> None:
         """Read the answer to a ping."""
-        pong = self.channel.look()
+        pong = self.channel.read_kernel()
         if pong:
             self.sweep.on_pong(time.perf_counter(), pong.free_flows, pong.rate)
-        if self.channel.named:
+        if self.channel.to_confirm:
             self.sweep.hurry_ping()
 
 

@@ -1,4 +1,4 @@
-"""Socket addresses as values."""
+"""Turn socket addresses into values, and find this machine's own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _parse = functools.lru_cache(maxsize=128)(parse_address)
 
 
 def endpoint(sockaddr: tuple[Any, ...]) -> tuple[Address, int]:
-    """The address and port of a socket address."""
+    """Return the address and port of a socket address."""
     return _parse(sockaddr[0]), sockaddr[1]
 
 
 def outgoing_address(family: Family, towards: str | None = None) -> Address | None:
-    """This machine's own address for packets that go to `towards`, or out; None where there is no way."""
+    """Return this machine's own address for packets that go to `towards`, or out; None where there is no way."""
     with socket.socket(FAMILIES[family], socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((towards or _ELSEWHERE[family], 9))

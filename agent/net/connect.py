@@ -1,4 +1,4 @@
-"""TCP connects that do not wait for each other."""
+"""Connect to TCP ports without one connect waiting for another."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Target:
 
     @property
     def text(self) -> str:
-        """The address as people write it."""
+        """Return the address as people write it."""
         return str(self.sockaddr[0])
 
     def at(self, port: int) -> tuple[Any, ...]:
-        """The socket address of one port."""
+        """Return the socket address of one port."""
         return (self.sockaddr[0], port, *self.sockaddr[2:])
 
 
@@ -42,7 +42,7 @@ class Attempt:
     socket: socket.socket | None
     reply: Reply
     by: str | None = None  # who refused, where the system tells
-    icmp: str | None = None  # the ICMP error that he sent, in words
+    icmp: str | None = None  # the ICMP error that it sent, in words
     reset: bool = False  # refused by a RST after the connection stood
     local: str | None = None  # what this machine's own network said, where the attempt did not leave it
 

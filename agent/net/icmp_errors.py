@@ -1,4 +1,4 @@
-"""ICMP errors, as Linux hands them to the socket whose packet they quote (ip(7) and ipv6(7), IP_RECVERR)."""
+"""Read ICMP errors, as Linux hands them to the socket whose packet they quote (ip(7) and ipv6(7), IP_RECVERR)."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Error(NamedTuple):
 
     @property
     def version(self) -> int:
-        """Of IP."""
+        """Return the version of IP."""
         return ipaddress.ip_address(self.by).version
 
     @property
     def refusal(self) -> str | None:
-        """What it says, in words; None where that is no refusal."""
+        """Return what it says, in words; None where that is no refusal."""
         return icmp.describe_refusal(self.version, self.kind, self.code)
 
 
 def is_of(quoted: bytes, probe: bytes) -> bool:
-    """Whether a packet that an error quotes, in part or with padding behind it (RFC 4884), is the probe."""
+    """Return whether a packet that an error quotes, in part or with padding behind it (RFC 4884), is the probe."""
     return quoted[: len(probe)] == probe[: len(quoted)]
 
 
@@ -61,7 +61,7 @@ if sys.platform == "linux":
         """
         try:
             opened.setsockopt(*_RECVERR[socket.AddressFamily(opened.family)], int(want))
-        except OSError:  # then nobody is named
+        except OSError:  # then no sender is known
             pass
 
     def errors(opened: socket.socket) -> Iterator[Error | None]:
@@ -87,8 +87,8 @@ if sys.platform == "linux":
 else:
 
     def want_senders(opened: socket.socket, want: bool) -> None:
-        """Only Linux tells who sent an ICMP error."""
+        """Do nothing: only Linux reports who sent an ICMP error."""
 
     def errors(opened: socket.socket) -> Iterator[Error | None]:
-        """Only Linux tells who sent an ICMP error."""
+        """Return nothing: only Linux reports who sent an ICMP error."""
         return iter(())

@@ -1,4 +1,4 @@
-"""From a host's name to its addresses."""
+"""Look up the addresses of a host's name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_ADDRESSES = 16
 
 
 def resolve(host: str, family: Family | None) -> list[Target]:
-    """Every address of a name, or the one that `host` is, IPv4 first; UserError where there is none."""
+    """Return every address of a name, or the one that `host` is, IPv4 first; UserError where there is none."""
     wanted = FAMILIES[family] if family else socket.AF_UNSPEC
     try:
         found = socket.getaddrinfo(host, None, wanted, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""TLS: the server's throw-away certificate, and one connection's layer as bytes in and bytes out."""
+"""Speak TLS as bytes in and bytes out, and make the contexts of both sides."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ServerTls:
 
 
 def server_tls(pem: bytes) -> ServerTls | None:
-    """TLS with a key and a certificate in PEM; None where they cannot be read."""
+    """Return TLS with a key and a certificate in PEM; None where they cannot be read."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -46,7 +46,7 @@ def server_tls(pem: bytes) -> ServerTls | None:
 
 
 def client_context() -> ssl.SSLContext:
-    """TLS towards any server: who it is, its proof tells, not its certificate's name."""
+    """Return the context for any server: its proof says who it is, not its certificate's name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.check_hostname = False
@@ -55,7 +55,7 @@ def client_context() -> ssl.SSLContext:
 
 
 def server_name(host: str) -> str | None:
-    """What a client's hello may name (RFC 6066, section 3): a name, never an address."""
+    """Return what a client's hello may name (RFC 6066, section 3): a name, never an address."""
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -72,7 +72,7 @@ class _Layer:
         self._shaken = False
 
     def receive(self, data: bytes) -> tuple[bytes, bytes]:
-        """The plaintext that is whole now, and what to send for the protocol's own sake; TlsError."""
+        """Return the plaintext that is whole now, and what TLS itself has to send; TlsError."""
         self._incoming.write(data)
         plain = b""
         try:
@@ -91,7 +91,7 @@ class _Layer:
         return plain, self._outgoing.read()
 
     def send(self, plain: bytes) -> bytes:
-        """The ciphertext of a plaintext; TlsError."""
+        """Return the ciphertext of a plaintext; TlsError."""
         try:
             if plain:
                 self._tls.write(plain)
@@ -115,5 +115,5 @@ class ClientLayer(_Layer):
 
     @property
     def certificate(self) -> bytes | None:
-        """The other side's in DER, empty where it has none; None before the handshake is done."""
+        """Return the other side's in DER, empty where it has none; None before the handshake is done."""
         return (self._tls.getpeercert(binary_form=True) or b"") if self._shaken else None

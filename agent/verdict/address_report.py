@@ -10,19 +10,19 @@ from ..sweep.combined import combined_chance
 from .advice import advise
 from .conclusion import verdict_of
 from .conditions import Conditions
-from .evidence import Evidence
+from .evidence import CheckEvidence
 from .findings import build_findings
 from .notes import notes
 from .observe import anything_came, fell_silent, measure_loss, measure_rtt, observe
 from .tcp_state import is_stopped
 
 
-def find(evidence: Evidence) -> tuple[Finding, ...]:
+def find(evidence: CheckEvidence) -> tuple[Finding, ...]:
     """Return the findings, not yet with the hops at which packets are stopped."""
     return build_findings(evidence.plan, observe(evidence), _conditions(evidence))
 
 
-def make_report(evidence: Evidence, findings: Sequence[Finding]) -> AddressReport:
+def make_report(evidence: CheckEvidence, findings: Sequence[Finding]) -> AddressReport:
     """Return the report of an address, by its evidence and what `find` made of that."""
     control, udp, findings = evidence.control, evidence.udp, tuple(findings)
     sweep = udp.combined
@@ -40,7 +40,7 @@ def make_report(evidence: Evidence, findings: Sequence[Finding]) -> AddressRepor
     )
 
 
-def _conditions(evidence: Evidence) -> Conditions:
+def _conditions(evidence: CheckEvidence) -> Conditions:
     control, server, udp = evidence.control, evidence.server, evidence.udp
     sweep, tcp = udp.combined, {**evidence.tcp.ports, **evidence.services.tcp}
     unplanned = [

@@ -119,7 +119,7 @@ class ControlEvidence:
 
     @property
     def is_own(self) -> bool:
-        """Whether the control channel led to the address itself; else the server knows this client by another one."""
+        """Return whether the control channel led to the address itself; else the server saw another one of ours."""
         return self.through == self.address
 
 
@@ -171,7 +171,7 @@ class ServiceEvidence:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class CheckEvidence:
     """All that one check of an address found out; `server_has_tls` says that the server had a certificate to show."""
 
     plan: Plan

@@ -11,14 +11,14 @@ from ..core.plan import Protocol, Transport, protocol_of
 from ..core.ports import list_ports, port_ranges
 from ..core.report import Finding
 from ..sweep.combined import AnySweep
-from .evidence import ControlEvidence, Evidence, ServiceEvidence
+from .evidence import CheckEvidence, ControlEvidence, ServiceEvidence
 
 # Packets a second: what lets more of them pass hardly slows a check, nor would anybody else notice it.
 NOTABLE_RATE = 3_000
 _BUSY = "check again while it is less busy"
 
 
-def notes(evidence: Evidence, findings: Iterable[Finding]) -> Iterator[str]:
+def notes(evidence: CheckEvidence, findings: Iterable[Finding]) -> Iterator[str]:
     """Yield what users have to know of this check, and no finding says."""
     counters = evidence.server.counters
     yield from _of_addresses(evidence.control)
@@ -56,7 +56,7 @@ def _of_services(services: ServiceEvidence) -> Iterator[str]:
                "that holds the port (`systemctl reload haproxy`).")  # fmt: skip
 
 
-def _without_tls(evidence: Evidence) -> Iterator[str]:
+def _without_tls(evidence: CheckEvidence) -> Iterator[str]:
     """Yield which ports were tried without the TLS that calls will use."""
     untested, rows = evidence.server.untested[Transport.TCP], evidence.plan.of(Transport.TCP)
     ports = [port for row in rows for port in row.ports

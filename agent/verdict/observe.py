@@ -10,13 +10,13 @@ from ..core.observation import Interceptor, Observation, Reason, Reply
 from ..core.plan import Transport
 from ..core.report import Loss, Rtt
 from ..sweep.combined import AnySweep
-from .evidence import Evidence, PerPort, ServerRecords, UdpEvidence
+from .evidence import CheckEvidence, PerPort, ServerRecords, UdpEvidence
 
 # Of the probes to ports that some reached: a path that loses more than that of one way is beyond 20 % by far.
 LEAST_SIGHTED = 0.5
 
 
-def observe(evidence: Evidence) -> dict[Transport, dict[int, Observation]]:
+def observe(evidence: CheckEvidence) -> dict[Transport, dict[int, Observation]]:
     """Return an observation of every planned port.
 
     A follow-up by large packets takes back that a port is open where none of them came through. What was tried through

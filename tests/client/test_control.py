@@ -80,10 +80,10 @@ def test_a_pong_is_told(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     channel.ping()
     assert server.heard() == 1
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     server.say(PONG)
-    assert channel.look() == KERNEL
-    assert channel.look() is None
+    assert channel.read_kernel() == KERNEL
+    assert channel.read_kernel() is None
     assert not channel.lost
 
 
@@ -94,7 +94,7 @@ def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[Contro
         channel.ping(["0123456789ab"])
         assert server.read() == [control.AskKernel(mine, ("0123456789ab",))]
         server.say(control.encode(control.KernelReply(KERNEL, named)))
-        assert channel.look() == KERNEL
+        assert channel.read_kernel() == KERNEL
     assert channel.client.confirmed == {one, other}
 
 
@@ -104,26 +104,26 @@ def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tu
     for address in named:
         channel.ping()
         server.say(control.encode(control.KernelReply(KERNEL, (address,))))
-        channel.look()
+        channel.read_kernel()
     assert channel.client.confirmed == set(named[: control.MAX_SOURCES])
-    assert channel.named == ()
+    assert channel.to_confirm == ()
 
 
 def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     channel.ping()
     server.say(PONG[:3])
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     server.say(PONG[3:])
-    assert channel.look() == KERNEL
+    assert channel.read_kernel() == KERNEL
 
 
 def test_what_nobody_asked_for_is_no_pong(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.say(PONG)
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     channel.ping()
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     assert not channel.lost
 
 
@@ -148,17 +148,17 @@ def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(
     channel, server = ends
     channel.ping()
     server.say(ANSWER)
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     assert channel.lost
 
 
 def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.say(*[PONG] * MAX_UNASKED)
-    channel.look()
+    channel.read_kernel()
     assert not channel.lost
     server.say(PONG)
-    channel.look()
+    channel.read_kernel()
     assert channel.lost
 
 
@@ -166,7 +166,7 @@ def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[ControlChanne
     channel, server = ends
     channel.ping()
     server.say(b"HTTP/1.1 200 OK\n")
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     assert channel.lost
 
 
@@ -174,7 +174,7 @@ def test_pings_are_no_round_trips_of_the_channel(ends: tuple[ControlChannel, Ser
     channel, server = ends
     channel.ping()
     server.say(PONG)
-    channel.look()
+    channel.read_kernel()
     assert len(channel.client.rtts) == 1  # the hello's
 
 
@@ -182,17 +182,17 @@ def test_a_channel_whose_address_is_gone_is_lost(
     ends: tuple[ControlChannel, Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel, _ = ends
-    channel.look_for_address()
+    channel.check_own_address()
     assert (channel.lost, channel.client.moved) == (False, False)
     monkeypatch.setattr(socket.socket, "getsockname", lambda _: ("192.0.2.1", 40000))  # nobody's
-    channel.look_for_address()
+    channel.check_own_address()
     assert (channel.lost, channel.client.moved) == (True, True)
 
 
 def test_a_server_that_goes_is_noticed(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.go()
-    assert channel.look() is None
+    assert channel.read_kernel() is None
     assert channel.lost
     with pytest.raises(ControlLost):
         channel.ask(QUESTION, control.Rows)
@@ -235,7 +235,7 @@ def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[ControlChann
     server.say(control.encode(refusal))
     if by_ping:
         channel.ping()
-        assert channel.look() is None
+        assert channel.read_kernel() is None
     else:
         with pytest.raises(ControlLost):
             channel.ask(control.AskKernel(), control.KernelReply)

@@ -33,7 +33,7 @@ def net(network: Chain) -> Iterator[Chain]:
         host.nft("flush ruleset")
 
 
-def walk(net: Chain, version: int, transport: str) -> object:
+def trace(net: Chain, version: int, transport: str) -> object:
     address = (net.server.ipv4, net.server.ipv6)[version]
     return json.loads(net.client.must(sys.executable, WALK, address, transport))
 
@@ -47,7 +47,7 @@ TRANSPORTS = pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_the_last_hop_before_what_drops_is_named(net: Chain, version: int, transport: str) -> None:
     drop = f"meta l4proto . th dport {PORTS} drop"
     net.far.rules("prerouting", drop)
-    assert walk(net, version, transport) == [ROUTER_OUTSIDE[version], 1]
+    assert trace(net, version, transport) == [ROUTER_OUTSIDE[version], 1]
 
 
 @VERSIONS
@@ -56,12 +56,12 @@ def test_a_router_that_drops_what_it_would_forward_answers_first(net: Chain, ver
     """A router counts hops before it asks its rules for forwarding: what drops stands at the last hop or behind it."""
     drop = f"meta l4proto . th dport {PORTS} drop"
     net.far.rules("forward", drop)
-    assert walk(net, version, transport) == [FAR_OUTSIDE[version], 2]
+    assert trace(net, version, transport) == [FAR_OUTSIDE[version], 2]
 
 
 def test_nobody_answers_where_the_first_router_drops(net: Chain) -> None:
     net.near.rules("prerouting", f"meta l4proto . th dport {PORTS} drop")
-    assert walk(net, 0, "udp") is None
+    assert trace(net, 0, "udp") is None
 
 
 @VERSIONS
@@ -73,5 +73,5 @@ def test_a_walk_sends_thirty_packets_at_most_and_all_of_them_to_that_port(
         "output", f"meta l4proto . th dport {PORTS} counter accept", "meta l4proto {tcp, udp} counter drop"
     )
     net.server.rules("input", "meta l4proto { tcp, udp } drop")
-    assert walk(net, version, transport) == [FAR_OUTSIDE[version], 2]
+    assert trace(net, version, transport) == [FAR_OUTSIDE[version], 2]
     assert net.client.counted() == 30

@@ -17,7 +17,7 @@ from agent.sweep.pings import OVERDUE
 from agent.sweep.probes import Probe
 from agent.sweep.sweep import Sweep
 from agent.verdict.address_report import find
-from agent.verdict.evidence import ControlEvidence, Evidence, ServerRecords, TcpEvidence, UdpEvidence
+from agent.verdict.evidence import CheckEvidence, ControlEvidence, ServerRecords, TcpEvidence, UdpEvidence
 from tests.simulation.control import Question, ask
 from tests.simulation.network import Network
 from tests.simulation.result import Result, Socket, Wrong
@@ -93,7 +93,7 @@ class _Client:
             server.sightings = {Transport.UDP: self._network.sightings, Transport.TCP: {}}
         lost = sightings is None
         findings = find(
-            Evidence(
+            CheckEvidence(
                 plan,
                 ControlEvidence("192.0.2.1", Family.IPV4, "192.0.2.1", lost=lost),
                 server,

@@ -15,8 +15,8 @@ from agent.sweep.limit import Limit
 from agent.sweep.sample import Sample
 from agent.sweep.sweep import Sweep
 from agent.verdict.evidence import (
+    CheckEvidence,
     ControlEvidence,
-    Evidence,
     FollowUp,
     ServerRecords,
     ServiceEvidence,
@@ -42,7 +42,7 @@ def observed(
 ) -> Mapping[Transport, Mapping[int, Observation]]:
     """What both sides know of each port, where they know no more than this."""
     sides = UdpEvidence([sweep] if sweep else [], **udp), TcpEvidence(tcp or {}), services or ServiceEvidence()
-    return observe(Evidence(PLAN, CONTROL, server or ServerRecords(), *sides))
+    return observe(CheckEvidence(PLAN, CONTROL, server or ServerRecords(), *sides))
 
 
 def test_a_port_that_a_service_held_was_tried_through_it_whoever_has_it_now() -> None:
