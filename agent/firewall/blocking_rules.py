@@ -10,7 +10,8 @@ from ..core.address import Address, Family, family_of, parse_address
 from ..core.events import Arrival
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
-from ..core.ports import port_ranges
+from ..core.ports import port_ranges, port_set
+from ..core.ranges import RangeSet
 from ..core.report import BLOCKED, AddressReport, Report, State
 from .evaluate import evaluate
 from .matching import Flow
@@ -40,10 +41,9 @@ def _is_at(arrival: Arrival, address: AddressReport) -> bool:
 
 def _passed(ruleset: Ruleset, flow: Flow, address: AddressReport) -> set[RuleLocation]:
     """Return where the rules are that would, or might, block ports which are open for all that."""
-    ports = port_ranges(
-        port for finding in address.findings
-        if finding.transport is flow.transport and finding.state is State.OPEN for port in finding.ports
-    )  # fmt: skip
+    findings = (finding for finding in address.findings
+                if finding.transport is flow.transport and finding.state is State.OPEN)  # fmt: skip
+    ports = port_ranges(port_set(finding.ports for finding in findings))
     return {rule.location for rule in evaluate(ruleset, replace(flow, ports=ports))} if ports else set()
 
 
@@ -53,13 +53,13 @@ def _plausible(rules: Sequence[BlockingRule], passed: Container[RuleLocation]) -
     Likely is what is certain, then what would not block open ports too; what would is not understood, whatever it
     seemed: a rule may look at ports in a way that the reader has no words for.
     """
-    explained: set[int] = set()
+    explained = RangeSet()
     tiers: list[list[BlockingRule]] = [[], [], []]
     for rule in rules:
         tiers[2 if rule.location in passed else int(not rule.certain)].append(rule)
     for number, tier in enumerate(tiers):
-        left = [rule for rule in tier if any(port not in explained for run in rule.ports for port in run)]
-        explained.update(port for rule in left for run in rule.ports for port in run)
+        left = [rule for rule in tier if port_set(rule.ports) - explained]
+        explained |= port_set(run for rule in left for run in rule.ports)
         yield from left if number < 2 else (replace(rule, certain=False) for rule in left)
 
 
@@ -70,12 +70,12 @@ def _flows(address: AddressReport, plan: Plan, client: Address, arrival: Arrival
     server = _of_family(address.family, ipaddress.ip_address(arrival.address) if arrival else None)
     interface = arrival.interface if arrival else None
     for transport in Transport:
-        planned = frozenset(plan.ports(transport))
+        planned = RangeSet.of(plan.ports(transport))
+        blocked = [finding for finding in address.findings
+                   if finding.transport is transport and finding.state in BLOCKED]  # fmt: skip
         for here in (True, False):
-            ports = port_ranges(
-                port for finding in address.findings if finding.transport is transport and finding.state in BLOCKED
-                and (finding.where is Where.SERVER_HOST) is here for port in finding.ports if port in planned
-            )  # fmt: skip
+            own = port_set(finding.ports for finding in blocked if (finding.where is Where.SERVER_HOST) is here)
+            ports = port_ranges(own & planned)
             if ports:
                 yield Flow(transport, address.family, ports, sender, server, interface), here
 

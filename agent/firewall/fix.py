@@ -12,7 +12,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequenc
 
 from ..core.address import Family
 from ..core.plan import Transport
-from ..core.ports import PortRange, port_ranges
+from ..core.ports import PortRange, port_ranges, port_set
 from .model import BlockingRule, FirewallManagers, Hook, RuleAction, RuleLocation, Tool
 
 SLOTS = 15  # ports in one rule of iptables' multiport, of which a range takes two (iptables-extensions(8))
@@ -82,12 +82,11 @@ def position(location: RuleLocation) -> float:
     return float("inf") if location.number is None else location.number
 
 
-def ports_of(rules: Iterable[BlockingRule]) -> Ports:
+def ports_of(rules: BlockingRules) -> Ports:
     """Return the ports that some rules block, by transport, in the fewest runs."""
-    ports: dict[Transport, set[int]] = {}
-    for rule in rules:
-        ports.setdefault(rule.transport, set()).update(port for run in rule.ports for port in run)
-    return {transport: list(port_ranges(ports[transport])) for transport in Transport if ports.get(transport)}
+    sets = {transport: port_set(run for rule in rules if rule.transport is transport for run in rule.ports)
+            for transport in Transport}  # fmt: skip
+    return {transport: list(port_ranges(ports)) for transport, ports in sets.items() if ports}
 
 
 def multiport(ports: Sequence[PortRange]) -> Iterator[tuple[str, int]]:

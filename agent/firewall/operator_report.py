@@ -9,7 +9,8 @@ from ..core.address import Family, parse_address
 from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
-from ..core.ports import port_ranges
+from ..core.ports import port_ranges, port_set
+from ..core.ranges import RangeSet
 from ..core.report import (
     BLOCKED,
     MAX_ADDRESSES,
@@ -86,7 +87,7 @@ class _Advisor:
 
     def __init__(self, addresses: Sequence[AddressReport], host: HostFacts, plan: Plan) -> None:
         self._addresses, self._host, self._plan = addresses, host, plan
-        self._ports = [(rule, frozenset(port for run in rule.ports for port in run)) for rule in host.blocking_rules]
+        self._ports = [(rule, port_set(rule.ports)) for rule in host.blocking_rules]
         self._blockages = [self._blockages_of(address) for address in addresses]
         self._next = 0
         self._said: set[Callable[[], Fix]] = set()
@@ -96,7 +97,7 @@ class _Advisor:
             group.number: _Blockage(group, address.family, tuple(
                 rule for rule, ports in self._ports
                 if rule.family is address.family and rule.transport is group.first.transport
-                and any(not ports.isdisjoint(run) for run in group.ports)
+                and not ports.isdisjoint(port_set(group.ports))
             ))
             for group in group_findings(address.findings) if group.first.state in BLOCKED
         }  # fmt: skip
@@ -161,17 +162,14 @@ class _Advisor:
 
     def _provider_fix(self) -> Fix:
         """Return one fix for all ports that the provider may block, for families that need it or were not checked."""
-        wanted: dict[Transport, set[int]] = {transport: set() for transport in Transport}
-        families = set(Family) - {address.family for address in self._addresses}
-        for blockage in self._every_blockage():
-            if blockage.needs_provider:
-                families.add(blockage.family)
-                wanted[blockage.group.first.transport].update(port for run in blockage.group.extent for port in run)
-        ports = {
-            transport: port_ranges(wanted[transport].intersection(self._plan.ports(transport)))
-            for transport in Transport
-        }
-        return provider_fix(self._host.provider, ports, families)
+        blockages = [blockage for blockage in self._every_blockage() if blockage.needs_provider]
+        unchecked = set(Family) - {address.family for address in self._addresses}
+        ports = {}
+        for transport in Transport:
+            groups = (blockage.group for blockage in blockages if blockage.group.first.transport is transport)
+            wanted = port_set(run for group in groups for run in group.extent)
+            ports[transport] = port_ranges(wanted & RangeSet.of(self._plan.ports(transport)))
+        return provider_fix(self._host.provider, ports, unchecked | {blockage.family for blockage in blockages})
 
 
 def _join(sentences: Iterable[str]) -> str:
