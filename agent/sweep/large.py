@@ -1,4 +1,4 @@
-"""What follows in the flows that one small packet opened: probes as large as the packets of a call.
+"""Large probes, in the flows that one small packet opened: which ports to ask, and how fast.
 
 What lets a flow's first packet pass, or small ones alone, carries no call. It does so for all ports or for a range of
 them, so a few ports tell whether there is such a thing, and only then is every open port asked.

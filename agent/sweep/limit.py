@@ -11,7 +11,7 @@ SURE_FALLS = 4  # of the pace: a busy computer makes it fall now and then; a lim
 
 @dataclass(frozen=True)
 class Limit:
-    """What kind of limit was met, and what was measured of it; None is 'not measured'."""
+    """A limit that was met: its kind, and what was measured of it; None is 'not measured'."""
 
     reason: Reason
     rate: float | None = None  # packets a second that passed

@@ -28,7 +28,7 @@ SOON = 0.2  # seconds behind an outage: when nothing of these passes either, it 
 
 
 class Kind(enum.Enum):
-    """What stands behind a silence that came over all ports alike."""
+    """The causes of a silence that came over all ports alike."""
 
     PACE = "only so many packets a second pass"
     STALL = "nothing passed for a moment"

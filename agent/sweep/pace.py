@@ -18,7 +18,7 @@ class Pace:
     """
 
     def __init__(self, now: float, rtt: float, wait: float, patience: float, max_rate: float | None = None) -> None:
-        self._round_seconds, self._wait, self._patience = max(ROUND_SECONDS, rtt), wait, patience
+        self._round_seconds, self.wait, self.patience = max(ROUND_SECONDS, rtt), wait, patience
         self.control = RateControl(now, max_rate)
         self._rounds: list[Round] = []
         self._unjudged: deque[Round] = deque()
@@ -76,12 +76,12 @@ class Pace:
     def doubts_until(self, now: float) -> float:
         """Return until when to wait with the next round, since one looks fallen and its answers may only be late."""
         fallen = (due for due in self._due(now) if self._is_fallen(due))
-        return max((due.ended + self._patience for due in fallen), default=now)
+        return max((due.ended + self.patience for due in fallen), default=now)
 
     def judge(self, now: float) -> bool:
         """Learn from the rounds whose answers had time; return whether the path is shut to what is sent now."""
         for due in self._due(now):
-            if self._is_fallen(due) and due.ended + self._patience > now:
+            if self._is_fallen(due) and due.ended + self.patience > now:
                 continue
             self._unjudged.remove(due)
             if due.started < self.control.since:
@@ -105,7 +105,7 @@ class Pace:
     def _due(self, now: float) -> list[Round]:
         """Return the rounds that are to be judged: their answers had time to come, or all have come."""
         return [sent for sent in self._unjudged
-                if sent.ended + (0 if sent.answered == sent.sent else self._wait) <= now]  # fmt: skip
+                if sent.ended + (0 if sent.answered == sent.sent else self.wait) <= now]  # fmt: skip
 
     def _is_fallen(self, sent: Round) -> bool:
         return self.control.is_fallen(sent.ports, sent.canaries)

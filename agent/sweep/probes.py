@@ -18,7 +18,7 @@ class Probe(NamedTuple):
 
 
 class Schedule(Protocol):
-    """What says when to send which probe; all times are of one clock that only goes forward."""
+    """A schedule of probes: pure, with times of one clock that only goes forward."""
 
     @property
     def done(self) -> bool:

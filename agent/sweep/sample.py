@@ -25,7 +25,7 @@ class Sample:
 
 
 def sample(plan: Plan, untested: Container[int], wanted: int, rng: random.Random) -> Sample:
-    """Of each of the plan's ranges of UDP ports `wanted` at random and the two ends, but none that is `untested`.
+    """Return of each of the plan's ranges of UDP ports `wanted` at random and the two ends, none that is `untested`.
 
     The ends are of what is left where the server does not listen on the range's own.
     """

@@ -52,24 +52,16 @@ class SourcePorts:
 
 
 class PassSender:
-    """What sends the passes of a sweep, in rounds, as fast as the pace and the budgets of flows let it.
+    """Sends the passes of a sweep, in rounds, as fast as the pace and the budgets of flows let it.
 
-    A round's answers take `round_wait` seconds to come, a pass's last ones `timeout`.
+    A pass's last answers take `timeout` seconds to come.
     """
 
     def __init__(
-        self,
-        log: ProbeLog,
-        passes: Passes,
-        pace: Pace,
-        budgets: FlowBudgets,
-        rng: random.Random,
-        round_wait: float,
-        timeout: float,
-        now: float,
+        self, log: ProbeLog, passes: Passes, pace: Pace, budgets: FlowBudgets, rng: random.Random, now: float
     ) -> None:
         self._log, self._passes, self._pace, self._budgets, self._rng = log, passes, pace, budgets, rng
-        self._round_wait, self.timeout = round_wait, timeout
+        self._round_wait, self.timeout = pace.wait, pace.patience
         self.source_ports = SourcePorts()
         self.queue: deque[tuple[int, bool]] = deque()  # a port, and whether the probe is a canary
         self.rate_limit = RateLimitSamples(now)

@@ -31,6 +31,7 @@ PASS_GAP, PASS_REST = 1.0, 0.45  # seconds from start to start, and from end to 
 MAX_SECONDS = 180.0
 PATIENT_TRIES = 4  # tries of each port for which a `max_rate` may ask: those of a clean path, and one more
 MIN_TIMEOUT, MAX_TIMEOUT = 0.25, 3.0  # seconds to wait for a pass's last answers: a LAN's, a bad satellite's
+SCHEDULER_SECONDS = 0.01  # that the other side's scheduler adds to the two round trips that a round's answers take
 STOPPED = 2.0  # seconds without a call: this process did not run, the computer slept
 
 
@@ -62,12 +63,11 @@ class Sweep:
         self.sent, self.answered, self.rtts = self._log.sent, self._log.answered, self._log.rtts
         self.done, self.conclusive = not self.sent, True
         self.timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
-        round_wait = 2 * rtt + 0.01  # and what the other side's scheduler adds
-        self._pace = Pace(now, rtt, round_wait, self.timeout, max_rate)
+        self._pace = Pace(now, rtt, 2 * rtt + SCHEDULER_SECONDS, self.timeout, max_rate)
         self._flow_budgets: FlowBudgets = previous._flow_budgets if previous else FlowBudgets(free_flows)
         self._passes = Passes(len(self.sent))
         budgets = self._flow_budgets
-        self._sender = PassSender(self._log, self._passes, self._pace, budgets, rng, round_wait, self.timeout, now)
+        self._sender = PassSender(self._log, self._passes, self._pace, budgets, rng, now)
         self._recovery = PathRecovery(self._log, self._sender, self._pace, budgets, rng, now)
         if previous:
             self._recovery.before = previous._log.probes

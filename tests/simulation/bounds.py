@@ -26,7 +26,7 @@ BOUNDS = {
     # Nothing stands in the way of an answer; what takes longest is a shut server far away, with jitter: 29 s.
     "clean": Bound(0, seconds=60.0, unknown=0.0),
     # A third of all flows dead, or a fifth lost each way on a long path, takes more passes than there is time for.
-    "loss": Bound(6),
+    "loss": Bound(7),
     "bursts": Bound(4),
     # One of some hundred: two stalls of more than ten seconds look like a guard that shuts out again and again.
     "stall, rebinding or sleep": Bound(4),
@@ -35,7 +35,7 @@ BOUNDS = {
     # A limit of 50 packets a second lets no 10,000 ports pass in three minutes.
     "policer": Bound(6),
     # A table of 1,024 flows, a guard that shuts out for ten minutes: the sweep waits, and often in vain.
-    "flow table": Bound(10),
+    "flow table": Bound(8),
     "scan guard": Bound(10),
-    "mixed": Bound(10),
+    "mixed": Bound(9),
 }

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Iterator, Sequence
 
 from agent.sweep.probes import Probe
-from agent.sweep.sending import BATCH
 from agent.sweep.sweep import Sweep
 from tests.simulation.guard import Guarding
 from tests.simulation.network import Network as SimulatedNetwork
@@ -18,6 +17,9 @@ from tests.simulation.policer import Policing
 from tests.simulation.rules import Rules
 from tests.simulation.stall import Stall
 from tests.simulation.tables import Tracking
+
+# The limits, by their numbers.
+BATCH = 32
 
 STEP = 1e-5  # seconds that one turn of a client's loop takes at least
 FLOW_LIFE = 30.0

@@ -9,12 +9,15 @@ import pytest
 
 from agent.core.observation import Reason
 from agent.sweep.combined import CombinedSweep, combined_chance
-from agent.sweep.flows import FLOW_LIFE
 from agent.sweep.limit import Limit
-from agent.sweep.loss import MAX_CHANCE
-from agent.sweep.passes import MIN_TRIES
-from agent.sweep.sweep import MAX_SECONDS, Sweep
+from agent.sweep.sweep import Sweep
 from tests.simulation.tables import FlowTable, Tracking
+
+# The limits, by their numbers.
+FLOW_LIFE = 30.0
+MAX_CHANCE = 0.001
+MIN_TRIES = 3
+MAX_SECONDS = 180.0
 
 FIRST, SECOND = range(1, 1001), range(2001, 3001)
 

@@ -4,7 +4,12 @@ import math
 
 import pytest
 
-from agent.sweep.flows import FLOW_LIFE, MARGIN, TABLE_SHARE, FlowBudget, FlowBudgets
+from agent.sweep.flows import FlowBudget, FlowBudgets
+
+# The limits, by their numbers.
+FLOW_LIFE = 30.0
+MARGIN = 2.0
+TABLE_SHARE = 0.8
 
 
 def test_so_many_new_flows_in_any_time_so_long() -> None:

@@ -5,8 +5,13 @@ import random
 import pytest
 
 from agent.core.observation import Reason
-from agent.sweep.large import LEAST, MOST, RATE, draw, pace
+from agent.sweep.large import draw, pace
 from agent.sweep.limit import Limit
+
+# The limits, by their numbers.
+LEAST = 64
+MOST = 256
+RATE = 6400.0
 
 
 @pytest.mark.parametrize("ports", [[], [7], list(range(1, LEAST + 1))])

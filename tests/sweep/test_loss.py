@@ -4,7 +4,10 @@ import random
 
 import pytest
 
-from agent.sweep.loss import BLOCK, LossTally, lower_bound, pooled, upper_bound
+from agent.sweep.loss import LossTally, lower_bound, pooled, upper_bound
+
+# The limits, by their numbers.
+BLOCK = 10
 
 
 # Wilson's score interval at 95 %, upper end, as any statistics package gives it.

@@ -7,14 +7,22 @@ from dataclasses import replace
 import pytest
 
 from agent.core.observation import Reason
-from agent.sweep.flows import MARGIN, TABLE_SHARE
-from agent.sweep.limit import SURE_FALLS, Limit
-from agent.sweep.loss import MAX_CHANCE
-from agent.sweep.outage import GENTLER, GIVE_UP, GROUP, KNOWN_SECONDS, PAUSES
-from agent.sweep.pings import BUDGET_GAP
-from agent.sweep.rate import FLOOR_RATE
+from agent.sweep.limit import Limit
 from agent.sweep.sweep import Sweep
 from tests.sweep.course import FLOW_LIFE, NEVER, Course, Network, Sent, run
+
+# The limits, by their numbers.
+MARGIN = 2.0
+TABLE_SHARE = 0.8
+SURE_FALLS = 4
+MAX_CHANCE = 0.001
+GENTLER = 4
+GIVE_UP = 75.0
+GROUP = 10
+KNOWN_SECONDS = 20.0
+PAUSES = (1.0, 2.0, 4.0)
+BUDGET_GAP = 1.0
+FLOOR_RATE = 50.0
 
 PORTS, ALL = range(50000, 51000), range(50000, 60001)
 HOLE = frozenset(range(53000, 53400)) | {50000, 57777, 60000}

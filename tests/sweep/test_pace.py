@@ -5,17 +5,18 @@ from typing import Sequence
 
 import pytest
 
-from agent.sweep.pace import MIN_ROUND, Pace
-from agent.sweep.rate import (
-    CAREFUL,
-    FLOOR_RATE,
-    MIN_CANARIES,
-    SILENT_RATE,
-    SLOWER,
-    START_RATE,
-    TOP_RATE,
-)
-from agent.sweep.rounds import CATCH_UP
+from agent.sweep.pace import Pace
+
+# The limits, by their numbers.
+MIN_ROUND = 100
+CAREFUL = 1.1
+FLOOR_RATE = 50.0
+MIN_CANARIES = 50
+SILENT_RATE = 4000.0
+SLOWER = 0.85
+START_RATE = 1000.0
+TOP_RATE = 20000.0
+CATCH_UP = 0.02
 
 ROUND, WAIT, PATIENCE = 0.1, 0.05, 0.25  # seconds
 

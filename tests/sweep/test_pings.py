@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from agent.sweep.loss import LossTally
-from agent.sweep.pings import BUDGET_GAP, GAP, KEEP_ALIVE, LOST, OVERDUE, ControlPings
+from agent.sweep.pings import ControlPings
+
+# The limits, by their numbers.
+BUDGET_GAP = 1.0
+GAP = 0.04
+KEEP_ALIVE = 60.0
+LOST = 0.18
+OVERDUE = 20.0
 
 RTT = 0.02
 

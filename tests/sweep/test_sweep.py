@@ -9,24 +9,44 @@ from typing import Sequence
 
 import pytest
 
-from agent.sweep.loss import MAX_CHANCE, upper_bound
-from agent.sweep.passes import (
-    BLIND_TRIES,
-    BLIND_TRIES_OF_FEW,
-    FEW,
-    FLOWS_EACH,
-    MAX_CANARIES,
-    MIN_CANARIES,
-    MIN_TRIES,
-    spread,
-)
-from agent.sweep.pings import BUDGET_GAP, EARLY, EARLY_GAP, FIRST, GAP, KEEP_ALIVE, LOST, OVERDUE
-from agent.sweep.rate import FLOOR_RATE, SILENT_RATE, START_RATE, TOP_RATE
-from agent.sweep.recovery import HEARTBEAT
-from agent.sweep.rounds import CATCH_UP
-from agent.sweep.sending import BATCH, CANARY_EVERY, FIRST_SOCKETS, MIN_PROVEN, PROBES_EACH
-from agent.sweep.sweep import GENTLE, MAX_SECONDS, MAX_TRIES, PASS_GAP, PASS_REST, Sweep
+from agent.sweep.loss import upper_bound
+from agent.sweep.passes import spread
+from agent.sweep.sweep import Sweep
 from tests.sweep.course import Network, run
+
+# The limits, by their numbers.
+MAX_CHANCE = 0.001
+BLIND_TRIES = 5
+BLIND_TRIES_OF_FEW = 7
+FEW = 100
+FLOWS_EACH = 12
+MAX_CANARIES = 400
+MIN_CANARIES = 100
+MIN_TRIES = 3
+BUDGET_GAP = 1.0
+EARLY = 0.5
+EARLY_GAP = 0.25
+FIRST = 0.01
+GAP = 0.04
+KEEP_ALIVE = 60.0
+LOST = 0.18
+OVERDUE = 20.0
+FLOOR_RATE = 50.0
+SILENT_RATE = 4000.0
+START_RATE = 1000.0
+TOP_RATE = 20000.0
+HEARTBEAT = 1.0
+CATCH_UP = 0.02
+BATCH = 32
+CANARY_EVERY = 10
+FIRST_SOCKETS = 4
+MIN_PROVEN = 10
+PROBES_EACH = 20
+GENTLE = 20
+MAX_SECONDS = 180.0
+MAX_TRIES = 30
+PASS_GAP = 1.0
+PASS_REST = 0.45
 
 PORTS, ALL = range(50000, 51000), range(50000, 60001)
 HOLE = frozenset(range(50300, 50400)) | {50000, 50777, 50999}

@@ -4,7 +4,14 @@ import pytest
 
 from agent.core.observation import Reason
 from agent.sweep.limit import Limit
-from agent.sweep.outage import PASSED, PAUSES, QUICK_PAUSE, SMALL_TABLE, STALL, Kind, Outage
+from agent.sweep.outage import Kind, Outage
+
+# The limits, by their numbers.
+PASSED = 3
+PAUSES = (1.0, 2.0, 4.0)
+QUICK_PAUSE = 2.0
+SMALL_TABLE = 1000
+STALL = 10.0
 
 
 def group(outage: Outage, known: int, fresh: int, now: float = 0.0) -> None:
