@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.core.address import Address
 from agent.core.errors import DecodeError
 from agent.core.plan import Transport
-from agent.packet.ip import ACK, AUTHENTICATION, FRAGMENT, MAX_EXTENSIONS, SYN, TCP, UDP, Packet, decode
+from agent.packet.ip import ACK, AUTHENTICATION, FRAGMENT, SYN, TCP, UDP, Packet, decode
 from tests.core.values import ANY
 
 HERE, THERE = ipaddress.ip_address("198.51.100.1"), ipaddress.ip_address("203.0.113.2")
@@ -101,7 +101,7 @@ def test_a_packet_is_read(data: bytes, seen: Packet) -> None:
         ipv6(struct.pack("!BBHI", UDP, 0, 1, 0) + udp(), FRAGMENT),
         ipv6(struct.pack("!BBHI", UDP, 255, 0, 0) + udp(), 0),
         ipv6(b"", 0),
-        extended(*[0] * MAX_EXTENSIONS, data=udp()),
+        extended(*[0] * 8, data=udp()),
         ipv4(tcp()[:12] + b"\x40" + tcp()[13:], TCP),
         ipv4(tcp()[:12] + b"\xf0" + tcp()[13:], TCP),
         ipv4(tcp()[:13], TCP),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.core.errors import DecodeError
 from agent.protocol import http_proof
-from agent.protocol.http_proof import MAX_REQUEST, PATH, Token
+from agent.protocol.http_proof import PATH, Token
 from tests.core.values import ANY, PORTS
 
 SESSION, NONCE, KEY, CERTIFICATE = "0123456789abcdef", "fedcba9876543210", b"k" * 64, b"DER"
@@ -77,9 +77,9 @@ def test_a_request_for_something_else(line: bytes) -> None:
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
 def test_a_request_too_long(end: bytes) -> None:
     line = REQUEST[: REQUEST.index(b"\r\n")] + b"\r\nCookie: "
-    http_proof.decode_request(line.ljust(MAX_REQUEST, b"x") + end)
+    http_proof.decode_request(line.ljust(4_096, b"x") + end)
     with pytest.raises(DecodeError):
-        http_proof.decode_request(line.ljust(MAX_REQUEST + 1, b"x") + end)
+        http_proof.decode_request(line.ljust(4_097, b"x") + end)
 
 
 @pytest.mark.parametrize("body", [PROOF, None])
