@@ -192,7 +192,7 @@ class _HostCheck:
         elapsed = time.perf_counter() - self._began
         return Report(
             __version__, _utc(self._started), elapsed, hosts[0], self._plan, verdict, checked, error,
-            None if all(map(_is_address, hosts)) else tuple(one.address for one in checked if one.names),
+            None if all(map(_is_address, hosts)) else tuple(address.address for address in checked if address.names),
             hosts, names.notes(checked, self._certificates, self._cdns, self._wildcard_bind),
         )  # fmt: skip
 

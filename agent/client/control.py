@@ -218,7 +218,9 @@ def _failure(attempt: Attempt) -> _Failure:
 
 def _no_channel(target: Target, failures: Sequence[_Failure]) -> UserError:
     """Return the error that says what came of each port, and what to do."""
-    why = "; ".join(f"{failure.port}/tcp {failure.words}" for failure in sorted(failures, key=lambda one: one.port))
+    why = "; ".join(
+        f"{failure.port}/tcp {failure.words}" for failure in sorted(failures, key=lambda failure: failure.port)
+    )
     what = f"No pnmcheck server found at {target.text}"
     if failures and all(failure.local for failure in failures):
         return UserError("unreachable", f"Cannot reach {target.text} from this computer", why,

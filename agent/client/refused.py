@@ -36,6 +36,6 @@ def _read(opened: socket.socket, probe: bytes) -> Refusal | None:
     try:
         opened.recv(1)
     except OSError as error:
-        told = isinstance(error, ConnectionError) or error.errno in _UNREACHABLE
-        return Refusal(1) if told and not icmp_errors.HAS_SENDERS else None
+        refused = isinstance(error, ConnectionError) or error.errno in _UNREACHABLE
+        return Refusal(1) if refused and not icmp_errors.HAS_SENDERS else None
     return None

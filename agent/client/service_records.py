@@ -56,11 +56,11 @@ Confirmed = Mapping[Port, Sequence[Tuple[Try, ServiceReply]]]
 
 
 def service_evidence(results: ServiceResults, confirmed: Confirmed) -> ServiceEvidence:
-    """Return what both sides know of these ports; `confirmed` is what the server told of each try."""
+    """Return what both sides know of these ports; `confirmed` is what the server answered about each try."""
     joined = {port: _joined(seen, results.shown[port], confirmed.get(port, ()))
               for port, seen in results.observations.items()}  # fmt: skip
     tcp, udp = ({port: seen for (its, port), seen in joined.items() if its is transport} for transport in Transport)
-    stale = [port for (_, port), tries in confirmed.items() if any(told.on_disk is False for _, told in tries)]
+    stale = [port for (_, port), tries in confirmed.items() if any(reply.on_disk is False for _, reply in tries)]
     return ServiceEvidence(tcp, udp, results.signalling, stale)
 
 

@@ -65,7 +65,7 @@ class _Tcp(_Services):
         self.shown[port] = (
             f"/ brings {_shown(page) or 'nothing'}; what Let's Encrypt asks for, {_shown(answer) or 'nothing'}"
         )
-        return replace(answer, last=any(one.began for one in self.tries[port]))
+        return replace(answer, last=any(attempt.began for attempt in self.tries[port]))
 
     def _ask_front_page(self, opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
         """Ask for the front page, which haproxy answers itself; it may have to fetch the answer to ACME elsewhere."""
@@ -196,7 +196,7 @@ class _Udp(_Services):
     def _ask(self, opened: socket.socket, probe: bytes, seen: Observation) -> Observation:
         """Send a probe, and wait for what comes back of it, or of one before."""
         ends = time.monotonic() + UDP_SECONDS
-        for _ in range(2):  # the first may be told of an earlier one's ICMP error, and not be sent
+        for _ in range(2):  # the first may report an earlier one's ICMP error, and not be sent
             try:
                 opened.send(probe)
                 break

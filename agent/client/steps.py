@@ -146,8 +146,8 @@ def sweep_progress(step: RunSweep, address: str, now: float) -> Progress:
         doing = "waiting for room for more connections"
     left = sweep.seconds_left(now) * (1 + step.to_come / len(sweep.sent))
     sweeps = [*step.earlier, sweep]
-    total = step.to_come + sum(len(one.sent) for one in sweeps)
-    return Progress(doing, sum(one.open for one in sweeps), total, left)
+    total = step.to_come + sum(len(sweep.sent) for sweep in sweeps)
+    return Progress(doing, sum(sweep.open for sweep in sweeps), total, left)
 
 
 def run_steps(order: Steps[Result], carry_out: Callable[[Step], Any]) -> Result:

@@ -160,7 +160,7 @@ def _foreign(answer: bytes, context: ProbeContext, certificate: bytes | None = N
 
 def ask_tls(opened: RecordingSocket, port: int, context: ProbeContext, then: _Then | None = None) -> Answer:
     """Ask for proof over TLS; within it by `then`, or by HTTP; OSError."""
-    # Not a TLS socket: it would keep to itself what somebody says who speaks something else.
+    # Not a TLS socket: that would not show what came where the other side speaks something else.
     secure = tls.ClientLayer(context.host)
     opened.sendall(secure.receive(b"")[1])
     first = opened.recv(CHUNK)
@@ -283,7 +283,7 @@ class TcpProbes:
             self._queue.put(port)
         # Daemons: who interrupts the check does not wait for a silent port.
         more = [threading.Thread(target=self._work, daemon=True) for _ in ports[:MAX_THREADS]]
-        self._threads = [one for one in self._threads if one.is_alive()] + more
+        self._threads = [thread for thread in self._threads if thread.is_alive()] + more
         for thread in more:
             thread.start()
 

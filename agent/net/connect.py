@@ -41,7 +41,7 @@ class Attempt:
     port: int
     socket: socket.socket | None
     reply: Reply
-    by: str | None = None  # who refused, where the system tells
+    by: str | None = None  # who refused, where the system says
     icmp: str | None = None  # the ICMP error that it sent, in words
     reset: bool = False  # refused by a RST after the connection stood
     local: str | None = None  # what this machine's own network said, where the attempt did not leave it
@@ -51,7 +51,7 @@ def race(target: Target, ports: Sequence[int], gap: float, patience: float, hurr
     """Connect to these ports in their order, `gap` seconds apart, and yield each outcome as it comes.
 
     With `hurry` the next one starts at once when those before it have failed. What is still open after `patience`
-    seconds is nobody's answer. Whoever iterates owns the sockets that it is given, and may stop at any time.
+    seconds counts as silent. The caller owns the sockets that it is given, and may stop at any time.
     """
     waiting = list(ports)
     pending: dict[socket.socket, int] = {}
@@ -118,7 +118,7 @@ def _is_connected(opened: socket.socket) -> bool:
 def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     code = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     own = opened.getsockname()[0]
-    error = next((one for one in icmp_errors.errors(opened) if one and one.refusal), None)
+    error = next((error for error in icmp_errors.errors(opened) if error and error.refusal), None)
     # An ICMP error stands in the queue a moment before the socket has it: no error yet is not yet a connection.
     if not code and _is_connected(opened):
         icmp_errors.want_senders(opened, False)
@@ -127,7 +127,7 @@ def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     if code == errno.ETIMEDOUT:
         return Attempt(port, None, Reply.NOTHING)
     if code in _REFUSED and not error:
-        # A RST: who sent it cannot be told from the address that it claims, which is the one that was dialled.
+        # A RST: who sent it does not show in the address that it claims, which is the one that was dialled.
         by = target.text if icmp_errors.HAS_SENDERS else None
         return Attempt(port, None, Reply.REFUSED, by, reset=code == errno.ECONNRESET)
     by, words = (error.by, error.refusal) if error else (None, None)

@@ -75,7 +75,7 @@ if sys.platform == "linux":
 
     def _read(quoted: bytes, ancillary: list[tuple[int, int, bytes]], to: object) -> Error | None:
         for level, option, data in ancillary:
-            family = next((one for one, known in _RECVERR.items() if known == (level, option)), None)
+            family = next((family for family, known in _RECVERR.items() if known == (level, option)), None)
             if family is None or len(data) < _EXTENDED.size:
                 continue
             _, origin, kind, code, *_ = _EXTENDED.unpack_from(data)

@@ -24,15 +24,17 @@ PerPort = Mapping[int, int]
 class ServerRecords:
     """What the server told about one session, port by port. None was not asked, or could not be answered any more."""
 
-    untested: dict[Transport, dict[int, Reason]] = field(default_factory=lambda: {one: {} for one in Transport})
-    owners: dict[Transport, dict[int, str]] = field(default_factory=lambda: {one: {} for one in Transport})
+    untested: dict[Transport, dict[int, Reason]] = field(
+        default_factory=lambda: {transport: {} for transport in Transport}
+    )
+    owners: dict[Transport, dict[int, str]] = field(default_factory=lambda: {transport: {} for transport in Transport})
     sightings: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     at_interface: dict[Transport, PerPort | None] = field(default_factory=lambda: dict.fromkeys(Transport))
     unanswered: PerPort | None = None  # UDP probes that were sighted, and not to be answered
     receive_drops: PerPort | None = None  # UDP packets that found a port's receive buffer full
     answers_sent: PerPort | None = None  # UDP answers that left the server
     places: Mapping[int, Where] | None = None  # how far the packets to TCP ports came
-    redirected: dict[Transport, PerPort] = field(default_factory=lambda: {one: {} for one in Transport})
+    redirected: dict[Transport, PerPort] = field(default_factory=lambda: {transport: {} for transport in Transport})
     connections: PerPort | None = None
     accepted_before: Container[int] = ()  # TCP ports, as the client dials them
     counters: Counters = field(default_factory=Counters)  # of its kernel, since the session began

@@ -26,7 +26,7 @@ def notes(evidence: CheckEvidence, findings: Iterable[Finding]) -> Iterator[str]
     yield from _without_tls(evidence)
     if not counters.receive_errors:  # what the server lost itself looks like a limit on the way
         yield from of_limit(evidence.udp.combined)
-    unsure = any(one.transport is Transport.TCP and one.reason is Reason.RATE_LIMIT for one in findings)
+    unsure = any(finding.transport is Transport.TCP and finding.reason is Reason.RATE_LIMIT for finding in findings)
     yield from _of_server(counters, unsure)
 
 
