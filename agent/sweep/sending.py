@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from typing import Sequence
 
 from .flows import FlowBudgets
 from .limit import RateLimitSamples
 from .pace import Pace
-from .passes import Pass, Passes
+from .passes import Pass, Passes, plan_pass
 from .probes import Probe, ProbeLog, SentProbe
 
 BATCH = 32  # probes between two looks at the answers: so many answers fit into the smallest receive buffer
 FIRST_SOCKETS, PROBES_EACH = 4, 20  # that a sweep begins with, and how many probes of the first round each sends
+GENTLE = 20  # ports of each pass that are tried at the slowest pace while none answers, whatever limit there may be
 CANARY_EVERY, MIN_PROVEN = 10, 10  # of the first pass's probes, and as soon as so many ports are proven
 SETTLED = 4.0  # round trips of the slowest canary: when all canaries have answered, so long for the others
 MIN_SETTLED = 0.03  # seconds: what the other side's scheduler may add
@@ -71,6 +73,18 @@ class PassSender:
     def current(self) -> Pass:
         """Return the pass that is being sent."""
         return self._passes.current
+
+    def begin_pass(self, silent: Sequence[int], now: float) -> None:
+        """Begin a pass over the silent ports; where none has answered, its first ones go as slowly as it gets."""
+        open_ports, control = self._log.open_ports, self._pace.control
+        self.queue.extend(plan_pass(silent, open_ports, len(self._log.sent), self._rng))
+        if open_ports:
+            control.only_canaries()
+        elif self._passes.count:
+            if self.current.pings.sent > 2 * self.current.pings.lost:
+                control.trust_path()
+            self._pace.next_round(now, gently=min(GENTLE, len(silent)))
+        self._passes.begin(self.source_ports.new(), now)
 
     def send(self, now: float) -> list[Probe]:
         """Return the probes to send now."""

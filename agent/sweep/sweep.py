@@ -17,13 +17,12 @@ from .flows import FlowBudgets
 from .limit import Limit
 from .loss import MAX_CHANCE
 from .pace import Pace
-from .passes import Passes, plan_pass
+from .passes import Passes
 from .pings import ControlPings
 from .probes import Probe, ProbeLog
 from .recovery import HEARTBEAT, PathRecovery
 from .sending import PassSender
 
-GENTLE = 20  # ports of each pass that are tried at the slowest pace while none answers, whatever limit there may be
 MAX_TRIES = 30  # 20 % of loss each way takes about 20
 PASS_GAP, PASS_REST = 1.0, 0.45  # seconds from start to start, and from end to start: bursts of loss are mostly shorter
 # What somebody at a terminal waits for; what is still unclear then is unknown. A table of 3,000 flows, or a minute
@@ -58,7 +57,7 @@ class Sweep:
         max_chance: float = MAX_CHANCE,
         previous: Sweep | None = None,
     ) -> None:
-        self._rng, self._max_chance = rng, max_chance
+        self._max_chance = max_chance
         self._log = ProbeLog(ports)
         self.sent, self.answered, self.rtts = self._log.sent, self._log.answered, self._log.rtts
         self.done, self.conclusive = not self.sent, True
@@ -79,7 +78,7 @@ class Sweep:
         # The ends of the ranges first: a guard that strikes has not struck yet, and they tell most.
         self._silent = _shuffled(self._log.range_ends, rng)
         self._silent += _shuffled(self.sent.keys() - self._log.range_ends, rng)
-        self._begin_pass(now)
+        self._sender.begin_pass(self._silent, now)
 
     @property
     def open(self) -> int:
@@ -200,18 +199,6 @@ class Sweep:
     def _still_silent(self) -> list[int]:
         return [port for port in self._silent if not self.answered[port]]
 
-    def _begin_pass(self, now: float) -> None:
-        open_ports = self._log.open_ports
-        self._sender.queue.extend(plan_pass(self._silent, open_ports, len(self.sent), self._rng))
-        if open_ports:
-            self._pace.control.only_canaries()
-        elif self.passes:
-            last = self._passes.current.pings
-            if last.sent > 2 * last.lost:
-                self._pace.control.trust_path()
-            self._pace.next_round(now, gently=min(GENTLE, len(self._silent)))
-        self._passes.begin(self._sender.source_ports.new(), now)
-
     def _end_pass(self, now: float) -> None:
         self._pace.next_round(now)
         if self._sender.judge_rounds(now):
@@ -228,7 +215,7 @@ class Sweep:
         elif now < next_pass:
             self._pause_until = next_pass
         else:
-            self._begin_pass(now)
+            self._sender.begin_pass(self._silent, now)
 
     def _finish(self, now: float, conclusive: bool) -> None:
         self.done, self.conclusive = True, conclusive
