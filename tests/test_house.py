@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -56,6 +57,7 @@ IMPURE = frozenset((
 NETWORK = frozenset(("socket", "ssl", "selectors", "select", "asyncio"))
 NEWER_THAN_38 = frozenset(("zoneinfo", "graphlib", "tomllib", "annotationlib", "compression"))
 
+AGENT = build.ROOT / "agent"
 SOURCES = {path.relative_to(build.ROOT).as_posix(): path.read_text(encoding="utf-8")
            for path in sorted((build.ROOT / "agent").rglob("*.py"))}  # fmt: skip
 
@@ -217,3 +219,11 @@ def test_python_2_can_read_the_way_in() -> None:
     code = "import sys; [compile(open(path).read(), path, 'exec') for path in sys.argv[1:]]"
     assert run(need("2.7"), code, "agent/__init__.py", "agent/__main__.py") == ""
     assert "SyntaxError" in run(need("2.7"), code, "agent/cli/main.py")
+
+
+def test_the_map_names_files_that_there_are() -> None:
+    text = (build.ROOT / "agent" / "README.md").read_text(encoding="utf-8")
+    named = {name for name in re.findall(r"`([a-z_]+/[a-zA-Z_./]+)`", text) if not name.endswith("/")}
+    assert len(named) > 30
+    assert [name for name in sorted(named) if not any((root / name).is_file() for root in (build.ROOT, AGENT))] == []
+    assert set(ROOMS) - {"__main__"} <= set(re.findall(r"^.{16}([a-z]+) ", text, re.MULTILINE))

@@ -21,7 +21,7 @@ MAX_SENTENCE = 2000
 
 
 class State(str, enum.Enum):
-    """What a port is; DESIGN section 3."""
+    """What a port is; README.md has the meanings."""
 
     OPEN = "open"
     FILTERED = "filtered"

@@ -1,4 +1,4 @@
-"""Conclude the verdict: of one address from its findings, of a check from its addresses (DESIGN.md, section 3)."""
+"""Conclude the verdict: of one address from its findings, of a check from its addresses."""
 
 from __future__ import annotations
 

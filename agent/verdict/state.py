@@ -12,7 +12,7 @@ from .udp_state import classify_udp
 
 
 def classify(port: Observation, conditions: Conditions) -> Cause:
-    """Return the state of a port, with its cause (DESIGN.md, section 3).
+    """Return the state of a port, with its cause.
 
     `open`: our proof came back. `untested`: the server could not listen there. `unknown`: something about the whole
     check makes silence prove nothing. `intercepted`: the probe came in at another port. The rest depends on the

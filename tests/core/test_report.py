@@ -52,7 +52,7 @@ REPORT = Report(
     ),
 )  # fmt: skip
 
-# DESIGN.md, section 5; beside these, keys may be added.
+# Programs rely on these; beside them, keys may be added.
 TOP = "schema version started elapsed_s host plan verdict addresses error dns hosts notes"
 ADDRESS = "address family verdict control rtt_ms loss sample findings summary advice notes error client server names"
 FINDING = "transport first last need purpose state where by reason owner shown icmp interceptor evidence source through"
