@@ -22,20 +22,20 @@ class ControlPings:
 
     def __init__(self, rtt: float, now: float = 0.0) -> None:
         self._rtt, self._first, self._last = rtt, now + FIRST, -math.inf
-        self._hurried = False
+        self.hurried = False
         self._under_way: tuple[float, LossTally, int] | None = None
 
     def is_due(self, now: float, gap: float) -> bool:
         """Return whether to send one now, `gap` seconds after the last one's answer."""
-        return now >= self._first and self._under_way is None and (self._hurried or now >= self._last + gap)
+        return now >= self._first and self._under_way is None and (self.hurried or now >= self._last + gap)
 
     def on_sent(self, now: float, tally: LossTally) -> None:
         """Count one that is sent in this tally."""
-        self._under_way, self._hurried = (now, tally, tally.on_sent()), False
+        self._under_way, self.hurried = (now, tally, tally.on_sent()), False
 
     def hurry(self) -> None:
         """Send the next as soon as none is under way."""
-        self._hurried = True
+        self.hurried = True
 
     def is_overdue(self, now: float) -> bool:
         """Return whether one is under way for so long that none will come back."""

@@ -162,8 +162,9 @@ class Sweep:
         """Return whether to measure a round trip of the control channel now: `on_ping_sent`, and then `on_pong`."""
         is_early = now < self._passes.current.began + pings.EARLY
         gap = pings.gap(bool(self.open), self.waits_for_flows(now), is_early, self._pace.control.shares_server)
-        # Where nothing passes a ping would wait for TCP to repeat it, longer and longer.
-        return not self.done and not self.is_shut_out and self._pings.is_due(now, gap)
+        # Where nothing passes a ping would wait for TCP to repeat it, longer and longer. But what waits to be confirmed
+        # has just come in, and may be why nothing passes.
+        return not self.done and (self._pings.hurried or not self.is_shut_out) and self._pings.is_due(now, gap)
 
     def on_ping_sent(self, now: float) -> None:
         """Note that the control channel was asked something."""
