@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from agent.sweep.loss import LossTally
 from agent.sweep.pings import ControlPings
+from agent.sweep.sweep import Sweep
 
 # The limits, by their numbers.
 BUDGET_GAP = 1.0
@@ -66,3 +69,11 @@ def test_an_answer_is_waited_for_through_what_a_bad_path_loses() -> None:
     trip_lost, first_wait = 1 - 0.8 * 0.8, 0.2  # at 20 % each way; Linux waits so long, then twice as long each time
     tries = sum(first_wait * (2**repeats - 1) < OVERDUE for repeats in range(20))
     assert trip_lost**tries < 1e-3
+
+
+def test_only_a_ping_that_confirms_something_is_sent_while_nothing_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = Sweep([1, 2], random.Random(1), rtt=0.02, now=0.0)
+    monkeypatch.setattr(Sweep, "is_shut_out", True)
+    assert not sweep.wants_ping(1.0)
+    sweep.hurry_ping()
+    assert sweep.wants_ping(1.0)
