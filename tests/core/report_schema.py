@@ -11,9 +11,12 @@ import jsonschema  # type: ignore[import-untyped]
 import build
 from agent.core import codec
 from agent.core.plan import Transport
-from agent.core.ports import HIGHEST, LOWEST
 from agent.core.report import State
 from agent.core.report_json import SCHEMA
+
+# Limits, by their numbers: who changes one changes it here too.
+HIGHEST = 65_535
+LOWEST = 1
 
 FILE = build.ROOT / "agent/core/report.schema.json"
 

@@ -12,24 +12,19 @@ from agent.core.address import Family
 from agent.core.observation import Reason, Where
 from agent.core.plan import build_plan
 from agent.core.ports import PortRange
-from agent.core.report import (
-    MAX_ADDRESSES,
-    MAX_COMMANDS,
-    MAX_NOTES,
-    MAX_SENTENCE,
-    AddressReport,
-    Advice,
-    Finding,
-    Report,
-    State,
-    Verdict,
-)
+from agent.core.report import AddressReport, Advice, Finding, Report, State, Verdict
 from agent.firewall.model import Ban, BlockingRule, FirewallManagers, Hook, HostFacts, RuleAction, UfwStatus
 from agent.firewall.operator_report import add_operator_advice
 from agent.verdict.advice import advise
 from tests.core.values import FEW, REPORTS
 from tests.firewall.test_fixes import blocking_rule, nft, ufw_rule
 from tests.verdict.test_advice import ALL_OPEN, finding, media
+
+# Limits, by their numbers: who changes one changes it here too.
+MAX_ADDRESSES = 128
+MAX_COMMANDS = 64
+MAX_NOTES = 64
+MAX_SENTENCE = 2000
 
 PLAN = build_plan("plugnmeet")
 V4, V6 = Family.IPV4, Family.IPV6

@@ -33,8 +33,11 @@ from agent.core.report import Problem, Report, Verdict
 from agent.core.report_json import to_json
 from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
 from agent.output import event_json, events
-from agent.output.style import MAX_WIDTH, Style
+from agent.output.style import Style
 from tests.core.values import FEW, texts
+
+# Limits, by their numbers: who changes one changes it here too.
+MAX_WIDTH = 80
 
 TCP, UDP = Transport.TCP, Transport.UDP
 CLIENT = ipaddress.ip_address("192.0.2.1")

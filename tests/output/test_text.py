@@ -29,11 +29,15 @@ from agent.core.report import (
     Verdict,
 )
 from agent.output import progress, text
-from agent.output.style import MAX_WIDTH, MIN_WIDTH, Style
+from agent.output.style import Style
 from agent.verdict.advice import advise
 from agent.verdict.conclusion import verdict_of, worst
 from agent.verdict.udp_state import ONLY_SMALL
 from tests.core.values import ANY, FEW, REPORTS, texts
+
+# Limits, by their numbers: who changes one changes it here too.
+MAX_WIDTH = 80
+MIN_WIDTH = 40
 
 ASCII, UNICODE, COLOUR = Style(), Style(unicode=True), Style(unicode=True, colour=True)
 

@@ -12,7 +12,7 @@ from agent.core.counters import Counters, KernelStatus
 from agent.core.errors import DecodeError
 from agent.core.observation import UNTESTED_REASONS
 from agent.core.plan import ADDONS, Need, Plan, Requirement, Transport, build_plan
-from agent.core.ports import HIGHEST, PortRange
+from agent.core.ports import PortRange
 from agent.protocol import messages
 from agent.protocol.messages import (
     AskKernel,
@@ -35,6 +35,9 @@ from agent.protocol.messages import (
     Welcome,
 )
 from tests.core.values import ADDRESSES, ANY, COUNTS, PORTS, disjoint_runs, plans, texts
+
+# Limits, by their numbers: who changes one changes it here too.
+HIGHEST = 65_535
 
 SESSION, SECRET = "0123456789abcdef", "0123456789abcdef" * 4
 HEX = st.text("0123456789abcdef", min_size=16, max_size=16)

@@ -11,9 +11,14 @@ from agent.client.service_records import corroborates
 from agent.core.plan import Need, Plan, Requirement, Transport, build_plan
 from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
-from agent.protocol.messages import MAX_REPLY_BYTES, AskService, ServiceReply
+from agent.protocol.messages import AskService, ServiceReply
 from agent.server import service_flows
-from agent.server.service_flows import MAX_INBOUND, MAX_TURN, ServiceFlows, served_ports
+from agent.server.service_flows import ServiceFlows, served_ports
+
+# Limits, by their numbers: who changes one changes it here too.
+MAX_REPLY_BYTES = 512
+MAX_INBOUND = 256
+MAX_TURN = 16
 
 TCP, UDP = Transport.TCP, Transport.UDP
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))

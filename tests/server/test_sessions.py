@@ -18,18 +18,20 @@ from agent.packet.ip import TCP as TCP_NUMBER
 from agent.packet.ip import decode as decode_packet
 from agent.protocol import http_proof, messages, stun
 from agent.protocol.http_proof import Token
-from agent.protocol.messages import MAX_ROWS, AskRows, PortTable
-from agent.server.recent_clients import KEPT_SECONDS, RecentClients
+from agent.protocol.messages import AskRows, PortTable
+from agent.server.recent_clients import RecentClients
 from agent.server.session import Session
-from agent.server.sessions import (
-    ANSWERS_PER_PORT,
-    FEW_SESSIONS,
-    MAX_SESSIONS,
-    MAX_UNPAIRED,
-    PROBES_A_SECOND,
-)
+from agent.server.sessions import ANSWERS_PER_PORT
 from tests.packet.test_ip import ipv4, tcp, udp
 from tests.server.memory import CLIENT, HELLO, HERE, SOURCE, STRANGER, TCP, TRANSACTION, UDP, MemoryServer, say
+
+# Limits, by their numbers: who changes one changes it here too.
+MAX_ROWS = 1500
+KEPT_SECONDS = 60.0
+FEW_SESSIONS = 4
+MAX_SESSIONS = 64
+MAX_UNPAIRED = 16
+PROBES_A_SECOND = 10_000
 
 THERE_PORT = 40001
 

@@ -8,19 +8,13 @@ import pytest
 
 from agent.core.address import family_of, parse_address
 from agent.core.observation import Interceptor, Reason, Where
-from agent.core.report import (
-    MAX_NOTES,
-    MAX_SENTENCE,
-    AddressReport,
-    ClientAddress,
-    Evidence,
-    Finding,
-    Problem,
-    State,
-    Verdict,
-)
+from agent.core.report import AddressReport, ClientAddress, Evidence, Finding, Problem, State, Verdict
 from agent.verdict.names import is_ours, notes
 from tests.verdict.test_advice import finding
+
+# Limits, by their numbers: who changes one changes it here too.
+MAX_NOTES = 64
+MAX_SENTENCE = 2000
 
 MEET, TURN = "meet.example.com", "turn.example.com"
 V4, OTHER_V4, V6 = "203.0.113.10", "203.0.113.9", "2001:db8::9"
