@@ -104,7 +104,7 @@ class Passes:
 def plan_pass(
     silent: Sequence[int], open_ports: Sequence[int], ports: int, rng: random.Random
 ) -> list[tuple[int, bool]]:
-    """Return the silent ports in the order of the last pass, so that each has its pause, and canaries between them."""
+    """Return the silent ports in this order, and canaries between them."""
     wanted = min(max(ports // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES)
     canaries = min(wanted, FLOWS_EACH * len(open_ports))
     drawn = iter(spread(open_ports, canaries, rng) if open_ports else ())

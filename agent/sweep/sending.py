@@ -75,8 +75,14 @@ class PassSender:
         return self._passes.current
 
     def begin_pass(self, silent: Sequence[int], now: float) -> None:
-        """Begin a pass over the silent ports; where none has answered, its first ones go as slowly as it gets."""
+        """Begin a pass over the silent ports; where none has answered, its first ones go as slowly as it gets.
+
+        Each pass after the first has an order of its own: in one order for all, what lets the first packets of a burst
+        pass would let the same ports pass each time.
+        """
         open_ports, control = self._log.open_ports, self._pace.control
+        if self._passes.count:
+            silent = self._rng.sample(silent, len(silent))
         self.queue.extend(plan_pass(silent, open_ports, len(self._log.sent), self._rng))
         if open_ports:
             control.only_canaries()

@@ -60,7 +60,7 @@ def test_two_sweeps_are_as_one() -> None:
     second, _ = swept(SECOND, (2005,), after=first, most=MAX_CHANCE / 2, begins=now)
     both = CombinedSweep([first, second])
     assert both.sent.keys() == {*FIRST, *SECOND}
-    assert (both.sent[5] >= MIN_TRIES, both.answered[5], both.answered[8]) == (True, 0, 1)
+    assert (both.sent[5] >= MIN_TRIES, both.answered[5], both.answered[8] >= 1) == (True, 0, True)
     assert both.open == 997 + 999
     assert first.chance is not None
     assert second.chance is not None
