@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Iterator
 
+import coverage
 import pytest
 
 import build
@@ -227,3 +228,12 @@ def test_the_map_names_files_that_there_are() -> None:
     assert len(named) > 30
     assert [name for name in sorted(named) if not any((root / name).is_file() for root in (build.ROOT, AGENT))] == []
     assert set(ROOMS) - {"__main__"} <= set(re.findall(r"^.{16}([a-z]+) ", text, re.MULTILINE))
+
+
+def test_coverage_is_measured_of_what_is_pure() -> None:
+    """The gate of pyproject.toml leaves out the files that touch the machine, and no other."""
+    left_out = coverage.Coverage(config_file=build.ROOT / "pyproject.toml").get_option("run:omit")
+    assert isinstance(left_out, list)
+    impure = {path for path in SOURCES if not is_pure(path)}
+    matched = {path for path in SOURCES if any(fnmatch(path, str(pattern)) for pattern in left_out)}
+    assert matched == impure

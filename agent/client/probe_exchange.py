@@ -51,6 +51,10 @@ class ProbeExchange:
         """Note that a probe is under way."""
         self._under_way[transaction] = probe, on_answer
 
+    def forget(self) -> None:
+        """Forget the probes that are under way: of all ports there are, they take some 50 MiB."""
+        self._under_way.clear()
+
     def on_datagram(self, data: bytes, source: tuple[str, int]) -> Proof | None:
         """Return the proof that a datagram is; keep what it shows where it comes from a port but is none."""
         transaction = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]

@@ -99,8 +99,8 @@ class Prober:
     def ask_who_refuses(self) -> None:
         """Ask a few silent ports again once the sweep is done: does an ICMP error come back?
 
-        Where the system tells the sweep of none, any of them; else those beside ports that told. Each pass has the
-        order of the first, so that limited errors may have come from the same port every time, as if it were alone.
+        Where the system tells the sweep of none, any of them; else those beside ports that told. Errors are limited, so
+        those that came in the sweep may have been of a few ports alone.
         """
         silent = [port for port, sent in self._sweep.sent.items() if sent and not self._sweep.answered[port]]
         if icmp_errors.HAS_SENDERS:
@@ -112,17 +112,19 @@ class Prober:
         self.refusals.update(refused.refused(self._target, probes))
 
     def close(self) -> None:
-        """Give the source ports back."""
+        """Give the source ports back, and the memory of what is under way."""
         self._sockets.close()
+        self._exchange.forget()
 
     def _run(self, schedule: Schedule, padding: int, control: _SweepControl | None = None) -> None:
         """Probe by a schedule until it is done or the control channel is lost."""
+        on_answer = schedule.on_answer  # once: each probe under way keeps it
         while not (control and control.channel.lost):
             now = time.perf_counter()
             probes = schedule.probes_to_send(now)
             if schedule.done:
                 break
-            self._send(probes, schedule.on_answer, padding)
+            self._send(probes, on_answer, padding)
             if control:
                 control.on_turn(now)
             self._read(0.0 if probes else schedule.next_timer(now) - now)

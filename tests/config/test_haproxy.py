@@ -118,6 +118,7 @@ def test_no_more_than_can_be_followed() -> None:
         binds(text + "bind :81\n")
 
 
+@pytest.mark.drawn
 def test_what_went_wrong_is_read_or_refused() -> None:
     read, begun = 0, time.monotonic()
     for changed in mutations.of(INSTALLED, random.Random(1), 1000):

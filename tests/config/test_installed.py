@@ -301,6 +301,7 @@ def test_what_is_refused(at: Path, change: Change, name: str, old: str, new: str
     assert "SECRET" not in raised.value.message + raised.value.hint
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_went_wrong_is_read_or_refused(at: Path, name: str) -> None:
     text, understood, begun = (at / name).read_text(encoding="utf-8"), 0, time.monotonic()

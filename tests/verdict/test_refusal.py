@@ -65,6 +65,7 @@ def test_who_refuses_a_stretch(what: str, stretch: list[str | None], expected: l
     assert spans(extend(stretch)) == expected
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("ends", [[], [0], [-1], [0, -1]])
 def test_chance_hardly_ever_splits_what_one_refuses(ends: list[int]) -> None:
     """The ends of the plan's ranges are tried before all others, so they tell whatever chance draws."""
