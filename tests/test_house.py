@@ -39,10 +39,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "client": ("core net packet protocol sweep verdict", "__init__ control_client order probe_exchange questions "
                "service_records steps"),
     "server": ("config core firewall net packet preflight protocol system", "__init__ core commands state "
-               "connection control_channel session "
-               "sessions rows probe_reader probe_responder interface_sightings recent_clients "
-               "unauthenticated flow_quota token_bucket replay_window source_validator packet_observer service_flows "
-               "notices options"),
+               "connection control_channel sessions probes limits packet_observer service_flows options"),
     "cli": ("client config core net output protocol server services system", "__init__"),
     "__main__": ("cli", ""),
 }  # fmt: skip

@@ -51,37 +51,36 @@ class ReleasePartitions:
 
 
 @dataclass(frozen=True, eq=False)
-class CatchUp:
-    """Hand in all datagrams and packets that wait; the result is None."""
+class Question:
+    """A command that an answer to a client waits for: it has one result, which is handed to ServerCore.on_result."""
 
     connection: int
+
+
+class CatchUp(Question):
+    """Hand in all datagrams and packets that wait; the result is None."""
 
 
 @dataclass(frozen=True, eq=False)
-class ReadCounters:
+class ReadCounters(Question):
     """Read the kernel's counters, and where it says so each socket's too; the result is a Measurement."""
 
-    connection: int
     receive_drops: bool = False
 
 
 @dataclass(frozen=True, eq=False)
-class BindPartition:
+class BindPartition(Question):
     """Bind the ports of this partition alone, and hand in the PortState; the result is None."""
 
-    connection: int
     partition: int
 
 
 @dataclass(frozen=True, eq=False)
-class AskLocalStun:
+class AskLocalStun(Question):
     """Ask the service that holds a UDP port of our own packed address for STUN; the result says whether it answered."""
 
-    connection: int
     address: bytes
     port: int
 
 
-# Commands that an answer to a client waits for: each has one result, which is handed to ServerCore.on_result.
-Question = Union[CatchUp, ReadCounters, BindPartition, AskLocalStun]
 Command = Union[Send, Close, Abort, Emit, WatchClient, ReleasePartitions, Question]

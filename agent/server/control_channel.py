@@ -12,12 +12,12 @@ from ..core.events import ClientRefused, ReportReceived
 from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import framing, messages, pairing
-from . import rows
-from .commands import AskLocalStun, BindPartition, CatchUp, Close, Command, Emit, Question, ReadCounters, Send
-from .session import Session
-from .sessions import SessionRegistry
+from .commands import AskLocalStun, BindPartition, CatchUp, Close, Emit, Question, ReadCounters, Send
+from .sessions import Session, SessionRegistry
 from .state import Measurement
 
+# A client says hello at once; whoever has not after this is none, even over a bad path.
+HELLO_SECONDS = 10.0
 # The longest silence within a check is its sweep, three minutes at most; and a laptop may sleep for one.
 IDLE_SECONDS = 300.0
 # A session's at most: a host of four addresses takes a quarter of an hour where every sweep takes its full time.
@@ -66,41 +66,29 @@ def _intercepted(seen: str, own: str) -> messages.Refusal:
 
 
 class ControlChannel:
-    """What a client asks and is answered, line by line, and its session. Commands go to `outbox`."""
+    """What a client asks and is answered, line by line, and its session; past `deadline` the connection is closed."""
 
     def __init__(
-        self,
-        number: int,
-        registry: SessionRegistry,
-        outbox: list[Command],
-        client: Address,
-        accepted_before: frozenset[int],
-        certificate: bytes,
-        hello_ends: float,
-        session_ends: float,
+        self, number: int, registry: SessionRegistry, client: Address, accepted_before: frozenset[int], now: float
     ) -> None:
-        self._number, self._registry, self._outbox, self._client = number, registry, outbox, client
-        self._accepted_before, self._certificate = accepted_before, certificate
+        self._number, self._registry, self._outbox, self._client = number, registry, registry.outbox, client
+        self._accepted_before = accepted_before
+        self.certificate = b""  # in DER, of the TLS that was removed, if any: proofs are bound to it
         self._lines = framing.Lines(MAX_HELLO)
-        self._hello: messages.Hello | None = None  # which was challenged
-        self._keys: pairing.Keys | None = None
+        self._challenged: tuple[messages.Hello, str] | None = None  # and the secret that its session will have
         self._authenticator: pairing.RecordAuthenticator | None = None
         self._answering: _Answering | None = None
         self._question: Question | None = None  # which the answer waits for
         self.session: Session | None = None
         self.closing = False  # nothing more will be said
-        self.deadline, self._session_ends = hello_ends, session_ends
+        self.deadline, self._session_ends = now + HELLO_SECONDS, now + SESSION_SECONDS
 
     def receive(self, data: bytes, now: float) -> None:
         """Answer what comes, once it is a line; DecodeError where it can be none."""
         lines = self._lines.feed(data)
-        if not lines:
-            return
-        if self._keys and not self._authenticator:
-            self._authenticator = pairing.RecordAuthenticator(self._keys.server, self._keys.client)
-        if len(lines) > 1 or self._question:
+        if len(lines) > 1 or (lines and self._question):
             self._say(self._refuse(_IMPATIENT), now)
-        else:
+        elif lines:
             self._answering = self._answer_line(lines[0], now)
             self._go_on(None, now)
 
@@ -109,12 +97,16 @@ class ControlChannel:
         if question is self._question and not self.closing:
             self._go_on(result, now)
 
+    def close(self) -> None:
+        """Have the connection closed once all is sent."""
+        self.closing = True
+        self._outbox.append(Close(self._number))
+
     def on_closed(self) -> None:
-        """End the session, if any: the connection is closed, or about to be."""
-        self._answering, self._question = None, None
+        """End the session, if any: the connection is closed."""
+        self.closing = True
         if self.session:
             self._registry.close(self.session)
-            self.session = None
 
     def _go_on(self, result: object, now: float) -> None:
         """Answer as far as nothing has to be asked."""
@@ -128,12 +120,13 @@ class ControlChannel:
 
     def _say(self, message: messages.Message, now: float) -> None:
         line = messages.encode(message)
-        self._outbox.append(Send(self._number, self._authenticator.sign(line) if self._authenticator else line))
+        if self._authenticator and not isinstance(message, messages.Challenge):
+            line = self._authenticator.sign(line)
+        self._outbox.append(Send(self._number, line))
         if self.session:
             self.deadline = min(now + IDLE_SECONDS, self._session_ends)
         if isinstance(message, (messages.Refusal, messages.Bye)):
-            self._outbox.append(Close(self._number))
-            self.closing = True
+            self.close()
 
     def _answer_line(self, line: bytes, now: float) -> _Answering:
         if self._authenticator:
@@ -147,10 +140,13 @@ class ControlChannel:
         message = messages.decode(line)
         if self.session:
             return (yield from self._answer(message, self.session, now))
-        if isinstance(message, messages.Hello) and self._hello is None:
+        if isinstance(message, messages.Hello) and self._challenged is None:
             return (yield from self._greet(message))
-        if isinstance(message, messages.Proof) and self._hello and self._keys:
-            return (yield from self._check_proof(message, self._hello, self._keys))
+        if isinstance(message, messages.Proof) and self._challenged:
+            own = pairing.fingerprint(self.certificate)
+            if message.certificate != own:
+                return self._refuse(_intercepted(message.certificate, own))
+            return (yield from self._welcome(*self._challenged))
         return self._refuse(_NO_HELLO)
 
     def _answer(self, message: messages.Message, session: Session, now: float) -> _Answering:
@@ -181,7 +177,7 @@ class ControlChannel:
             measurement = yield ReadCounters(self._number)
             if session.counters(measurement).receive_errors != 0:  # else no socket is asked: there are many
                 measurement = yield ReadCounters(self._number, receive_drops=True)
-        return rows.page(session, ask, self._registry.settings, self._registry.ports, measurement)
+        return session.rows(ask, self._registry.settings, self._registry.ports, measurement)
 
     def _answer_service(self, ask: messages.AskService, session: Session) -> _Answering:
         """Say what passed the interface at a port that a service holds, in the client's flow that has this mark."""
@@ -206,14 +202,10 @@ class ControlChannel:
         if hello.nonce is None:
             return self._refuse(_KEY_NEEDED)
         challenge = messages.Challenge(self._registry.random_bytes(pairing.NONCE_BYTES).hex())
-        self._hello, self._keys = hello, messages.session_keys(settings.key, hello, challenge)
+        keys = messages.session_keys(settings.key, hello, challenge)
+        self._challenged = hello, keys.secret
+        self._authenticator = pairing.RecordAuthenticator(keys.server, keys.client)
         return challenge
-
-    def _check_proof(self, proof: messages.Proof, hello: messages.Hello, keys: pairing.Keys) -> _Answering:
-        own = pairing.fingerprint(self._certificate)
-        if proof.certificate != own:
-            return self._refuse(_intercepted(proof.certificate, own))
-        return (yield from self._welcome(hello, keys.secret))
 
     def _welcome(self, hello: messages.Hello, secret: str | None = None) -> _Answering:
         registry, client, measurement = self._registry, self._client, Measurement()
@@ -229,7 +221,7 @@ class ControlChannel:
         return messages.Welcome(
             messages.PROTOCOL, settings.program, session.id, None if secret else session.key.decode(), settings.plan,
             settings.tls, settings.wildcard_bind, str(client), settings.capture, session.flow_quota,
-            pairing.fingerprint(self._certificate), settings.live,
+            pairing.fingerprint(self.certificate), settings.live,
         )  # fmt: skip
 
     def _take_report(self, session: Session, part: messages.ReportPart) -> messages.Message:

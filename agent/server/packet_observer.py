@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Iterable
@@ -20,6 +21,15 @@ IN_VAIN = 3
 SEQUENCES = 2**32  # numbers of TCP's bytes, then it counts from 0 again (RFC 9293, section 3.4)
 
 
+class Progress(enum.Flag):
+    """What the server's program did with a TCP connection."""
+
+    NONE = 0
+    ACCEPTED = 1  # the kernel gave it to the program
+    READ = 2  # it read some; what it did not understand may have been cut short on the way
+    WRITTEN = 4  # it wrote an answer
+
+
 @dataclass
 class _Flow:
     """One TCP connection of the client's, whose SYN was captured."""
@@ -27,23 +37,21 @@ class _Flow:
     begins: int  # the sequence number of its first byte of data
     syn_answered: bool = False  # a SYN of ours left, which accepts it
     continued: bool = False  # another segment of the client's came, so that ours had reached it
-    accepted: bool = False  # the kernel gave it to the server's program
     first_data: int = 0  # how often the first of its data came: without it the program gets nothing that comes later
-    read: bool = False  # the program read some
-    written: bool = False  # the program wrote an answer
+    progress: Progress = Progress.NONE
     answered: bool = False  # a segment with data left
 
     @property
     def place(self) -> Where:
-        """Return how far its packets came; what the program did not understand may have been cut short on the way."""
-        if not self.accepted:
+        """Return how far its packets came."""
+        if Progress.ACCEPTED not in self.progress:
             if self.syn_answered and self.continued:
                 # What nothing accepts is sent again; else another program of this host accepted it.
                 return Where.SERVER_HOST if self.first_data >= IN_VAIN else Where.UNKNOWN
             return Where.RETURN_PATH if self.syn_answered else Where.SERVER_HOST
-        if self.written:
+        if Progress.WRITTEN in self.progress:
             return Where.RETURN_PATH if self.answered else Where.SERVER_HOST
-        if self.read:
+        if Progress.READ in self.progress:
             return Where.UNKNOWN
         return Where.SERVER_HOST if self.first_data else Where.BEFORE_SERVER
 
@@ -87,20 +95,10 @@ class PacketObserver:
         """Record another address's SYN: perhaps the client's own, by another address of a large network."""
         self._foreign.add(port)
 
-    def on_accept(self, port: int, client_port: int) -> None:
-        """Record that the server's program got a connection."""
+    def on_progress(self, port: int, client_port: int, progress: Progress) -> None:
+        """Record what the server's program did with a connection."""
         if (port, client_port) in self._flows:
-            self._flows[port, client_port].accepted = True
-
-    def on_read(self, port: int, client_port: int) -> None:
-        """Record that the server's program read something from a connection."""
-        if (port, client_port) in self._flows:
-            self._flows[port, client_port].read = True
-
-    def on_write(self, port: int, client_port: int) -> None:
-        """Record that the server's program wrote something to a connection."""
-        if (port, client_port) in self._flows:
-            self._flows[port, client_port].written = True
+            self._flows[port, client_port].progress |= progress
 
     def places(self, ports: Iterable[int]) -> dict[int, str]:
         """Return how far the client's packets to each of these TCP ports came, in the words of Where."""

@@ -22,9 +22,9 @@ from .capture import open_capture
 from .commands import BindPartition, Command, Emit, ReleasePartitions, WatchClient
 from .core import ServerCore
 from .kernel_counters import KernelCounters
+from .limits import Notices
 from .listeners import Listeners
 from .loop import Loop
-from .notices import Notices
 from .options import Options
 from .outside import HairpinProbe
 from .preflight_notes import PreflightNotes

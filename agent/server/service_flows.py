@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Container, Mapping, Tuple
 
-from ..core.plan import Plan, Protocol, Transport, protocol_of
+from ..core.plan import Plan, Transport, protocol_of
 from ..packet.ip import FIN, SYN, Packet
 from ..protocol.messages import MAX_REPLY_BYTES, AskService, ServiceProtocol, ServiceReply
 from ..protocol.stun import HEADER, TRANSACTION_BYTES
@@ -20,12 +20,6 @@ MAX_FLOWS = 5_000
 # Of what the client sent: a mark of its own stands within it, whatever it speaks.
 MAX_INBOUND = 256
 
-_PROTOCOLS = {
-    Protocol.HTTP: ServiceProtocol.HTTP,
-    Protocol.TLS: ServiceProtocol.TLS,
-    Protocol.FRAMED_STUN: ServiceProtocol.FRAMED_STUN,
-}
-
 
 def served_ports(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
     """Return the busy ports that can be tried through the service that holds them, as PortTable.SERVED has it.
@@ -33,7 +27,7 @@ def served_ports(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[T
     Whatever listens there: its answer is compared, not understood.
     """
     return {
-        Transport.TCP: {port: _PROTOCOLS[protocol_of(Transport.TCP, port, row.purpose)].value
+        Transport.TCP: {port: ServiceProtocol[protocol_of(Transport.TCP, port, row.purpose).name].value
                         for row in plan.of(Transport.TCP) for port in row.ports if port in busy[Transport.TCP]},
         Transport.UDP: {port: ServiceProtocol.TURN.value
                         for row in plan.of(Transport.UDP) if len(row.ports) <= MAX_TURN
@@ -77,13 +71,6 @@ class ServiceFlows:
             flow.inbound = packet.payload[:MAX_INBOUND]
         return False
 
-    def _begin(self, key: _Key, flow: _Flow) -> bool:
-        self._flows.pop(key, None)
-        self._flows[key] = flow
-        if len(self._flows) > MAX_FLOWS:
-            del self._flows[next(iter(self._flows))]
-        return True
-
     def on_outbound(self, packet: Packet) -> None:
         """Record a TCP segment to the client that left, or a UDP datagram."""
         flow = self._flows.get((packet.source_port, packet.destination, packet.port, _transaction(packet)))
@@ -109,6 +96,13 @@ class ServiceFlows:
                 digest = hashlib.sha256(flow.outbound).hexdigest() if flow.outbound else ""
                 return ServiceReply(True, len(flow.outbound), digest, flow.closed)
         return ServiceReply(False)
+
+    def _begin(self, key: _Key, flow: _Flow) -> bool:
+        self._flows.pop(key, None)
+        self._flows[key] = flow
+        if len(self._flows) > MAX_FLOWS:
+            del self._flows[next(iter(self._flows))]
+        return True
 
 
 def _transaction(packet: Packet) -> bytes:

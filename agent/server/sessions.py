@@ -1,21 +1,24 @@
-"""The server's sessions: who may open one, and what each gets of what all of them share."""
+"""The server's sessions: each client's check, who may open one, and what each gets of what all of them share."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from typing import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Callable, Mapping, Union
 
 from ..core.address import Address, Family, network_of
-from ..core.counters import KernelStatus
+from ..core.counters import Counters, KernelStatus
 from ..core.events import ClientLost, SessionStarted
 from ..core.plan import Transport
-from ..protocol import stun
+from ..core.ports import ranges_by_value
+from ..protocol import messages, stun
+from ..protocol.messages import PortTable
 from .commands import Command, Emit, ReleasePartitions, WatchClient
-from .flow_quota import FlowQuota
-from .session import Session
+from .limits import FlowQuota, ReplayWindow, SourceValidator, TokenBucket
+from .packet_observer import PacketObserver
+from .service_flows import ServiceFlows
 from .state import Measurement, PortState, Settings
-from .token_bucket import TokenBucket
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
 MAX_SESSIONS = 64
@@ -33,25 +36,113 @@ MAX_ENDPOINTS = 100_000
 # takes a tenth of a second of a server that is in service.
 BINDS, BINDS_A_SECOND = 30, 0.5
 
+_Table = Union[Mapping[int, int], Mapping[int, str]]
+
+
+@dataclass
+class Session:
+    """The id and key of one client's check, and what the server saw of its probes."""
+
+    id: str
+    key: bytes
+    client: Address
+    family: Family
+    answers_left: int
+    paired: bool = False
+    at_start: Measurement = field(default_factory=Measurement)
+    accepted_before: frozenset[int] = frozenset()  # TCP ports that took connections from its address shortly before
+    sightings: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
+    redirected: dict[Transport, dict[int, int]] = field(default_factory=lambda: {t: {} for t in Transport})
+    connections: Counter[int] = field(default_factory=Counter)
+    displaced_connections: int = 0  # TCP connections from its address that were closed to make room for others
+    unanswered: Counter[int] = field(default_factory=Counter)  # UDP probes that were sighted and not to be answered
+    answers_not_sent: Counter[int] = field(default_factory=Counter)  # by the UDP port whose answer the kernel refused
+    sources: SourceValidator = field(default_factory=SourceValidator)
+    at_interface: ReplayWindow = field(default_factory=ReplayWindow)  # UDP probes by their numbers
+    at_socket: ReplayWindow = field(default_factory=ReplayWindow)
+    observer: PacketObserver = field(default_factory=PacketObserver)
+    service_flows: ServiceFlows = field(default_factory=ServiceFlows)
+    local_answers: dict[int, bool] = field(default_factory=dict)  # by port: a silent UDP service answers here
+    flow_quota: int | None = None  # the most that it was told of the entries that connection tracking has free
+    partition: int = -1  # the last that it had
+    report: list[str] = field(default_factory=list)
+    report_size: int = 0
+    finished: bool = False
+
+    def spend_answer(self) -> bool:
+        """Return whether there is one more answer to give; then it is given."""
+        self.answers_left -= 1
+        return self.answers_left >= 0
+
+    def counters(self, now: Measurement) -> Counters:
+        """Return what the kernel dropped since the session began."""
+        counters = now.kernel.counters.since(self.at_start.kernel.counters)
+        if self.displaced_connections:
+            counters = replace(counters, listen_drops=(counters.listen_drops or 0) + self.displaced_connections)
+        return counters
+
+    def rows(self, ask: messages.AskRows, settings: Settings, ports: PortState, now: Measurement) -> messages.Rows:
+        """Return one page of what the client may know of its own session; `now` is for the receive drops alone."""
+        tables = self._tables(ask.transport, settings, ports, now)
+        table = tables[ask.table]() if ask.table in tables else {}
+        ascending = ((port, table[port]) for port in sorted(table) if port >= ask.start)
+        rows = list(itertools.islice(ranges_by_value(ascending), messages.MAX_ROWS + 1))
+        following = rows[messages.MAX_ROWS][0].first if len(rows) > messages.MAX_ROWS else None
+        return messages.Rows(tuple(rows[: messages.MAX_ROWS]), following)
+
+    def _tables(
+        self, transport: Transport, settings: Settings, ports: PortState, now: Measurement
+    ) -> dict[PortTable, Callable[[], _Table]]:
+        untested = ports.untested.get(self.family, {}).get(transport, {})
+        # Of as many as fit into a line.
+        owners = sorted(ports.owners.get(transport, {}).items())[: messages.MAX_OWNERS if self.paired else 0]
+        tables: dict[PortTable, Callable[[], _Table]] = {
+            PortTable.SIGHTINGS: lambda: self.sightings[transport],
+            PortTable.AT_INTERFACE: lambda: self.observer.at_interface[transport],
+            PortTable.REDIRECTED: lambda: self.redirected[transport],
+            PortTable.UNTESTED: lambda: {port: reason.value for port, reason in untested.items()},
+            PortTable.OWNERS: lambda: {port: owner[: messages.MAX_TEXT] for port, owner in owners},
+            PortTable.SERVED: lambda: ports.served.get(transport, {}),
+        }
+        of_udp: dict[PortTable, Callable[[], _Table]] = {
+            PortTable.RECEIVE_DROPS: lambda: self._receive_drops(now),
+            PortTable.UNANSWERED: lambda: self.unanswered,
+            # What the interface showed, else what the kernel took to send.
+            PortTable.ANSWERS_SENT: lambda: self.observer.answers_sent if settings.capture
+            else self.sightings[Transport.UDP] - self.unanswered - self.answers_not_sent,
+            PortTable.PARTITIONS: lambda: ports.partitions,
+        }  # fmt: skip
+        of_tcp: dict[PortTable, Callable[[], _Table]] = {
+            PortTable.PLACES: lambda: self.observer.places(settings.plan.ports(Transport.TCP)),
+            PortTable.CONNECTIONS: lambda: self.connections,
+            PortTable.ACCEPTED_BEFORE: lambda: dict.fromkeys(self.accepted_before, 1),
+        }
+        return {**tables, **(of_udp if transport is Transport.UDP else of_tcp)}
+
+    def _receive_drops(self, now: Measurement) -> Mapping[int, int]:
+        """Return by port the UDP packets that sockets did not take since the session began.
+
+        A socket's count has what its filter dropped, too; where no receive buffer was full at all, that was all of it.
+        """
+        if self.counters(now).receive_errors == 0:
+            return {}
+        return Counter(now.receive_drops) - Counter(self.at_start.receive_drops)
+
 
 class SessionRegistry:
-    """All sessions of one server. `random_bytes` gives so many; what is to be done goes to `outbox`."""
+    """All sessions of one server. `random_bytes` gives so many; what is to be done is appended to `outbox`."""
 
-    def __init__(
-        self, settings: Settings, ports: PortState, random_bytes: Callable[[int], bytes], outbox: list[Command]
-    ) -> None:
-        self.settings, self.ports, self.random_bytes, self._outbox = settings, ports, random_bytes, outbox
+    def __init__(self, settings: Settings, ports: PortState, random_bytes: Callable[[int], bytes]) -> None:
+        self.settings, self.ports, self.random_bytes = settings, ports, random_bytes
+        self.outbox: list[Command] = []
         self.sessions: dict[str, Session] = {}
         # With it the kernel tells probes from junk: whoever has no session guesses one of 4,294,967,296.
         self.tag = random_bytes(stun.TAG_DIGITS // 2).hex()
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._quota, self._binds = FlowQuota(), TokenBucket(BINDS, BINDS_A_SECOND)
-        self._udp_ports = sum(1 for _ in settings.plan.ports(Transport.UDP))
-        self._tcp_ports = sum(1 for _ in settings.plan.ports(Transport.TCP))
-
-    def replace_ports(self, ports: PortState) -> None:
-        """Replace the state of the ports."""
-        self.ports = ports
+        self._udp_ports, self._tcp_ports = (
+            sum(1 for _ in settings.plan.ports(transport)) for transport in (Transport.UDP, Transport.TCP)
+        )
 
     def refusal_reason(self, client: Address, paired: bool) -> str:
         """Return why there is no room for another session of this client; empty where there is."""
@@ -60,7 +151,7 @@ class SessionRegistry:
         if len(self.sessions) >= MAX_SESSIONS:
             return f"{MAX_SESSIONS} checks are running already"
         network = network_of(client)
-        unpaired = sum(not session.paired and network_of(session.client) == network for session in self)
+        unpaired = sum(not own.paired and network_of(own.client) == network for own in self.sessions.values())
         if not paired and unpaired >= MAX_UNPAIRED:
             return f"{MAX_UNPAIRED} checks without a pairing key are running already from that address"
         return ""
@@ -69,16 +160,18 @@ class SessionRegistry:
         self, client: Address, family: Family, accepted_before: frozenset[int], secret: str | None, now: Measurement
     ) -> Session:
         """Open a session, for which there has to be room; a paired one brings its secret along."""
+        ids = (self.tag + self.random_bytes(stun.TAG_DIGITS // 2).hex() for _ in itertools.count())
         session = Session(
-            self._new_id(), (secret or self.random_bytes(32).hex()).encode(), client, family,
+            next(drawn for drawn in ids if drawn not in self.sessions),
+            (secret or self.random_bytes(32).hex()).encode(), client, family,
             ANSWERS_PER_PORT * (self._udp_ports + self._tcp_ports), secret is not None, now, accepted_before,
         )  # fmt: skip
-        promised = sum(map(self._flows_to_come, self))
+        promised = sum(map(self._flows_to_come, self.sessions.values()))
         self.sessions[session.id] = session
         session.flow_quota = self._quota.at_start(now.kernel.free_flows, self._shares(client), promised)
-        self._outbox.append(Emit(SessionStarted(client)))
+        self.outbox.append(Emit(SessionStarted(client)))
         if self.settings.live:
-            self._outbox.append(WatchClient(client))
+            self.outbox.append(WatchClient(client))
         return session
 
     def close(self, session: Session) -> None:
@@ -86,14 +179,14 @@ class SessionRegistry:
         del self.sessions[session.id]
         self.release_partitions()
         if self.settings.live:
-            self._outbox.append(WatchClient(None))
+            self.outbox.append(WatchClient(None))
         if not session.finished:
-            self._outbox.append(Emit(ClientLost(session.client)))
+            self.outbox.append(Emit(ClientLost(session.client)))
 
     def release_partitions(self) -> None:
         """Have the ports that are not bound all at a time closed, where there are any."""
         if self.ports.partitions:
-            self._outbox.append(ReleasePartitions())
+            self.outbox.append(ReleasePartitions())
 
     def may_bind(self, session: Session, partition: int, now: float) -> bool:
         """Return whether a session may have this partition bound, each once and in order; then it counts as had."""
@@ -117,7 +210,7 @@ class SessionRegistry:
 
     def of_address(self, client: bytes) -> list[Session]:
         """Return the sessions of a client's packed address."""
-        return [session for session in self if session.client.packed == client]
+        return [session for session in self.sessions.values() if session.client.packed == client]
 
     def remember_endpoint(self, source: tuple[Address, int], session: Session) -> None:
         """Remember whose end of a UDP flow this is: it was answered there."""
@@ -134,19 +227,12 @@ class SessionRegistry:
         session = self.sessions.get(session_id)
         return session.key if session else None
 
-    def __iter__(self) -> Iterator[Session]:
-        return iter(self.sessions.values())
-
-    def _new_id(self) -> str:
-        ids = (self.tag + self.random_bytes(stun.TAG_DIGITS // 2).hex() for _ in itertools.count())
-        return next(drawn for drawn in ids if drawn not in self.sessions)
-
     def _shares(self, client: Address) -> int:
         """Return of how many equal parts of what they share a session of this client's has one.
 
         Each network has the same, however many sessions it holds, and that is cut among its sessions.
         """
-        networks = Counter(network_of(session.client) for session in self)
+        networks = Counter(network_of(session.client) for session in self.sessions.values())
         return len(networks) * networks[network_of(client)]
 
     def _flows_to_come(self, session: Session) -> int:

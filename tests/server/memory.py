@@ -15,7 +15,6 @@ from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.protocol import messages, stun
 from agent.protocol.messages import PROTOCOL, AskRows, AskService, Hello, Message, PortTable, Rows, ServiceReply
-from agent.server import rows
 from agent.server.commands import (
     Abort,
     AskLocalStun,
@@ -30,7 +29,7 @@ from agent.server.commands import (
 )
 from agent.server.control_channel import ControlChannel
 from agent.server.core import ServerCore
-from agent.server.session import Session
+from agent.server.sessions import Session
 from agent.server.state import Measurement, PortState, Settings
 
 TCP, UDP = Transport.TCP, Transport.UDP
@@ -112,11 +111,11 @@ class MemoryServer:
         self.catch_up()
         needs = (ask.table, ask.transport) == (PortTable.RECEIVE_DROPS, UDP)
         measurement = self.measure() if needs else Measurement()
-        return rows.page(session, ask, self.core.settings, self.registry.ports, measurement)
+        return session.rows(ask, self.core.settings, self.registry.ports, measurement)
 
     def service(self, session: Session, ask: AskService) -> ServiceReply:
         """Answer as the session's connection does."""
-        channel = ControlChannel(0, self.registry, [], session.client, frozenset(), b"", 9.0, 9.0)
+        channel = ControlChannel(0, self.registry, session.client, frozenset(), 0.0)
         answering = channel._answer_service(ask, session)
         result: object = None
         while True:
@@ -184,7 +183,7 @@ class Conversation:
 
     @property
     def deadline(self) -> float:
-        return self._connection.deadline
+        return self._connection.control.deadline
 
     def show(self, certificate: bytes) -> None:
         """Speak TLS, in which this certificate is shown."""

@@ -40,6 +40,7 @@ from agent.protocol.messages import (
 )
 from agent.server import packet_observer
 from agent.server.commands import AskLocalStun, CatchUp
+from agent.server.packet_observer import Progress
 from tests.core.values import ANY
 from tests.server.memory import (
     CLIENT,
@@ -578,6 +579,6 @@ def test_what_is_read_and_written_is_noted_whether_anybody_understands_it_or_not
     conversation = talk(server)
     flow = session.observer._flows[80, 40000] = packet_observer._Flow(0)
     server.core.first_read(conversation.number)
-    assert (flow.read, flow.written) == (True, False)
+    assert flow.progress == Progress.READ
     server.core.first_written(conversation.number)
-    assert (flow.read, flow.written) == (True, True)
+    assert flow.progress == Progress.READ | Progress.WRITTEN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.server.flow_quota import FlowQuota
+from agent.server.limits import FlowQuota
 from agent.sweep.flows import FlowBudgets
 
 

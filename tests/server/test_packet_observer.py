@@ -11,7 +11,7 @@ from agent.core.observation import Where
 from agent.core.plan import Transport
 from agent.packet.ip import ACK, PSH, RST, SYN, Packet
 from agent.server import packet_observer
-from agent.server.packet_observer import PacketObserver
+from agent.server.packet_observer import PacketObserver, Progress
 
 HERE, THERE = (ipaddress.ip_address(text).packed for text in ("198.51.100.1", "203.0.113.2"))
 Step = Callable[[PacketObserver, int], None]
@@ -36,9 +36,9 @@ OPENS, GREETS, BRINGS, ANSWERS = (
     came(PSH | ACK, b"x"),
     went(PSH | ACK, b"y"),
 )
-ACCEPTED: Step = lambda one, client: one.on_accept(80, client)  # noqa: E731 - a step like the others
-HEARD: Step = lambda one, client: one.on_read(80, client)  # noqa: E731
-SAID: Step = lambda one, client: one.on_write(80, client)  # noqa: E731
+ACCEPTED: Step = lambda one, client: one.on_progress(80, client, Progress.ACCEPTED)  # noqa: E731 - a step like the others
+HEARD: Step = lambda one, client: one.on_progress(80, client, Progress.READ)  # noqa: E731
+SAID: Step = lambda one, client: one.on_progress(80, client, Progress.WRITTEN)  # noqa: E731
 STRANGER: Step = lambda one, client: one.on_foreign_syn(80)  # noqa: E731
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.server.replay_window import BLOCKS, ReplayWindow
+from agent.server.limits import BLOCKS, ReplayWindow
 from tests.core.values import ANY
 
 SIZE = 8 * BLOCKS

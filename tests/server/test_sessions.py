@@ -19,9 +19,8 @@ from agent.packet.ip import decode as decode_packet
 from agent.protocol import http_proof, messages, stun
 from agent.protocol.http_proof import Token
 from agent.protocol.messages import AskRows, PortTable
-from agent.server.recent_clients import RecentClients
-from agent.server.session import Session
-from agent.server.sessions import ANSWERS_PER_PORT
+from agent.server.core import RecentClients
+from agent.server.sessions import ANSWERS_PER_PORT, Session
 from tests.packet.test_ip import ipv4, tcp, udp
 from tests.server.memory import CLIENT, HELLO, HERE, SOURCE, STRANGER, TCP, TRANSACTION, UDP, MemoryServer, say
 
@@ -217,7 +216,7 @@ def test_connections_count_for_the_sessions_from_that_address() -> None:
 
 
 def test_ports_that_a_client_used_are_kept_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.server.recent_clients.MAX_CLIENTS", 2)
+    monkeypatch.setattr("agent.server.core.MAX_CLIENTS", 2)
     clients = RecentClients()
     there = ipaddress.ip_address("192.0.2.10")
 
@@ -615,13 +614,13 @@ def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
 
 
 def test_what_is_kept_of_packets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.server.probe_reader.MAX_RECENT", 3)
+    monkeypatch.setattr("agent.server.probes.MAX_RECENT", 3)
     monkeypatch.setattr("agent.server.sessions.MAX_ENDPOINTS", 3)
     server = watched()
     session = make_session(server)
     for number in range(5):
         server.probe(probe(session, 50000 + number), (CLIENT, 40000 + number), UDP, 50000 + number)
-    assert (len(server.core._reader._recent), len(server.registry._endpoints)) == (3, 3)
+    assert (len(server.core._responder._recent), len(server.registry._endpoints)) == (3, 3)
     assert len(told(server, session, PortTable.SIGHTINGS)) == 1
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import ipaddress
 import random
 
-from agent.server.source_validator import UNPROVEN_ANSWERS, SourceValidator
+from agent.server.limits import UNPROVEN_ANSWERS, SourceValidator
 
 # Limits, by their numbers: who changes one changes it here too.
 MAX_SOURCES = 64

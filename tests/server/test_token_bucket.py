@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from agent.server.token_bucket import TokenBucket
+from agent.server.limits import TokenBucket
 
 
 def test_many_at_once_and_then_as_fast_as_the_rate_lets() -> None:
