@@ -28,9 +28,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "sweep": ("core", "*"),
     "verdict": ("core sweep", "*"),
     "firewall": ("core sweep system verdict", "__init__ model ruleset iptables nftables nft_conditions nft_text "
-                 "evaluate chain_walk matching blocking_rules fix fix_docker fix_fail2ban fix_firewalld "
-                 "fix_iptables fix_nftables fix_ufw fixes rule_quotes common_mistakes provider_fixes "
-                 "operator_report"),
+                 "evaluate chain_walk matching blocking_rules fixes common_mistakes provider_fixes operator_report"),
     "config": ("core system", "__init__ model document flat_yaml settings"),
     "preflight": ("config core packet protocol system",
                   "__init__ model evaluate addresses certificates interfaces kernel"),

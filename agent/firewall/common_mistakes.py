@@ -9,8 +9,7 @@ from ..core.observation import Where
 from ..core.plan import Transport
 from ..core.ports import PortRange, list_ports, port_ranges
 from ..core.report import BLOCKED, AddressReport, Finding, State
-from .fix_docker import is_docker_rule
-from .fix_ufw import is_ufw, is_ufw_rule
+from .fixes import is_docker_rule, is_ufw, is_ufw_rule
 from .model import BlockingRule, FirewallManagers, RuleAction
 
 # From so many ports on, a row of the plan is a range of media ports, of which parts may be open.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Iterable, Iterator, Mapping, Sequence
 
 from ..core.address import Family, parse_address
 from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Where
 from ..core.plan import Plan, Transport
-from ..core.ports import port_ranges, port_set
+from ..core.ports import list_ports, port_ranges, port_set
 from ..core.ranges import RangeSet
 from ..core.report import (
     BLOCKED,
@@ -27,17 +28,28 @@ from ..sweep.sample import RULE
 from ..verdict.advice import advise
 from ..verdict.names import is_ours
 from . import common_mistakes
-from .fix import Fix, blocks_answers
-from .fix_fail2ban import unban
-from .fixes import fix_for
-from .model import BlockingRule, HostFacts, RuleAction
+from .fixes import Fix, blocks_answers, fix_fail2ban, fix_for, manager_of
+from .model import BlockingRule, FirewallManagers, HostFacts, RuleAction
 from .provider_fixes import answers_advice, provider_fix
-from .rule_quotes import explain
+
+MAX_QUOTE = 200  # characters of a rule: what it matches and does fits, a comment of somebody's need not
+MAX_QUOTES = 4  # rules in a piece of advice; more are of one making, and the commands are for all
+MAX_RUNS = 4  # of ports, beside a rule
+MAX_PATH = 8  # chains; more than ufw or firewalld nest
 
 _FIXED_ABOVE = "Fixed by the commands above."
 _TOO_MANY = "There are more commands: run these, then check again."
 _OTHER_ADDRESS = "is not an address of this server: a 1:1 NAT or a port forwarding leads here (no error)."
 _WRONG_ADDRESS = "is not an address of this server: it is wrong, unless a 1:1 NAT or a port forwarding leads here."
+_NOT_FOUND = ("Packets reach the server and are dropped there, but no rule that does it was found in the firewall "
+              "rules that could be read.")  # fmt: skip
+_PROVEN = {
+    Where.BEFORE_SERVER: "Blocked before the server, probably by the provider's firewall: no packet arrives.",
+    Where.SERVER_HOST: "Packets reach the server; its own firewall drops them.",
+    Where.RETURN_PATH: "Packets reach the server; its answers are lost on the way back.",
+}
+_BLOCKED_HERE_TOO = "The server's own firewall would drop them too."
+_UNKNOWN = "It is not known whether packets reach the server: open the ports in both firewalls, the server's first."
 
 
 def add_operator_advice(report: Report, host: HostFacts, plan: Plan) -> Report:
@@ -47,7 +59,7 @@ def add_operator_advice(report: Report, host: HostFacts, plan: Plan) -> Report:
     in the plan. Each command is there once, with the first advice that needs it.
     """
     advisor = _Advisor(report.addresses, host, plan)
-    return replace(report, addresses=tuple(map(advisor.next_address, report.addresses)))
+    return replace(report, addresses=tuple(map(advisor.with_advice, report.addresses, advisor.blockages)))
 
 
 @dataclass(frozen=True)
@@ -77,59 +89,48 @@ class _Blockage:
         opens = first.state is not State.INTERCEPTED and not first.only_small
         return opens and self.where in (Where.BEFORE_SERVER, Where.UNKNOWN)
 
-    def is_explained(self) -> bool:
-        """Return whether there is something to say of this host's firewall."""
-        return bool(self.to_open) or self.group.first.state is not State.INTERCEPTED
-
 
 class _Advisor:
     """All that is known of this host, and what of it has been said."""
 
     def __init__(self, addresses: Sequence[AddressReport], host: HostFacts, plan: Plan) -> None:
         self._addresses, self._host, self._plan = addresses, host, plan
-        self._ports = [(rule, port_set(rule.ports)) for rule in host.blocking_rules]
-        self._blockages = [self._blockages_of(address) for address in addresses]
-        self._next = 0
-        self._said: set[Callable[[], Fix]] = set()
+        rules = [(rule, port_set(rule.ports)) for rule in host.blocking_rules]
+        # Of each address, by the number of the group's finding.
+        self.blockages = [
+            {
+                group.number: _Blockage(group, address.family, tuple(
+                    rule for rule, ports in rules
+                    if rule.family is address.family and rule.transport is group.first.transport
+                    and not ports.isdisjoint(port_set(group.ports))
+                ))
+                for group in group_findings(address.findings) if group.first.state in BLOCKED
+            }
+            for address in addresses
+        ]  # fmt: skip
+        self._said: set[Fix] = set()
 
-    def _blockages_of(self, address: AddressReport) -> dict[int, _Blockage]:
-        return {
-            group.number: _Blockage(group, address.family, tuple(
-                rule for rule, ports in self._ports
-                if rule.family is address.family and rule.transport is group.first.transport
-                and not ports.isdisjoint(port_set(group.ports))
-            ))
-            for group in group_findings(address.findings) if group.first.state in BLOCKED
-        }  # fmt: skip
-
-    def next_address(self, address: AddressReport) -> AddressReport:
-        """Return the next address of the report, with its advice."""
-        blockages = self._blockages[self._next]
-        unread = self._host.unread if self._next == 0 else ()
-        self._next += 1
-        own, ours = self._is_own(address), is_ours(address)
+    def with_advice(self, address: AddressReport, blockages: Mapping[int, _Blockage]) -> AddressReport:
+        """Return an address of the report with its advice; in the order of the report."""
+        here, dialled, ours = self._host.addresses, parse_address(address.address), is_ours(address)
+        own = not here or dialled.is_loopback or dialled.is_link_local or str(dialled) in here
         # Another host's rules are its own.
         mistakes = common_mistakes.AddressMistakes(address, self._addresses if own or ours else ())
         advice = (self._advice(advice, blockages.get(advice.finding), mistakes)
                   for advice in advise(address.findings, _largest_missed(address.findings), here=True))  # fmt: skip
         other = () if own else (f"{address.address} {_OTHER_ADDRESS if ours else _WRONG_ADDRESS}",)
+        unread = self._host.unread if address is self._addresses[0] else ()
         notes = (*other, *(sentence[:MAX_SENTENCE] for sentence in unread), *address.notes)[:MAX_NOTES]
-        server = self._host.addresses[:MAX_ADDRESSES] or None
-        return replace(address, advice=tuple(advice), notes=notes, server=server)
-
-    def _is_own(self, address: AddressReport) -> bool:
-        own, dialled = self._host.addresses, parse_address(address.address)
-        return not own or dialled.is_loopback or dialled.is_link_local or str(dialled) in own
+        return replace(address, advice=tuple(advice), notes=notes, server=here[:MAX_ADDRESSES] or None)
 
     def _advice(self, advice: Advice, blockage: _Blockage | None, mistakes: common_mistakes.AddressMistakes) -> Advice:
         if blockage is None:
             return advice
-        rules, managers = blockage.to_open, self._host.managers
-        explained = explain(blockage.where, rules, managers) if blockage.is_explained() else ()
-        of_rules = common_mistakes.of_rules(rules, managers)
-        fix = Fix((), (advice.text, *explained, *of_rules, *mistakes.of(blockage.group.first)))
+        rules, managers, first = blockage.to_open, self._host.managers, blockage.group.first
+        explained = _explain(blockage.where, rules, managers) if rules or first.state is not State.INTERCEPTED else ()
+        fix = Fix((), (advice.text, *explained, *common_mistakes.of_rules(rules, managers), *mistakes.of(first)))
         for needed in self._needed(blockage):
-            fix += Fix((), (_FIXED_ABOVE,)) if needed in self._said else needed()
+            fix += Fix((), (_FIXED_ABOVE,)) if needed in self._said else needed
             self._said.add(needed)
         commands = fix.commands
         if len(commands) > MAX_COMMANDS:  # the last makes the others last
@@ -137,29 +138,27 @@ class _Advisor:
             commands = (*commands[: MAX_COMMANDS - 1], commands[-1])
         return Advice(advice.finding, _join(fix.sentences), commands)
 
-    def _needed(self, blockage: _Blockage) -> list[Callable[[], Fix]]:
-        """Return what makes the fixes for it, in their order."""
-        host = [self._host_fix] if blockage.to_open else []
-        if not blockage.rules and blockage.where is Where.SERVER_HOST and self._host.managers.bans:
-            host = [self._unban]
-        provider = [self._provider_fix] if blockage.needs_provider else []
-        if blockage.where is Where.RETURN_PATH and not blockage.to_open:
-            return [self._answers_fix]
-        return provider + host if blockage.where is Where.BEFORE_SERVER else host + provider
+    def _needed(self, blockage: _Blockage) -> list[Fix]:
+        """Return the fixes for it, in their order."""
+        where, managers = blockage.where, self._host.managers
+        if where is Where.RETURN_PATH and not blockage.to_open:
+            return [Fix((), (answers_advice(self._host.provider),))]
+        fixes = [self._host_fix] if blockage.to_open else []
+        if not blockage.rules and where is Where.SERVER_HOST and managers.bans:
+            fixes = [fix_fail2ban((), managers)]
+        if blockage.needs_provider:
+            fixes.insert(0 if where is Where.BEFORE_SERVER else 1, self._provider_fix)
+        return fixes
 
     def _every_blockage(self) -> Iterator[_Blockage]:
-        return (blockage for blockages in self._blockages for blockage in blockages.values())
+        return (blockage for blockages in self.blockages for blockage in blockages.values())
 
+    @cached_property
     def _host_fix(self) -> Fix:
         rules = (rule for blockage in self._every_blockage() for rule in blockage.to_open)
         return fix_for(list(dict.fromkeys(rules)), self._host.managers)
 
-    def _unban(self) -> Fix:
-        return unban(self._host.managers)
-
-    def _answers_fix(self) -> Fix:
-        return Fix((), (answers_advice(self._host.provider),))
-
+    @cached_property
     def _provider_fix(self) -> Fix:
         """Return one fix for all ports that the provider may block, for families that need it or were not checked."""
         blockages = [blockage for blockage in self._every_blockage() if blockage.needs_provider]
@@ -170,6 +169,42 @@ class _Advisor:
             wanted = port_set(run for group in groups for run in group.extent)
             ports[transport] = port_ranges(wanted & RangeSet.of(self._plan.ports(transport)))
         return provider_fix(self._host.provider, ports, unchecked | {blockage.family for blockage in blockages})
+
+
+def _explain(where: Where, rules: Sequence[BlockingRule], managers: FirewallManagers) -> Iterator[str]:
+    """Yield who blocks ports, where `rules` of this host's firewall do, or would if packets came as far as that."""
+    deciding = () if where is Where.BEFORE_SERVER else rules
+    for rule in deciding[:MAX_QUOTES]:
+        yield _quote(rule, manager_of(rule, managers))
+    if any(rule.certain for rule in deciding) and where is not Where.UNKNOWN:
+        return
+    yield _NOT_FOUND if where is Where.SERVER_HOST and not deciding else _PROVEN.get(where, _UNKNOWN)
+    if rules and not deciding:
+        yield _BLOCKED_HERE_TOO
+
+
+def _quote(rule: BlockingRule, manager: str | None) -> str:
+    """Return a sentence that says what a rule does, where it is, and its text."""
+    location = rule.location
+    path = " > ".join(_printable(chain) for chain in location.path[-MAX_PATH:])
+    number = "the policy" if location.number is None else f"rule {location.number}"
+    verb = "redirects" if rule.action is RuleAction.REDIRECT else "blocks"
+    ports = list_ports(rule.ports, rule.transport.value, MAX_RUNS)
+    who = f"he server's own firewall{f' ({manager})' if manager else ''}"
+    text = (f"{who} {verb} {ports} by {number} of {path} (table {_printable(location.table)}): "
+            f"`{_printable(rule.text)}`")  # fmt: skip
+    if rule.certain:
+        return f"T{text}."
+    doubt = f", since this rule may decide before it: `{_printable(rule.doubt)}`" if rule.doubt else ""
+    if rule.doubt == rule.text:
+        doubt = ", since that rule is not fully understood"
+    return f"Maybe t{text}; this is not certain{doubt}."
+
+
+def _printable(text: str) -> str:
+    """Return a text of the firewall's, short and printable."""
+    printable = "".join(char if char.isprintable() else "?" for char in text[: MAX_QUOTE + 1])
+    return printable if len(printable) <= MAX_QUOTE else f"{printable[: MAX_QUOTE - 3]}..."
 
 
 def _join(sentences: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Callable, Collection, Iterator, Mapping, NamedTuple, Sequence
 from ..core.address import Family
 from ..core.plan import Transport
 from ..core.ports import PortRange, list_ports
-from .fix import Fix
+from .fixes import Fix
 
 # A rule of a provider is a run of ports, and accounts have room for some 50 to 100 rules; past that somebody has to
 # think, not to paste.

@@ -8,6 +8,7 @@ from typing import Callable, Iterable
 from ..core.address import Family
 from ..system.commands import run_tool
 from ..system.files import read_text
+from ..system.interfaces import read_interfaces
 from . import iptables, nftables
 from .model import Tool
 from .ruleset import Ruleset, Table, UnreadableRules
@@ -17,6 +18,7 @@ _NFT_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 # The legacy variant's tables that are in use. Its tools are asked only then: else they would make them.
 _LEGACY = {Family.IPV4: "/proc/net/ip_tables_names", Family.IPV6: "/proc/net/ip6_tables_names"}
 MAX_NAMES = 100  # characters of them: whether there is one says all
+MAX_INTERFACE = 15  # characters of its name: IFNAMSIZ without its end
 _IPTABLES_TABLES = frozenset(("filter", "mangle", "nat", "raw", "security"))
 
 
@@ -91,3 +93,10 @@ def _covers(saved: Table, listed: Table) -> bool:
         and (chain.base is None or any(chain.base == other.base for other in saved.chains if other.name == chain.name))
         for chain in listed.chains
     )
+
+
+def read_xdp() -> tuple[str, ...]:
+    """Return sentences on XDP programs (ip-link(8)), which a network driver runs before anything else sees a packet."""
+    interfaces, _ = read_interfaces()  # without an answer XDP is as unknown as other hidden things
+    return tuple(f"An XDP program at {link.name[:MAX_INTERFACE]} sees packets first: what it drops looks as if it had "
+                 "never come." for link in interfaces or () if link.xdp)  # fmt: skip

@@ -9,8 +9,7 @@ from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import PortRange, parse_ports
 from agent.firewall import common_mistakes
-from agent.firewall.fix import Fix
-from agent.firewall.fixes import fix_for, manager_of
+from agent.firewall.fixes import Fix, fix_for, manager_of
 from agent.firewall.model import Ban, BlockingRule, FirewallManagers, Hook, RuleAction, RuleLocation, Tool, UfwStatus
 
 TCP, UDP = Transport.TCP, Transport.UDP

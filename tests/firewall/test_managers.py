@@ -8,8 +8,8 @@ from typing import Mapping
 
 import pytest
 
-from agent.firewall import fail2ban, firewalld, managers, ufw
-from agent.firewall.firewalld import Zone, Zones
+from agent.firewall import managers, ufw
+from agent.firewall.managers import Zone, Zones
 from agent.firewall.model import Ban, FirewallManagers, UfwStatus
 from agent.system.commands import CommandResult
 
@@ -30,7 +30,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, answers: Mapping[str, str | CommandR
         said = answers.get(" ".join(command), MISSING)
         return CommandResult(said) if isinstance(said, str) else said
 
-    for module in (ufw, firewalld, fail2ban):
+    for module in (ufw, managers):
         monkeypatch.setattr(module, "run_tool", run_tool)
 
 
@@ -96,13 +96,13 @@ TRUSTED = Zone("trusted", sources=("198.51.100.0/24",))
 
 
 def test_the_zones_in_force() -> None:
-    assert firewalld.parse_active(golden("firewalld-active")) == ("dmz", "public", "trusted")
-    assert firewalld.parse_active("public (default)\n  interfaces: eth0\n\n") == ("public",)
+    assert managers.parse_active(golden("firewalld-active")) == ("dmz", "public", "trusted")
+    assert managers.parse_active("public (default)\n  interfaces: eth0\n\n") == ("public",)
 
 
 def test_a_zone_of_firewalld() -> None:
-    assert firewalld.parse_zone("public", golden("firewalld-public")) == Zone("public", ("eth0",))
-    assert firewalld.parse_zone("trusted", golden("firewalld-trusted")) == TRUSTED
+    assert managers.parse_zone("public", golden("firewalld-public")) == Zone("public", ("eth0",))
+    assert managers.parse_zone("trusted", golden("firewalld-trusted")) == TRUSTED
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_zone_of_firewalld() -> None:
 def test_the_zone_of_a_client(client: str, interface: str | None, zone: str) -> None:
     zones = Zone("public", ("eth0",), ("00:11:22:33:44:55", "ipset:friends")), TRUSTED
     found = Zones(zones, "home", "it hung")
-    assert firewalld.zone_of(found, ipaddress.ip_address(client), interface) == (
+    assert managers.zone_of(found, ipaddress.ip_address(client), interface) == (
         zone,
         "it hung" if zone == "home" else "",
     )
@@ -131,27 +131,27 @@ def test_firewalld_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         **{f"firewall-cmd --list-all --zone={one}": golden(f"firewalld-{one}") for one in ("dmz", "public", "trusted")},
     }
     answer(monkeypatch, answers)
-    found, trouble = firewalld.read_firewalld()
+    found, trouble = managers.read_firewalld()
     assert ([one.name for one in found.zones], found.default, found.no_default) == (
         ["dmz", "public", "trusted"],
         "home",
         "",
     )
     assert trouble == ""
-    assert firewalld.zone_of(found, CLIENT, "eth1") == ("dmz", "")
+    assert managers.zone_of(found, CLIENT, "eth1") == ("dmz", "")
     answer(monkeypatch, {**answers, "firewall-cmd --list-all --zone=dmz": HANGS})
-    assert firewalld.read_firewalld() == (Zones(), HANGS.error)
+    assert managers.read_firewalld() == (Zones(), HANGS.error)
     answer(monkeypatch, {**answers, "firewall-cmd --get-default-zone": HANGS})
-    assert firewalld.read_firewalld() == (Zones(found.zones, None, HANGS.error), "")
+    assert managers.read_firewalld() == (Zones(found.zones, None, HANGS.error), "")
 
 
 def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"z{number}" for number in range(1000)]
-    listed = {f"firewall-cmd --list-all --zone={one}": f"{one}\n" for one in names[: firewalld.MAX_ZONES]}
+    listed = {f"firewall-cmd --list-all --zone={one}": f"{one}\n" for one in names[: managers.MAX_ZONES]}
     others = {"firewall-cmd --get-active-zones": "\n".join(names), "firewall-cmd --get-default-zone": "z0\n"}
     answer(monkeypatch, {**listed, **others})
-    found, _ = firewalld.read_firewalld()
-    assert (len(found.zones), found.default) == (firewalld.MAX_ZONES, "z0")
+    found, _ = managers.read_firewalld()
+    assert (len(found.zones), found.default) == (managers.MAX_ZONES, "z0")
 
 
 @pytest.mark.parametrize(
@@ -170,19 +170,19 @@ def test_more_zones_than_anybody_has(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_firewalld_that_says_nothing(told: CommandResult, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"firewall-cmd --get-active-zones": told})
-    assert firewalld.read_firewalld() == (Zones(), trouble)
+    assert managers.read_firewalld() == (Zones(), trouble)
 
 
 def test_the_bans_of_one_address_alone() -> None:
-    assert fail2ban.parse_jails(golden("fail2ban-status")) == ("portscan", "sshd")
-    bans = list(fail2ban.parse_bans("sshd", golden("fail2ban-sshd"), CLIENT))
+    assert managers.parse_jails(golden("fail2ban-status")) == ("portscan", "sshd")
+    bans = list(managers.parse_bans("sshd", golden("fail2ban-sshd"), CLIENT))
     assert bans == [Ban("sshd", "203.0.113.2")]
     other = ipaddress.ip_address("2001:db8:2::2")
-    assert list(fail2ban.parse_bans("sshd", golden("fail2ban-sshd"), other)) == []
-    assert list(fail2ban.parse_bans("p", golden("fail2ban-portscan"), other)) == [Ban("p", "2001:db8:2::2")]
+    assert list(managers.parse_bans("sshd", golden("fail2ban-sshd"), other)) == []
+    assert list(managers.parse_bans("p", golden("fail2ban-portscan"), other)) == [Ban("p", "2001:db8:2::2")]
     text = "   `- Banned IP list:\t203.0.113.0/24 no-address 203.0.113.0/99 198.51.100.2\n"
-    assert list(fail2ban.parse_bans("net", text, CLIENT)) == [Ban("net", "203.0.113.0/24")]
-    assert list(fail2ban.parse_bans("net", "", CLIENT)) == []
+    assert list(managers.parse_bans("net", text, CLIENT)) == [Ban("net", "203.0.113.0/24")]
+    assert list(managers.parse_bans("net", "", CLIENT)) == []
 
 
 def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,15 +192,18 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "fail2ban-client status sshd": golden("fail2ban-sshd"),
     }
     answer(monkeypatch, answers)
-    jails, trouble = fail2ban.read_jails()
+    jails, trouble = managers.read_jails()
     assert trouble == ""
-    assert fail2ban.bans_of(CLIENT, jails) == (Ban("portscan", "203.0.113.2"), Ban("sshd", "203.0.113.2"))
+    assert tuple(ban for jail, text in jails for ban in managers.parse_bans(jail, text, CLIENT)) == (
+        Ban("portscan", "203.0.113.2"),
+        Ban("sshd", "203.0.113.2"),
+    )
     answer(monkeypatch, {**answers, "fail2ban-client status sshd": HANGS})
-    assert fail2ban.read_jails() == (jails[:1], HANGS.error)
+    assert managers.read_jails() == (jails[:1], HANGS.error)
     many = ", ".join(f"j{number}" for number in range(100))
-    empty = {f"fail2ban-client status j{number}": "" for number in range(fail2ban.MAX_JAILS)}
+    empty = {f"fail2ban-client status j{number}": "" for number in range(managers.MAX_JAILS)}
     answer(monkeypatch, {"fail2ban-client status": f"`- Jail list:\t{many}\n", **empty})
-    assert len(fail2ban.read_jails()[0]) == fail2ban.MAX_JAILS
+    assert len(managers.read_jails()[0]) == managers.MAX_JAILS
 
 
 @pytest.mark.parametrize(
@@ -216,7 +219,7 @@ def test_fail2ban_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_fail2ban_that_says_nothing(told: CommandResult, trouble: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, {"fail2ban-client status": told})
-    assert fail2ban.read_jails() == ((), trouble)
+    assert managers.read_jails() == ((), trouble)
 
 
 @pytest.mark.parametrize(

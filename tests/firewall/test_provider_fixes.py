@@ -8,7 +8,7 @@ import pytest
 from agent.core.address import Family
 from agent.core.plan import Transport
 from agent.core.ports import PortRange, parse_ports
-from agent.firewall.fix import Fix
+from agent.firewall.fixes import Fix
 from agent.firewall.provider_fixes import PROVIDERS, answers_advice, provider_fix, provider_of
 
 # Limits, by their numbers: who changes one changes it here too.

@@ -9,8 +9,9 @@ import pytest
 from agent.core.address import Family
 from agent.firewall import read as firewall
 from agent.firewall.model import Tool
-from agent.firewall.read import read_ruleset
+from agent.firewall.read import read_ruleset, read_xdp
 from agent.system.commands import CommandResult
+from agent.system.interfaces import Interface
 from tests.firewall.goldens import golden
 
 NFT = ("nft", "-j", "list", "ruleset")
@@ -130,3 +131,19 @@ def test_where_no_tool_is_there(tools: Tools) -> None:
     assert read() == ([], ("there is neither nft nor iptables here",))
     tools.prints = dict(LEGACY_DEFAULT)
     assert read() == ([], ())
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "named"),
+    [
+        ((Interface("lo", ()), Interface("eth0", (), xdp=True)), ["An XDP program at eth0 se"]),
+        ((Interface("a-name-of-20-letters", (), xdp=True),), ["An XDP program at a-name-"]),
+        ((), []),
+        (None, []),
+    ],
+)
+def test_an_xdp_program_is_named(
+    interfaces: tuple[Interface, ...] | None, named: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firewall, "read_interfaces", lambda: (interfaces, ""))
+    assert [sentence[:25] for sentence in read_xdp()] == named

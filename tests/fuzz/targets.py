@@ -17,7 +17,7 @@ from agent.core.notes import Notes
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report
-from agent.firewall import fail2ban, firewalld, iptables, nft_text, nftables, ufw
+from agent.firewall import iptables, managers, nft_text, nftables, ufw
 from agent.firewall.evaluate import evaluate
 from agent.firewall.matching import Flow
 from agent.firewall.model import HostFacts
@@ -267,13 +267,13 @@ def _ufw(listing: str) -> None:
 
 
 def _firewalld(listing: str) -> None:
-    firewalld.parse_active(listing)
-    firewalld.zone_of(firewalld.Zones((firewalld.parse_zone("public", listing),)), CLIENT, "eth0")
+    managers.parse_active(listing)
+    managers.zone_of(managers.Zones((managers.parse_zone("public", listing),)), CLIENT, "eth0")
 
 
 def _fail2ban(listing: str) -> None:
-    fail2ban.parse_jails(listing)
-    list(fail2ban.parse_bans("sshd", listing, CLIENT))
+    managers.parse_jails(listing)
+    list(managers.parse_bans("sshd", listing, CLIENT))
 
 
 def _kernel(listing: str) -> None:
