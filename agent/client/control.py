@@ -80,7 +80,7 @@ class ControlChannel:
     def ping(self, nonces: Sequence[str] = ()) -> None:
         """Ask something small, and confirm `to_confirm` and `nonces`; `read_kernel` returns its answer later."""
         try:
-            self._send(self.client.ping(tuple(nonces), time.perf_counter()), OVERDUE)
+            self._send(self.client.ping(tuple(nonces)), OVERDUE)
         except OSError:
             self.lost = True
 

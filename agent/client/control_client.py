@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from ..core.address import Family
@@ -56,27 +56,7 @@ class Peer:
     local: str = ""
 
 
-@dataclass(frozen=True)
-class _Question:
-    at: float
-    is_ping: bool
-
-
-@dataclass
-class ControlState:
-    """What the order of a check reads of its control channel while that is open, and after."""
-
-    peer: Peer
-    lost: bool = False
-    moved: bool = False  # this computer no longer has the address that the channel began from
-    refused: messages.Refusal | None = None  # why the server did not go on
-    rtts: list[float] = field(default_factory=list)  # seconds, of every question but pings
-    to_confirm: tuple[str, ...] = ()  # where the server saw our UDP probes come from
-    confirmed: set[str] = field(default_factory=set)
-    paired: bool = False  # the other side has proven that it knows the pairing key
-
-
-class ControlClient(ControlState):
+class ControlClient:
     """One control channel. Begin with `hello`, and send what `receive` returns until there is a `welcome`.
 
     `nonce` are pairing.NONCE_BYTES of chance, for a greeting that has a key. Times are seconds of one clock. Questions
@@ -84,7 +64,12 @@ class ControlClient(ControlState):
     """
 
     def __init__(self, peer: Peer, greeting: Greeting, nonce: bytes = b"") -> None:
-        super().__init__(peer)
+        self.peer, self.lost, self.paired = peer, False, False  # paired: the server has proven that it knows the key
+        self.moved = False  # this computer no longer has the address that the channel began from
+        self.refused: messages.Refusal | None = None  # why the server did not go on
+        self.rtts: list[float] = []  # seconds, of every question but pings
+        self.to_confirm: tuple[str, ...] = ()  # where the server saw our UDP probes come from
+        self.confirmed: set[str] = set()
         self.welcome: messages.Welcome | None = None
         self.secret = ""  # 64 hex digits, of the session that the welcome began
         self._greeting = greeting
@@ -94,7 +79,7 @@ class ControlClient(ControlState):
         self._records: pairing.RecordAuthenticator | None = None
         self._lines = framing.Lines()
         self._beginning = b""
-        self._questions: deque[_Question] = deque()
+        self._questions: deque[float | None] = deque()  # when each was asked that has no answer; None for a ping
         self._answers: deque[bytes] = deque()
         self._kernel: KernelStatus | None = None
 
@@ -104,12 +89,12 @@ class ControlClient(ControlState):
 
     def ask(self, message: messages.Message, now: float) -> bytes:
         """Return the line of a question whose answer `take_answer` will return."""
-        self._questions.append(_Question(now, is_ping=False))
+        self._questions.append(now)
         return self._encode(message)
 
-    def ping(self, nonces: tuple[str, ...], now: float) -> bytes:
+    def ping(self, nonces: tuple[str, ...]) -> bytes:
         """Return a small question that confirms `to_confirm` and `nonces`; `take_kernel` will return its answer."""
-        self._questions.append(_Question(now, is_ping=True))
+        self._questions.append(None)
         line = self._encode(messages.AskKernel(self.to_confirm, nonces))
         self.confirmed.update(self.to_confirm)
         self.to_confirm = ()
@@ -146,7 +131,7 @@ class ControlClient(ControlState):
     @property
     def pings_unanswered(self) -> int:
         """Return how many pings have no answer yet."""
-        return sum(question.is_ping for question in self._questions)
+        return self._questions.count(None)
 
     @property
     def has_answer(self) -> bool:
@@ -187,12 +172,13 @@ class ControlClient(ControlState):
             return line
 
     def _receive_line(self, line: bytes, now: float) -> None:
-        question = self._questions.popleft() if self._questions else None
-        if question is None and len(self._answers) >= MAX_UNASKED:
+        asked = bool(self._questions)
+        at = self._questions.popleft() if asked else None
+        if not asked and len(self._answers) >= MAX_UNASKED:
             raise DecodeError("answers that nobody asked for")
-        if question is None or not question.is_ping:
+        if not asked or at is not None:
             self._answers.append(line)
-            self.rtts += [now - question.at] if question else []
+            self.rtts += [now - at] if at is not None else []
             return
         pong = messages.decode(line)
         if not isinstance(pong, messages.KernelReply):

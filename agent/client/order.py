@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Mapping
 
 from ..core.address import Family
@@ -19,19 +19,12 @@ from ..sweep.sample import Sample, sample
 from ..sweep.sweep import Sweep
 from ..verdict import last_hop
 from ..verdict.address_report import find, make_report
-from ..verdict.evidence import (
-    CheckEvidence,
-    ControlEvidence,
-    FollowUp,
-    ServerRecords,
-    TcpEvidence,
-    UdpEvidence,
-)
+from ..verdict.evidence import CheckEvidence, ControlEvidence, FollowUp, ServerRecords, TcpEvidence, UdpEvidence
 from ..verdict.tcp_state import silent_by_chance
 from . import steps
-from .control_client import ControlLost, ControlState
+from .control_client import ControlClient, ControlLost
 from .questions import ServerQuestions
-from .service_records import ServiceResults, Try, service_evidence
+from .service_records import Port, ServiceResults, Try, service_evidence, service_questions
 from .steps import Steps
 
 # Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
@@ -56,7 +49,7 @@ class Task:
 class AddressCheck:
     """The check of one address over an open control channel, to be run once."""
 
-    def __init__(self, task: Task, control: ControlState, welcome: messages.Welcome, rng: random.Random) -> None:
+    def __init__(self, task: Task, control: ControlClient, welcome: messages.Welcome, rng: random.Random) -> None:
         self._task, self._control, self._welcome, self._rng = task, control, welcome, rng
         self._plan, self._is_own = welcome.plan, task.address == task.through
         self._questions = ServerQuestions(control, welcome, self._is_own)
@@ -66,8 +59,7 @@ class AddressCheck:
         self._sweeps: list[Sweep] = []
         self._follow_ups: list[FollowUp] = []
         self._shut_out = False
-        self._services: ServiceResults | None = None
-        self._confirmed: dict[tuple[Transport, int], list[tuple[Try, messages.ServiceReply]]] = {}
+        self._confirmed: dict[Port, list[tuple[Try, messages.ServiceReply]]] = {}
         self.aborted = False
 
     def run(self) -> Steps[AddressReport]:
@@ -78,7 +70,7 @@ class AddressCheck:
             self.aborted = True
         except ControlLost:
             self._control.lost = True
-        evidence = self._evidence((yield steps.Finish()))
+        evidence = self._evidence(*(yield steps.Finish()))
         findings = find(evidence)
         hops: dict[Transport, Hop | None] = {}
         try:
@@ -89,22 +81,18 @@ class AddressCheck:
             self.aborted = True
         return make_report(evidence, last_hop.with_last_hops(findings, hops))
 
-    def _evidence(self, results: steps.ClientResults) -> CheckEvidence:
+    def _evidence(self, udp: UdpEvidence, tcp: TcpEvidence, services: ServiceResults) -> CheckEvidence:
         task, control = self._task, self._control
         channel = Control(control.peer.port, control.peer.tls, control.paired)
         refusal = (control.refused.message, control.refused.hint) if control.refused else None
         return CheckEvidence(
             self._plan,
-            ControlEvidence(
-                task.address, task.family, task.through, channel, control.peer.local, self._welcome.client,
-                tuple(control.rtts), control.lost, control.moved, refusal,
-            ),
+            ControlEvidence(task.address, task.family, task.through, channel, control.peer.local, self._welcome.client,
+                            tuple(control.rtts), control.lost, control.moved, refusal),
             self._server,
-            UdpEvidence(
-                self._sweeps, self._follow_ups, self._sample, results.unsendable, results.refusals, results.foreign
-            ),
-            TcpEvidence(results.tcp, results.later, self._shut_out),
-            service_evidence(results.services, self._confirmed),
+            replace(udp, sweeps=self._sweeps, follow_ups=self._follow_ups, sample=self._sample),
+            replace(tcp, shut_out=self._shut_out),
+            service_evidence(services, self._confirmed),
             self._welcome.tls,
             self.aborted,
         )  # fmt: skip
@@ -132,7 +120,7 @@ class AddressCheck:
             if is_last:
                 yield from self._probe_busy_ports(sweep)
                 break
-        (kernel,) = yield from self._questions.ask(messages.KernelReply, messages.AskKernel())
+        kernel = yield from self._questions.ask(messages.AskKernel(), messages.KernelReply)
         self._server.counters = kernel.kernel.counters
 
     # TCP, and services
@@ -157,7 +145,7 @@ class AddressCheck:
         """Wait for the TCP ports; try again what is silent and may not be shut, and whether this client is let in."""
         yield steps.Progress("waiting for the last TCP ports")
         self._tcp = yield steps.WaitForTcp()
-        results: ServiceResults | None = (yield steps.WaitForServices()) if self._services is not None else None
+        results: ServiceResults = yield steps.WaitForServices()
         if self._control.lost:
             raise ControlLost
         for _ in range(MORE_CONNECTS):
@@ -168,40 +156,30 @@ class AddressCheck:
             self._tcp = yield steps.WaitForTcp()
         if not sweep.open or sweep.is_shut_out:
             self._shut_out = (yield steps.TryOpenTcp()) is False
-        if results:
-            yield from self._confirm_services(results)
+        for port, attempt, question in service_questions(results):
+            reply = yield from self._questions.ask(question, messages.ServiceReply)
+            self._confirmed.setdefault(port, []).append((attempt, reply))
 
     def _start_services(self) -> Steps[None]:
         """Begin with the ports that services hold, where the server can watch these."""
         welcome, untested = self._welcome, self._server.untested
         if not welcome.live or not welcome.capture or not self._is_own:
             return
-        words = {served.value: served for served in ServiceProtocol}
-        rows = yield from self._questions.rows(*((PortTable.SERVED, transport) for transport in Transport))
-        served = {
-            transport: {
-                port: words[str(word)]
-                for port, word in its.items()
-                if untested[transport].get(port) is Reason.BUSY and word in words
-            }
-            for transport, its in zip(Transport, rows)
-        }
-        self._services = ServiceResults()
+        words = {protocol.value: protocol for protocol in ServiceProtocol}
+        served = {}
+        for transport in Transport:
+            rows = yield from self._questions.rows(PortTable.SERVED, transport)
+            for port, word in rows.items():
+                if untested[transport].get(port) is Reason.BUSY and word in words:
+                    served[transport, port] = words[str(word)]
         yield steps.StartServices(served)
-
-    def _confirm_services(self, results: ServiceResults) -> Steps[None]:
-        """Ask the server what passed its interface of each try."""
-        asked = list(results.questions())
-        answers = yield from self._questions.ask(messages.ServiceReply, *(question for _, _, question in asked))
-        for (port, attempt, _), answer in zip(asked, answers):
-            self._confirmed.setdefault(port, []).append((attempt, answer))
 
     # UDP
 
     def _sweep(self, part: int, parts: Mapping[int, int], rtt: float, max_chance: float) -> Steps[Sweep]:
         """Probe the UDP ports of one part, which the server then holds; a port of no part belongs to the first."""
         if parts:
-            yield from self._questions.ask(messages.PartitionBound, messages.BindPartition(part))
+            yield from self._questions.ask(messages.BindPartition(part), messages.PartitionBound)
             yield from self._questions.ask_untested(Transport.UDP)
         ports = self._to_probe(Transport.UDP)
         if self._sample:

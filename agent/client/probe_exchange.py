@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from typing import Callable, Mapping, NamedTuple
+from typing import Callable, Mapping, Tuple
 
 from ..core.address import parse_address
 from ..core.observation import Refusal
@@ -15,14 +15,9 @@ from ..protocol.messages import MAX_SOURCES
 from ..sweep.probes import Probe
 
 OnAnswer = Callable[[int, float], None]  # takes a probe's number and the time
+SentProbe = Tuple[Probe, OnAnswer]
 
-
-class Proof(NamedTuple):
-    """A valid answer: the probe that it proves, and whom to tell; `has_new_nonce`: it is to be handed back."""
-
-    probe: Probe
-    on_answer: OnAnswer
-    has_new_nonce: bool
+_TRANSACTION = slice(stun.HEADER.size - stun.TRANSACTION_BYTES, stun.HEADER.size)
 
 
 class ProbeExchange:
@@ -32,16 +27,16 @@ class ProbeExchange:
         self._target, self._address = target, parse_address(target)
         self._session, self._key = session, key
         self._numbers = itertools.count(1)  # of all that is sent in the session
-        self._nonces: dict[str, bool] = {}  # which came with answers, and whether they were handed back
-        self._under_way: dict[bytes, tuple[Probe, OnAnswer]] = {}
+        self._nonces: set[str] = set()  # which came with answers
+        self._under_way: dict[bytes, SentProbe] = {}
+        self.new_nonces: list[str] = []  # those to hand back to the server, each once
         self.tried: Mapping[int, int] = {}  # how often each port was
         self.refusals: dict[int, Refusal] = {}  # by ICMP errors; a port that answers is open all the same
         self.strangers: dict[int, str] = {}  # ports from which something else came than proof, and what it showed
 
-    def make_transactions(self, drawn: bytes) -> list[bytes]:
-        """Return new transactions, one for each RANDOM_BYTES that were drawn."""
-        size = stun.RANDOM_BYTES
-        return [stun.make_transaction(next(self._numbers), drawn[at : at + size]) for at in range(0, len(drawn), size)]
+    def new_transaction(self, drawn: bytes) -> bytes:
+        """Return a new transaction with these RANDOM_BYTES."""
+        return stun.make_transaction(next(self._numbers), drawn)
 
     def encode(self, transaction: bytes, port: int, padding: int = 0) -> bytes:
         """Return a probe's bytes."""
@@ -55,39 +50,31 @@ class ProbeExchange:
         """Forget the probes that are under way: of all ports there are, they take some 50 MiB."""
         self._under_way.clear()
 
-    def on_datagram(self, data: bytes, source: tuple[str, int]) -> Proof | None:
-        """Return the proof that a datagram is; keep what it shows where it comes from a port but is none."""
-        transaction = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
+    def on_datagram(self, data: bytes, source: tuple[str, int]) -> SentProbe | None:
+        """Return the probe that a datagram proves; keep what it shows where it comes from a port but is no proof."""
         # An agent of ICE takes no answer from another address than it asked either (RFC 8445, section 7.2.5.2.1).
         if not self._is_target(source[0]):
             return None
-        asked, port = self._under_way.get(transaction), source[1]
+        port, transaction = source[1], data[_TRANSACTION]
+        asked = self._under_way.get(transaction)
         if asked and stun.is_answer(data, transaction, self._key):
-            probe, on_answer = asked
-            return Proof(probe, on_answer, self._add_nonce(stun.nonce_of(data))) if port == probe.port else None
+            if port != asked[0].port:
+                return None
+            nonce = stun.nonce_of(data)
+            if nonce and nonce not in self._nonces and len(self._nonces) < MAX_SOURCES:
+                self._nonces.add(nonce)
+                self.new_nonces.append(nonce)
+            return asked
         if port not in self.strangers and self.tried.get(port):
             self.strangers[port] = describe_reply(data, self.encode(transaction, port) if asked else b"")
         return None
 
     def on_icmp_error(self, error: Error) -> None:
         """Count an ICMP error that quotes a probe."""
-        words = error.refusal
-        if words and self._quotes_a_probe(error):
+        if error.refusal and self._quotes_a_probe(error):
             port = error.to[1]
-            first = self.refusals.get(port) or Refusal(0, error.by, words)
+            first = self.refusals.get(port) or Refusal(0, error.by, error.refusal)
             self.refusals[port] = replace(first, errors=first.errors + 1)
-
-    def take_nonces(self) -> list[str]:
-        """Return those that are to be handed back: each once."""
-        taken = [nonce for nonce, handed_back in self._nonces.items() if not handed_back]
-        self._nonces.update(dict.fromkeys(taken, True))
-        return taken
-
-    def _add_nonce(self, nonce: str) -> bool:
-        is_new = bool(nonce) and nonce not in self._nonces and len(self._nonces) < MAX_SOURCES
-        if is_new:
-            self._nonces[nonce] = False
-        return is_new
 
     def _is_target(self, address: str) -> bool:
         return address == self._target or parse_address(address) == self._address
@@ -104,7 +91,6 @@ class ProbeExchange:
         if not self._is_target(host) or not self.tried.get(port):
             return False
         if len(error.quoted) >= stun.HEADER.size:
-            asked = self._under_way.get(error.quoted[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size])
+            asked = self._under_way.get(error.quoted[_TRANSACTION])
             return asked is not None and asked[0].port == port
-        begins = stun.PROBE_START[: len(error.quoted)]
-        return error.quoted[: len(begins)] == begins
+        return stun.PROBE_START.startswith(error.quoted[: len(stun.PROBE_START)])

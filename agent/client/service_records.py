@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Iterator, Mapping, Sequence, Tuple
+from typing import Iterator, List, Mapping, Sequence, Tuple
 
 from ..core.observation import Observation
 from ..core.plan import Transport
@@ -13,8 +13,6 @@ from ..protocol.pairing import fingerprint
 from ..verdict.evidence import ServiceEvidence
 
 MAX_SERVICE_TEXT = 200  # a text of the report has no more
-
-Port = Tuple[Transport, int]
 
 
 @dataclass(frozen=True)
@@ -30,38 +28,46 @@ class Try:
     asks: bool = True
 
 
-@dataclass(frozen=True)
-class ServiceResults:
-    """What the client saw of the services: of each port what came, what that showed, and its tries.
+@dataclass
+class ServiceResult:
+    """What the client saw of a service's port: what came in all, what that showed, and its tries.
 
-    `certificates` are in DER, by TCP port; `signalling` is as ServiceEvidence has it.
+    `certificate` is in DER; `signalling` is as ServiceEvidence has it, None where that was not asked.
     """
 
-    observations: Mapping[Port, Observation] = field(default_factory=dict)
-    shown: Mapping[Port, str] = field(default_factory=dict)
-    tries: Mapping[Port, Sequence[Try]] = field(default_factory=dict)
-    certificates: Mapping[int, bytes] = field(default_factory=dict)
-    signalling: Mapping[int, str] = field(default_factory=dict)
-
-    def questions(self) -> Iterator[tuple[Port, Try, AskService]]:
-        """Yield what to ask the server about each try."""
-        for (transport, port), tries in self.tries.items():
-            certificate = self.certificates.get(port, b"") if transport is Transport.TCP else b""
-            for attempt in tries:
-                question = AskService(transport, port, attempt.mark, fingerprint(certificate))
-                yield (transport, port), attempt, question
+    observation: Observation | None = None
+    shown: str = ""
+    tries: list[Try] = field(default_factory=list)
+    certificate: bytes = b""
+    signalling: str | None = None
 
 
-Confirmed = Mapping[Port, Sequence[Tuple[Try, ServiceReply]]]
+Port = Tuple[Transport, int]
+ServiceResults = Mapping[Port, ServiceResult]
+Confirmed = Mapping[Port, List[Tuple[Try, ServiceReply]]]  # what the server answered about each try
+
+
+def service_questions(results: ServiceResults) -> Iterator[tuple[Port, Try, AskService]]:
+    """Yield what to ask the server about each try."""
+    for (transport, port), result in results.items():
+        for attempt in result.tries:
+            question = AskService(transport, port, attempt.mark, fingerprint(result.certificate))
+            yield (transport, port), attempt, question
 
 
 def service_evidence(results: ServiceResults, confirmed: Confirmed) -> ServiceEvidence:
-    """Return what both sides know of these ports; `confirmed` is what the server answered about each try."""
-    joined = {port: _joined(seen, results.shown[port], confirmed.get(port, ()))
-              for port, seen in results.observations.items()}  # fmt: skip
-    tcp, udp = ({port: seen for (its, port), seen in joined.items() if its is transport} for transport in Transport)
+    """Return what both sides know of these ports."""
+    tcp, udp = (
+        {
+            port: _joined(result.observation, result.shown, confirmed.get((its, port), ()))
+            for (its, port), result in results.items()
+            if its is transport and result.observation
+        }
+        for transport in Transport
+    )
+    signalling = {port: result.signalling for (_, port), result in results.items() if result.signalling is not None}
     stale = [port for (_, port), tries in confirmed.items() if any(reply.on_disk is False for _, reply in tries)]
-    return ServiceEvidence(tcp, udp, results.signalling, stale)
+    return ServiceEvidence(tcp, udp, signalling, stale)
 
 
 def _joined(seen: Observation, shown: str, confirmed: Sequence[tuple[Try, ServiceReply]]) -> Observation:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Callable, Generator, Mapping, Sequence, TypeVar, Union
+from typing import Any, Callable, Generator, Mapping, NamedTuple, Sequence, TypeVar, Union
 
-from ..core.observation import Observation, Refusal
 from ..core.plan import Transport
 from ..protocol import messages
+from ..sweep.repeated import TRIES
 from ..sweep.sweep import Sweep
 from .control_client import ControlLost
-from .service_records import ServiceResults
+from .service_records import Port
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """What the client is doing: `done` of `total` ports are known to be open, `left` is in seconds."""
 
     doing: str
@@ -23,55 +21,44 @@ class Progress:
     left: float | None = None
 
 
-@dataclass(frozen=True)
 class Now:
     """Get the time in seconds, of the clock that the sweeps run by."""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """Ask the server questions that do not depend on each other; get their answers, all of the `expected` type.
+class Ask(NamedTuple):
+    """Ask the server a question; get its answer of the `expected` type. ControlLost where that does not come."""
 
-    ControlLost where one of them does not come, or is another.
-    """
-
-    questions: tuple[messages.Message, ...]
+    question: messages.Message
     expected: type[Any]
 
 
-@dataclass(frozen=True)
-class StartTcp:
+class StartTcp(NamedTuple):
     """Begin to probe TCP ports; one that is named again is tried again."""
 
     ports: Sequence[int]
 
 
-@dataclass(frozen=True)
-class WaitForTcp:
+class WaitForTcp(NamedTuple):
     """Wait for the TCP ports, at most so many seconds, and get an Observation of each that is through."""
 
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
 class TryOpenTcp:
     """Get whether a TCP port that proved open does so again; None where none did."""
 
 
-@dataclass(frozen=True)
-class StartServices:
-    """Begin to probe the ports that services hold, and speak what is SERVED there."""
+class StartServices(NamedTuple):
+    """Begin to probe the ports that services hold, by what these speak."""
 
-    served: Mapping[Transport, Mapping[int, messages.ServiceProtocol]]
+    served: Mapping[Port, messages.ServiceProtocol]
 
 
-@dataclass(frozen=True)
 class WaitForServices:
-    """Wait until they are through, and get the ServiceResults."""
+    """Wait until these are through, and get the ServiceResults."""
 
 
-@dataclass(frozen=True)
-class RunSweep:
+class RunSweep(NamedTuple):
     """Run a sweep to its end, or until the control channel is lost; by `large` packets in the flows that it opened.
 
     `earlier` sweeps and ports `to_come` are for the progress that users see.
@@ -83,13 +70,11 @@ class RunSweep:
     large: bool = False
 
 
-@dataclass(frozen=True)
 class ReadLateAnswers:
     """Take in what a busy server answered late: behind its word on what it saw, all of that is here."""
 
 
-@dataclass(frozen=True)
-class ProbePorts:
+class ProbePorts(NamedTuple):
     """Ask open ports again, by large packets in their flows or small ones in a new flow; get those that stay silent.
 
     `timeout` are the seconds between two tries, `rate` is how many probes a second are sent at most.
@@ -99,32 +84,18 @@ class ProbePorts:
     timeout: float
     rate: float
     large: bool = True
-    tries: int | None = None
+    tries: int = TRIES
 
 
-@dataclass(frozen=True)
-class Trace:
+class Trace(NamedTuple):
     """Get the farthest Hop that answers on the way to a port; None where none does."""
 
     transport: Transport
     port: int
 
 
-@dataclass(frozen=True)
 class Finish:
-    """Begin nothing more, and get the ClientResults."""
-
-
-@dataclass(frozen=True)
-class ClientResults:
-    """What the client saw of all ports, whether the check came to its end or not. Fields are those of CheckEvidence."""
-
-    tcp: Mapping[int, Observation] = field(default_factory=dict)
-    later: Sequence[Observation] = ()
-    unsendable: Mapping[int, str] = field(default_factory=dict)
-    refusals: Mapping[int, Refusal] = field(default_factory=dict)
-    foreign: Mapping[int, str] = field(default_factory=dict)
-    services: ServiceResults = field(default_factory=ServiceResults)
+    """Begin nothing more, and get what the client saw of all ports: UdpEvidence, TcpEvidence, ServiceResults."""
 
 
 Step = Union[
@@ -152,16 +123,15 @@ def sweep_progress(step: RunSweep, address: str, now: float) -> Progress:
 
 def run_steps(order: Steps[Result], carry_out: Callable[[Step], Any]) -> Result:
     """Have each step carried out, and return what they come to; what stops a step is thrown into the order."""
-    result: Any = None
-    failure: BaseException | None = None
+    advance: Callable[[Any], Step] = order.send
+    value: Any = None
     while True:
         try:
-            step = order.throw(failure) if failure else order.send(result)
+            step = advance(value)
         except StopIteration as end:
             report: Result = end.value
             return report
-        result, failure = None, None
         try:
-            result = carry_out(step)
+            advance, value = order.send, carry_out(step)
         except (ControlLost, KeyboardInterrupt) as error:
-            failure = error
+            advance, value = order.throw, error

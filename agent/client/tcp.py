@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import Callable, Optional
+from typing import Callable, Generic, Hashable, Optional, Sequence, TypeVar
 
 from ..core.errors import DecodeError
 from ..core.observation import Observation, Reply
@@ -37,6 +37,10 @@ MAX_TCP_SECONDS = 90.0
 # Between two looks at those threads.
 JOIN_SECONDS = 0.005
 
+Key = TypeVar("Key", bound=Hashable)
+# Whether an answer, as far as it came, proves our server: None where more of it may.
+_Proves = Callable[[bytes], Optional[bool]]
+
 
 @dataclass(frozen=True)
 class ProbeContext:
@@ -63,48 +67,169 @@ class Answer:
     last: bool = False
 
 
-class RecordingSocket:
-    """A connection that records how many bytes came, how these and those sent began, and whether the peer ended it.
+class Connection:
+    """A connection to a port of the server, and what its probe needs.
 
-    As a context it is closed in the end.
+    It records how many bytes came, how these and those sent began, and whether the peer ended it. `secure` is its TLS,
+    if it has any. As a context it is closed in the end.
     """
 
-    def __init__(self, opened: socket.socket) -> None:
-        self._opened, self.received, self.ended = opened, 0, False
-        self.first_received = self.first_sent = b""
+    def __init__(self, opened: socket.socket, port: int, context: ProbeContext) -> None:
+        self._opened, self.port, self.context = opened, port, context
+        self.received, self.ended, self.first_received, self.first_sent = 0, False, b"", b""
+        self.secure: tls.ClientLayer | None = None
+        self._unread = b""
         self.settimeout = opened.settimeout
 
-    def __enter__(self) -> RecordingSocket:
+    def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
+        """Send bytes, within TLS if there is any; OSError, TlsError."""
+        self._send(self.secure.send(data) if self.secure else data)
+
+    def begin_tls(self) -> bool | None:
+        """Shake hands; return whether the other side speaks TLS; None where it falls silent. OSError, TlsError."""
+        # Not a TLS socket: that would not show what came where the other side speaks something else.
+        secure = tls.ClientLayer(self.context.host)
+        self._send(secure.receive(b"")[1])
+        self._unread = self._receive()
+        if not first_bytes.is_tls(self._unread):
+            return False if self._unread else None
+        self.secure = secure
+        self._unread = self._decrypted(self._unread)  # from those who speak first
+        self._unread = self.read(lambda _: True if secure.certificate is not None else None, CHUNK)
+        return True if secure.certificate is not None else None
+
+    def read(self, proves: _Proves, most: int, seconds: float | None = None) -> bytes:
+        """Return what comes, until it proves our server or nothing more comes in time; OSError, TlsError.
+
+        No more than about `most` bytes. An answer that cannot be our server's any more is not waited for: whoever
+        sends it may keep the connection open.
+        """
+        received, self._unread = self._unread, b""
+        proven = proves(received)
+        ends = time.monotonic() + (seconds or ANSWER_SECONDS)
+        while len(received) < most and not proven:
+            if proven is False:
+                ends = min(ends, time.monotonic() + REST_SECONDS)
+            self._opened.settimeout(max(0.001, ends - time.monotonic()))
+            try:
+                data = self._receive()
+            except OSError:
+                if received:
+                    break
+                raise
+            if not data:
+                break
+            received += self._decrypted(data)
+            proven = proves(received)
+        return received
+
+    def _send(self, data: bytes) -> None:
         self.first_sent += data[: CHUNK - len(self.first_sent)]
         self._opened.sendall(data)
 
-    def recv(self, most: int) -> bytes:
-        data = self._opened.recv(most)
+    def _receive(self) -> bytes:
+        data = self._opened.recv(CHUNK)
         self.received += len(data)
         self.first_received += data[: CHUNK - len(self.first_received)]
         self.ended |= not data
         return data
 
+    def _decrypted(self, data: bytes) -> bytes:
+        if not self.secure:
+            return data
+        plain, out = self.secure.receive(data)
+        self._send(out)
+        return plain
 
-_Then = Callable[[RecordingSocket, int, ProbeContext, Optional[tls.ClientLayer], bytes], Answer]
-# Whether an answer, as far as it came, proves our server: None where more of it may.
-_Proves = Callable[[bytes], Optional[bool]]
+
 # How one connection is used; OSError where nothing comes, ConnectionError where it is reset.
-Ask = Callable[[RecordingSocket, int, ProbeContext], Answer]
+Ask = Callable[[Connection], Answer]
+
+
+def converse(connection: Connection, ask: Ask) -> Answer:
+    """Use one connection, and return the proof or what came instead."""
+    connection.settimeout(ANSWER_SECONDS)
+    try:
+        return ask(connection)
+    except ConnectionError:
+        return Answer(Reply.REFUSED)
+    except OSError:
+        return Answer(Reply.MUTE)
+
+
+def ask_http(connection: Connection) -> Answer:
+    """Ask for proof by HTTP; OSError, TlsError."""
+    context = connection.context
+    certificate = (connection.secure and connection.secure.certificate) or b""
+    token = http_proof.make_token(context.id, connection.port, os.urandom(8).hex(), context.key)
+    expected = http_proof.make_proof(token, certificate, context.key)
+    connection.send(http_proof.encode_request(context.host, token))
+
+    def proves(data: bytes) -> bool | None:
+        return http_proof.is_proof(data, expected) or (None if http_proof.may_become_proof(data, expected) else False)
+
+    answer = connection.read(proves, http_proof.MAX_ANSWER)
+    ours = bool(certificate) and http_proof.is_proof_for_other_certificate(answer, expected)
+    return Answer(Reply.PROOF) if proves(answer) else _not_proof(answer, context, certificate, ours)
+
+
+def ask_stun(connection: Connection, seconds: float | None = None) -> Answer:
+    """Ask for proof by STUN in RFC 4571 frames, and wait so many seconds for the answer; OSError."""
+    context = connection.context
+    transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
+    request = stun.Request(context.id, transaction, connection.port)
+    connection.send(framing.frame(stun.encode_request(request, context.key)))
+
+    def proves(data: bytes) -> bool | None:
+        try:
+            frames = framing.Frames(stun.MAX_BYTES).feed(data)
+            return stun.is_answer(frames[0], transaction, context.key) if frames else None
+        except DecodeError:
+            return False
+
+    answer = connection.read(proves, stun.MAX_BYTES, seconds)
+    return Answer(Reply.PROOF) if proves(answer) else _not_proof(answer, context)
+
+
+def ask_tls(connection: Connection, then: Ask = ask_http) -> Answer:
+    """Ask for proof over TLS, within it by `then`; OSError."""
+    context = connection.context
+    try:
+        speaks_tls = connection.begin_tls()
+        if speaks_tls is False:
+            return _not_proof(connection.read(lambda _: False, http_proof.MAX_ANSWER), context)
+        return then(connection) if speaks_tls else Answer(Reply.MUTE)
+    except tls.TlsError as error:
+        certificate = connection.secure and connection.secure.certificate
+        return _not_proof(f"TLS fails: {error}".encode("ascii", "replace"), context, certificate or b"")
+
+
+def ask_server(connection: Connection) -> Answer:
+    """Ask for proof as the port's protocol has it; OSError."""
+    protocol = connection.context.protocol(connection.port)
+    if protocol is Protocol.FRAMED_STUN:
+        return ask_stun(connection)
+    return (ask_tls if protocol is Protocol.TLS and connection.context.tls else ask_http)(connection)
+
+
+def _not_proof(answer: bytes, context: ProbeContext, certificate: bytes = b"", ours: bool = False) -> Answer:
+    if not answer:
+        return Answer(Reply.MUTE)
+    return Answer(Reply.FOREIGN, interceptor.identify(answer, context.host, certificate, ours))
 
 
 def probe(
-    target: Target, port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask | None = None
+    target: Target, port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask = ask_server
 ) -> Observation:
     """Connect up to three times, until one brings our server's proof, or something else has answered twice.
 
-    Return the most telling of their outcomes. Each connection is used by `ask`, else as the port's protocol has it.
+    Return the most telling of their outcomes. Each connection is used by `ask`.
     """
     plain = context.protocol(port) is Protocol.TLS and not context.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
@@ -115,9 +240,9 @@ def probe(
             continue
         answer = Answer(attempt.reply)
         if attempt.socket:
-            with RecordingSocket(attempt.socket) as counted:
-                answer = converse(counted, port, context, ask or ask_server)
-            seen = replace(seen, received=max(seen.received or 0, counted.received))
+            with Connection(attempt.socket, port, context) as connection:
+                answer = converse(connection, ask)
+            seen = replace(seen, received=max(seen.received or 0, connection.received))
         elif attempt.reset:
             seen = replace(seen, received=seen.received or 0)
         seen = replace(seen, sent=(seen.sent or 0) + 1)
@@ -133,150 +258,26 @@ def probe(
     return seen
 
 
-def converse(opened: RecordingSocket, port: int, context: ProbeContext, ask: Ask) -> Answer:
-    """Use one connection, and return the proof or what came instead."""
-    opened.settimeout(ANSWER_SECONDS)
-    try:
-        return ask(opened, port, context)
-    except ConnectionError:
-        return Answer(Reply.REFUSED)
-    except OSError:
-        return Answer(Reply.MUTE)
-
-
-def ask_server(opened: RecordingSocket, port: int, context: ProbeContext) -> Answer:
-    """Ask for proof as the port's protocol has it; OSError."""
-    protocol = context.protocol(port)
-    if protocol is Protocol.FRAMED_STUN:
-        return ask_stun(opened, port, context)
-    if protocol is Protocol.TLS and context.tls:
-        return ask_tls(opened, port, context)
-    return ask_http(opened, port, context)
-
-
-def _foreign(answer: bytes, context: ProbeContext, certificate: bytes | None = None, ours: bool = False) -> Answer:
-    return Answer(Reply.FOREIGN, interceptor.identify(answer, context.host, certificate or b"", ours))
-
-
-def ask_tls(opened: RecordingSocket, port: int, context: ProbeContext, then: _Then | None = None) -> Answer:
-    """Ask for proof over TLS; within it by `then`, or by HTTP; OSError."""
-    # Not a TLS socket: that would not show what came where the other side speaks something else.
-    secure = tls.ClientLayer(context.host)
-    opened.sendall(secure.receive(b"")[1])
-    first = opened.recv(CHUNK)
-    if not first:
-        return Answer(Reply.MUTE)
-    if not first_bytes.is_tls(first):
-        return _foreign(read(opened, lambda _: False, http_proof.MAX_ANSWER, None, first), context)
-    try:
-        early = _plain(opened, secure, first)  # from those who speak first
-        early = read(opened, lambda _: True if secure.certificate is not None else None, CHUNK, secure, early)
-        if secure.certificate is None:
-            return Answer(Reply.MUTE)
-        return (then or ask_http)(opened, port, context, secure, early)
-    except tls.TlsError as error:
-        return _foreign(f"TLS fails: {error}".encode("ascii", "replace"), context, secure.certificate)
-
-
-def ask_http(
-    opened: RecordingSocket, port: int, context: ProbeContext, secure: tls.ClientLayer | None = None, early: bytes = b""
-) -> Answer:
-    """Ask for proof by HTTP, within TLS if `secure`, from which `early` has come; OSError, TlsError."""
-    certificate = (secure.certificate or b"") if secure else b""
-    token = http_proof.make_token(context.id, port, os.urandom(8).hex(), context.key)
-    request = http_proof.encode_request(context.host, token)
-    opened.sendall(secure.send(request) if secure else request)
-    expected = http_proof.make_proof(token, certificate, context.key)
-
-    def proves(data: bytes) -> bool | None:
-        return http_proof.is_proof(data, expected) or (None if http_proof.may_become_proof(data, expected) else False)
-
-    answer = read(opened, proves, http_proof.MAX_ANSWER, secure, early)
-    if proves(answer):
-        return Answer(Reply.PROOF)
-    if not answer:
-        return Answer(Reply.MUTE)
-    return _foreign(
-        answer, context, certificate, bool(certificate) and http_proof.is_proof_for_other_certificate(answer, expected)
-    )
-
-
-def ask_stun(opened: RecordingSocket, port: int, context: ProbeContext, seconds: float | None = None) -> Answer:
-    """Ask for proof by STUN in RFC 4571 frames, and wait so many seconds for the answer; OSError."""
-    transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
-    probe = stun.encode_request(stun.Request(context.id, transaction, port), context.key)
-    opened.sendall(framing.frame(probe))
-
-    def proves(data: bytes) -> bool | None:
-        try:
-            frames = framing.Frames(stun.MAX_BYTES).feed(data)
-            return stun.is_answer(frames[0], transaction, context.key) if frames else None
-        except DecodeError:
-            return False
-
-    answer = read(opened, proves, stun.MAX_BYTES, None, seconds=seconds)
-    if proves(answer):
-        return Answer(Reply.PROOF)
-    return _foreign(answer, context) if answer else Answer(Reply.MUTE)
-
-
-def _plain(opened: RecordingSocket, secure: tls.ClientLayer | None, data: bytes) -> bytes:
-    """Return what came, without its TLS; TlsError."""
-    if not secure:
-        return data
-    plain, out = secure.receive(data)
-    opened.sendall(out)
-    return plain
-
-
-def read(
-    opened: RecordingSocket, proves: _Proves, most: int, secure: tls.ClientLayer | None, received: bytes = b"",
-    seconds: float | None = None,
-) -> bytes:  # fmt: skip
-    """Return `received` and what follows, until it proves our server or nothing more comes in time; TlsError.
-
-    No more than about `most` bytes. An answer that cannot be our server's any more is not waited for: whoever sends it
-    may keep the connection open.
-    """
-    proven = proves(received)
-    ends = time.monotonic() + (seconds or ANSWER_SECONDS)
-    while len(received) < most and not proven:
-        if proven is False:
-            ends = min(ends, time.monotonic() + REST_SECONDS)
-        opened.settimeout(max(0.001, ends - time.monotonic()))
-        try:
-            data = opened.recv(CHUNK)
-        except OSError:
-            if received:
-                break
-            raise
-        if not data:
-            break
-        received += _plain(opened, secure, data)
-        proven = proves(received)
-    return received
-
-
-class TcpProbes:
-    """The TCP ports, a thread each, up to MAX_THREADS for each `start`."""
+class PortProbes(Generic[Key]):
+    """Ports that are tried in a thread each, up to MAX_THREADS for each `start`."""
 
     def __init__(self, target: Target, context: ProbeContext) -> None:
         self._target, self._context = target, context
-        self._queue: queue.Queue[int] = queue.Queue()
+        self._queue: queue.Queue[Key] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
         self._left = MAX_TCP_SECONDS
-        self._seen: dict[int, Observation] = {}
-        self._under_way: set[int] = set()
-        self.later: dict[int, Observation] = {}  # what came of another try of a port that had proven open
+        self._seen: dict[Key, Observation] = {}
+        self._under_way: set[Key] = set()
+        self.later: dict[Key, Observation] = {}  # what came of another try of a port that had proven open
 
     @property
-    def seen(self) -> dict[int, Observation]:
+    def seen(self) -> dict[Key, Observation]:
         """Return what came of each port; silence does not count while the port is tried again, or waits for that."""
         return {port: seen for port, seen in dict(self._seen).items()
                 if seen.reply is Reply.PROOF or port not in self._under_way}  # fmt: skip
 
-    def start(self, ports: list[int]) -> None:
+    def start(self, ports: Sequence[Key]) -> None:
         """Try these ports; what comes of it stands in `seen`, added to what stood there; after proof in `later`."""
         self._under_way.update(ports)
         for port in ports:
@@ -287,27 +288,21 @@ class TcpProbes:
         for thread in more:
             thread.start()
 
-    def join(self, seconds: float = MAX_TCP_SECONDS) -> None:
+    def join(self, seconds: float | None = None) -> None:
         """Wait until they are through, or the time for all of them is over, or so many seconds."""
         began = now = time.perf_counter()
-        while any(thread.is_alive() for thread in self._threads) and now - began < min(self._left, seconds):
+        most = self._left if seconds is None else min(self._left, seconds)
+        while any(thread.is_alive() for thread in self._threads) and now - began < most:
             time.sleep(JOIN_SECONDS)
             now = time.perf_counter()
         self._left -= now - began
-
-    def try_open(self) -> bool | None:
-        """Return whether a port that proved open does so again; None where none did."""
-        port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
-        if port is None:
-            return None
-        return probe(self._target, port, self._context, self._stopped.is_set).reply is Reply.PROOF
 
     def stop(self) -> None:
         """Begin nothing more, and take nothing in any more."""
         self._stopped.set()
 
-    def _try(self, port: int) -> Observation:
-        return probe(self._target, port, self._context, self._stopped.is_set)
+    def _try(self, port: Key) -> Observation:
+        raise NotImplementedError
 
     def _work(self) -> None:
         while not self._stopped.is_set():
@@ -325,3 +320,15 @@ class TcpProbes:
             if not self._stopped.is_set():
                 self._seen[port] = seen
                 self._under_way.discard(port)
+
+
+class TcpProbes(PortProbes[int]):
+    """The TCP ports that the server has."""
+
+    def try_open(self) -> bool | None:
+        """Return whether a port that proved open does so again; None where none did."""
+        port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
+        return None if port is None else self._try(port).reply is Reply.PROOF
+
+    def _try(self, port: int) -> Observation:
+        return probe(self._target, port, self._context, self._stopped.is_set)

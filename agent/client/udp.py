@@ -1,95 +1,181 @@
-"""The client's UDP loop: it moves bytes between the sockets and a schedule of probes, and looks at the clock."""
+"""The client's UDP sockets, and the loop that moves bytes between them and a schedule of probes, by the clock."""
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import selectors
 import socket
 import time
-from typing import Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
+from ..core.observation import Refusal
 from ..core.ports import port_ranges
 from ..net import icmp_errors
 from ..net.connect import Target
+from ..net.request import Request, Schedule, exchange
 from ..protocol import stun
-from ..sweep.probes import Probe, Schedule
-from ..sweep.repeated import TRIES, RepeatedProbes
-from ..sweep.sweep import Sweep
+from ..sweep import probes
+from ..sweep.repeated import RepeatedProbes
 from ..verdict.refusal import ports_to_ask
-from . import refused
 from .control import ControlChannel
 from .probe_exchange import OnAnswer, ProbeExchange
-from .udp_sockets import UdpSockets
+from .steps import ProbePorts, Progress, RunSweep, sweep_progress
 
 # How long the loop sleeps at most: it shows progress, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.2
+# The answers that wait while this process does not run: the system grants what it allows.
+RECEIVE_BUFFER = 4 * 1024 * 1024
+# Source ports at a time: a pass takes a dozen, macOS lets a program open 256 files, Windows selects among 512 sockets.
+# What answers to an older one is too late to count for anything.
+MAX_SOCKETS = 100
+# How long to wait for room in the send buffer before a probe counts as sent, and lost.
+SEND_SECONDS = 0.2
+# A probe that is not sent since an earlier one's ICMP error was told instead is sent again so often: more come only
+# from somebody who floods this computer with errors.
+MAX_SENDS = 4
+# Datagrams, or errors, read from a socket at a time: a flood of them does not keep this from sending.
+MAX_READ = 1000
+# To ask who refuses: Linux sends one error a second to each target, so the probes are spread over as long, and one of
+# them finds it free; the rest is for the last answer. Nobody waits long for what only makes a verdict more precise.
+SPREAD, ANSWER_SECONDS = 1.1, 0.4
+_UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EACCES, errno.ENOPROTOOPT)
 
 
-class _SweepControl:
-    """The control channel beside a sweep: pings, what they confirm, and progress."""
+class UdpSockets:
+    """The sockets to one address, by the number of their source port; `selector` has all of them.
 
-    def __init__(
-        self, channel: ControlChannel, sweep: Sweep, tell: Callable[[Sweep], None], take_nonces: Callable[[], list[str]]
-    ) -> None:
-        self.channel, self.sweep, self._tell, self._take_nonces = channel, sweep, tell, take_nonces
-        self._told = time.perf_counter()
+    They are opened when a probe needs them. `on_error` takes each ICMP error that sending and reading meet.
+    """
 
-    def on_turn(self, now: float) -> None:
-        """Show progress and send a ping, where it is time for them."""
-        sweep, channel = self.sweep, self.channel
-        if now - self._told > TICK:
-            self._told = now
-            self._tell(sweep)
-            if sweep.is_shut_out:  # what comes from another address is not answered, and that is no guard
-                channel.check_own_address()
-        if sweep.wants_ping(now):
-            sweep.on_ping_sent(now)
-            channel.ping(self._take_nonces())
-        channel.lost |= sweep.is_unreachable(now)
+    def __init__(self, target: Target, on_error: Callable[[icmp_errors.Error], None]) -> None:
+        self._target, self._on_error = target, on_error
+        self.selector = selectors.DefaultSelector()
+        self._sockets: dict[int, socket.socket] = {}
+        self._flows: dict[int, socket.socket] = {}  # by port, from which source port the first proof of it came
+        self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
 
-    def on_readable(self) -> None:
-        """Read the answer to a ping."""
-        pong = self.channel.read_kernel()
-        if pong:
-            self.sweep.on_pong(time.perf_counter(), pong.free_flows, pong.rate)
-        if self.channel.to_confirm:
-            self.sweep.hurry_ping()
+    def send(self, data: bytes, port: int, source: int, in_flow: bool = False) -> None:
+        """Send from a source port, or, `in_flow`, from the one that the port was proven from."""
+        flow = self._flows.get(port) if in_flow else None
+        opened = flow if flow and flow.fileno() >= 0 else self.of(source)
+        without_errors = 0
+        for _ in range(1 + MAX_SENDS):
+            try:
+                opened.sendto(data, self._target.at(port))
+                return
+            except OSError as error:
+                no_room = error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
+                if no_room or isinstance(error, ConnectionResetError):  # which is how Windows tells of an ICMP error
+                    self._wait_and_send(opened, data, port)
+                    return
+                # No ICMP error is told as EPERM, which is what this computer's own rules say. Anything else may be one
+                # even where none was queued, as the queue was full; but not twice.
+                without_errors += not self._read_errors(opened)
+                if error.errno == errno.EPERM or without_errors > 1:
+                    self.unsendable[port] = error.strerror or str(error)
+                    return
+
+    def of(self, source: int) -> socket.socket:
+        """Return the socket of a source port."""
+        if source not in self._sockets:
+            if len(self._sockets) >= MAX_SOCKETS:
+                self.close_oldest()
+            self._sockets[source] = self._open()
+        return self._sockets[source]
+
+    def keep_flow(self, port: int, opened: socket.socket) -> None:
+        """Note that a port was proven from this socket; the first counts."""
+        self._flows.setdefault(port, opened)
+
+    def read(self, opened: socket.socket) -> Iterator[tuple[bytes, Any]]:
+        """Read the datagrams, each with its source, and the errors that wait at a socket that is readable."""
+        nothing_read = True  # a readable socket without a datagram has an error
+        for _ in range(MAX_READ):
+            try:
+                data, source = opened.recvfrom(stun.MAX_BYTES + 1)
+            except BlockingIOError:
+                if nothing_read:
+                    self._read_errors(opened)
+                return
+            except OSError:  # an ICMP error of an earlier probe, one at a time; the socket stays good
+                self._read_errors(opened)
+            else:
+                yield data, source
+            nothing_read = False
+
+    def close_oldest(self) -> None:
+        """Give the oldest source port back."""
+        oldest = self._sockets.pop(next(iter(self._sockets)))
+        self.selector.unregister(oldest)
+        oldest.close()
+
+    def close(self) -> None:
+        """Give all source ports back."""
+        for opened in self._sockets.values():
+            opened.close()
+        self.selector.close()
+
+    def _open(self) -> socket.socket:
+        opened = socket.socket(self._target.family, socket.SOCK_DGRAM)
+        opened.setblocking(False)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        except OSError:  # then the system's own buffer has to do
+            pass
+        icmp_errors.want_senders(opened, True)
+        opened.bind(("::" if self._target.family == socket.AF_INET6 else "0.0.0.0", 0))
+        self.selector.register(opened, selectors.EVENT_READ)
+        return opened
+
+    def _wait_and_send(self, opened: socket.socket, data: bytes, port: int) -> None:
+        try:
+            opened.settimeout(SEND_SECONDS)
+            opened.sendto(data, self._target.at(port))
+        except OSError:  # lost, as on the path
+            pass
+        finally:
+            opened.setblocking(False)
+
+    def _read_errors(self, opened: socket.socket) -> bool:
+        """Read the errors that a socket got, where the system keeps them; return whether there were any."""
+        errors = list(icmp_errors.errors(opened))
+        for error in filter(None, errors):
+            self._on_error(error)
+        return bool(errors)
 
 
 class Prober:
-    """The UDP side of a check of one address. It begins by `begin`."""
+    """The UDP side of a check of one address. It begins by `run`; `tell` is shown how far it is."""
 
-    _sweep: Sweep
+    _step: RunSweep
 
-    def __init__(self, target: Target, session: str, key: bytes) -> None:
-        self._target = target
+    def __init__(self, target: Target, session: str, key: bytes, tell: Callable[[Progress], None]) -> None:
+        self._target, self._tell, self._told = target, tell, 0.0
         self._exchange = ProbeExchange(target.text, session, key)
-        self._sockets = UdpSockets(target)
-        self._padding = 0
+        self._sockets = UdpSockets(target, self._exchange.on_icmp_error)
         self.unsendable = self._sockets.unsendable
         self.refusals, self.strangers = self._exchange.refusals, self._exchange.strangers
 
-    def begin(self, sweep: Sweep, padding: int = 0) -> None:
-        """Probe by this sweep from now on."""
-        self._padding, self._sweep, self._exchange.tried = padding, sweep, sweep.sent
+    def begin(self, step: RunSweep) -> None:
+        """Take what comes from now on for what comes of this sweep."""
+        self._step, self._exchange.tried = step, step.sweep.sent
 
-    def run(self, channel: ControlChannel, tell: Callable[[Sweep], None]) -> None:
-        """Probe until the sweep is done or the control channel is lost."""
-        control = _SweepControl(channel, self._sweep, tell, self._exchange.take_nonces)
-        self._sockets.selector.register(channel, selectors.EVENT_READ, control)
-        self._run(self._sweep, self._padding, control)
+    def run(self, step: RunSweep, channel: ControlChannel) -> None:
+        """Probe until the sweep is done or the control channel is lost, then ask who refuses the first probes."""
+        self.begin(step)
+        self._told = time.perf_counter()
+        self._sockets.selector.register(channel, selectors.EVENT_READ)
+        self._run(step.sweep, step.large, channel)
         self._sockets.selector.unregister(channel)
+        if not step.large:
+            self.ask_who_refuses()
 
-    def follow_up(
-        self, ports: Sequence[int], timeout: float, rate: float, large: bool = True, tries: int = TRIES
-    ) -> frozenset[int]:
-        """Ask open ports by large probes in their flows, or by small ones in a new flow; return those that are silent.
-
-        `timeout` are the seconds between two times, `rate` is how many probes a second are sent at most.
-        """
-        schedule = RepeatedProbes(ports, time.perf_counter(), timeout, rate, tries)
-        self._run(schedule, stun.PADDING if large else 0)
+    def follow_up(self, step: ProbePorts) -> frozenset[int]:
+        """Ask open ports again; return those that stay silent."""
+        schedule = RepeatedProbes(step.ports, time.perf_counter(), step.timeout, step.rate, step.tries)
+        self._run(schedule, step.large)
         return schedule.silent
 
     def catch_up(self) -> None:
@@ -99,64 +185,101 @@ class Prober:
     def ask_who_refuses(self) -> None:
         """Ask a few silent ports again once the sweep is done: does an ICMP error come back?
 
-        Where the system tells the sweep of none, any of them; else those beside ports that told. Errors are limited, so
-        those that came in the sweep may have been of a few ports alone.
+        They are asked from connected sockets, to which every system reports ICMP errors. Where the system tells the
+        sweep of none, any of them; else those beside ports that told: errors are limited, so those that came in the
+        sweep may have been of a few ports alone.
         """
-        silent = [port for port, sent in self._sweep.sent.items() if sent and not self._sweep.answered[port]]
+        sweep = self._step.sweep
+        silent = [port for port, sent in sweep.sent.items() if sent and not sweep.answered[port]]
         if icmp_errors.HAS_SENDERS:
             silent = [port for run in port_ranges(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
         asked = [port for port in ports_to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
-        transactions = self._make_transactions(len(asked))
-        probes = {port: self._exchange.encode(transaction, port) for port, transaction in zip(asked, transactions)}
-        self.refusals.update(refused.refused(self._target, probes))
+        asked_by = {port: self._exchange.encode(self._new_transaction(), port) for port in asked}
+        refusals = exchange(
+            {port: Request(self._target.family, self._target.at(port), probe) for port, probe in asked_by.items()},
+            Schedule(ANSWER_SECONDS, spread=SPREAD),
+            lambda port, opened: _read_refusal(opened, asked_by[port]),
+            prepare=lambda opened: icmp_errors.want_senders(opened, True),
+            first_decides=True,
+        )
+        self.refusals.update(refusals)
 
     def close(self) -> None:
         """Give the source ports back, and the memory of what is under way."""
         self._sockets.close()
         self._exchange.forget()
 
-    def _run(self, schedule: Schedule, padding: int, control: _SweepControl | None = None) -> None:
+    def _run(self, schedule: probes.Schedule, large: bool, channel: ControlChannel | None = None) -> None:
         """Probe by a schedule until it is done or the control channel is lost."""
         on_answer = schedule.on_answer  # once: each probe under way keeps it
-        while not (control and control.channel.lost):
+        while not (channel and channel.client.lost):
             now = time.perf_counter()
-            probes = schedule.probes_to_send(now)
+            due = schedule.probes_to_send(now)
             if schedule.done:
                 break
-            self._send(probes, on_answer, padding)
-            if control:
-                control.on_turn(now)
-            self._read(0.0 if probes else schedule.next_timer(now) - now)
+            self._send(due, on_answer, large)
+            if channel:
+                self._on_turn(channel, now)
+            self._read(0.0 if due else schedule.next_timer(now) - now)
 
-    def _send(self, probes: Sequence[Probe], on_answer: OnAnswer, padding: int) -> None:
-        for probe, transaction in zip(probes, self._make_transactions(len(probes))):
+    def _on_turn(self, channel: ControlChannel, now: float) -> None:
+        """Show progress and send a ping, where it is time for them."""
+        sweep = self._step.sweep
+        if now - self._told > TICK:
+            self._told = now
+            self._tell(sweep_progress(self._step, self._target.text, now))
+            if sweep.is_shut_out:  # what comes from another address is not answered, and that is no guard
+                channel.check_own_address()
+        if sweep.wants_ping(now):
+            sweep.on_ping_sent(now)
+            channel.ping(self._exchange.new_nonces)
+            self._exchange.new_nonces = []
+        channel.client.lost |= sweep.is_unreachable(now)
+
+    def _send(self, due: Sequence[probes.Probe], on_answer: OnAnswer, large: bool) -> None:
+        for probe in due:
+            transaction = self._new_transaction()
             self._exchange.add(transaction, probe, on_answer)
-            data = self._exchange.encode(transaction, probe.port, padding)
-            self._sockets.send(data, probe.port, probe.socket, in_flow=padding > 0)
-        self._count_errors()
+            data = self._exchange.encode(transaction, probe.port, stun.PADDING if large else 0)
+            self._sockets.send(data, probe.port, probe.socket, in_flow=large)
 
-    def _make_transactions(self, count: int) -> list[bytes]:
-        return self._exchange.make_transactions(os.urandom(stun.RANDOM_BYTES * count))
+    def _new_transaction(self) -> bytes:
+        return self._exchange.new_transaction(os.urandom(stun.RANDOM_BYTES))
 
     def _read(self, seconds: float) -> None:
         """Read what comes; the first of it in so many seconds, or in a tick, or nothing."""
         for key, _ in self._sockets.selector.select(min(max(seconds, 0.0), TICK)):
             if isinstance(key.fileobj, socket.socket):
                 self._read_socket(key.fileobj)
-            else:
-                key.data.on_readable()
+            elif isinstance(key.fileobj, ControlChannel):
+                self._read_pong(key.fileobj)
+
+    def _read_pong(self, channel: ControlChannel) -> None:
+        pong = channel.read_kernel()
+        if pong:
+            self._step.sweep.on_pong(time.perf_counter(), pong.free_flows, pong.rate)
+        if channel.client.to_confirm:
+            self._step.sweep.hurry_ping()
 
     def _read_socket(self, opened: socket.socket) -> None:
         for data, source in self._sockets.read(opened):
-            proof = self._exchange.on_datagram(data, source)
-            if proof:
-                self._sockets.keep_flow(proof.probe.port, opened)
-                proof.on_answer(proof.probe.number, time.perf_counter())
-                if proof.has_new_nonce:
-                    self._sweep.hurry_ping()
-        self._count_errors()
+            proven = self._exchange.on_datagram(data, source)
+            if proven:
+                probe, on_answer = proven
+                self._sockets.keep_flow(probe.port, opened)
+                on_answer(probe.number, time.perf_counter())
+                if self._exchange.new_nonces:
+                    self._step.sweep.hurry_ping()
 
-    def _count_errors(self) -> None:
-        for error in self._sockets.take_errors():
-            self._exchange.on_icmp_error(error)
+
+def _read_refusal(opened: socket.socket, probe: bytes) -> Refusal | None:
+    for error in icmp_errors.errors(opened):
+        if error and error.refusal and icmp_errors.is_of(error.quoted, probe):
+            return Refusal(1, error.by, error.refusal)
+    try:
+        opened.recv(1)
+    except OSError as error:
+        refused = isinstance(error, ConnectionError) or error.errno in _UNREACHABLE
+        return Refusal(1) if refused and not icmp_errors.HAS_SENDERS else None
+    return None

@@ -32,10 +32,8 @@ from agent.protocol import messages, stun
 from agent.server import commands
 from agent.server.core import ServerCore
 from agent.server.state import Measurement, PortState, Settings
+from agent.verdict.evidence import TcpEvidence, UdpEvidence
 from tests.packet import test_ip as packets
-
-# Limits, by their numbers: who changes one changes it here too.
-TRIES = 8
 
 SERVER, CLIENT, ROUTER = map(ipaddress.ip_address, ("198.51.100.9", "203.0.113.2", "192.0.2.77"))
 MEDIA_PORTS = PortRange(50000, 50299)
@@ -130,14 +128,19 @@ class MemoryCheck:
             raise KeyboardInterrupt
         actions: dict[type, Callable[[Any], Any]] = {
             steps.Now: lambda step: self.clock,
-            steps.Ask: lambda step: tuple(self._ask(question, step.expected) for question in step.questions),
+            steps.Ask: lambda step: self._ask(step.question, step.expected),
             steps.StartTcp: lambda step: self._tcp.update({port: self._probe_tcp(port) for port in step.ports}),
             steps.WaitForTcp: lambda step: dict(self._tcp),
             steps.TryOpenTcp: lambda step: None,
             steps.RunSweep: self._run_sweep,
             steps.ProbePorts: self._probe_ports,
             steps.Trace: self._trace,
-            steps.Finish: lambda step: steps.ClientResults(self._tcp, (), {}, self.refusals, self.foreign),
+            steps.WaitForServices: lambda step: {},
+            steps.Finish: lambda step: (
+                UdpEvidence(refusals=self.refusals, foreign=self.foreign),
+                TcpEvidence(self._tcp),
+                {},
+            ),
         }
         action = actions.get(type(step))
         return action(step) if action else None
@@ -249,7 +252,7 @@ class MemoryCheck:
         def answered(port: int, now: float) -> None:
             silent.pop(port, None)
 
-        for _ in range(step.tries or TRIES):
+        for _ in range(step.tries):
             for port in list(silent):
                 source = 20000 if step.large else 30000
                 self._send(port, source, step.large, functools.partial(answered, port))

@@ -15,8 +15,8 @@ from typing import Any, Iterable
 import pytest
 
 from agent.client.probe_exchange import ProbeExchange
-from agent.client.udp import Prober
-from agent.client.udp_sockets import UdpSockets
+from agent.client.steps import ProbePorts, RunSweep
+from agent.client.udp import Prober, UdpSockets
 from agent.core.address import parse_address
 from agent.core.observation import Refusal
 from agent.net import icmp_errors
@@ -33,13 +33,13 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tel
 
 
 def make_prober(sweep: Sweep, target: Target) -> Prober:
-    prober = Prober(target, "0" * 16, b"key")
-    prober.begin(sweep)
+    prober = Prober(target, "0" * 16, b"key", lambda _: None)
+    prober.begin(RunSweep(sweep))
     return prober
 
 
 def send(prober: Prober, *probes: Probe) -> None:
-    prober._send(probes, lambda *_: None, padding=0)
+    prober._send(probes, lambda *_: None, large=False)
 
 
 def read(prober: Prober, source: int) -> None:
@@ -59,7 +59,7 @@ def answer(server: socket.socket, nonce: str = "") -> tuple[bytes, tuple[str, in
 def test_old_source_ports_are_given_back() -> None:
     with bound() as silent:
         port = silent.getsockname()[1]
-        sockets = UdpSockets(Target(socket.AF_INET, ("127.0.0.1", 0)))
+        sockets = UdpSockets(Target(socket.AF_INET, ("127.0.0.1", 0)), lambda _: None)
         for number in range(300):
             sockets.send(b"probe", port, number)
             assert len(sockets.selector.get_map()) <= 100
@@ -83,7 +83,7 @@ def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None
             read(prober, 5)
             if not flow_is_there:
                 prober._sockets.close_oldest()
-            assert prober.follow_up([port], 0.01, RATE) == {port}
+            assert prober.follow_up(ProbePorts([port], 0.01, RATE)) == {port}
             large = [server.recvfrom(2000) for _ in range(TRIES)]
             assert {len(data) for data, _ in large} == {1232}
             sources.append({source, *(source for _, source in large)})
@@ -97,7 +97,7 @@ def test_a_port_that_answers_is_followed_up_no_more() -> None:
         prober = prober_of(ports)
         answering = threading.Thread(target=answer, args=(server,))
         answering.start()
-        assert prober.follow_up(ports, 0.3, RATE, tries=2) == {ports[0]}
+        assert prober.follow_up(ProbePorts(ports, 0.3, RATE, tries=2)) == {ports[0]}
         answering.join()
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -111,8 +111,8 @@ def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_
         port = server.getsockname()[1]
         prober = make_prober(Sweep([port], random.Random(1), 0.02, 0.0), target)
         numbers = []
-        assert prober.follow_up([port], 0.01, RATE)
-        assert prober.follow_up([port], 0.01, RATE, large=False)
+        assert prober.follow_up(ProbePorts([port], 0.01, RATE))
+        assert prober.follow_up(ProbePorts([port], 0.01, RATE, large=False))
         for _ in range(2 * TRIES):
             numbers.append(stun.probe_number(server.recvfrom(2000)[0][8:20]))
         assert numbers == list(range(1, 2 * TRIES + 1))
@@ -120,7 +120,8 @@ def test_every_probe_of_a_session_has_a_number_of_its_own_and_a_nonce_is_handed_
             send(prober, Probe(0, port, 0))
             answer(server, nonce)
             read(prober, 0)
-            assert prober._exchange.take_nonces() == taken
+            assert prober._exchange.new_nonces == taken
+            prober._exchange.new_nonces = []
         prober.close()
 
 
@@ -269,10 +270,10 @@ def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_
 
 def test_only_an_answer_from_the_port_that_was_asked_is_proof() -> None:
     exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key")
-    (transaction,) = exchange.make_transactions(bytes(8))
+    transaction = exchange.new_transaction(bytes(8))
     exchange.add(transaction, Probe(3, 9, 0), lambda *_: None)
     data = stun.encode_answer(transaction, parse_address("127.0.0.1"), 5, b"key")
     other = stun.encode_answer(transaction, parse_address("127.0.0.1"), 5, b"other key")
     cases = [(data, "127.0.0.1", 9), (data, "127.0.0.1", 10), (data, "127.0.0.2", 9), (other, "127.0.0.1", 9)]
     proofs = [exchange.on_datagram(answer, (address, port)) for answer, address, port in cases]
-    assert [proof and proof.probe.number for proof in proofs] == [3, None, None, None]
+    assert [proof and proof[0].number for proof in proofs] == [3, None, None, None]
