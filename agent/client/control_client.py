@@ -73,8 +73,8 @@ class ControlClient:
         self.welcome: messages.Welcome | None = None
         self.secret = ""  # 64 hex digits, of the session that the welcome began
         self._greeting = greeting
-        self._hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family,
-                                     nonce.hex() if greeting.key else None)  # fmt: skip
+        nonce_word = nonce.hex() if greeting.key else None
+        self._hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family, nonce_word)
         self._keys: pairing.Keys | None = None
         self._records: pairing.RecordAuthenticator | None = None
         self._lines = framing.Lines()
@@ -100,18 +100,16 @@ class ControlClient:
         self.to_confirm = ()
         return line
 
-    def bye(self) -> bytes:
-        """Return the line that ends the channel; nobody waits for its answer."""
-        return self._encode(messages.Bye())
-
     def receive(self, data: bytes, now: float) -> bytes:
-        """Take in what came, and return what has to be sent in answer to that.
+        """Take in what came, nothing for the end of it, and return what has to be sent in answer to that.
 
         Before the welcome it raises UserError where the server refuses, or where what answers cannot be trusted, and
         ForeignAnswer where that is no server of ours. After it such an answer ends the channel: it is `lost`.
         """
         self._beginning += data[: MAX_BEGINNING - len(self._beginning)]
         try:
+            if not data:
+                raise DecodeError("the end of the stream")
             for line in self._lines.feed(data):
                 self._receive_line(self._verified(line), now)
             if self.welcome is None and self._answers:
@@ -121,12 +119,6 @@ class ControlClient:
                 raise self._foreign() from None
             self.lost = True
         return b""
-
-    def end_of_stream(self) -> None:
-        """Take in that the connection was closed; ForeignAnswer where no server of ours had answered before."""
-        self.lost = True
-        if self.welcome is None:
-            raise self._foreign() if self._beginning else ForeignAnswer("closed the connection")
 
     @property
     def pings_unanswered(self) -> int:
@@ -226,6 +218,8 @@ class ControlClient:
 
     def _foreign(self) -> ForeignAnswer:
         """Return what these bytes, which no server of ours sends, show of who sent them."""
+        if not self._beginning:
+            return ForeignAnswer("closed the connection")
         who = interceptor.identify(self._beginning, "", self.peer.certificate)
         return ForeignAnswer(who.shown, who.kind is Interceptor.CDN)
 

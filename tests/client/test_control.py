@@ -87,7 +87,7 @@ def test_a_pong_is_told(ends: tuple[ControlChannel, Server]) -> None:
     server.say(PONG)
     assert channel.read_kernel() == KERNEL
     assert channel.read_kernel() is None
-    assert not channel.lost
+    assert not channel.client.lost
 
 
 def test_what_a_pong_names_is_confirmed_once_by_the_next_ping(ends: tuple[ControlChannel, Server]) -> None:
@@ -109,7 +109,7 @@ def test_a_server_that_goes_on_to_name_addresses_is_not_pinged_for_ever(ends: tu
         server.say(control.encode(control.KernelReply(KERNEL, (address,))))
         channel.read_kernel()
     assert channel.client.confirmed == set(named[: control.MAX_SOURCES])
-    assert channel.to_confirm == ()
+    assert channel.client.to_confirm == ()
 
 
 def test_a_pong_that_comes_in_pieces_is_one(ends: tuple[ControlChannel, Server]) -> None:
@@ -127,7 +127,7 @@ def test_what_nobody_asked_for_is_no_pong(ends: tuple[ControlChannel, Server]) -
     assert channel.read_kernel() is None
     channel.ping()
     assert channel.read_kernel() is None
-    assert not channel.lost
+    assert not channel.client.lost
 
 
 @pytest.mark.parametrize("pings", [0, 1, 3])
@@ -152,17 +152,17 @@ def test_an_answer_to_another_question_in_place_of_a_pong_loses_the_channel(
     channel.ping()
     server.say(ANSWER)
     assert channel.read_kernel() is None
-    assert channel.lost
+    assert channel.client.lost
 
 
 def test_answers_that_nobody_asked_for_are_not_kept_without_end(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.say(*[PONG] * MAX_UNASKED)
     channel.read_kernel()
-    assert not channel.lost
+    assert not channel.client.lost
     server.say(PONG)
     channel.read_kernel()
-    assert channel.lost
+    assert channel.client.lost
 
 
 def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[ControlChannel, Server]) -> None:
@@ -170,7 +170,7 @@ def test_a_pong_that_nobody_can_read_loses_the_channel(ends: tuple[ControlChanne
     channel.ping()
     server.say(b"HTTP/1.1 200 OK\n")
     assert channel.read_kernel() is None
-    assert channel.lost
+    assert channel.client.lost
 
 
 def test_pings_are_no_round_trips_of_the_channel(ends: tuple[ControlChannel, Server]) -> None:
@@ -186,17 +186,17 @@ def test_a_channel_whose_address_is_gone_is_lost(
 ) -> None:
     channel, _ = ends
     channel.check_own_address()
-    assert (channel.lost, channel.client.moved) == (False, False)
+    assert (channel.client.lost, channel.client.moved) == (False, False)
     monkeypatch.setattr(socket.socket, "getsockname", lambda _: ("192.0.2.1", 40000))  # nobody's
     channel.check_own_address()
-    assert (channel.lost, channel.client.moved) == (True, True)
+    assert (channel.client.lost, channel.client.moved) == (True, True)
 
 
 def test_a_server_that_goes_is_noticed(ends: tuple[ControlChannel, Server]) -> None:
     channel, server = ends
     server.go()
     assert channel.read_kernel() is None
-    assert channel.lost
+    assert channel.client.lost
     with pytest.raises(ControlLost):
         channel.ask(QUESTION, control.Rows)
 
@@ -206,7 +206,7 @@ def test_a_ping_to_a_server_that_has_gone_loses_the_channel(ends: tuple[ControlC
     server.go()
     channel.ping()
     channel.ping()
-    assert channel.lost
+    assert channel.client.lost
 
 
 def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
@@ -227,7 +227,7 @@ def test_a_server_that_goes_without_the_goodbye_of_tls_is_lost() -> None:
             channel = greet(here, 443, Greeting("0.1.0", Family.IPV4))
             with pytest.raises(ControlLost):
                 channel.ask(QUESTION, control.Rows)
-            assert channel.lost
+            assert channel.client.lost
         server.join()
 
 
@@ -242,7 +242,7 @@ def test_a_refusal_in_the_middle_is_kept_for_the_report(ends: tuple[ControlChann
     else:
         with pytest.raises(ControlLost):
             channel.ask(control.AskKernel(), control.KernelReply)
-    assert (channel.client.refused, channel.lost) == (refusal, True)
+    assert (channel.client.refused, channel.client.lost) == (refusal, True)
     with pytest.raises(ControlLost):
         channel.ask(QUESTION, control.Rows)
 
