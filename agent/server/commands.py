@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Union
+from typing import NamedTuple, Union
 
 from ..core.address import Address
 from ..core.events import Event
 
 
-@dataclass(frozen=True)
-class Send:
+class Send(NamedTuple):
     """Send this on a TCP connection."""
 
     connection: int
     data: bytes
 
 
-@dataclass(frozen=True)
-class Close:
+class Close(NamedTuple):
     """Close a TCP connection once all is sent."""
 
     connection: int
 
 
-@dataclass(frozen=True)
-class Abort:
+class Abort(NamedTuple):
     """Close a TCP connection at once, whatever waits to be sent."""
 
     connection: int
 
 
-@dataclass(frozen=True)
-class Emit:
+class Emit(NamedTuple):
     """Tell the operator what happened."""
 
     event: Event
 
 
-@dataclass(frozen=True)
-class WatchClient:
+class WatchClient(NamedTuple):
     """Of TCP, capture only what is between this client and the ports: other people's calls may be very many."""
 
     client: Address | None  # None: nobody's
 
 
-@dataclass(frozen=True)
 class ReleasePartitions:
     """Close the ports of every partition: no check needs them any more."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ..core.address import Address
 from ..core.errors import DecodeError
 from ..core.plan import Transport
 from ..protocol import first_bytes, framing, http_proof, stun
@@ -10,25 +9,18 @@ from ..protocol.first_bytes import StreamProtocol
 from .commands import Send
 from .control_channel import ControlChannel
 from .probes import ProbeResponder
-from .sessions import SessionRegistry
+from .state import Endpoint
 
 
 class ServerConnection:
     """One TCP connection, TLS removed. Probes and tokens are answered here, and the lines of a check by `control`."""
 
     def __init__(
-        self,
-        number: int,
-        registry: SessionRegistry,
-        responder: ProbeResponder,
-        client: tuple[Address, int],
-        port: int,
-        accepted_before: frozenset[int],
-        now: float,
+        self, number: int, probes: ProbeResponder, client: Endpoint, port: int, accepted: frozenset[int], now: float
     ) -> None:
         self.number, self.client, self.port = number, client, port
-        self.control = ControlChannel(number, registry, client[0], accepted_before, now)
-        self._outbox, self._responder = registry.outbox, responder
+        self.control = ControlChannel(number, probes.registry, client[0], accepted, now)
+        self._outbox, self._probes = probes.registry.outbox, probes
         self._protocol: StreamProtocol | None = None
         self._request = b""
         self._frames = framing.Frames(stun.MAX_BYTES)
@@ -42,7 +34,7 @@ class ServerConnection:
             if self._protocol is StreamProtocol.HTTP:
                 self._answer_http(data)
             elif self._protocol is StreamProtocol.FRAMED_STUN:
-                answers = (self._responder.answer(packet, self.client, Transport.TCP, self.port)
+                answers = (self._probes.answer(packet, self.client, Transport.TCP, self.port)
                            for packet in self._frames.feed(data))  # fmt: skip
                 self._send(b"".join(framing.frame(answer) for answer in answers if answer))
             elif self._protocol is StreamProtocol.CONTROL:
@@ -63,7 +55,7 @@ class ServerConnection:
             token = http_proof.decode_request(self._request)
             if token is None:
                 return
-            body = self._responder.answer_token(token, self.port, self.control.certificate)
+            body = self._probes.answer_token(token, self.port, self.control.certificate)
         except DecodeError:
             body = None
         self._send(http_proof.encode_answer(body))

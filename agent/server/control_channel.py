@@ -12,6 +12,7 @@ from ..core.events import ClientRefused, ReportReceived
 from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import framing, messages, pairing
+from ..protocol.messages import INTERCEPTED, Refusal
 from .commands import AskLocalStun, BindPartition, CatchUp, Close, Emit, Question, ReadCounters, Send
 from .sessions import Session, SessionRegistry
 from .state import Measurement
@@ -26,43 +27,10 @@ SESSION_SECONDS = 1800.0
 MAX_HELLO = 2048
 
 _OWN_CLIENT = "use pnmcheck's own client"
-_NO_HELLO = messages.Refusal("order", "the client asked before it said hello", _OWN_CLIENT)
-_NO_QUESTION = messages.Refusal("order", "the client sent what only a server says", _OWN_CLIENT)
-# One question at a time: a piece full of them would keep the server busy for seconds.
-_IMPATIENT = messages.Refusal("order", "the client asked again before it was answered", _OWN_CLIENT)
-_LONG_REPORT = messages.Refusal("report", "the client's report is too long, or not in full parts of ASCII", _OWN_CLIENT)
-_ONE_REPORT = messages.Refusal("order", "the client handed over a second report", _OWN_CLIENT)
-# A session has each once, and in their order: to change them takes a tenth of a second of the server's.
-_NO_PART = messages.Refusal("crowded", "the client asked too often to have media ports bound", "try again in a minute")
-_KEY_NEEDED = messages.Refusal(
-    "key-needed",
-    "this server accepts only clients with its pairing key",
-    "run the command that the server shows, with its --key",
-)
-_NO_KEY = messages.Refusal(
-    "no-key", "this server has no pairing key", "start it with `server --key` and this key, or check without --key"
-)
-_WRONG_KEY = messages.Refusal(
-    "wrong-key", "that is not this server's pairing key", "copy the key that the server shows"
-)
-
-
 _ANOTHER_PATH = "do not trust this path; run the check from another network"
-_CHANGED = messages.Refusal(
-    messages.INTERCEPTED, "a machine between the client and this server changes their messages", _ANOTHER_PATH
-)
-
 
 # What answers a line: it yields what it has to know, is sent that, and returns the answer.
 _Answering = Generator[Question, Any, messages.Message]
-
-
-def _intercepted(seen: str, own: str) -> messages.Refusal:
-    """Return the refusal for a client that saw another certificate: a machine on the path ends its TLS."""
-    theirs, ours = (f"the certificate {shown[:16]}..." if shown else "no certificate" for shown in (seen, own))
-    between = "a machine between the client and this server decrypts their connection"
-    message = f"{between}: the client saw {theirs}, this server has {ours}"
-    return messages.Refusal(messages.INTERCEPTED, message, _ANOTHER_PATH)
 
 
 class ControlChannel:
@@ -87,7 +55,8 @@ class ControlChannel:
         """Answer what comes, once it is a line; DecodeError where it can be none."""
         lines = self._lines.feed(data)
         if len(lines) > 1 or (lines and self._question):
-            self._say(self._refuse(_IMPATIENT), now)
+            # One question at a time: a piece full of them would keep the server busy for seconds.
+            self._say(self._refuse("order", "the client asked again before it was answered"), now)
         elif lines:
             self._answering = self._answer_line(lines[0], now)
             self._go_on(None, now)
@@ -125,7 +94,7 @@ class ControlChannel:
         self._outbox.append(Send(self._number, line))
         if self.session:
             self.deadline = min(now + IDLE_SECONDS, self._session_ends)
-        if isinstance(message, (messages.Refusal, messages.Bye)):
+        if isinstance(message, (Refusal, messages.Bye)):
             self.close()
 
     def _answer_line(self, line: bytes, now: float) -> _Answering:
@@ -134,9 +103,11 @@ class ControlChannel:
                 line = self._authenticator.verify(line)
             except DecodeError:
                 if self._authenticator.peer_verified:
-                    return self._refuse(_CHANGED)
+                    changed = "a machine between the client and this server changes their messages"
+                    return self._refuse(INTERCEPTED, changed, _ANOTHER_PATH)
                 self._authenticator = None  # the other side could not verify what this one signs
-                return self._refuse(_WRONG_KEY)
+                wrong = "that is not this server's pairing key"
+                return self._refuse("wrong-key", wrong, "copy the key that the server shows")
         message = messages.decode(line)
         if self.session:
             return (yield from self._answer(message, self.session, now))
@@ -144,10 +115,14 @@ class ControlChannel:
             return (yield from self._greet(message))
         if isinstance(message, messages.Proof) and self._challenged:
             own = pairing.fingerprint(self.certificate)
-            if message.certificate != own:
-                return self._refuse(_intercepted(message.certificate, own))
+            if message.certificate != own:  # a machine on the path ends its TLS
+                theirs, ours = (f"the certificate {shown[:16]}..." if shown else "no certificate"
+                                for shown in (message.certificate, own))  # fmt: skip
+                between = "a machine between the client and this server decrypts their connection"
+                text = f"{between}: the client saw {theirs}, this server has {ours}"
+                return self._refuse(INTERCEPTED, text, _ANOTHER_PATH)
             return (yield from self._welcome(*self._challenged))
-        return self._refuse(_NO_HELLO)
+        return self._refuse("order", "the client asked before it said hello")
 
     def _answer(self, message: messages.Message, session: Session, now: float) -> _Answering:
         if isinstance(message, messages.AskRows):
@@ -159,8 +134,10 @@ class ControlChannel:
         if isinstance(message, messages.AskService):
             return (yield from self._answer_service(message, session))
         if isinstance(message, messages.BindPartition):
+            # A session has each once, and in their order: to change them takes a tenth of a second of the server's.
             if not self._registry.may_bind(session, message.part, now):
-                return self._refuse(_NO_PART)
+                asked = "the client asked too often to have media ports bound"
+                return self._refuse("crowded", asked, "try again in a minute")
             yield BindPartition(self._number, message.part)
             return messages.PartitionBound()
         if isinstance(message, messages.ReportPart):
@@ -168,14 +145,15 @@ class ControlChannel:
         if isinstance(message, messages.Bye):
             session.finished = True
             return messages.Bye()
-        return self._refuse(_NO_QUESTION)
+        return self._refuse("order", "the client sent what only a server says")
 
     def _answer_ask(self, ask: messages.AskRows, session: Session) -> _Answering:
         yield CatchUp(self._number)
         measurement = session.at_start
         if (ask.table, ask.transport) == (messages.PortTable.RECEIVE_DROPS, Transport.UDP):
             measurement = yield ReadCounters(self._number)
-            if session.counters(measurement).receive_errors != 0:  # else no socket is asked: there are many
+            # A socket's count has what its filter dropped, too: that is all of it where no receive buffer was full.
+            if session.counters(measurement).receive_errors != 0:
                 measurement = yield ReadCounters(self._number, receive_drops=True)
         return session.rows(ask, self._registry.settings, self._registry.ports, measurement)
 
@@ -195,12 +173,16 @@ class ControlChannel:
     def _greet(self, hello: messages.Hello) -> _Answering:
         settings = self._registry.settings
         if hello.protocol != messages.PROTOCOL:
-            own = messages.PROTOCOL, settings.program
-            return self._refuse(messages.version_refusal(*own, hello.protocol, hello.program))
+            refusal = messages.version_refusal(messages.PROTOCOL, settings.program, hello.protocol, hello.program)
+            return self._refuse(refusal.code, refusal.message, refusal.hint)
+        if settings.key is None and hello.nonce is None:
+            return (yield from self._welcome(hello))
         if settings.key is None:
-            return self._refuse(_NO_KEY) if hello.nonce else (yield from self._welcome(hello))
+            hint = "start it with `server --key` and this key, or check without --key"
+            return self._refuse("no-key", "this server has no pairing key", hint)
         if hello.nonce is None:
-            return self._refuse(_KEY_NEEDED)
+            hint = "run the command that the server shows, with its --key"
+            return self._refuse("key-needed", "this server accepts only clients with its pairing key", hint)
         challenge = messages.Challenge(self._registry.random_bytes(pairing.NONCE_BYTES).hex())
         keys = messages.session_keys(settings.key, hello, challenge)
         self._challenged = hello, keys.secret
@@ -214,7 +196,7 @@ class ControlChannel:
             measurement = yield ReadCounters(self._number, receive_drops=True)
             reason = registry.refusal_reason(client, paired=secret is not None)
         if reason:
-            return self._refuse(messages.Refusal("crowded", reason, "try again in a minute"))
+            return self._refuse("crowded", reason, "try again in a minute")
         session = registry.open(client, hello.family, self._accepted_before, secret, measurement)
         self.session, self._lines.most = session, framing.MAX_LINE
         settings = registry.settings
@@ -226,28 +208,24 @@ class ControlChannel:
 
     def _take_report(self, session: Session, part: messages.ReportPart) -> messages.Message:
         if session.finished:
-            return self._refuse(_ONE_REPORT)
+            return self._refuse("order", "the client handed over a second report")
         session.report.append(part.text)
-        session.report_size += len(part.text)
         # All parts but the last are full, or crumbs of them would take more memory than their text.
         # And they are ASCII: other text takes up to four bytes a character.
         crumb = not part.last and len(part.text) < messages.MAX_REPORT_PART
-        if crumb or not part.text.isascii() or session.report_size > messages.MAX_REPORT:
-            return self._refuse(_LONG_REPORT)
+        if crumb or not part.text.isascii() or sum(map(len, session.report)) > messages.MAX_REPORT:
+            return self._refuse("report", "the client's report is too long, or not in full parts of ASCII")
         if part.last:
             try:
                 report = report_json.decode("".join(session.report))
             except DecodeError as error:
-                return self._refuse(
-                    messages.Refusal("report", f"the client's report cannot be read: {error}", "use the same version")
-                )
+                return self._refuse("report", f"the client's report cannot be read: {error}", "use the same version")
             session.report.clear()
             session.finished = True
             self._registry.release_partitions()
             self._outbox.append(Emit(ReportReceived(session.client, report, session.observer.arrival)))
         return messages.Received()
 
-    def _refuse(self, refusal: messages.Refusal) -> messages.Refusal:
-        problem = Problem(refusal.code, refusal.message, refusal.hint)
-        self._outbox.append(Emit(ClientRefused(self._client, problem)))
-        return refusal
+    def _refuse(self, code: str, message: str, hint: str = _OWN_CLIENT) -> Refusal:
+        self._outbox.append(Emit(ClientRefused(self._client, Problem(code, message, hint))))
+        return Refusal(code, message, hint)

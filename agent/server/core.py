@@ -19,33 +19,13 @@ from .commands import Abort, Command, Question
 from .connection import ServerConnection
 from .limits import UnauthenticatedConnections
 from .packet_observer import Progress
-from .probes import InterfaceSightings, ProbeResponder
+from .probes import ProbeResponder
 from .sessions import SessionRegistry
-from .state import PortState, Settings
+from .state import Endpoint, PortState, Settings
 
 # Addresses whose connections are kept in mind, and for how many seconds: many limits accept a client again after half a
 # minute or a minute in which it did not come (ufw's, iptables' `recent`).
 MAX_CLIENTS, KEPT_SECONDS = 1000, 60.0
-
-
-class RecentClients:
-    """The clients that connected in the last minute, by their address and the one of ours that they connected to."""
-
-    def __init__(self) -> None:
-        # When each connected the last time, and to which ports.
-        self._clients: dict[tuple[Address, Address], tuple[float, frozenset[int]]] = {}
-
-    def on_connection(self, client: Address, local: Address, port: int, now: float) -> frozenset[int]:
-        """Record a TCP connection; return the ports that this client used in the last 60 s, this one among them.
-
-        Each connection keeps them for another while: one that is stopped there may keep a limit alive.
-        """
-        last, ports = self._clients.pop((client, local), (now, frozenset()))
-        ports = (ports if now - last <= KEPT_SECONDS else frozenset()) | {port}
-        self._clients[client, local] = now, ports
-        if len(self._clients) > MAX_CLIENTS:
-            del self._clients[next(iter(self._clients))]
-        return ports
 
 
 class ServerCore:
@@ -54,24 +34,20 @@ class ServerCore:
     def __init__(self, settings: Settings, ports: PortState, random_bytes: Callable[[int], bytes]) -> None:
         self.registry = SessionRegistry(settings, ports, random_bytes)
         self.settings, self.tag = settings, self.registry.tag
-        self._responder = ProbeResponder(self.registry)
-        self._interface = InterfaceSightings(self.registry, self._responder)
-        self._recent_clients = RecentClients()
+        self._probes = ProbeResponder(self.registry)
+        # When a client connected the last time, and to which ports; by its address and the one that it connected to.
+        self._recent_clients: dict[tuple[Address, Address], tuple[float, frozenset[int]]] = {}
         self._connections: dict[int, ServerConnection] = {}
         self._unauthenticated = UnauthenticatedConnections()
 
-    def connected(
-        self, number: int, client: tuple[Address, int], local: tuple[Address, int], now: float
-    ) -> list[Command]:
+    def connected(self, number: int, client: Endpoint, local: Endpoint, now: float) -> list[Command]:
         """Take in a TCP connection, a sighting for the sessions of that address; too many displace the oldest."""
         address, port = client[0], local[1]
         for session in self.registry.of_address(address.packed):
             session.connections[port] += 1
             session.observer.on_progress(port, client[1], Progress.ACCEPTED)
-        accepted = self._recent_clients.on_connection(address, local[0], port, now)
-        self._connections[number] = ServerConnection(
-            number, self.registry, self._responder, client, port, accepted, now
-        )
+        ports = self._record_client(address, local, now)
+        self._connections[number] = ServerConnection(number, self._probes, client, port, ports, now)
         if self._unauthenticated.add(number, address) > self.settings.max_of_network:
             self._displace(self._unauthenticated.oldest(address))
         elif len(self._connections) > self.settings.max_connections:
@@ -112,11 +88,11 @@ class ServerCore:
         self._displace(self._unauthenticated.oldest())
         return self._take_commands()
 
-    def datagram(self, data: bytes, source: tuple[Address, int], port: int) -> bytes | None:
+    def datagram(self, data: bytes, source: Endpoint, port: int) -> bytes | None:
         """Return the answer to a datagram that came in at a UDP port; None for anything that deserves silence."""
-        return self._responder.answer(data, source, Transport.UDP, port)
+        return self._probes.answer(data, source, Transport.UDP, port)
 
-    def answer_not_sent(self, source: tuple[Address, int], port: int) -> None:
+    def answer_not_sent(self, source: Endpoint, port: int) -> None:
         """Take in that the kernel would not send a UDP answer: a rule of this host's own stops it."""
         session = self.registry.of_endpoint(source[0].packed, source[1])
         if session:
@@ -124,15 +100,13 @@ class ServerCore:
 
     def packet(self, data: bytes, leaves: bool, interface: str) -> None:
         """Take in a packet at a network interface, from its IP header on, that came in or leaves."""
-        self._interface.on_packet(data, leaves, interface)
+        self._probes.on_packet(data, leaves, interface)
 
-    def first_read(self, number: int) -> None:
-        """Take in that something was read from a connection, TLS or not."""
-        self._on_progress(number, Progress.READ)
-
-    def first_written(self, number: int) -> None:
-        """Take in that something was written to a connection, TLS or not."""
-        self._on_progress(number, Progress.WRITTEN)
+    def on_progress(self, number: int, progress: Progress) -> None:
+        """Take in that the first of a connection was read or written, TLS or not."""
+        address, client_port = self._connections[number].client
+        for session in self.registry.of_address(address.packed):
+            session.observer.on_progress(self._connections[number].port, client_port, progress)
 
     def replace_ports(self, ports: PortState) -> None:
         """Replace the state of the ports."""
@@ -142,15 +116,15 @@ class ServerCore:
         """Return whether a connection is the control channel of a running check."""
         return self._connections[number].control.session is not None
 
-    @property
-    def running(self) -> int:
-        """Return how many checks run."""
-        return len(self.registry.sessions)
-
-    def _on_progress(self, number: int, progress: Progress) -> None:
-        address, client_port = self._connections[number].client
-        for session in self.registry.of_address(address.packed):
-            session.observer.on_progress(self._connections[number].port, client_port, progress)
+    def _record_client(self, client: Address, local: Endpoint, now: float) -> frozenset[int]:
+        """Return the TCP ports that a client used in the last 60 s, that of this connection among them."""
+        last, ports = self._recent_clients.pop((client, local[0]), (now, frozenset()))
+        # Each connection keeps them for another while: one that is stopped there may keep a limit alive.
+        ports = (ports if now - last <= KEPT_SECONDS else frozenset()) | {local[1]}
+        self._recent_clients[client, local[0]] = now, ports
+        if len(self._recent_clients) > MAX_CLIENTS:
+            del self._recent_clients[next(iter(self._recent_clients))]
+        return ports
 
     def _after(self, connection: ServerConnection) -> list[Command]:
         if connection.control.session:

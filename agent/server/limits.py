@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Callable, Iterable
 
 from ..core.address import Address, network_of, parse_address
@@ -15,8 +14,8 @@ NOTICES, NOTICES_A_SECOND = 150, 5.0
 # Reports: of every session one at once; then one a second, of which each may be 4 MiB of a stranger's text.
 REPORTS, REPORTS_A_SECOND = 64, 1.0
 # A client sends 20,000 probes a second at most, and what is answered after 3 s counts as lost anyway: an older probe
-# that was held up so long needs no answer. It takes 8 KiB a session, in blocks of eight numbers.
-BLOCKS = 8192
+# that was held up so long needs no answer. So many numbers before the newest are kept, and up to twice as many: 16 KiB.
+NUMBERS = 65_536
 # Answers of a session that leave for addresses that are not proven yet to be its client's. The client proves them at
 # once, and before that comes here it sends the first rounds of a sweep: 100, 400 and 1,600 probes.
 UNPROVEN_ANSWERS = 2_048
@@ -40,7 +39,7 @@ class TokenBucket:
 
 
 class Notices:
-    """Bounds how many events about clients the operator is told; says with `emit` how many were too many."""
+    """Bounds how many events about clients the operator is told, and tells with `emit` how many were too many."""
 
     def __init__(self, emit: Callable[[Event], None]) -> None:
         self._emit, self._withheld = emit, 0
@@ -117,40 +116,23 @@ class FlowQuota:
 
 
 class ReplayWindow:
-    """Which of a session's numbered probes are fresh: a sliding window over the last 65,536 numbers (RFC 6479)."""
+    """Which of a session's numbered probes are fresh: a sliding window over the last numbers (as in RFC 6479)."""
 
     def __init__(self) -> None:
-        self._last = 0  # the highest number's block
-        self._accepted = bytearray(BLOCKS)
+        self._newest, self._accepted = 0, {0: bytearray(NUMBERS // 8)}  # a bit for each number of two blocks
         self.accept(0)  # which is nobody's
 
     def accept(self, number: int) -> bool:
         """Return whether a number, from 0 on, comes for the first time and is not too old; then it counts as come."""
-        block, bit = number >> 3, 1 << (number & 7)
-        if block > self._last:
-            self._move(block)
-        elif block <= self._last - BLOCKS:
+        block, place = divmod(number, NUMBERS)
+        if block > self._newest:
+            before = self._accepted.get(block - 1) or bytearray(NUMBERS // 8)
+            self._newest, self._accepted = block, {block - 1: before, block: bytearray(NUMBERS // 8)}
+        accepted, bit = self._accepted.get(block), 1 << place % 8
+        if accepted is None or accepted[place // 8] & bit:
             return False
-        place = block % BLOCKS
-        if self._accepted[place] & bit:
-            return False
-        self._accepted[place] |= bit
+        accepted[place // 8] |= bit
         return True
-
-    def _move(self, block: int) -> None:
-        """Forget what stood where the blocks up to this one come to stand."""
-        begin, blocks = (self._last + 1) % BLOCKS, min(block - self._last, BLOCKS)
-        behind = max(0, begin + blocks - BLOCKS)  # what goes on at the other end
-        self._accepted[begin : begin + blocks] = bytes(blocks - behind)
-        self._accepted[:behind] = bytes(behind)
-        self._last = block
-
-
-@dataclass
-class _Source:
-    nonce: str
-    confirmed: bool = False
-    proven: bool = False
 
 
 class SourceValidator:
@@ -162,32 +144,32 @@ class SourceValidator:
     """
 
     def __init__(self) -> None:
-        self._sources: dict[Address, _Source] = {}
+        self._nonces: dict[Address, str] = {}
+        self._confirmed: set[Address] = set()
+        self._proven: set[Address] = set()
         self._unproven_left = UNPROVEN_ANSWERS
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
         """Return those that the client is to confirm."""
-        return tuple(str(address) for address, source in self._sources.items() if not source.confirmed)
+        return tuple(str(address) for address in self._nonces if address not in self._confirmed)
 
     def observe(self, address: Address, random_bytes: Callable[[int], bytes]) -> None:
         """Take in that a probe came from there; more than MAX_SOURCES are not kept."""
-        if address not in self._sources and len(self._sources) < MAX_SOURCES:
-            self._sources[address] = _Source(random_bytes(NONCE_BYTES).hex())
+        if address not in self._nonces and len(self._nonces) < MAX_SOURCES:
+            self._nonces[address] = random_bytes(NONCE_BYTES).hex()
 
     def confirm(self, addresses: Iterable[str], nonces: Iterable[str]) -> None:
         """Take in that these addresses are the client's, and that answers with these nonces came to it."""
-        own, received = set(map(parse_address, addresses)), set(nonces)
-        for address, source in self._sources.items():
-            source.confirmed |= address in own
-            source.proven |= source.confirmed and source.nonce in received
+        self._confirmed |= self._nonces.keys() & set(map(parse_address, addresses))
+        received = set(nonces)
+        self._proven |= {address for address in self._confirmed if self._nonces[address] in received}
 
     def nonce_for(self, address: Address) -> str | None:
         """Return the nonce that an answer to this address needs, "" for none; None where no answer may go there."""
-        source = self._sources.get(address)
-        if source is None or not source.confirmed:
-            return None
-        if source.proven:
+        if address in self._proven:
             return ""
+        if address not in self._confirmed:
+            return None
         self._unproven_left -= 1
-        return source.nonce if self._unproven_left >= 0 else None
+        return self._nonces[address] if self._unproven_left >= 0 else None

@@ -19,6 +19,7 @@ from .kernel_counters import KernelCounters
 from .listen import Listener
 from .local_stun import LocalStunRequest
 from .outside import HairpinProbe
+from .packet_observer import Progress
 from .state import Measurement
 from .tcp_connection import TcpConnection
 from .udp_ports import UdpPorts
@@ -243,7 +244,7 @@ class Loop:
         if connection.bytes_read > MAX_STRANGE_BYTES and not self._core.has_session(connection.number):
             raise ConnectionResetError
         if first:
-            self._core.first_read(connection.number)
+            self._core.on_progress(connection.number, Progress.READ)
             certificate = connection.start_tls(data)
             if certificate is not None:
                 self._core.on_tls(connection.number, certificate)
@@ -256,7 +257,7 @@ class Loop:
         try:
             if connection.has_unsent:
                 if not connection.bytes_written:
-                    self._core.first_written(connection.number)
+                    self._core.on_progress(connection.number, Progress.WRITTEN)
                 connection.write()
         except BlockingIOError:
             pass

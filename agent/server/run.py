@@ -143,7 +143,7 @@ class Server:
         if now >= self._ends:
             return self._explainer.busy and self._ends > 0
         reported = self._farewell < float("inf")
-        return self._explainer.busy or (now < self._farewell and not (reported and not self._core.running))
+        return self._explainer.busy or (now < self._farewell and not (reported and not self._core.registry.sessions))
 
     def _perform(self, command: Command, now: float) -> None:
         if isinstance(command, Emit):

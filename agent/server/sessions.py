@@ -18,7 +18,7 @@ from .commands import Command, Emit, ReleasePartitions, WatchClient
 from .limits import FlowQuota, ReplayWindow, SourceValidator, TokenBucket
 from .packet_observer import PacketObserver
 from .service_flows import ServiceFlows
-from .state import Measurement, PortState, Settings
+from .state import Endpoint, Measurement, PortState, Settings
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.
 MAX_SESSIONS = 64
@@ -66,7 +66,6 @@ class Session:
     flow_quota: int | None = None  # the most that it was told of the entries that connection tracking has free
     partition: int = -1  # the last that it had
     report: list[str] = field(default_factory=list)
-    report_size: int = 0
     finished: bool = False
 
     def spend_answer(self) -> bool:
@@ -83,54 +82,41 @@ class Session:
 
     def rows(self, ask: messages.AskRows, settings: Settings, ports: PortState, now: Measurement) -> messages.Rows:
         """Return one page of what the client may know of its own session; `now` is for the receive drops alone."""
-        tables = self._tables(ask.transport, settings, ports, now)
-        table = tables[ask.table]() if ask.table in tables else {}
-        ascending = ((port, table[port]) for port in sorted(table) if port >= ask.start)
-        rows = list(itertools.islice(ranges_by_value(ascending), messages.MAX_ROWS + 1))
-        following = rows[messages.MAX_ROWS][0].first if len(rows) > messages.MAX_ROWS else None
-        return messages.Rows(tuple(rows[: messages.MAX_ROWS]), following)
-
-    def _tables(
-        self, transport: Transport, settings: Settings, ports: PortState, now: Measurement
-    ) -> dict[PortTable, Callable[[], _Table]]:
-        untested = ports.untested.get(self.family, {}).get(transport, {})
+        transport = ask.transport
         # Of as many as fit into a line.
         owners = sorted(ports.owners.get(transport, {}).items())[: messages.MAX_OWNERS if self.paired else 0]
         tables: dict[PortTable, Callable[[], _Table]] = {
             PortTable.SIGHTINGS: lambda: self.sightings[transport],
             PortTable.AT_INTERFACE: lambda: self.observer.at_interface[transport],
             PortTable.REDIRECTED: lambda: self.redirected[transport],
-            PortTable.UNTESTED: lambda: {port: reason.value for port, reason in untested.items()},
+            PortTable.UNTESTED: lambda: ports.untested.get(self.family, {}).get(transport, {}),
             PortTable.OWNERS: lambda: {port: owner[: messages.MAX_TEXT] for port, owner in owners},
             PortTable.SERVED: lambda: ports.served.get(transport, {}),
         }
         of_udp: dict[PortTable, Callable[[], _Table]] = {
-            PortTable.RECEIVE_DROPS: lambda: self._receive_drops(now),
+            PortTable.RECEIVE_DROPS: lambda: Counter(now.receive_drops) - Counter(self.at_start.receive_drops),
             PortTable.UNANSWERED: lambda: self.unanswered,
-            # What the interface showed, else what the kernel took to send.
-            PortTable.ANSWERS_SENT: lambda: self.observer.answers_sent if settings.capture
-            else self.sightings[Transport.UDP] - self.unanswered - self.answers_not_sent,
+            PortTable.ANSWERS_SENT: lambda: self.observer.answers_sent if settings.capture else self._answers_sent(),
             PortTable.PARTITIONS: lambda: ports.partitions,
-        }  # fmt: skip
+        }
         of_tcp: dict[PortTable, Callable[[], _Table]] = {
             PortTable.PLACES: lambda: self.observer.places(settings.plan.ports(Transport.TCP)),
             PortTable.CONNECTIONS: lambda: self.connections,
             PortTable.ACCEPTED_BEFORE: lambda: dict.fromkeys(self.accepted_before, 1),
         }
-        return {**tables, **(of_udp if transport is Transport.UDP else of_tcp)}
+        tables.update(of_udp if transport is Transport.UDP else of_tcp)
+        table = tables[ask.table]() if ask.table in tables else {}
+        ascending = ((port, table[port]) for port in sorted(table) if port >= ask.start)
+        rows = list(itertools.islice(ranges_by_value(ascending), messages.MAX_ROWS + 1))
+        following = rows[messages.MAX_ROWS][0].first if len(rows) > messages.MAX_ROWS else None
+        return messages.Rows(tuple(rows[: messages.MAX_ROWS]), following)
 
-    def _receive_drops(self, now: Measurement) -> Mapping[int, int]:
-        """Return by port the UDP packets that sockets did not take since the session began.
-
-        A socket's count has what its filter dropped, too; where no receive buffer was full at all, that was all of it.
-        """
-        if self.counters(now).receive_errors == 0:
-            return {}
-        return Counter(now.receive_drops) - Counter(self.at_start.receive_drops)
+    def _answers_sent(self) -> Mapping[int, int]:
+        return self.sightings[Transport.UDP] - self.unanswered - self.answers_not_sent
 
 
 class SessionRegistry:
-    """All sessions of one server. `random_bytes` gives so many; what is to be done is appended to `outbox`."""
+    """All sessions of one server. `random_bytes` gives so many; to `outbox` all append what is to be done."""
 
     def __init__(self, settings: Settings, ports: PortState, random_bytes: Callable[[int], bytes]) -> None:
         self.settings, self.ports, self.random_bytes = settings, ports, random_bytes
@@ -140,9 +126,7 @@ class SessionRegistry:
         self.tag = random_bytes(stun.TAG_DIGITS // 2).hex()
         self._endpoints: dict[tuple[bytes, int], str] = {}
         self._quota, self._binds = FlowQuota(), TokenBucket(BINDS, BINDS_A_SECOND)
-        self._udp_ports, self._tcp_ports = (
-            sum(1 for _ in settings.plan.ports(transport)) for transport in (Transport.UDP, Transport.TCP)
-        )
+        self._ports = {transport: sum(1 for _ in settings.plan.ports(transport)) for transport in Transport}
 
     def refusal_reason(self, client: Address, paired: bool) -> str:
         """Return why there is no room for another session of this client; empty where there is."""
@@ -164,9 +148,11 @@ class SessionRegistry:
         session = Session(
             next(drawn for drawn in ids if drawn not in self.sessions),
             (secret or self.random_bytes(32).hex()).encode(), client, family,
-            ANSWERS_PER_PORT * (self._udp_ports + self._tcp_ports), secret is not None, now, accepted_before,
+            ANSWERS_PER_PORT * sum(self._ports.values()), secret is not None, now, accepted_before,
         )  # fmt: skip
-        promised = sum(map(self._flows_to_come, self.sessions.values()))
+        # What the others are going to make, one flow for each port, before they ask whether there is room.
+        planned = ((min((own.flow_quota or 0) // 2, self._ports[Transport.UDP]), own) for own in self.sessions.values())
+        promised = sum(max(0, flows - len(own.sightings[Transport.UDP])) for flows, own in planned)
         self.sessions[session.id] = session
         session.flow_quota = self._quota.at_start(now.kernel.free_flows, self._shares(client), promised)
         self.outbox.append(Emit(SessionStarted(client)))
@@ -212,7 +198,7 @@ class SessionRegistry:
         """Return the sessions of a client's packed address."""
         return [session for session in self.sessions.values() if session.client.packed == client]
 
-    def remember_endpoint(self, source: tuple[Address, int], session: Session) -> None:
+    def remember_endpoint(self, source: Endpoint, session: Session) -> None:
         """Remember whose end of a UDP flow this is: it was answered there."""
         self._endpoints[source[0].packed, source[1]] = session.id
         if len(self._endpoints) > MAX_ENDPOINTS:
@@ -234,8 +220,3 @@ class SessionRegistry:
         """
         networks = Counter(network_of(session.client) for session in self.sessions.values())
         return len(networks) * networks[network_of(client)]
-
-    def _flows_to_come(self, session: Session) -> int:
-        """Return how many flows a session is going to make, one for each port, before it asks whether there is room."""
-        planned = min((session.flow_quota or 0) // 2, self._udp_ports)
-        return max(0, planned - len(session.sightings[Transport.UDP]))

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Collection, Mapping
+from typing import Collection, Mapping, Tuple
 
-from ..core.address import Family
+from ..core.address import Address, Family
 from ..core.counters import KernelStatus
 from ..core.observation import Reason
 from ..core.plan import Plan, Transport
 
+Endpoint = Tuple[Address, int]  # with its port
+
 
 @dataclass(frozen=True)
 class Settings:
-    """What stays the same while the server runs.
-
-    `key` is the pairing key, None where there is none. `wildcard_bind`: it listens on every address of its machine.
-    `capture`: it sees what passes its network interfaces. `live`: services go on running, so that there is one session
-    at a time, and the ports of a partition are bound only while that asks for them.
-    """
+    """What stays the same while the server runs."""
 
     plan: Plan
     program: str
     tls: bool = False
-    wildcard_bind: bool = True
-    key: str | None = None
-    capture: bool = False
-    live: bool = False
+    wildcard_bind: bool = True  # it listens on every address of its machine
+    key: str | None = None  # the pairing key
+    capture: bool = False  # it sees what passes its network interfaces
+    live: bool = False  # services go on running: one session at a time, and partitions are bound only for it
     max_connections: int = 512  # TCP connections at a time
     max_of_network: int = 256  # of those without a session, one network's: fifty clients have as many
 
 
 @dataclass(frozen=True)
 class PortState:
-    """The ports as they are now.
+    """The ports as they are now."""
 
-    `untested` has why a port is not bound, for each family; `owners` who holds the busy ones; `served` the busy ones
-    that are tried through the service that holds them, and what it speaks (PortTable.SERVED). `partitions` has the UDP
-    ports that are not bound all at a time, each with the number of its partition. `certificates` are by port the
-    fingerprints of those that this machine's disk has for services.
-    """
-
-    untested: Mapping[Family, Mapping[Transport, Mapping[int, Reason]]] = field(default_factory=dict)
-    owners: Mapping[Transport, Mapping[int, str]] = field(default_factory=dict)
+    untested: Mapping[Family, Mapping[Transport, Mapping[int, Reason]]] = field(default_factory=dict)  # why not bound
+    owners: Mapping[Transport, Mapping[int, str]] = field(default_factory=dict)  # who holds the busy ones
+    # The busy ones that are tried through the service that holds them, and what it speaks (PortTable.SERVED).
     served: Mapping[Transport, Mapping[int, str]] = field(default_factory=dict)
-    partitions: Mapping[int, int] = field(default_factory=dict)
+    partitions: Mapping[int, int] = field(default_factory=dict)  # of UDP ports that are not bound all at a time
+    # By port the fingerprints of those that this machine's disk has for services.
     certificates: Mapping[int, Collection[str]] = field(default_factory=dict)
 
     def is_served(self, transport: Transport, port: int) -> bool:

@@ -31,6 +31,7 @@ from agent.packet.ip import ACK, RST, SYN, TCP, UDP
 from agent.protocol import messages, stun
 from agent.server import commands
 from agent.server.core import ServerCore
+from agent.server.packet_observer import Progress
 from agent.server.state import Measurement, PortState, Settings
 from agent.verdict.evidence import TcpEvidence, UdpEvidence
 from tests.packet import test_ip as packets
@@ -214,9 +215,9 @@ class MemoryCheck:
                 yield Attempt(port, _Connection(functools.partial(self._converse, number)), Reply.MUTE)
 
     def _converse(self, number: int, data: bytes) -> bytes:
-        self.core.first_read(number)
+        self.core.on_progress(number, Progress.READ)
         self._perform(self.core.received(number, data, self.clock))
-        self.core.first_written(number)
+        self.core.on_progress(number, Progress.WRITTEN)
         return self._sent.pop(number, b"")
 
     # UDP

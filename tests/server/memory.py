@@ -14,15 +14,15 @@ from agent.core.events import Event
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.protocol import messages, stun
-from agent.protocol.messages import PROTOCOL, AskRows, AskService, Hello, Message, PortTable, Rows, ServiceReply
+from agent.protocol.messages import PROTOCOL, AskRows, AskService, Hello, Message, Rows, ServiceReply
 from agent.server.commands import (
     Abort,
     AskLocalStun,
     BindPartition,
-    CatchUp,
     Close,
     Command,
     Emit,
+    Question,
     ReadCounters,
     ReleasePartitions,
     Send,
@@ -49,7 +49,8 @@ TRANSACTION = stun.make_transaction(1, bytes(range(8)))
 class MemoryServer:
     """A core and what it said.
 
-    `kernel` is what each reading of the kernel tells, one after the other, and then nothing; `receive_drops` too.
+    `kernel` is what each reading of the kernel tells, one after the other, and then nothing; `receive_drops` what each
+    reading of the sockets does.
     `catch_up` hands in what waits; `local_stun` answers for the services of this machine.
     """
 
@@ -88,8 +89,9 @@ class MemoryServer:
         """Replace the state of the ports."""
         self.core.replace_ports(PortState(**state))
 
-    def measure(self) -> Measurement:
-        return Measurement(next(self._kernel, KernelStatus()), next(self._receive_drops, {}))
+    def measure(self, receive_drops: bool = True) -> Measurement:
+        drops = next(self._receive_drops, {}) if receive_drops else {}
+        return Measurement(next(self._kernel, KernelStatus()), drops)
 
     def open(
         self, client: Address, family: Family, accepted: frozenset[int] = frozenset(), secret: str | None = None
@@ -105,29 +107,40 @@ class MemoryServer:
     def probe(self, data: bytes, source: tuple[Address, int], transport: Transport, port: int) -> bytes | None:
         if transport is UDP:
             return self.core.datagram(data, source, port)
-        return self.core._responder.answer(data, source, transport, port)
+        return self.core._probes.answer(data, source, transport, port)
 
     def rows(self, session: Session, ask: AskRows) -> Rows:
-        self.catch_up()
-        needs = (ask.table, ask.transport) == (PortTable.RECEIVE_DROPS, UDP)
-        measurement = self.measure() if needs else Measurement()
-        return session.rows(ask, self.core.settings, self.registry.ports, measurement)
+        rows = self._answer(session, ask)
+        assert isinstance(rows, Rows)
+        return rows
 
     def service(self, session: Session, ask: AskService) -> ServiceReply:
+        reply = self._answer(session, ask)
+        assert isinstance(reply, ServiceReply)
+        return reply
+
+    def _answer(self, session: Session, ask: Message) -> Message:
         """Answer as the session's connection does."""
-        channel = ControlChannel(0, self.registry, session.client, frozenset(), 0.0)
-        answering = channel._answer_service(ask, session)
+        answering = ControlChannel(0, self.registry, session.client, frozenset(), 0.0)._answer(ask, session, 1.0)
         result: object = None
         while True:
             try:
-                question = answering.send(result)
+                result = self._result(answering.send(result))
             except StopIteration as end:
-                reply: ServiceReply = end.value
-                return reply
-            if isinstance(question, AskLocalStun):
-                result = self.local_stun(question.address, question.port)
-            else:
-                result = self.catch_up()
+                answer: Message = end.value
+                return answer
+
+    def _result(self, question: Question) -> object:
+        """Do what the core has to know; return its result."""
+        if isinstance(question, ReadCounters):
+            return self.measure(question.receive_drops)
+        if isinstance(question, AskLocalStun):
+            return self.local_stun(question.address, question.port)
+        if isinstance(question, BindPartition):
+            self.partitions.append(question.partition)
+        else:
+            self.catch_up()
+        return None
 
     def kernel(self, session: Session) -> KernelStatus:
         return self.registry.kernel(session, self.measure())
@@ -150,17 +163,8 @@ class MemoryServer:
                 self.closing.add(command.connection)
             elif isinstance(command, ReleasePartitions):
                 self.partitions.append(None)
-            elif isinstance(command, CatchUp):
-                self.catch_up()
-                waiting.extend(self.core.on_result(command, None, now))
-            elif isinstance(command, ReadCounters):
-                waiting.extend(self.core.on_result(command, self.measure(), now))
-            elif isinstance(command, BindPartition):
-                self.partitions.append(command.partition)
-                waiting.extend(self.core.on_result(command, None, now))
-            elif isinstance(command, AskLocalStun):
-                answered = self.local_stun(command.address, command.port)
-                waiting.extend(self.core.on_result(command, answered, now))
+            elif isinstance(command, Question):
+                waiting.extend(self.core.on_result(command, self._result(command), now))
 
     def take_sent(self, number: int) -> bytes:
         return self._sent.pop(number, b"")

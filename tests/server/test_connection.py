@@ -578,7 +578,7 @@ def test_what_is_read_and_written_is_noted_whether_anybody_understands_it_or_not
     assert session
     conversation = talk(server)
     flow = session.observer._flows[80, 40000] = packet_observer._Flow(0)
-    server.core.first_read(conversation.number)
+    server.core.on_progress(conversation.number, Progress.READ)
     assert flow.progress == Progress.READ
-    server.core.first_written(conversation.number)
+    server.core.on_progress(conversation.number, Progress.WRITTEN)
     assert flow.progress == Progress.READ | Progress.WRITTEN

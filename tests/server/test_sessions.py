@@ -19,10 +19,10 @@ from agent.packet.ip import decode as decode_packet
 from agent.protocol import http_proof, messages, stun
 from agent.protocol.http_proof import Token
 from agent.protocol.messages import AskRows, PortTable
-from agent.server.core import RecentClients
+from agent.server.packet_observer import Progress
 from agent.server.sessions import ANSWERS_PER_PORT, Session
 from tests.packet.test_ip import ipv4, tcp, udp
-from tests.server.memory import CLIENT, HELLO, HERE, SOURCE, STRANGER, TCP, TRANSACTION, UDP, MemoryServer, say
+from tests.server.memory import CLIENT, HELLO, HERE, SOURCE, STRANGER, TCP, TRANSACTION, UDP, MemoryServer, lines, say
 
 # Limits, by their numbers: who changes one changes it here too.
 MAX_ROWS = 1500
@@ -173,7 +173,7 @@ def test_a_port_forwarded_to_another_is_seen_and_not_answered() -> None:
     session = make_session(server)
     assert server.probe(probe(session, 50001), SOURCE, UDP, 50002) is None
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert server.core._responder.answer_token(token, 81, b"") is None
+    assert server.core._probes.answer_token(token, 81, b"") is None
     assert session.sightings == {UDP: {50001: 1}, TCP: {80: 1}}
     assert session.redirected == {UDP: {50001: 50002}, TCP: {80: 81}}
 
@@ -189,7 +189,7 @@ def test_a_session_has_a_budget_of_answers() -> None:
     assert session.sightings[UDP][7] == len(answers)
     assert told(server, session, PortTable.UNANSWERED) == {"7": 5}
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert server.core._responder.answer_token(token, 80, b"DER") is None
+    assert server.core._probes.answer_token(token, 80, b"DER") is None
     assert server.probe(probe(other, 7), SOURCE, UDP, 7)
 
 
@@ -197,12 +197,12 @@ def test_a_token_is_answered_with_a_proof_of_its_certificate() -> None:
     server = MemoryServer()
     session = make_session(server)
     token = http_proof.make_token(session.id, 80, "0" * 16, session.key)
-    assert server.core._responder.answer_token(token, 80, b"DER") == http_proof.make_proof(token, b"DER", session.key)
+    assert server.core._probes.answer_token(token, 80, b"DER") == http_proof.make_proof(token, b"DER", session.key)
     assert session.sightings[TCP] == {80: 1}
     for stranger in (Token("f" * 16, 80, token.nonce, token.mac), Token(session.id, 81, token.nonce, token.mac)):
-        assert server.core._responder.answer_token(stranger, stranger.port, b"DER") is None
+        assert server.core._probes.answer_token(stranger, stranger.port, b"DER") is None
     outside = http_proof.make_token(session.id, 82, "0" * 16, session.key)
-    assert server.core._responder.answer_token(outside, 82, b"DER") is None
+    assert server.core._probes.answer_token(outside, 82, b"DER") is None
     assert session.sightings[TCP] == {80: 1}
 
 
@@ -217,11 +217,16 @@ def test_connections_count_for_the_sessions_from_that_address() -> None:
 
 def test_ports_that_a_client_used_are_kept_while_it_connects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.server.core.MAX_CLIENTS", 2)
-    clients = RecentClients()
+    server = MemoryServer()
     there = ipaddress.ip_address("192.0.2.10")
 
     def connect(port: int, now: float, client: Address = CLIENT, here: Address = HERE[0]) -> list[int]:
-        return sorted(clients.on_connection(client, here, port, now))
+        number = next(server.numbers)
+        server.perform(server.core.connected(number, (client, 40000), (here, port), now))
+        server.perform(server.core.received(number, lines(HELLO), now))
+        (session,) = server.sessions.values()
+        server.perform(server.core.closed(number))
+        return sorted(session.accepted_before)
 
     assert connect(80, 0) == [80]
     assert connect(443, KEPT_SECONDS) == [80, 443]
@@ -603,8 +608,8 @@ def test_a_clients_syn_is_its_sessions_and_a_strangers_a_doubt_of_all() -> None:
     assert told(server, other, PortTable.AT_INTERFACE, TCP) == {}
     assert told(server, other, PortTable.PLACES, TCP) == {"80": "unknown", "81": "before-server"}
     connection = server.connect(client)
-    server.core.first_read(connection.number)
-    server.core.first_written(connection.number)
+    server.core.on_progress(connection.number, Progress.READ)
+    server.core.on_progress(connection.number, Progress.WRITTEN)
     assert told(server, mine, PortTable.PLACES, TCP)["80"] == "server-host"
     answer = struct.pack("!HHIIBBHHH", 80, 40000, 1, 2, 5 << 4, PSH, 0, 0, 0) + b"x"
     head = ipv4(answer, TCP_NUMBER)
@@ -620,7 +625,7 @@ def test_what_is_kept_of_packets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     session = make_session(server)
     for number in range(5):
         server.probe(probe(session, 50000 + number), (CLIENT, 40000 + number), UDP, 50000 + number)
-    assert (len(server.core._responder._recent), len(server.registry._endpoints)) == (3, 3)
+    assert (len(server.core._probes._recent), len(server.registry._endpoints)) == (3, 3)
     assert len(told(server, session, PortTable.SIGHTINGS)) == 1
 
 
