@@ -1,12 +1,7 @@
 """The server's core: it takes bytes, packets, values and `now`, and returns what is to be done. It does no I/O.
 
 The caller numbers its TCP connections, does the commands that it gets in their order, and hands in the results of those
-that are questions (commands.py). So a check in memory hands what one side sends to the other:
-
-    core = ServerCore(Settings(plan, program), PortState(), random_bytes)   # random_bytes(n): os.urandom, say
-    for command in core.received(1, line, now): ...
-
-Without sockets the result of ReadCounters is a Measurement(), of AskLocalStun False, of the other questions None.
+that are questions: in memory a Measurement() for ReadCounters, False for AskLocalStun, None for the others.
 """
 
 from __future__ import annotations
@@ -29,7 +24,7 @@ MAX_CLIENTS, KEPT_SECONDS = 1000, 60.0
 
 
 class ServerCore:
-    """One server without its sockets. `tag` is what the username of every probe begins with."""
+    """One server without its sockets; `random_bytes` is os.urandom, say. Every probe's username begins with `tag`."""
 
     def __init__(self, settings: Settings, ports: PortState, random_bytes: Callable[[int], bytes]) -> None:
         self.registry = SessionRegistry(settings, ports, random_bytes)
@@ -67,7 +62,8 @@ class ServerCore:
     def closed(self, number: int) -> list[Command]:
         """Forget a connection that was closed, by whichever side, and end its session."""
         connection = self._connections.pop(number)
-        connection.control.on_closed()
+        if connection.control.session:
+            self.registry.close(connection.control.session)
         self._unauthenticated.discard(number, connection.client[0])
         return self._take_commands()
 

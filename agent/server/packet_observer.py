@@ -67,7 +67,8 @@ class PacketObserver:
     at_interface: dict[Transport, Counter[int]] = field(default_factory=lambda: {t: Counter() for t in Transport})
     arrival: Arrival | None = None
     answers_sent: Counter[int] = field(default_factory=Counter)  # UDP answers, by the port that they came from
-    _foreign: set[int] = field(default_factory=set)  # ports to which connections of other addresses came
+    # Ports to which connections of other addresses came: perhaps the client's own, by another of a large network.
+    foreign: set[int] = field(default_factory=set)
     _flows: dict[tuple[int, int], _Flow] = field(default_factory=dict)  # by the server's port and the client's
 
     def on_inbound(self, packet: Packet) -> None:
@@ -78,7 +79,7 @@ class PacketObserver:
             if len(self._flows) < MAX_FLOWS:
                 self._flows.setdefault(key, _Flow((packet.sequence + 1) % SEQUENCES))
             else:
-                self._foreign.add(packet.port)  # how far it comes is not known
+                self.foreign.add(packet.port)  # how far it comes is not known
         elif key in self._flows and packet.payload and not packet.flags & RST:
             flow = self._flows[key]
             flow.continued = True
@@ -91,10 +92,6 @@ class PacketObserver:
             flow.syn_answered |= bool(packet.flags & SYN)
             flow.answered |= bool(packet.payload)
 
-    def on_foreign_syn(self, port: int) -> None:
-        """Record another address's SYN: perhaps the client's own, by another address of a large network."""
-        self._foreign.add(port)
-
     def on_progress(self, port: int, client_port: int, progress: Progress) -> None:
         """Record what the server's program did with a connection."""
         if (port, client_port) in self._flows:
@@ -102,9 +99,8 @@ class PacketObserver:
 
     def places(self, ports: Iterable[int]) -> dict[int, str]:
         """Return how far the client's packets to each of these TCP ports came, in the words of Where."""
-        places = {port: Where.UNKNOWN if port in self._foreign else Where.BEFORE_SERVER for port in ports}
-        by_port: dict[int, list[Where]] = {}
+        furthest: dict[int, Where] = {}
         for (port, _), flow in self._flows.items():
-            by_port.setdefault(port, []).append(flow.place)
-        places.update((port, max(own, key=_FURTHER.index)) for port, own in by_port.items())
-        return {port: place.value for port, place in places.items()}
+            furthest[port] = max(furthest.get(port, flow.place), flow.place, key=_FURTHER.index)
+        places = {port: Where.UNKNOWN if port in self.foreign else Where.BEFORE_SERVER for port in ports}
+        return {port: place.value for port, place in {**places, **furthest}.items()}

@@ -66,23 +66,26 @@ class ProbeResponder:
         elif packet.transport is Transport.UDP:
             self._udp_in(packet, interface)
         elif leaves:
-            self._tcp_out(packet)
+            for session in self.registry.of_address(packet.destination):
+                session.observer.on_outbound(packet)
+                if self.registry.ports.is_served(Transport.TCP, packet.source_port):
+                    session.service_flows.on_outbound(packet)
         elif self.registry.settings.plan.has(Transport.TCP, packet.port):
             self._tcp_in(packet, interface)
 
     def _read(self, data: bytes) -> tuple[stun.Request, Session] | None:
         """Return a probe, verified once for its two sightings, and its running session; None for anything else."""
-        request = self._recent.get(data)
+        request, sessions = self._recent.get(data), self.registry.sessions
         if request is None:
             try:
-                request = stun.decode_probe(data, self.registry.key_of)
+                request = stun.decode_probe(data, lambda name: sessions[name].key if name in sessions else None)
             except DecodeError:
                 return None
             if self.registry.settings.capture:
                 self._recent[data] = request
                 if len(self._recent) > MAX_RECENT:
                     del self._recent[next(iter(self._recent))]
-        session = self.registry.sessions.get(request.username)
+        session = sessions.get(request.username)
         return (request, session) if session else None
 
     def _sighted(self, session: Session, transport: Transport, meant: int, port: int) -> bool:
@@ -94,12 +97,6 @@ class ProbeResponder:
             session.redirected[transport][meant] = port
         return meant == port
 
-    def _tcp_out(self, packet: ip.Packet) -> None:
-        for session in self.registry.of_address(packet.destination):
-            session.observer.on_outbound(packet)
-            if self.registry.ports.is_served(Transport.TCP, packet.source_port):
-                session.service_flows.on_outbound(packet)
-
     def _tcp_in(self, packet: ip.Packet, interface: str) -> None:
         own = self.registry.of_address(packet.source)
         for session in own:
@@ -110,7 +107,7 @@ class ProbeResponder:
         if packet.flags & ip.SYN:
             for session in self.registry.sessions.values():
                 if session not in own:
-                    session.observer.on_foreign_syn(packet.port)
+                    session.observer.foreign.add(packet.port)
 
     def _udp_out(self, packet: ip.Packet) -> None:
         if self.registry.ports.is_served(Transport.UDP, packet.source_port):

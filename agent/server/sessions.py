@@ -182,11 +182,9 @@ class SessionRegistry:
         return self._binds.consume(now)
 
     def kernel(self, session: Session, now: Measurement) -> KernelStatus:
-        """Return the session's share of what the kernel has room for, and what it dropped since the session began.
-
-        Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide whether
-        its silence is a firewall's. Only the difference is told, since what the host dropped before is its own affair.
-        """
+        """Return the session's share of what the kernel has room for, and what it dropped since the session began."""
+        # Anyone may be told, unpaired too: these are packets that the check itself may have cost, and they decide
+        # whether its silence is a firewall's. What the host dropped before is its own affair.
         shares = self._shares(session.client)
         flows = self._quota.later(now.kernel.free_flows, shares, session.flow_quota)
         if flows is not None:
@@ -208,15 +206,7 @@ class SessionRegistry:
         """Return the session that was answered at this end of a UDP flow."""
         return self.sessions.get(self._endpoints.get((address, port), ""))
 
-    def key_of(self, session_id: str) -> bytes | None:
-        """Return a session's key, None where there is no such session."""
-        session = self.sessions.get(session_id)
-        return session.key if session else None
-
     def _shares(self, client: Address) -> int:
-        """Return of how many equal parts of what they share a session of this client's has one.
-
-        Each network has the same, however many sessions it holds, and that is cut among its sessions.
-        """
+        """Return of how many parts a session of this client's has one: each network has the same for all of its own."""
         networks = Counter(network_of(session.client) for session in self.sessions.values())
         return len(networks) * networks[network_of(client)]

@@ -27,7 +27,7 @@ from agent.server.commands import (
     ReleasePartitions,
     Send,
 )
-from agent.server.control_channel import ControlChannel
+from agent.server.connection import ControlChannel
 from agent.server.core import ServerCore
 from agent.server.sessions import Session
 from agent.server.state import Measurement, PortState, Settings

@@ -16,7 +16,7 @@ from agent.core.address import Family
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.protocol import framing, stun
-from agent.server import control_channel, listen, loop, udp_ports
+from agent.server import connection, listen, loop, udp_ports
 from agent.server.core import ServerCore
 from agent.server.kernel_counters import KernelCounters
 from agent.server.listen import Opener
@@ -81,7 +81,7 @@ HALVES = [b"", b"{", b'{"type":"hello"', b"G", b"GET / HTTP/1.1\r\n", b"\0", b"\
 
 
 def test_half_a_request_is_shut_however_it_drips(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_channel, "HELLO_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "HELLO_SECONDS", 0.3)
     opened = [serving.connect() for _ in HALVES]
     for one, half in zip(opened, HALVES):
         one.sendall(half[:1])
@@ -91,12 +91,12 @@ def test_half_a_request_is_shut_however_it_drips(serving: Serving, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    "said", [b"\xff", b"{\n", b'{"type":"hello","protocol":NaN}\n', b"{" * (control_channel.MAX_HELLO + 1), b"\7\xff"]
+    "said", [b"\xff", b"{\n", b'{"type":"hello","protocol":NaN}\n', b"{" * (connection.MAX_HELLO + 1), b"\7\xff"]
 )
 def test_nonsense_is_shut_at_once_and_gets_nothing(serving: Serving, said: bytes) -> None:
     with serving.connect() as opened:
         opened.sendall(said)
-        assert is_closed(opened, control_channel.HELLO_SECONDS / 2)
+        assert is_closed(opened, connection.HELLO_SECONDS / 2)
 
 
 def test_a_stranger_sends_only_so_much(serving: Serving) -> None:
@@ -105,7 +105,7 @@ def test_a_stranger_sends_only_so_much(serving: Serving) -> None:
         opened.sendall((junk * 100)[: loop.MAX_STRANGE_BYTES])
         assert not is_closed(opened, 0.3)
         opened.sendall(b"x")
-        assert is_closed(opened, control_channel.HELLO_SECONDS / 2)
+        assert is_closed(opened, connection.HELLO_SECONDS / 2)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="it has no other address of loopback")

@@ -39,7 +39,7 @@ OPENS, GREETS, BRINGS, ANSWERS = (
 ACCEPTED: Step = lambda one, client: one.on_progress(80, client, Progress.ACCEPTED)  # noqa: E731 - a step like the others
 HEARD: Step = lambda one, client: one.on_progress(80, client, Progress.READ)  # noqa: E731
 SAID: Step = lambda one, client: one.on_progress(80, client, Progress.WRITTEN)  # noqa: E731
-STRANGER: Step = lambda one, client: one.on_foreign_syn(80)  # noqa: E731
+STRANGER: Step = lambda one, client: one.foreign.add(80)  # noqa: E731
 
 
 def place(*connections: tuple[Step, ...]) -> str:
