@@ -8,8 +8,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Iterator, NoReturn, Sequence
 
+from ..core.codec import load_object
 from ..core.errors import DecodeError
-from ..core.json_reader import load_object
 from ..system.commands import run_tool
 from ..system.files import read_configuration
 from .document import Document, Node, refuse

@@ -1,17 +1,16 @@
-"""What the server tells while it runs."""
+"""What the server tells while it runs, with the problems and the services that it tells of."""
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Union
 
 from .address import Address, Family
-from .notes import Notes
 from .observation import Reason
 from .plan import Requirement, Transport
 from .ports import PortRange
 from .report import Problem, Report
-from .service import LeftRunning, Service, ServiceTransition
 
 
 @dataclass(frozen=True)
@@ -113,6 +112,79 @@ class ServicesRestored:
 
     running: tuple[str, ...]
     failed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """One problem on the server, which changes no verdict; `code` is a stable word for programs."""
+
+    code: str
+    what: str
+    breaks: str
+    fix: str
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The results of some checks: the problems, the checks that found none, and those without a result and why."""
+
+    problems: tuple[Note, ...] = ()
+    fine: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+class ServiceKind(str, enum.Enum):
+    """Which program stops and starts a service: systemd, docker compose or docker."""
+
+    UNIT = "unit"
+    COMPOSE = "compose"
+    CONTAINER = "container"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service to stop. `members` stop with it: sockets that would start a unit again, or a project's services.
+
+    `ports` are its ports as they are shown; `awaited` are those that it must hold again to count as running.
+    """
+
+    kind: ServiceKind
+    name: str
+    members: tuple[str, ...] = ()
+    ports: tuple[tuple[Transport, PortRange], ...] = ()
+    awaited: tuple[tuple[Transport, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class LeftRunning:
+    """What holds planned ports and is not stopped, and why; those ports stay untested."""
+
+    owner: str
+    ports: tuple[tuple[Transport, PortRange], ...]
+    why: str
+
+
+class Step(str, enum.Enum):
+    """A step of one service, or of all: READY when all were stopped, DONE when all were started."""
+
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    NOT_STOPPED = "not-stopped"
+    READY = "ready"
+    STARTING = "starting"
+    RUNNING = "back"
+    FAILED = "not-back"
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class ServiceTransition:
+    """A service's step as the guardian reports it; `service` is empty where the step concerns all of them."""
+
+    step: Step
+    service: str = ""
+    why: str = ""
 
 
 Event = Union[

@@ -19,10 +19,10 @@ from .codec import (
     Number,
     Record,
     Text,
+    load_object,
     members,
 )
 from .errors import DecodeError
-from .json_reader import load_object
 from .observation import Interceptor, Reason, Where
 from .plan import Need, Transport
 from .ports import HIGHEST, LOWEST, find_overlap

@@ -11,13 +11,11 @@ from typing import Any, Mapping, Tuple
 from ..core import events
 from ..core.address import Address, Family
 from ..core.codec import PORTS, Choice, Codec, Derived, ListOf, Nullable, Record
-from ..core.events import Event, Listening
-from ..core.notes import Note, Notes
+from ..core.events import Event, LeftRunning, Listening, Note, Notes, Service, ServiceTransition, Step
 from ..core.observation import Reason
 from ..core.plan import Need, Requirement, Transport
 from ..core.ports import PortRange
 from ..core.report_json import PROBLEM, REPORT
-from ..core.service import LeftRunning, Service, ServiceTransition, Step
 
 
 class _AddressCodec(Codec[Address]):

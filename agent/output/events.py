@@ -13,16 +13,17 @@ from ..core.events import (
     Event,
     EventsSuppressed,
     Listening,
+    Notes,
     ServerStopped,
     ServicesRestored,
+    ServiceTransition,
     SessionStarted,
+    Step,
     StopPlan,
 )
-from ..core.notes import Notes
 from ..core.observation import Reason
 from ..core.plan import CONTROL_PORTS, Transport
 from ..core.ports import PortRange, list_ports
-from ..core.service import ServiceTransition, Step
 from .style import Style
 
 ARCHIVE = "pnmcheck.pyz"

@@ -6,7 +6,7 @@ from typing import Iterator, Mapping, Sequence
 
 from ..config.model import Installed
 from ..core.address import Address, Family, family_of, is_internal, parse_address
-from ..core.notes import Note
+from ..core.events import Note
 from ..core.ports import list_ports, port_ranges
 from ..core.report import Report
 from .model import CheckResult, Machine, OutsideAnswers

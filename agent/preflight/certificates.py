@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterator
 
 from ..config.model import Installed
-from ..core.notes import Note
+from ..core.events import Note
 from .model import Certificate, CheckResult, Machine
 
 # Let's Encrypt's certificates are renewed 30 days before their end: half of that went by in vain.

@@ -6,7 +6,7 @@ from typing import Mapping
 
 from ..config.model import Installed
 from ..core.address import Address, Family
-from ..core.notes import Note, Notes
+from ..core.events import Note, Notes
 from ..core.plan import Plan
 from ..core.report import Report
 from .addresses import check_dialled, check_dns, check_hairpin, check_node_ip, check_stun

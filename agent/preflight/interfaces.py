@@ -7,7 +7,7 @@ from typing import Sequence
 
 from ..config.model import Installed
 from ..core.address import Address, is_internal
-from ..core.notes import Note
+from ..core.events import Note
 from ..system.interfaces import Interface
 from .model import CheckResult, Machine
 

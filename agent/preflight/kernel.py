@@ -7,7 +7,7 @@ import re
 from typing import Iterator
 
 from ..config.model import Installed
-from ..core.notes import Note
+from ..core.events import Note
 from ..core.plan import MEDIA, Plan, Transport
 from ..core.ports import list_ports, port_ranges
 from ..core.report import Report

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Mapping, Tuple, Union
 
 from ..core.address import Address, Family
-from ..core.notes import Note
+from ..core.events import Note
 from ..core.ports import PortRange
 from ..system.interfaces import Interface
 

@@ -26,11 +26,11 @@ from ..core.codec import (
     Record,
     Row,
     Text,
+    load_object,
     members,
 )
 from ..core.counters import MAX_COUNT, Counters, KernelStatus
 from ..core.errors import DecodeError
-from ..core.json_reader import load_object
 from ..core.plan import Need, Plan, Requirement, Transport
 from ..core.ports import HIGHEST, LOWEST, MAX_ITEMS, PortRange, find_overlap
 from .pairing import NONCE_BYTES, Keys, derive

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Collection, Iterator, Mapping, Sequence
 
 from ..core.address import Family
-from ..core.notes import Note, Notes
+from ..core.events import Note, Notes
 from ..core.report import Report
 from ..net import addresses
 from ..preflight import evaluate

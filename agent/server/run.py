@@ -12,8 +12,7 @@ from typing import Callable
 from .. import __version__
 from ..core.errors import Exit
 from ..core.events import Event, Listening, ReportReceived, ServerStopped, SessionStarted
-from ..core.partitions import make_partitions, partitioned_ranges
-from ..core.plan import Transport
+from ..core.plan import Transport, make_partitions, partitioned_ranges
 from ..net import addresses, tls
 from ..system.certificate import make_certificate
 from ..system.limits import CONNECTIONS

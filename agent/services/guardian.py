@@ -10,7 +10,7 @@ import threading
 import time
 
 from ..core.errors import DecodeError, Exit, UsageError
-from ..core.service import ServiceTransition
+from ..core.events import ServiceTransition
 from . import state_file
 from .model import StopList, read_stop_list
 from .restore import release_ports, start_services

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Collection, Mapping, Tuple
 
-from ..core.codec import Choice, Codec, Integer, ListOf, Number, Record, Text, members
+from ..core.codec import MAX_DIGITS, Choice, Codec, Integer, ListOf, Number, Record, Text, load_object, members
 from ..core.errors import DecodeError
-from ..core.json_reader import MAX_DIGITS, load_object
+from ..core.events import Service, ServiceKind, ServiceTransition, Step
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, LOWEST
-from ..core.service import Service, ServiceKind, ServiceTransition, Step
 
 MAX_NAME = 256  # of a unit (UNIT_NAME_MAX), or of what Docker has
 # A whole plugNmeet server has ten; a check should not stop more than this.

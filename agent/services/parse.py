@@ -6,11 +6,10 @@ import posixpath
 import re
 from typing import Any, Iterable, Iterator
 
-from ..core.codec import Boolean, Text, members
+from ..core.codec import Boolean, Text, load_object, members
 from ..core.errors import DecodeError
-from ..core.json_reader import load_object
+from ..core.events import ServiceKind
 from ..core.plan import Transport
-from ..core.service import ServiceKind
 from .model import Container, Unit, is_name
 
 # systemd stops these units along with a unit.

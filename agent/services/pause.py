@@ -12,9 +12,8 @@ from subprocess import PIPE, STDOUT, Popen
 from typing import Callable, Iterator
 
 from ..core.errors import DecodeError, Exit, UserError
-from ..core.events import Event, ServerStopped, StopPlan
+from ..core.events import Event, ServerStopped, ServiceTransition, Step, StopPlan
 from ..core.plan import Plan
-from ..core.service import ServiceTransition, Step
 from ..system.commands import PATH
 from . import state_file
 from .find import find_services

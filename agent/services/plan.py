@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Iterator, Optional, Set, Tuple
 
+from ..core.events import LeftRunning, Service, ServiceKind
 from ..core.plan import Plan, Transport, ranges_by_transport
 from ..core.ports import PortRange
-from ..core.service import LeftRunning, Service, ServiceKind
 from .model import MAX_PORTS, Container, Holder, Inventory, is_name
 
 # Of a longer range services take ports as calls need them; what holds one now need not hold it again.

@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import Callable, Sequence
 
 from ..core.errors import Exit, UserError
-from ..core.events import Event, ServicesRestored
+from ..core.events import Event, Service, ServiceKind, ServicesRestored, ServiceTransition, Step
 from ..core.plan import Transport
-from ..core.service import Service, ServiceKind, ServiceTransition, Step
 from ..system.commands import run_tool
 from ..system.port_owners import bound_ports, list_directory
 from ..system.privileges import has_root

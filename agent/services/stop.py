@@ -8,7 +8,7 @@ import time
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Callable, NamedTuple, Sequence
 
-from ..core.service import ServiceTransition, Step
+from ..core.events import ServiceTransition, Step
 from ..system.commands import PATH
 from .model import MAX_WHY, StopList, command
 

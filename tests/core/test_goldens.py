@@ -20,15 +20,21 @@ from agent.core.events import (
     ClientRefused,
     Event,
     EventsSuppressed,
+    LeftRunning,
     Listening,
+    Note,
+    Notes,
     ReportReceived,
     ServerStopped,
+    Service,
+    ServiceKind,
     ServicesRestored,
+    ServiceTransition,
     SessionStarted,
+    Step,
     StopPlan,
     Unavailable,
 )
-from agent.core.notes import Note, Notes
 from agent.core.observation import Interceptor, Reason, Where
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
@@ -46,7 +52,6 @@ from agent.core.report import (
     State,
     Verdict,
 )
-from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
 from agent.output import event_json
 from agent.protocol import messages
 from agent.protocol.messages import (

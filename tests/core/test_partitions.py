@@ -8,8 +8,17 @@ from itertools import groupby
 
 import pytest
 
-from agent.core.partitions import BLOCK, make_partitions, partitioned_ranges
-from agent.core.plan import PLANS, Need, Plan, Requirement, Transport, build_plan
+from agent.core.plan import (
+    BLOCK,
+    PLANS,
+    Need,
+    Plan,
+    Requirement,
+    Transport,
+    build_plan,
+    make_partitions,
+    partitioned_ranges,
+)
 from agent.core.ports import PortRange
 
 # Limits, by their numbers: who changes one changes it here too.

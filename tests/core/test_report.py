@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core import codec, json_reader, report_json
+from agent.core import codec, report_json
 from agent.core.address import Family
 from agent.core.errors import DecodeError, Exit
 from agent.core.finding_groups import group_findings
@@ -189,7 +189,7 @@ def test_a_report_with_a_port_in_two_findings_is_refused(second: tuple[int, int]
 )
 def test_what_is_no_json_object_or_has_not_the_field_asked_for(text: str) -> None:
     with pytest.raises(DecodeError):
-        codec.Record(dict, {"a": codec.Number(0, float("inf"))}).decode(json_reader.load_object(text))
+        codec.Record(dict, {"a": codec.Number(0, float("inf"))}).decode(codec.load_object(text))
 
 
 @pytest.mark.parametrize(

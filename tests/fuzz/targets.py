@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Callable, Iterable, Iterator
 
 from agent.config import flat_yaml, haproxy
-from agent.core import json_reader, report_json
+from agent.core import codec, report_json
 from agent.core.address import Family
 from agent.core.errors import DecodeError, UserError
-from agent.core.events import Event, ReportReceived
-from agent.core.notes import Notes
+from agent.core.events import Event, Notes, ReportReceived
 from agent.core.plan import Transport, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report
@@ -319,9 +318,7 @@ TARGETS: dict[str, Target] = {
         _cut(lambda: framing.Frames(stun.MAX_BYTES)), (b"\x20" + framing.frame(seeds.PROBE) * 2,), LINE, DecodeError
     ),
     "lines": Target(_cut(framing.Lines), (b"\x40" + b"\n".join(seeds.LINES),), LINE, DecodeError),
-    "json": Target(
-        json_reader.load_object, (*seeds.LINES, seeds.REPORT_TEXT.encode()), messages.MAX_REPORT, DecodeError
-    ),
+    "json": Target(codec.load_object, (*seeds.LINES, seeds.REPORT_TEXT.encode()), messages.MAX_REPORT, DecodeError),
     "control": Target(messages.decode, seeds.LINES, LINE, DecodeError),
     "sightings": Target(
         _rows, tuple(messages.encode(rows)[:-2].partition(b'"rows":')[2] for rows in seeds.ROWS), LINE, DecodeError

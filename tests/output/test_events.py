@@ -17,21 +17,26 @@ from agent.core.events import (
     ClientRefused,
     Event,
     EventsSuppressed,
+    LeftRunning,
     Listening,
+    Note,
+    Notes,
     ReportReceived,
     ServerStopped,
+    Service,
+    ServiceKind,
     ServicesRestored,
+    ServiceTransition,
     SessionStarted,
+    Step,
     StopPlan,
     Unavailable,
 )
-from agent.core.notes import Note, Notes
 from agent.core.observation import UNTESTED_REASONS, Reason
 from agent.core.plan import TURN_UDP, Need, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import Problem, Report, Verdict
 from agent.core.report_json import to_json
-from agent.core.service import LeftRunning, Service, ServiceKind, ServiceTransition, Step
 from agent.output import event_json, events
 from agent.output.style import Style
 from tests.core.values import FEW, texts

@@ -8,7 +8,7 @@ import pytest
 
 from agent.config.model import Installed
 from agent.core.address import Address, Family
-from agent.core.notes import Notes
+from agent.core.events import Notes
 from agent.core.report import AddressReport, Control, Verdict
 from agent.preflight import evaluate
 from agent.preflight.addresses import advertised_addresses, domain_names, stun_servers

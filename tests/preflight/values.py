@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from agent.config.model import Installed
 from agent.core.address import Family
-from agent.core.notes import Note, Notes
+from agent.core.events import Note, Notes
 from agent.core.plan import Plan, build_plan
 from agent.core.ports import PortRange
 from agent.core.report import Report, Verdict

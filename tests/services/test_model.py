@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.core.errors import DecodeError
+from agent.core.events import Service, ServiceKind, ServiceTransition, Step
 from agent.core.plan import Transport
 from agent.core.ports import PortRange
-from agent.core.service import Service, ServiceKind, ServiceTransition, Step
 from agent.services.model import StopList, command, is_name, read_stop_list, read_transition, to_json
 from tests.core.values import ANY
 

@@ -7,9 +7,9 @@ from typing import Iterable, Mapping
 
 import pytest
 
+from agent.core.events import LeftRunning, Service, ServiceKind
 from agent.core.plan import PLANS, Plan, Transport, build_plan
 from agent.core.ports import PortRange
-from agent.core.service import LeftRunning, Service, ServiceKind
 from agent.services.model import Container, Holder, Inventory, Unit
 from agent.services.plan import plan_stop
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.events import Service, ServiceKind, ServiceTransition
 from agent.core.plan import Transport
-from agent.core.service import Service, ServiceKind, ServiceTransition
 from agent.services import restore, state_file, stop
 from agent.services.model import StopList
 from agent.services.restore import find_failure, is_running, release_ports, start_services, start_time

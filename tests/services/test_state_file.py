@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 
 from agent.core.errors import UserError
-from agent.core.service import Service, ServiceKind
+from agent.core.events import Service, ServiceKind
 from agent.services import state_file
 from agent.services.model import StopList, to_json
 from tests.lab import need

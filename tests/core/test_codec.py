@@ -7,9 +7,8 @@ import time
 
 import pytest
 
-from agent.core.codec import Text, members
+from agent.core.codec import Text, load_object, members
 from agent.core.errors import DecodeError
-from agent.core.json_reader import load_object
 from agent.core.report_json import to_json
 from tests.core.test_report import REPORT
 
