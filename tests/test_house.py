@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "client": ("core net packet protocol sweep verdict", "__init__ control_client order probe_exchange questions "
                "service_records steps"),
     "server": ("config core firewall net packet preflight protocol system", "__init__ core commands state "
-               "connection sessions probes limits packet_observer service_flows options"),
+               "connection sessions probes limits packet_observer options"),
     "cli": ("client config core net output protocol server services system", "__init__"),
     "__main__": ("cli", ""),
 }  # fmt: skip

@@ -18,8 +18,7 @@ from .listen import Gap, Listener, Opener, open_port
 from .loop import Loop
 from .options import Options
 from .privileged import PrivilegedOperations
-from .service_flows import served_ports
-from .state import PortState
+from .state import PortState, served_ports
 
 # What is proposed for the control channel where services have all planned ports; none of plugNmeet's is near.
 SPARE_PORT = 9443

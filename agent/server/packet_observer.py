@@ -1,8 +1,9 @@
-"""Records what the network interface shows of one client's check: how far its packets come."""
+"""Records what the network interface shows of one client's check: how far its packets come, what services answer."""
 
 from __future__ import annotations
 
 import enum
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Iterable
@@ -10,7 +11,9 @@ from typing import Iterable
 from ..core.events import Arrival
 from ..core.observation import Where
 from ..core.plan import Transport
-from ..packet.ip import RST, SYN, Packet
+from ..packet.ip import FIN, RST, SYN, Packet
+from ..protocol.messages import MAX_REPLY_BYTES, AskService, ServiceReply
+from ..protocol.stun import HEADER, TRANSACTION_BYTES
 
 # Connections of one check that are kept in mind: some hundreds for each TCP port of a usual plan. They take 200 bytes
 # each, and every session of an address counts all of that address'.
@@ -19,6 +22,11 @@ MAX_FLOWS = 2_000
 # ever later (RFC 6298), on a path of 300 ms after one; twice is what a lost acknowledgement makes of it.
 IN_VAIN = 3
 SEQUENCES = 2**32  # numbers of TCP's bytes, then it counts from 0 again (RFC 9293, section 3.4)
+# Flows of one client's address that are kept in mind, the newest: a check makes a few for each port, and others behind
+# the same address may poll. They take about 1 KB each, of one session at a time.
+MAX_SERVICE_FLOWS = 5_000
+# Of what the client sent: a mark of its own stands within it, whatever it speaks.
+MAX_INBOUND = 256
 
 
 class Progress(enum.Flag):
@@ -104,3 +112,72 @@ class PacketObserver:
             furthest[port] = max(furthest.get(port, flow.place), flow.place, key=_FURTHER.index)
         places = {port: Where.UNKNOWN if port in self.foreign else Where.BEFORE_SERVER for port in ports}
         return {port: place.value for port, place in {**places, **furthest}.items()}
+
+
+@dataclass
+class _ServiceFlow:
+    """One connection, or one datagram and its answer."""
+
+    begins: int  # the sequence numbers of the first byte of data, the client's and the service's
+    answer_begins: int | None = None
+    inbound: bytes = b""
+    outbound: bytes = b""
+    closed: bool = False
+
+
+class ServiceFlows:
+    """What passed the interface at served ports, of one session's client."""
+
+    def __init__(self) -> None:
+        # By the server's port, the client's address and port, and over UDP the transaction.
+        self._flows: dict[tuple[int, bytes, int, bytes], _ServiceFlow] = {}
+
+    def on_inbound(self, packet: Packet) -> bool:
+        """Record a TCP segment of the client's, or a UDP probe that proved to be; return whether the flow is new."""
+        key = packet.port, packet.source, packet.source_port, _transaction(packet)
+        flow, udp, begins = self._flows.get(key), packet.transport is Transport.UDP, (packet.sequence + 1) % SEQUENCES
+        if udp or packet.flags & SYN:
+            # One that is sent again is the same; a client, or a NAT, may come by the same port once more.
+            if flow and flow.begins == begins:
+                return False
+            self._flows.pop(key, None)
+            self._flows[key] = _ServiceFlow(begins, inbound=packet.payload[:MAX_INBOUND] if udp else b"")
+            if len(self._flows) > MAX_SERVICE_FLOWS:
+                del self._flows[next(iter(self._flows))]
+            return True
+        # What comes first is what the service reads first; what is sent again is the same.
+        if flow and packet.sequence == flow.begins and len(packet.payload) > len(flow.inbound):
+            flow.inbound = packet.payload[:MAX_INBOUND]
+        return False
+
+    def on_outbound(self, packet: Packet) -> None:
+        """Record a TCP segment to the client that left, or a UDP datagram."""
+        flow = self._flows.get((packet.source_port, packet.destination, packet.port, _transaction(packet)))
+        if not flow:
+            return
+        if packet.transport is Transport.UDP:
+            flow.outbound = flow.outbound or packet.payload[:MAX_REPLY_BYTES]
+        elif packet.flags & SYN:
+            flow.answer_begins = (packet.sequence + 1) % SEQUENCES
+        else:
+            # Not what comes later, where the capture missed the first of it.
+            if packet.sequence == flow.answer_begins and not flow.outbound:
+                flow.outbound = packet.payload[:MAX_REPLY_BYTES]
+            flow.closed |= bool(packet.flags & FIN)
+
+    def find(self, asked: AskService) -> ServiceReply:
+        """Return what passed in the flow with this mark."""
+        mark = bytes.fromhex(asked.mark)
+        udp = asked.transport is Transport.UDP
+        for (port, _, _, transaction), flow in self._flows.items():
+            # A datagram may have come in at another port than it was sent to.
+            if transaction == mark if udp else port == asked.port and not transaction and mark in flow.inbound:
+                digest = hashlib.sha256(flow.outbound).hexdigest() if flow.outbound else ""
+                return ServiceReply(True, len(flow.outbound), digest, flow.closed)
+        return ServiceReply(False)
+
+
+def _transaction(packet: Packet) -> bytes:
+    """Return the transaction of the probe that a datagram is, or answers."""
+    udp = packet.transport is Transport.UDP
+    return packet.payload[HEADER.size - TRANSACTION_BYTES : HEADER.size] if udp else b""

@@ -16,8 +16,7 @@ from ..protocol import messages, stun
 from ..protocol.messages import PortTable
 from .commands import Command, Emit, ReleasePartitions, WatchClient
 from .limits import FlowQuota, ReplayWindow, SourceValidator, TokenBucket
-from .packet_observer import PacketObserver
-from .service_flows import ServiceFlows
+from .packet_observer import PacketObserver, ServiceFlows
 from .state import Endpoint, Measurement, PortState, Settings
 
 # More checks at once than one machine's network is likely to get; each keeps about 1 MiB of sightings.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Collection, Mapping, Tuple
+from typing import Collection, Container, Mapping, Tuple
 
 from ..core.address import Address, Family
 from ..core.counters import KernelStatus
 from ..core.observation import Reason
-from ..core.plan import Plan, Transport
+from ..core.plan import Plan, Transport, protocol_of
+from ..protocol.messages import ServiceProtocol
+
+# A range of more UDP ports is media's, of which no service answers a stranger.
+MAX_TURN = 16
 
 Endpoint = Tuple[Address, int]  # with its port
 
@@ -43,6 +47,20 @@ class PortState:
     def is_served(self, transport: Transport, port: int) -> bool:
         """Return whether a service holds this port and can be tried there."""
         return port in self.served.get(transport, ())
+
+
+def served_ports(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
+    """Return the busy ports that can be tried through the service that holds them, as PortTable.SERVED has it.
+
+    Whatever listens there: its answer is compared, not understood.
+    """
+    return {
+        Transport.TCP: {port: ServiceProtocol[protocol_of(Transport.TCP, port, row.purpose).name].value
+                        for row in plan.of(Transport.TCP) for port in row.ports if port in busy[Transport.TCP]},
+        Transport.UDP: {port: ServiceProtocol.TURN.value
+                        for row in plan.of(Transport.UDP) if len(row.ports) <= MAX_TURN
+                        for port in row.ports if port in busy[Transport.UDP]},
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

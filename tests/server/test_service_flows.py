@@ -12,8 +12,9 @@ from agent.core.plan import Need, Plan, Requirement, Transport, build_plan
 from agent.core.ports import PortRange
 from agent.packet.ip import ACK, FIN, PSH, RST, SYN, Packet
 from agent.protocol.messages import AskService, ServiceReply
-from agent.server import service_flows
-from agent.server.service_flows import ServiceFlows, served_ports
+from agent.server import packet_observer
+from agent.server.packet_observer import ServiceFlows
+from agent.server.state import served_ports
 
 # Limits, by their numbers: who changes one changes it here too.
 MAX_REPLY_BYTES = 512
@@ -140,7 +141,7 @@ def test_a_datagram_is_found_wherever_it_came_in() -> None:
 
 
 def test_flows_without_end_take_no_memory_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_flows, "MAX_FLOWS", 2)
+    monkeypatch.setattr(packet_observer, "MAX_SERVICE_FLOWS", 2)
     flows = ServiceFlows()
     for client in (1, 2, 1, 3):
         flows.on_inbound(came(SYN, sequence=client + len(flows._flows), client=client))
