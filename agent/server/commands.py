@@ -17,15 +17,10 @@ class Send(NamedTuple):
 
 
 class Close(NamedTuple):
-    """Close a TCP connection once all is sent."""
+    """Close a TCP connection once all is sent, or `at_once`, whatever waits to be sent."""
 
     connection: int
-
-
-class Abort(NamedTuple):
-    """Close a TCP connection at once, whatever waits to be sent."""
-
-    connection: int
+    at_once: bool = False
 
 
 class Emit(NamedTuple):
@@ -77,4 +72,4 @@ class AskLocalStun(Question):
     port: int
 
 
-Command = Union[Send, Close, Abort, Emit, WatchClient, ReleasePartitions, Question]
+Command = Union[Send, Close, Emit, WatchClient, ReleasePartitions, Question]

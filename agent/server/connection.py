@@ -12,7 +12,6 @@ from ..core.events import ClientRefused, ReportReceived
 from ..core.plan import Transport
 from ..core.report import Problem
 from ..protocol import first_bytes, framing, http_proof, messages, pairing, stun
-from ..protocol.first_bytes import StreamProtocol
 from ..protocol.messages import INTERCEPTED, Refusal
 from .commands import AskLocalStun, BindPartition, CatchUp, Close, Emit, Question, ReadCounters, Send
 from .probes import ProbeResponder
@@ -74,7 +73,6 @@ class ControlChannel:
         self._outbox.append(Close(self._number))
 
     def _go_on(self, result: object, now: float) -> None:
-        """Answer as far as nothing has to be asked."""
         assert self._answering
         try:
             self._question = self._answering.send(result)
@@ -122,7 +120,14 @@ class ControlChannel:
 
     def _answer(self, message: messages.Message, session: Session, now: float) -> _Answering:
         if isinstance(message, messages.AskRows):
-            return (yield from self._answer_ask(message, session))
+            yield CatchUp(self._number)
+            measurement = session.at_start
+            if (message.table, message.transport) == (messages.PortTable.RECEIVE_DROPS, Transport.UDP):
+                measurement = yield ReadCounters(self._number)
+                # A socket's count has what its filter dropped, too: that is all of it where no receive buffer was full.
+                if session.counters(measurement).receive_errors != 0:
+                    measurement = yield ReadCounters(self._number, receive_drops=True)
+            return session.rows(message, self._registry.settings, self._registry.ports, measurement)
         if isinstance(message, messages.AskKernel):
             session.sources.confirm(message.confirmed_sources, message.nonces)
             measurement = yield ReadCounters(self._number)
@@ -142,16 +147,6 @@ class ControlChannel:
             session.finished = True
             return messages.Bye()
         return self._refuse("order", "the client sent what only a server says")
-
-    def _answer_ask(self, ask: messages.AskRows, session: Session) -> _Answering:
-        yield CatchUp(self._number)
-        measurement = session.at_start
-        if (ask.table, ask.transport) == (messages.PortTable.RECEIVE_DROPS, Transport.UDP):
-            measurement = yield ReadCounters(self._number)
-            # A socket's count has what its filter dropped, too: that is all of it where no receive buffer was full.
-            if session.counters(measurement).receive_errors != 0:
-                measurement = yield ReadCounters(self._number, receive_drops=True)
-        return session.rows(ask, self._registry.settings, self._registry.ports, measurement)
 
     def _answer_service(self, ask: messages.AskService, session: Session) -> _Answering:
         """Say what passed the interface at a port that a service holds, in the client's flow that has this mark."""
@@ -187,10 +182,9 @@ class ControlChannel:
 
     def _welcome(self, hello: messages.Hello, secret: str | None = None) -> _Answering:
         registry, client, measurement = self._registry, self._client, Measurement()
-        reason = registry.refusal_reason(client, paired=secret is not None)
-        if not reason:
+        if not registry.refusal_reason(client, paired=secret is not None):  # else nothing is read in vain
             measurement = yield ReadCounters(self._number, receive_drops=True)
-            reason = registry.refusal_reason(client, paired=secret is not None)
+        reason = registry.refusal_reason(client, paired=secret is not None)
         if reason:
             return self._refuse("crowded", reason, "try again in a minute")
         session = registry.open(client, hello.family, self._accepted_before, secret, measurement)
@@ -236,7 +230,7 @@ class ServerConnection:
         self.number, self.client, self.port = number, client, port
         self.control = ControlChannel(number, probes.registry, client[0], accepted, now)
         self._outbox, self._probes = probes.registry.outbox, probes
-        self._protocol: StreamProtocol | None = None
+        self._protocol: first_bytes.StreamProtocol | None = None
         self._request = b""
         self._frames = framing.Frames(stun.MAX_BYTES)
 
@@ -246,14 +240,14 @@ class ServerConnection:
             return
         try:
             self._protocol = self._protocol or first_bytes.detect_protocol(data)
-            if self._protocol is StreamProtocol.HTTP:
+            if self._protocol is first_bytes.StreamProtocol.HTTP:
                 self._answer_http(data)
-            elif self._protocol is StreamProtocol.FRAMED_STUN:
+            elif self._protocol is first_bytes.StreamProtocol.FRAMED_STUN:
                 for packet in self._frames.feed(data):
                     answer = self._probes.answer(packet, self.client, Transport.TCP, self.port)
                     if answer:
                         self._outbox.append(Send(self.number, framing.frame(answer)))
-            elif self._protocol is StreamProtocol.CONTROL:
+            elif self._protocol is first_bytes.StreamProtocol.CONTROL:
                 self.control.receive(data, now)
             else:  # whoever runs this removes TLS first, if it can: here it cannot, and says so at once
                 self._outbox.append(Send(self.number, first_bytes.TLS_REFUSAL))

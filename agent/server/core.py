@@ -10,7 +10,7 @@ from typing import Callable
 
 from ..core.address import Address
 from ..core.plan import Transport
-from .commands import Abort, Command, Question
+from .commands import Close, Command, Question
 from .connection import ServerConnection
 from .limits import UnauthenticatedConnections
 from .packet_observer import Progress
@@ -77,7 +77,7 @@ class ServerCore:
 
     def on_timer(self, now: float) -> list[Command]:
         """Close the connections whose time is over; to be called every second or so."""
-        return [Abort(number) for number, own in self._connections.items() if own.control.deadline < now]
+        return [Close(number, at_once=True) for number, own in self._connections.items() if own.control.deadline < now]
 
     def on_descriptors_exhausted(self) -> list[Command]:
         """Close the oldest connection of the network that has most, so that others can be accepted."""
@@ -128,13 +128,12 @@ class ServerCore:
         return self._take_commands()
 
     def _displace(self, oldest: tuple[int, Address] | None) -> None:
-        if oldest is None:
-            return
-        number, client = oldest
-        for session in self.registry.of_address(client.packed):
-            session.displaced_connections += 1
-        self._unauthenticated.discard(number, client)
-        self.registry.outbox.append(Abort(number))
+        if oldest:
+            number, client = oldest
+            for session in self.registry.of_address(client.packed):
+                session.displaced_connections += 1
+            self._unauthenticated.discard(number, client)
+            self.registry.outbox.append(Close(number, at_once=True))
 
     def _take_commands(self) -> list[Command]:
         commands, self.registry.outbox[:] = list(self.registry.outbox), []

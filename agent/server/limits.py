@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable
+from typing import Callable, Collection, Iterable
 
 from ..core.address import Address, network_of, parse_address
 from ..core.events import Event, EventsSuppressed, ReportReceived
@@ -32,10 +32,9 @@ class TokenBucket:
         """Return whether it may be done now, and if so, count it; `now` is in seconds and never goes back."""
         self._left = min(self._most, self._left + (now - self._counted) * self._rate)
         self._counted = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        admitted = self._left >= 1
+        self._left -= admitted
+        return admitted
 
 
 class Notices:
@@ -159,11 +158,10 @@ class SourceValidator:
         if address not in self._nonces and len(self._nonces) < MAX_SOURCES:
             self._nonces[address] = random_bytes(NONCE_BYTES).hex()
 
-    def confirm(self, addresses: Iterable[str], nonces: Iterable[str]) -> None:
+    def confirm(self, addresses: Iterable[str], nonces: Collection[str]) -> None:
         """Take in that these addresses are the client's, and that answers with these nonces came to it."""
         self._confirmed |= self._nonces.keys() & set(map(parse_address, addresses))
-        received = set(nonces)
-        self._proven |= {address for address in self._confirmed if self._nonces[address] in received}
+        self._proven |= {address for address in self._confirmed if self._nonces[address] in nonces}
 
     def nonce_for(self, address: Address) -> str | None:
         """Return the nonce that an answer to this address needs, "" for none; None where no answer may go there."""

@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterable
 from ..core.plan import Transport
 from ..net import addresses, tls
 from .capture import Capture
-from .commands import Abort, AskLocalStun, CatchUp, Close, Command, ReadCounters, Send
+from .commands import AskLocalStun, CatchUp, Close, Command, ReadCounters, Send
 from .core import ServerCore
 from .kernel_counters import KernelCounters
 from .listen import Listener
@@ -144,14 +144,14 @@ class Loop:
         return max(0.0, min([TICK, *(request.deadline - now for request in self._local_stun)]))
 
     def _do(self, command: Command) -> list[Command]:
-        if isinstance(command, (Send, Close, Abort)):
+        if isinstance(command, (Send, Close)):
             connection = self._connections.get(command.connection)
             if connection and isinstance(command, Send):
                 connection.queue(command.data)
-            elif connection and isinstance(command, Close):
-                connection.end()
-            elif connection:
+            elif connection and isinstance(command, Close) and command.at_once:
                 self._drop(connection)
+            elif connection:
+                connection.end()
         elif isinstance(command, CatchUp):
             self.catch_up()
             return self._core.on_result(command, None, time.monotonic())

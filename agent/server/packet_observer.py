@@ -15,8 +15,7 @@ from ..packet.ip import FIN, RST, SYN, Packet
 from ..protocol.messages import MAX_REPLY_BYTES, AskService, ServiceReply
 from ..protocol.stun import HEADER, TRANSACTION_BYTES
 
-# Connections of one check that are kept in mind: some hundreds for each TCP port of a usual plan. They take 200 bytes
-# each, and every session of an address counts all of that address'.
+# Connections of one address that each of its checks keeps: some hundreds for each TCP port, of 200 bytes each.
 MAX_FLOWS = 2_000
 # Times that a segment comes while nothing accepts it: a client waits four seconds and sends it again after 0.2 s, then
 # ever later (RFC 6298), on a path of 300 ms after one; twice is what a lost acknowledgement makes of it.
@@ -27,6 +26,8 @@ SEQUENCES = 2**32  # numbers of TCP's bytes, then it counts from 0 again (RFC 92
 MAX_SERVICE_FLOWS = 5_000
 # Of what the client sent: a mark of its own stands within it, whatever it speaks.
 MAX_INBOUND = 256
+# Of several connections to one port the one that came furthest tells.
+_FURTHER = (Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH, Where.UNKNOWN)
 
 
 class Progress(enum.Flag):
@@ -62,10 +63,6 @@ class _Flow:
         if Progress.READ in self.progress:
             return Where.UNKNOWN
         return Where.SERVER_HOST if self.first_data else Where.BEFORE_SERVER
-
-
-# Of several connections to one port the one that came furthest tells.
-_FURTHER = (Where.BEFORE_SERVER, Where.SERVER_HOST, Where.RETURN_PATH, Where.UNKNOWN)
 
 
 @dataclass
@@ -178,6 +175,5 @@ class ServiceFlows:
 
 
 def _transaction(packet: Packet) -> bytes:
-    """Return the transaction of the probe that a datagram is, or answers."""
     udp = packet.transport is Transport.UDP
     return packet.payload[HEADER.size - TRANSACTION_BYTES : HEADER.size] if udp else b""

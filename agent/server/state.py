@@ -50,10 +50,7 @@ class PortState:
 
 
 def served_ports(plan: Plan, busy: Mapping[Transport, Container[int]]) -> dict[Transport, dict[int, str]]:
-    """Return the busy ports that can be tried through the service that holds them, as PortTable.SERVED has it.
-
-    Whatever listens there: its answer is compared, not understood.
-    """
+    """Return the busy ports to try through whatever service holds them: its answer is compared, not understood."""
     return {
         Transport.TCP: {port: ServiceProtocol[protocol_of(Transport.TCP, port, row.purpose).name].value
                         for row in plan.of(Transport.TCP) for port in row.ports if port in busy[Transport.TCP]},

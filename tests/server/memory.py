@@ -16,7 +16,6 @@ from agent.core.ports import PortRange
 from agent.protocol import messages, stun
 from agent.protocol.messages import PROTOCOL, AskRows, AskService, Hello, Message, Rows, ServiceReply
 from agent.server.commands import (
-    Abort,
     AskLocalStun,
     BindPartition,
     Close,
@@ -159,7 +158,7 @@ class MemoryServer:
                 self._events.append(command.event)
             elif isinstance(command, Send):
                 self._sent[command.connection] = self._sent.get(command.connection, b"") + command.data
-            elif isinstance(command, (Close, Abort)):
+            elif isinstance(command, Close):
                 self.closing.add(command.connection)
             elif isinstance(command, ReleasePartitions):
                 self.partitions.append(None)
