@@ -51,15 +51,14 @@ def check(options: Options, tell: Tell) -> tuple[Report, bool]:
     return _HostCheck(options, tell).run()
 
 
-def problem(error: UserError) -> Problem:
-    """Return an error as the report has it."""
-    return Problem(error.code, error.message, error.hint)
-
-
 def failed(hosts: tuple[str, ...], error: UserError) -> Report:
     """Return the report of a check that could not run at all."""
-    began = _utc(time.time())
-    return Report(__version__, began, 0.0, hosts[0], "", Verdict.INCONCLUSIVE, error=problem(error), hosts=hosts)
+    began, verdict = _utc(time.time()), Verdict.INCONCLUSIVE
+    return Report(__version__, began, 0.0, hosts[0], "", verdict, error=_problem(error), hosts=hosts)
+
+
+def _problem(error: UserError) -> Problem:
+    return Problem(error.code, error.message, error.hint)
 
 
 def _utc(seconds: float) -> str:
@@ -83,25 +82,22 @@ class _HostCheck:
         self._cdns: set[str] = set()
         self._last: tuple[Target, Family] | None = None  # what the last channel was opened for
         self._checked: dict[Target, AddressReport] = {}
-        self._aborted = False
 
     def run(self) -> tuple[Report, bool]:
-        error: Problem | None = None
+        aborted = False
         try:
             self._check_all()
-        except UserError as failure:
-            error = problem(failure)
         except KeyboardInterrupt:
-            self._aborted = True
-        report = self._report(error)
+            aborted = True
+        report = self._report()
         try:
-            if not self._aborted:
+            if not aborted:
                 self._hand_over(report)
             for channel in self._channels:
-                channel.close(finished=not self._aborted)
+                channel.close(finished=not aborted)
         except KeyboardInterrupt:  # the report is whole: it is shown all the same
-            self._aborted = True
-        return report, self._aborted
+            aborted = True
+        return report, aborted
 
     def _check_all(self) -> None:
         """Check each address over its own control channel; then those that have none over another's."""
@@ -114,28 +110,19 @@ class _HostCheck:
                 without[target] = error
                 if isinstance(error, NotPnmcheck) and error.cdn:
                     self._cdns.add(target.text)
-            if self._aborted:
-                return
         # A server that listens on one address alone would make its others look blocked.
         through = next(iter(self._checked), None) if self._wildcard_bind else None
         for target, failure in without.items():
             self._check_through(target, through, failure)
-            if self._aborted:
-                return
 
     def _check_through(self, target: Target, through: Target | None, error: UserError) -> None:
         """Check an address that has no control channel, because of this error, over the channel of another one."""
-        unchecked = _unchecked(target, problem(error))
-        if through is None or error.code not in NO_SERVER_THERE:
-            self._checked[target] = unchecked
-            return
-        with contextlib.suppress(UserError):
-            self._check(target, through)
-        report = self._checked.get(target, unchecked)
-        known = any(finding.state is State.OPEN or finding.state in BLOCKED for finding in report.findings)
-        if not known and not self._aborted:
-            report = unchecked  # the first error says more than that all of it is unknown
-        self._checked[target] = report
+        if through and error.code in NO_SERVER_THERE:
+            with contextlib.suppress(UserError):
+                self._check(target, through)
+        findings = self._checked[target].findings if target in self._checked else ()
+        if not any(finding.state is State.OPEN or finding.state in BLOCKED for finding in findings):
+            self._checked[target] = _unchecked(target, _problem(error))  # that says more than that all is unknown
 
     def _resolve(self) -> None:
         """Look up the addresses of all names, each once; a name without any does not keep the others unchecked."""
@@ -147,14 +134,15 @@ class _HostCheck:
             except UserError as error:
                 self._unresolved.append(error)
 
-    def _names(self, target: Target) -> list[str]:
-        return [host for host in self._targets[target] if not _is_address(host)]
+    def _names(self, target: Target) -> tuple[str, ...]:
+        return tuple(host for host in self._targets[target] if not _is_address(host))
 
     def _name(self, target: Target) -> str:
         """Return what a browser that goes there would ask for."""
-        return (self._names(target) or self._targets[target])[0]
+        return (*self._names(target), *self._targets[target])[0]
 
     def _check(self, target: Target, through: Target) -> None:
+        """Check an address; UserError where it has no control channel, KeyboardInterrupt where the user ends it."""
         self._tell(Progress(f"looking for the server at {through.text}"))
         channel = self._open(through, _family(target))
         welcome = channel.welcome
@@ -165,7 +153,8 @@ class _HostCheck:
         task = Task(target.text, through.text, _family(target), self._options.rate, self._options.sample)
         order = AddressCheck(task, channel.client, welcome, random.Random())
         self._checked[target] = StepRunner(target, context, channel, self._tell).run(order.run())
-        self._aborted = order.aborted
+        if order.aborted:
+            raise KeyboardInterrupt
 
     def _open(self, through: Target, family: Family) -> ControlChannel:
         """Open a control channel, and leave the one before where the server has one session at a time; UserError."""
@@ -177,17 +166,15 @@ class _HostCheck:
         self._last = through, family
         return self._channels[-1]
 
-    def _report(self, error: Problem | None) -> Report:
-        hosts, unresolved = self._options.hosts, self._unresolved
-        checked = tuple(
-            replace(self._checked.get(target) or _unchecked(target, _ABORTED), names=tuple(self._names(target)))
-            for target in self._targets
-        )
+    def _report(self) -> Report:
+        hosts, unresolved, error = self._options.hosts, self._unresolved, None
+        checked = tuple(replace(self._checked.get(target) or _unchecked(target, _ABORTED), names=self._names(target))
+                        for target in self._targets)  # fmt: skip
         if unresolved:
             message = "; ".join(failure.message for failure in unresolved)[: reports.MAX_SENTENCE]
-            error = error or Problem(unresolved[0].code, message, unresolved[0].hint)
-        if not any(address.findings for address in checked):
-            error = error or next((address.error for address in checked), _ABORTED)
+            error = Problem(unresolved[0].code, message, unresolved[0].hint)
+        elif not any(address.findings for address in checked):
+            error = next((address.error for address in checked), _ABORTED)
         verdict = worst([*(address.verdict for address in checked), *(Verdict.INCONCLUSIVE for _ in unresolved)])
         elapsed = time.perf_counter() - self._began
         return Report(
@@ -203,20 +190,17 @@ class _HostCheck:
                 self._open(*self._last)
         parts = list(messages.report_parts(report_json.encode(report)))
         for channel in self._channels:
-            try:
+            with contextlib.suppress(ControlLost):
                 for part in parts:
                     channel.ask(part, messages.Received)
                 return
-            except ControlLost:
-                continue
 
 
 def _is_address(host: str) -> bool:
     try:
-        parse_address(host)
+        return bool(parse_address(host))
     except ValueError:
         return False
-    return True
 
 
 def _family(target: Target) -> Family:
