@@ -24,7 +24,7 @@ from ..verdict.tcp_state import silent_by_chance
 from . import steps
 from .control_client import ControlClient, ControlLost
 from .questions import ServerQuestions
-from .service_records import Port, ServiceResults, Try, service_evidence, service_questions
+from .service_records import ServiceResults, service_evidence, service_questions
 from .steps import Steps
 
 # Rounds of three more connects to a silent TCP port on a path that loses much: enough for half of all round trips.
@@ -59,7 +59,7 @@ class AddressCheck:
         self._sweeps: list[Sweep] = []
         self._follow_ups: list[FollowUp] = []
         self._shut_out = False
-        self._confirmed: dict[Port, list[tuple[Try, messages.ServiceReply]]] = {}
+        self._service_replies: dict[str, messages.ServiceReply] = {}
         self.aborted = False
 
     def run(self) -> Steps[AddressReport]:
@@ -92,7 +92,7 @@ class AddressCheck:
             self._server,
             replace(udp, sweeps=self._sweeps, follow_ups=self._follow_ups, sample=self._sample),
             replace(tcp, shut_out=self._shut_out),
-            service_evidence(services, self._confirmed),
+            service_evidence(services, self._service_replies),
             self._welcome.tls,
             self.aborted,
         )  # fmt: skip
@@ -149,16 +149,16 @@ class AddressCheck:
         if self._control.lost:
             raise ControlLost
         for _ in range(MORE_CONNECTS):
-            unsure = [port for port, seen in self._tcp.items() if _may_be_open(seen, sweep)]
+            unsure = [port for port, seen in self._tcp.items() if silent_by_chance(seen, sweep.loss)
+                      or (sweep.limit and seen.reply is Reply.NOTHING)]  # fmt: skip
             if not unsure:
                 break
             yield steps.StartTcp(unsure)
             self._tcp = yield steps.WaitForTcp()
         if not sweep.open or sweep.is_shut_out:
             self._shut_out = (yield steps.TryOpenTcp()) is False
-        for port, attempt, question in service_questions(results):
-            reply = yield from self._questions.ask(question, messages.ServiceReply)
-            self._confirmed.setdefault(port, []).append((attempt, reply))
+        for question in service_questions(results):
+            self._service_replies[question.mark] = yield from self._questions.ask(question, messages.ServiceReply)
 
     def _start_services(self) -> Steps[None]:
         """Begin with the ports that services hold, where the server can watch these."""
@@ -238,11 +238,6 @@ class AddressCheck:
         yield steps.ProbePorts(busy, sweep.timeout, rate, large=False, tries=BUSY_TRIES)
         seen = yield from self._questions.counts(PortTable.AT_INTERFACE, Transport.UDP)
         self._server.busy_at_interface = {port: seen.get(port, 0) for port in busy}
-
-
-def _may_be_open(seen: Observation, sweep: CombinedSweep) -> bool:
-    """Return whether a TCP port is silent, and loss or a limit alone may have made it so."""
-    return silent_by_chance(seen, sweep.loss) or bool(sweep.limit and seen.reply is Reply.NOTHING)
 
 
 def _limits_more(sweep: Sweep) -> bool:

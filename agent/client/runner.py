@@ -12,7 +12,7 @@ from .control import ControlChannel
 from .service_records import ServiceResults
 from .services import ServiceProbes
 from .steps import Result, Steps, run_steps
-from .tcp import ProbeContext, TcpProbes
+from .tcp import PortProbes, ProbeContext, probe
 from .traceroute import trace
 from .udp import Prober
 
@@ -23,7 +23,8 @@ class StepRunner:
     """The sockets and threads of the check of one address, and what they have seen so far."""
 
     def __init__(self, target: Target, context: ProbeContext, channel: ControlChannel, tell: Tell) -> None:
-        self._tcp, self._services = TcpProbes(target, context), ServiceProbes(target, context)
+        self._tcp: PortProbes[int] = PortProbes(lambda port, stopped: probe(target, port, context, stopped))
+        self._services = ServiceProbes(target, context)
         self._udp = Prober(target, context.id, context.key, tell)
         self._actions: dict[type, Callable[[Any], Any]] = {
             steps.Progress: tell,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Iterator, List, Mapping, Sequence, Tuple
+from typing import Iterator, Mapping, Sequence, Tuple
 
 from ..core.observation import Observation
 from ..core.plan import Transport
@@ -44,30 +44,28 @@ class ServiceResult:
 
 Port = Tuple[Transport, int]
 ServiceResults = Mapping[Port, ServiceResult]
-Confirmed = Mapping[Port, List[Tuple[Try, ServiceReply]]]  # what the server answered about each try
 
 
-def service_questions(results: ServiceResults) -> Iterator[tuple[Port, Try, AskService]]:
-    """Yield what to ask the server about each try."""
+def service_questions(results: ServiceResults) -> Iterator[AskService]:
+    """Yield what to ask the server about each try, by its mark."""
     for (transport, port), result in results.items():
         for attempt in result.tries:
-            question = AskService(transport, port, attempt.mark, fingerprint(result.certificate))
-            yield (transport, port), attempt, question
+            yield AskService(transport, port, attempt.mark, fingerprint(result.certificate))
 
 
-def service_evidence(results: ServiceResults, confirmed: Confirmed) -> ServiceEvidence:
-    """Return what both sides know of these ports."""
-    tcp, udp = (
-        {
-            port: _joined(result.observation, result.shown, confirmed.get((its, port), ()))
-            for (its, port), result in results.items()
-            if its is transport and result.observation
-        }
-        for transport in Transport
-    )
-    signalling = {port: result.signalling for (_, port), result in results.items() if result.signalling is not None}
-    stale = [port for (_, port), tries in confirmed.items() if any(reply.on_disk is False for _, reply in tries)]
-    return ServiceEvidence(tcp, udp, signalling, stale)
+def service_evidence(results: ServiceResults, replies: Mapping[str, ServiceReply]) -> ServiceEvidence:
+    """Return what both sides know of these ports; `replies` are the server's, by the mark of the try."""
+    seen: dict[Transport, dict[int, Observation]] = {transport: {} for transport in Transport}
+    signalling, stale = {}, []
+    for (transport, port), result in results.items():
+        confirmed = [(attempt, replies[attempt.mark]) for attempt in result.tries if attempt.mark in replies]
+        if result.observation:
+            seen[transport][port] = _joined(result.observation, result.shown, confirmed)
+        if result.signalling is not None:
+            signalling[port] = result.signalling
+        if any(reply.on_disk is False for _, reply in confirmed):
+            stale.append(port)
+    return ServiceEvidence(seen[Transport.TCP], seen[Transport.UDP], signalling, stale)
 
 
 def _joined(seen: Observation, shown: str, confirmed: Sequence[tuple[Try, ServiceReply]]) -> Observation:

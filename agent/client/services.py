@@ -6,7 +6,7 @@ import base64
 import os
 import socket
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, Mapping
 
@@ -42,7 +42,8 @@ class ServiceProbes(PortProbes[Port]):
     """The ports that services hold, tried side by side. What the server saw of that is asked later."""
 
     def __init__(self, target: Target, context: ProbeContext) -> None:
-        super().__init__(target, replace(context, tls=True))  # haproxy has a certificate where our server has none
+        super().__init__(self._probe_service)
+        self._target, self._context = target, replace(context, tls=True)  # haproxy has TLS where our server has none
         self._served: Mapping[Port, ServiceProtocol] = {}
         self._results: dict[Port, ServiceResult] = {}
 
@@ -56,34 +57,31 @@ class ServiceProbes(PortProbes[Port]):
         seen = self.seen
         return {port: replace(result, observation=seen.get(port)) for port, result in self._results.items()}
 
-    def _try(self, port: Port) -> Observation:
-        transport, number = port
-        service = (_Tcp if transport is Transport.TCP else _Udp)(
-            self._target, self._context, number, self._results[port], self._stopped.is_set
-        )
-        return service.probe(self._served[port])
+    def _probe_service(self, port: Port, stopped: Callable[[], bool]) -> Observation:
+        (transport, number), result = port, self._results[port]
+        if transport is Transport.UDP:
+            return _probe_udp(self._target, self._context, number, result, stopped)
+        service = _TcpService(self._target, self._context, number, result)
+        asks = {ServiceProtocol.HTTP: service.ask_http, ServiceProtocol.TLS: service.ask_tls}
+        ask = asks.get(self._served[port], service.ask_framed)
+        return tcp.probe(self._target, number, self._context, stopped, ask)
 
 
-class _Service:
-    """The port of a service. What comes of it goes into `result`, until it is `stopped`."""
+@dataclass
+class _TcpService:
+    """The TCP port of a service, and in `result` what comes of it."""
 
-    def __init__(
-        self, target: Target, context: ProbeContext, port: int, result: ServiceResult, stopped: Callable[[], bool]
-    ) -> None:
-        self._target, self._context, self._port, self._result, self._stopped = target, context, port, result, stopped
+    target: Target
+    context: ProbeContext
+    port: int
+    result: ServiceResult
 
-
-class _Tcp(_Service):
-    def probe(self, protocol: ServiceProtocol) -> Observation:
-        ask = {ServiceProtocol.HTTP: self._http, ServiceProtocol.TLS: self._tls}.get(protocol, self._framed)
-        return tcp.probe(self._target, self._port, self._context, self._stopped, ask)
-
-    def _http(self, connection: Connection) -> Answer:
+    def ask_http(self, connection: Connection) -> Answer:
         answer = tcp.converse(connection, tcp.ask_http)
         self._record_try(connection, _TOKEN)
-        page = _shown(self._connect_again(self._ask_front_page)) or "nothing"
-        self._result.shown = f"/ brings {page}; what Let's Encrypt asks for, {_shown(answer) or 'nothing'}"
-        return replace(answer, last=any(attempt.began for attempt in self._result.tries))
+        page = self._connect_again(self._ask_front_page).shown or "nothing"
+        self.result.shown = f"/ brings {page}; what Let's Encrypt asks for, {answer.shown or 'nothing'}"
+        return replace(answer, last=any(attempt.began for attempt in self.result.tries))
 
     def _ask_front_page(self, connection: Connection) -> Answer:
         """Ask for the front page, which haproxy answers itself; it may have to fetch the answer to ACME elsewhere."""
@@ -92,14 +90,14 @@ class _Tcp(_Service):
         finally:
             self._record_try(connection, _QUERY)
 
-    def _tls(self, connection: Connection) -> Answer:
+    def ask_tls(self, connection: Connection) -> Answer:
         answer = tcp.converse(connection, tcp.ask_tls)
         self._record_try(connection, _HELLO)
         certificate = connection.secure.certificate if connection.secure else None
         if certificate is not None:
-            self._result.certificate = certificate
-            self._result.shown = interceptor.identify(b"", self._context.host, certificate).shown + _until(certificate)
-            row = self._context.plan and self._context.plan.row(Transport.TCP, self._port)
+            self.result.certificate = certificate
+            self.result.shown = interceptor.identify(b"", self.context.host, certificate).shown + _until(certificate)
+            row = self.context.plan and self.context.plan.row(Transport.TCP, self.port)
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
                 self._signal()
         return replace(answer, last=bool(connection.first_received))
@@ -111,49 +109,48 @@ class _Tcp(_Service):
         seen = []
         for path in SIGNALLING:
             then = partial(_ask_path, path=path, lines=upgrade)
-            seen.append(_shown(self._connect_again(partial(tcp.ask_tls, then=then))))
+            seen.append(self._connect_again(partial(tcp.ask_tls, then=then)).shown or "")
             if seen[-1].startswith(LIVEKIT):
-                self._result.signalling = ""
+                self.result.signalling = ""
                 return
         if seen[0]:  # haproxy has an answer where LiveKit has none: without one it was the way, or not HTTP
-            self._result.signalling = seen[0]
+            self.result.signalling = seen[0]
 
-    def _framed(self, connection: Connection) -> Answer:
+    def ask_framed(self, connection: Connection) -> Answer:
         answer = tcp.converse(connection, partial(tcp.ask_stun, seconds=KEEP_SECONDS))
         waits = answer.reply is Reply.MUTE and not connection.ended
         self._record_try(connection, _FRAME, asks=not waits)
         if waits:
             return self._connect_again(self._ask_without_username)
-        self._result.shown = _shown(answer) or "ends a connection that brings STUN, which LiveKit does not"
+        self.result.shown = answer.shown or "ends a connection that brings STUN, which LiveKit does not"
         return replace(answer, last=bool(connection.first_received) or connection.ended)
 
     def _ask_without_username(self, connection: Connection) -> Answer:
         """Send STUN without a USERNAME, which LiveKit does not take."""
         transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
-        connection.send(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", self._context.key)))
-        answer = b""
+        connection.send(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", self.context.key)))
         try:
-            answer = connection.read(lambda _: None, stun.MAX_BYTES)
+            answer = tcp.not_proof(connection.read(lambda _: None, stun.MAX_BYTES), self.context)
         finally:
             self._record_try(connection, _FRAME)
-        self._result.shown = interceptor.identify(answer, self._context.host).shown if answer else (
+        self.result.shown = answer.shown or (
             "keeps a connection that brings STUN with a USERNAME, and ends one without, as LiveKit does")  # fmt: skip
-        return Answer(Reply.FOREIGN if answer else Reply.MUTE, last=True)
+        return Answer(answer.reply, last=True)
 
     def _connect_again(self, ask: tcp.Ask) -> Answer:
         """Use another connection to the port."""
-        with socket.socket(self._target.family, socket.SOCK_STREAM) as opened:
+        with socket.socket(self.target.family, socket.SOCK_STREAM) as opened:
             opened.settimeout(ANSWER_SECONDS)
             try:
-                opened.connect(self._target.at(self._port))
+                opened.connect(self.target.at(self.port))
             except OSError:
                 return Answer(Reply.MUTE)
-            return tcp.converse(Connection(opened, self._port, self._context), ask)
+            return tcp.converse(Connection(opened, self.port, self.context), ask)
 
     def _record_try(self, connection: Connection, mark: slice, asks: bool = True) -> None:
         if len(connection.first_sent) >= mark.stop:
             began = connection.first_received[:MAX_REPLY_BYTES]
-            self._result.tries.append(Try(connection.first_sent[mark].hex(), began, connection.ended, asks))
+            self.result.tries.append(Try(connection.first_sent[mark].hex(), began, connection.ended, asks))
 
 
 def _ask_path(connection: Connection, path: str, lines: tuple[bytes, ...]) -> Answer:
@@ -162,9 +159,7 @@ def _ask_path(connection: Connection, path: str, lines: tuple[bytes, ...]) -> An
     request = (b"GET %s HTTP/1.1" % path.encode(), b"Host: " + host, b"User-Agent: pnmcheck", *lines, b"", b"")
     connection.send(b"\r\n".join(request))
     answer = connection.read(lambda data: True if b"\r\n\r\n" in data else None, http_proof.MAX_ANSWER)
-    return (
-        Answer(Reply.FOREIGN, interceptor.identify(answer, connection.context.host)) if answer else Answer(Reply.MUTE)
-    )
+    return tcp.not_proof(answer, connection.context)
 
 
 def _until(certificate: bytes) -> str:
@@ -174,65 +169,60 @@ def _until(certificate: bytes) -> str:
         return ""
 
 
-def _shown(answer: Answer) -> str:
-    return answer.sender.shown if answer.sender else ""
-
-
-class _Udp(_Service):
-    def probe(self, protocol: ServiceProtocol) -> Observation:
-        seen = Observation(Transport.UDP, self._port, sent=0, reply=Reply.NOTHING, answered=0)
-        with socket.socket(self._target.family, socket.SOCK_DGRAM) as opened:
-            icmp_errors.want_senders(opened, True)
-            try:
-                opened.connect(self._target.at(self._port))
-            except OSError as error:
-                return replace(seen, unsendable=error.strerror or str(error))
-            for _ in range(UDP_TRIES):
-                # Without a number: the sweep counts its own. It arrives at a service, whose answer bears no proof.
-                transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
-                probe = stun.encode_request(stun.Request(self._context.id, transaction, self._port), self._context.key)
-                self._result.tries.append(Try(transaction.hex()))
-                seen = self._ask(opened, probe, replace(seen, sent=(seen.sent or 0) + 1))
-                if seen.reply in (Reply.FOREIGN, Reply.PROOF) or self._stopped():
-                    break
-        return seen
-
-    def _ask(self, opened: socket.socket, probe: bytes, seen: Observation) -> Observation:
-        """Send a probe, and wait for what comes back of it, or of one before."""
-        ends = time.monotonic() + UDP_SECONDS
-        for _ in range(2):  # the first may report an earlier one's ICMP error, and not be sent
-            try:
-                opened.send(probe)
+def _probe_udp(
+    target: Target, context: ProbeContext, port: int, result: ServiceResult, stopped: Callable[[], bool]
+) -> Observation:
+    seen = Observation(Transport.UDP, port, sent=0, reply=Reply.NOTHING, answered=0)
+    with socket.socket(target.family, socket.SOCK_DGRAM) as opened:
+        icmp_errors.want_senders(opened, True)
+        try:
+            opened.connect(target.at(port))
+        except OSError as error:
+            return replace(seen, unsendable=error.strerror or str(error))
+        for _ in range(UDP_TRIES):
+            # Without a number: the sweep counts its own. It arrives at a service, whose answer bears no proof.
+            transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
+            probe = stun.encode_request(stun.Request(context.id, transaction, port), context.key)
+            result.tries.append(Try(transaction.hex()))
+            seen = _ask_udp(opened, probe, context.key, result, replace(seen, sent=(seen.sent or 0) + 1))
+            if seen.reply in (Reply.FOREIGN, Reply.PROOF) or stopped():
                 break
-            except OSError:
-                seen = _refused(opened, seen)
-        while time.monotonic() < ends:
-            opened.settimeout(max(0.001, ends - time.monotonic()))
-            try:
-                data = opened.recv(stun.MAX_BYTES + 1)
-            except socket.timeout:
-                break
-            except OSError:
-                seen = _refused(opened, seen)
-                continue
-            mark = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
-            for number, attempt in enumerate(self._result.tries):
-                if attempt.mark == mark.hex():
-                    self._result.tries[number] = replace(attempt, began=data[:MAX_REPLY_BYTES])
-                    if stun.is_answer(data, mark, self._context.key):
-                        return replace(seen, reply=Reply.PROOF, answered=1)
-                    shown, foreign = describe_reply(data, probe), Interceptor.OTHER_SERVICE
-                    self._result.shown = "answers STUN" if shown.startswith("a STUN") else shown
-                    return replace(seen, reply=Reply.FOREIGN, shown=shown, interceptor=foreign, by=None, icmp=None)
-        return seen
+    return seen
+
+
+def _ask_udp(opened: socket.socket, probe: bytes, key: bytes, result: ServiceResult, seen: Observation) -> Observation:
+    """Send a probe, and wait for what comes back of it, or of one before."""
+    ends = time.monotonic() + UDP_SECONDS
+    for _ in range(2):  # the first may report an earlier one's ICMP error, and not be sent
+        try:
+            opened.send(probe)
+            break
+        except OSError:
+            seen = _refused(opened, seen)
+    while time.monotonic() < ends:
+        opened.settimeout(max(0.001, ends - time.monotonic()))
+        try:
+            data = opened.recv(stun.MAX_BYTES + 1)
+        except socket.timeout:
+            break
+        except OSError:
+            seen = _refused(opened, seen)
+            continue
+        mark = data[stun.HEADER.size - stun.TRANSACTION_BYTES : stun.HEADER.size]
+        for number, attempt in enumerate(result.tries):
+            if attempt.mark == mark.hex():
+                result.tries[number] = replace(attempt, began=data[:MAX_REPLY_BYTES])
+                if stun.is_answer(data, mark, key):
+                    return replace(seen, reply=Reply.PROOF, answered=1)
+                shown, foreign = describe_reply(data, probe), Interceptor.OTHER_SERVICE
+                result.shown = "answers STUN" if shown.startswith("a STUN") else shown
+                return replace(seen, reply=Reply.FOREIGN, shown=shown, interceptor=foreign, by=None, icmp=None)
+    return seen
 
 
 def _refused(opened: socket.socket, seen: Observation) -> Observation:
     """Return an observation with the ICMP error that a connected socket met, where the system reports it."""
-    for error in icmp_errors.errors(opened):
-        if error and error.refusal:
-            seen = replace(
-                seen, reply=Reply.UNREACHABLE, by=error.by, icmp=error.refusal, errors=(seen.errors or 0) + 1
-            )
-            break
-    return seen
+    error = next((error for error in icmp_errors.errors(opened) if error and error.refusal), None)
+    if not error:
+        return seen
+    return replace(seen, reply=Reply.UNREACHABLE, by=error.by, icmp=error.refusal, errors=(seen.errors or 0) + 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, Generic, Hashable, Optional, Sequence, TypeVar
 
 from ..core.errors import DecodeError
-from ..core.observation import Observation, Reply
+from ..core.observation import Interceptor, Observation, Reply
 from ..core.plan import Plan, Protocol, Transport, protocol_of
 from ..net import tls
 from ..net.connect import Target, race
@@ -60,10 +60,11 @@ class ProbeContext:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one connection, and who sent a foreign answer; `last` says that another would tell no more."""
+    """What came of one connection; what a foreign answer shows, and who sent it; `last`: another would tell no more."""
 
     reply: Reply
-    sender: interceptor.Identity | None = None
+    shown: str | None = None
+    sender: Interceptor | None = None
     last: bool = False
 
 
@@ -79,7 +80,7 @@ class Connection:
         self.received, self.ended, self.first_received, self.first_sent = 0, False, b"", b""
         self.secure: tls.ClientLayer | None = None
         self._unread = b""
-        self.settimeout = opened.settimeout
+        opened.settimeout(ANSWER_SECONDS)
 
     def __enter__(self) -> Connection:
         return self
@@ -154,7 +155,6 @@ Ask = Callable[[Connection], Answer]
 
 def converse(connection: Connection, ask: Ask) -> Answer:
     """Use one connection, and return the proof or what came instead."""
-    connection.settimeout(ANSWER_SECONDS)
     try:
         return ask(connection)
     except ConnectionError:
@@ -176,7 +176,7 @@ def ask_http(connection: Connection) -> Answer:
 
     answer = connection.read(proves, http_proof.MAX_ANSWER)
     ours = bool(certificate) and http_proof.is_proof_for_other_certificate(answer, expected)
-    return Answer(Reply.PROOF) if proves(answer) else _not_proof(answer, context, certificate, ours)
+    return Answer(Reply.PROOF) if proves(answer) else not_proof(answer, context, certificate, ours)
 
 
 def ask_stun(connection: Connection, seconds: float | None = None) -> Answer:
@@ -194,7 +194,7 @@ def ask_stun(connection: Connection, seconds: float | None = None) -> Answer:
             return False
 
     answer = connection.read(proves, stun.MAX_BYTES, seconds)
-    return Answer(Reply.PROOF) if proves(answer) else _not_proof(answer, context)
+    return Answer(Reply.PROOF) if proves(answer) else not_proof(answer, context)
 
 
 def ask_tls(connection: Connection, then: Ask = ask_http) -> Answer:
@@ -203,11 +203,11 @@ def ask_tls(connection: Connection, then: Ask = ask_http) -> Answer:
     try:
         speaks_tls = connection.begin_tls()
         if speaks_tls is False:
-            return _not_proof(connection.read(lambda _: False, http_proof.MAX_ANSWER), context)
+            return not_proof(connection.read(lambda _: False, http_proof.MAX_ANSWER), context)
         return then(connection) if speaks_tls else Answer(Reply.MUTE)
     except tls.TlsError as error:
         certificate = connection.secure and connection.secure.certificate
-        return _not_proof(f"TLS fails: {error}".encode("ascii", "replace"), context, certificate or b"")
+        return not_proof(f"TLS fails: {error}".encode("ascii", "replace"), context, certificate or b"")
 
 
 def ask_server(connection: Connection) -> Answer:
@@ -218,10 +218,12 @@ def ask_server(connection: Connection) -> Answer:
     return (ask_tls if protocol is Protocol.TLS and connection.context.tls else ask_http)(connection)
 
 
-def _not_proof(answer: bytes, context: ProbeContext, certificate: bytes = b"", ours: bool = False) -> Answer:
+def not_proof(answer: bytes, context: ProbeContext, certificate: bytes = b"", ours: bool = False) -> Answer:
+    """Return what came of a connection on which this answer came, or nothing; `ours` is as for `identify`."""
     if not answer:
         return Answer(Reply.MUTE)
-    return Answer(Reply.FOREIGN, interceptor.identify(answer, context.host, certificate, ours))
+    sender = interceptor.identify(answer, context.host, certificate, ours)
+    return Answer(Reply.FOREIGN, sender.shown, sender.kind)
 
 
 def probe(
@@ -247,9 +249,8 @@ def probe(
             seen = replace(seen, received=seen.received or 0)
         seen = replace(seen, sent=(seen.sent or 0) + 1)
         if list(Reply).index(answer.reply) >= list(Reply).index(seen.reply or Reply.NOTHING):
-            sender = answer.sender
-            shown, kind = (sender.shown, sender.kind) if sender else (None, None)
-            seen = replace(seen, reply=answer.reply, by=attempt.by, icmp=attempt.icmp, shown=shown, interceptor=kind)
+            seen = replace(seen, reply=answer.reply, by=attempt.by, icmp=attempt.icmp, shown=answer.shown,
+                           interceptor=answer.sender)  # fmt: skip
         if answer.reply is Reply.PROOF:
             return replace(seen, answered=1)
         foreign += answer.reply is Reply.FOREIGN
@@ -259,10 +260,10 @@ def probe(
 
 
 class PortProbes(Generic[Key]):
-    """Ports that are tried in a thread each, up to MAX_THREADS for each `start`."""
+    """Ports that are tried in a thread each, up to MAX_THREADS for each `start`, by `probe`, until it is stopped."""
 
-    def __init__(self, target: Target, context: ProbeContext) -> None:
-        self._target, self._context = target, context
+    def __init__(self, probe: Callable[[Key, Callable[[], bool]], Observation]) -> None:
+        self._probe = probe
         self._queue: queue.Queue[Key] = queue.Queue()
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
@@ -297,12 +298,14 @@ class PortProbes(Generic[Key]):
             now = time.perf_counter()
         self._left -= now - began
 
+    def try_open(self) -> bool | None:
+        """Return whether a port that proved open does so again; None where none did."""
+        port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
+        return None if port is None else self._probe(port, self._stopped.is_set).reply is Reply.PROOF
+
     def stop(self) -> None:
         """Begin nothing more, and take nothing in any more."""
         self._stopped.set()
-
-    def _try(self, port: Key) -> Observation:
-        raise NotImplementedError
 
     def _work(self) -> None:
         while not self._stopped.is_set():
@@ -310,7 +313,7 @@ class PortProbes(Generic[Key]):
                 port = self._queue.get_nowait()
             except queue.Empty:
                 return
-            seen = self._try(port)
+            seen = self._probe(port, self._stopped.is_set)
             before = self._seen.get(port)
             if before:
                 seen = replace(seen, sent=(seen.sent or 0) + (before.sent or 0))
@@ -320,15 +323,3 @@ class PortProbes(Generic[Key]):
             if not self._stopped.is_set():
                 self._seen[port] = seen
                 self._under_way.discard(port)
-
-
-class TcpProbes(PortProbes[int]):
-    """The TCP ports that the server has."""
-
-    def try_open(self) -> bool | None:
-        """Return whether a port that proved open does so again; None where none did."""
-        port = next((port for port, seen in self.seen.items() if seen.reply is Reply.PROOF), None)
-        return None if port is None else self._try(port).reply is Reply.PROOF
-
-    def _try(self, port: int) -> Observation:
-        return probe(self._target, port, self._context, self._stopped.is_set)

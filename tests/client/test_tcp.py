@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator
 import pytest
 
 from agent.client import tcp
-from agent.client.tcp import ProbeContext, TcpProbes, probe
+from agent.client.tcp import PortProbes, ProbeContext, probe
 from agent.core import plan as plans
 from agent.core.errors import DecodeError
 from agent.core.observation import Interceptor, Reply
@@ -130,9 +130,13 @@ def test_a_strange_answer_outweighs_silence() -> None:
     assert (seen.reply, seen.sent, seen.shown) == (Reply.FOREIGN, 3, "SSH-2.0-OpenSSH_9.6p1")
 
 
+def probes_of(target: Target) -> PortProbes[int]:
+    return PortProbes(lambda port, stopped: probe(target, port, CONTEXT, stopped))
+
+
 def test_a_port_that_proved_open_stays_so_when_it_is_stopped_later() -> None:
     with stranger(lambda data, number: proven(data)) as target:
-        probes = TcpProbes(target, CONTEXT)
+        probes = probes_of(target)
         for _ in range(2):
             probes.start([80])
             probes.join()
@@ -152,7 +156,7 @@ def test_a_port_that_is_still_tried_again_is_not_known_to_be_silent(monkeypatch:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         here = Elsewhere(socket.AF_INET, ("127.0.0.1", 0), full.getsockname()[1])
         stack.enter_context(socket.create_connection(full.getsockname()))
-        probes = TcpProbes(here, CONTEXT)
+        probes = probes_of(here)
         probes.start([80])
         probes.join()
         assert probes.seen[80].reply is Reply.NOTHING
