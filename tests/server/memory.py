@@ -14,7 +14,7 @@ from agent.core.events import Event
 from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.protocol import messages, stun
-from agent.protocol.messages import PROTOCOL, AskRows, AskService, Hello, Message, Rows, ServiceReply
+from agent.protocol.messages import PROTOCOL, AskRows, AskService, Hello, Message, PortTable, Rows, ServiceReply
 from agent.server.commands import (
     AskLocalStun,
     BindPartition,
@@ -30,6 +30,7 @@ from agent.server.connection import ControlChannel
 from agent.server.core import ServerCore
 from agent.server.sessions import Session
 from agent.server.state import Measurement, PortState, Settings
+from tests.packet.test_ip import ipv4, udp
 
 TCP, UDP = Transport.TCP, Transport.UDP
 CLIENT, STRANGER = ipaddress.ip_address("192.0.2.1"), ipaddress.ip_address("2001:db8::bad")
@@ -214,3 +215,26 @@ def answers(sent: bytes) -> list[Message]:
 def say(conversation: Conversation, *said: Message) -> list[Message]:
     """What a client is answered that says this."""
     return answers(conversation.receive(lines(*said), 1.0))
+
+
+def make_session(server: MemoryServer, secret: str | None = None, client: Address = CLIENT) -> Session:
+    session = server.open(client, Family.IPV4, secret=secret)
+    assert session
+    return session
+
+
+probe_numbers = itertools.count(2)
+
+
+def probe(session: Session, port: int = 50000, key: bytes | None = None, number: int | None = None) -> bytes:
+    """A probe of that number, or of one that no other has."""
+    transaction = stun.make_transaction(next(probe_numbers) if number is None else number, bytes(range(8)))
+    return stun.encode_request(stun.Request(session.id, transaction, port), key or session.key)
+
+
+def seen_udp(data: bytes, port: int = 50000) -> bytes:
+    return ipv4(udp(data, port))
+
+
+def told(server: MemoryServer, session: Session, about: PortTable, transport: Transport = UDP) -> dict[str, int | str]:
+    return {str(ports): value for ports, value in server.rows(session, AskRows(about, transport, 1)).rows}

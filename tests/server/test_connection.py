@@ -52,9 +52,11 @@ from tests.server.memory import (
     MemoryServer,
     answers,
     lines,
+    make_session,
+    probe,
     say,
+    seen_udp,
 )
-from tests.server.test_sessions import make_session, probe, seen_udp
 
 # Limits, by their numbers: who changes one changes it here too.
 HELLO_SECONDS = 10.0
