@@ -22,8 +22,8 @@ from ..verdict.conclusion import worst
 from .control import ControlChannel, NotPnmcheck, open_channel
 from .control_client import ControlLost, Greeting
 from .order import AddressCheck, Task
-from .runner import StepRunner, Tell
-from .steps import Progress
+from .runner import StepRunner
+from .steps import Progress, Tell
 from .tcp import ProbeContext
 
 # With these errors an address may still be checked through another one: nothing, or something else, answers there.
@@ -149,10 +149,10 @@ class _HostCheck:
         self._plan, self._wildcard_bind = welcome.plan.name, welcome.wildcard_bind
         self._certificates[target.text] = welcome.certificate
         host = self._name(target).encode("idna").decode("ascii")  # as in a browser's Host header and TLS hello
-        context = ProbeContext(welcome.session, channel.client.secret.encode(), host, welcome.tls, welcome.plan)
+        context = ProbeContext(target, welcome.session, channel.client.secret.encode(), host, welcome.tls, welcome.plan)
         task = Task(target.text, through.text, _family(target), self._options.rate, self._options.sample)
         order = AddressCheck(task, channel.client, welcome, random.Random())
-        self._checked[target] = StepRunner(target, context, channel, self._tell).run(order.run())
+        self._checked[target] = StepRunner(context, channel, self._tell).run(order.run())
         if order.aborted:
             raise KeyboardInterrupt
 

@@ -53,10 +53,10 @@ class ControlChannel:
                 while client.pings_unanswered and not client.lost:  # the server takes one question at a time
                     _read(self._socket, client, ends)
                 self._send(client.ask(message, time.perf_counter()), OVERDUE)
-                while not client.has_answer and not client.lost:
+                while (answer := client.take_answer(expected)) is None and not client.lost:
                     _read(self._socket, client, ends)
-                if client.has_answer:
-                    return client.take_answer(expected)
+                if answer is not None:
+                    return answer
         client.lost = True
         raise ControlLost
 
@@ -123,7 +123,7 @@ def greet(opened: socket.socket, port: int, greeting: Greeting) -> ControlChanne
     certificate = opened.getpeercert(binary_form=True) if isinstance(opened, ssl.SSLSocket) else None
     peer = Peer(port, isinstance(opened, ssl.SSLSocket), certificate or b"", opened.getsockname()[0])
     client = ControlClient(peer, greeting, os.urandom(pairing.NONCE_BYTES))
-    line = client.hello(time.perf_counter())
+    line = client.ask(client.hello, time.perf_counter())
     while client.welcome is None:
         if line:
             ends = time.perf_counter() + HELLO_SECONDS

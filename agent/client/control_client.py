@@ -1,7 +1,4 @@
-"""Speak the client's side of the control channel: messages in, bytes out; bytes in, messages out. No socket here.
-
-agent/protocol/README.md is the protocol. `control` moves the bytes; a test may join it to the server's side.
-"""
+"""Speak the client's side of the control channel (agent/protocol/README.md) without a socket: `control` has that."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ class Peer:
 
 
 class ControlClient:
-    """One control channel. Begin with `hello`, and send what `receive` returns until there is a `welcome`.
+    """One control channel. First ask `hello`, and send what `receive` returns until there is a `welcome`.
 
     `nonce` are pairing.NONCE_BYTES of chance, for a greeting that has a key. Times are seconds of one clock. Questions
     may be sent before earlier ones are answered: answers come in the order of the questions.
@@ -74,7 +71,7 @@ class ControlClient:
         self.secret = ""  # 64 hex digits, of the session that the welcome began
         self._greeting = greeting
         nonce_word = nonce.hex() if greeting.key else None
-        self._hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family, nonce_word)
+        self.hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family, nonce_word)
         self._keys: pairing.Keys | None = None
         self._records: pairing.RecordAuthenticator | None = None
         self._lines = framing.Lines()
@@ -82,10 +79,6 @@ class ControlClient:
         self._questions: deque[float | None] = deque()  # when each was asked that has no answer; None for a ping
         self._answers: deque[bytes] = deque()
         self._kernel: KernelStatus | None = None
-
-    def hello(self, now: float) -> bytes:
-        """Return the client's first line."""
-        return self.ask(self._hello, now)
 
     def ask(self, message: messages.Message, now: float) -> bytes:
         """Return the line of a question whose answer `take_answer` will return."""
@@ -125,13 +118,10 @@ class ControlClient:
         """Return how many pings have no answer yet."""
         return self._questions.count(None)
 
-    @property
-    def has_answer(self) -> bool:
-        """Return whether there is an answer to take."""
-        return bool(self._answers)
-
-    def take_answer(self, expected: type[Answer]) -> Answer:
-        """Return the next answer; ControlLost where it is a refusal, or anything else that is not of this type."""
+    def take_answer(self, expected: type[Answer]) -> Answer | None:
+        """Return the next answer, None where none has come; ControlLost where it is not of this type, as a refusal."""
+        if not self._answers:
+            return None
         answer: messages.Message | None = None
         with contextlib.suppress(DecodeError):
             answer = messages.decode(self._answers.popleft())
@@ -164,13 +154,14 @@ class ControlClient:
             return line
 
     def _receive_line(self, line: bytes, now: float) -> None:
-        asked = bool(self._questions)
-        at = self._questions.popleft() if asked else None
-        if not asked and len(self._answers) >= MAX_UNASKED:
+        unasked = not self._questions
+        at = None if unasked else self._questions.popleft()
+        if unasked and len(self._answers) >= MAX_UNASKED:
             raise DecodeError("answers that nobody asked for")
-        if not asked or at is not None:
+        if at is not None:
+            self.rtts.append(now - at)
+        if unasked or at is not None:
             self._answers.append(line)
-            self.rtts += [now - at] if at is not None else []
             return
         pong = messages.decode(line)
         if not isinstance(pong, messages.KernelReply):
@@ -187,7 +178,7 @@ class ControlClient:
         if key and self._keys is None and isinstance(answer, messages.Challenge):
             if self._answers:  # nothing verified them: they must not stand for what the server says after the proof
                 raise DecodeError("answers that nobody asked for")
-            self._keys = messages.session_keys(key, self._hello, answer)
+            self._keys = messages.session_keys(key, self.hello, answer)
             self._records = pairing.RecordAuthenticator(self._keys.client, self._keys.server)
             return self.ask(messages.Proof(pairing.fingerprint(self.peer.certificate)), now)
         if self._keys:

@@ -21,11 +21,11 @@ _TRANSACTION = slice(stun.HEADER.size - stun.TRANSACTION_BYTES, stun.HEADER.size
 
 
 class ProbeExchange:
-    """The probes that are under way to one address, in one session with the server."""
+    """The probes that are under way to one address, in one session with the server; `draw` returns random bytes."""
 
-    def __init__(self, target: str, session: str, key: bytes) -> None:
+    def __init__(self, target: str, session: str, key: bytes, draw: Callable[[int], bytes]) -> None:
         self._target, self._address = target, parse_address(target)
-        self._session, self._key = session, key
+        self._session, self._key, self._draw = session, key, draw
         self._numbers = itertools.count(1)  # of all that is sent in the session
         self._nonces: set[str] = set()  # which came with answers
         self._under_way: dict[bytes, SentProbe] = {}
@@ -34,17 +34,14 @@ class ProbeExchange:
         self.refusals: dict[int, Refusal] = {}  # by ICMP errors; a port that answers is open all the same
         self.strangers: dict[int, str] = {}  # ports from which something else came than proof, and what it showed
 
-    def new_transaction(self, drawn: bytes) -> bytes:
-        """Return a new transaction with these RANDOM_BYTES."""
-        return stun.make_transaction(next(self._numbers), drawn)
+    def new_probe(self, port: int, padding: int = 0) -> bytes:
+        """Return the bytes of a probe that nothing else has sent."""
+        transaction = stun.make_transaction(next(self._numbers), self._draw(stun.RANDOM_BYTES))
+        return self._encode(transaction, port, padding)
 
-    def encode(self, transaction: bytes, port: int, padding: int = 0) -> bytes:
-        """Return a probe's bytes."""
-        return stun.encode_request(stun.Request(self._session, transaction, port, padding), self._key)
-
-    def add(self, transaction: bytes, probe: Probe, on_answer: OnAnswer) -> None:
-        """Note that a probe is under way."""
-        self._under_way[transaction] = probe, on_answer
+    def add(self, data: bytes, probe: Probe, on_answer: OnAnswer) -> None:
+        """Note that a probe is under way as these bytes."""
+        self._under_way[data[_TRANSACTION]] = probe, on_answer
 
     def forget(self) -> None:
         """Forget the probes that are under way: of all ports there are, they take some 50 MiB."""
@@ -66,7 +63,7 @@ class ProbeExchange:
                 self.new_nonces.append(nonce)
             return asked
         if port not in self.strangers and self.tried.get(port):
-            self.strangers[port] = describe_reply(data, self.encode(transaction, port) if asked else b"")
+            self.strangers[port] = describe_reply(data, self._encode(transaction, port) if asked else b"")
         return None
 
     def on_icmp_error(self, error: Error) -> None:
@@ -75,6 +72,9 @@ class ProbeExchange:
             port = error.to[1]
             first = self.refusals.get(port) or Refusal(0, error.by, error.refusal)
             self.refusals[port] = replace(first, errors=first.errors + 1)
+
+    def _encode(self, transaction: bytes, port: int, padding: int = 0) -> bytes:
+        return stun.encode_request(stun.Request(self._session, transaction, port, padding), self._key)
 
     def _is_target(self, address: str) -> bool:
         return address == self._target or parse_address(address) == self._address

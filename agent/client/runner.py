@@ -5,27 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any, Callable
 
-from ..net.connect import Target
 from ..verdict.evidence import TcpEvidence, UdpEvidence
 from . import steps
 from .control import ControlChannel
 from .service_records import ServiceResults
 from .services import ServiceProbes
-from .steps import Result, Steps, run_steps
+from .steps import Result, Steps, Tell, run_steps
 from .tcp import PortProbes, ProbeContext, probe
 from .traceroute import trace
 from .udp import Prober
-
-Tell = Callable[[steps.Progress], None]
 
 
 class StepRunner:
     """The sockets and threads of the check of one address, and what they have seen so far."""
 
-    def __init__(self, target: Target, context: ProbeContext, channel: ControlChannel, tell: Tell) -> None:
-        self._tcp: PortProbes[int] = PortProbes(lambda port, stopped: probe(target, port, context, stopped))
-        self._services = ServiceProbes(target, context)
-        self._udp = Prober(target, context.id, context.key, tell)
+    def __init__(self, context: ProbeContext, channel: ControlChannel, tell: Tell) -> None:
+        self._tcp: PortProbes[int] = PortProbes(lambda port, stopped: probe(port, context, stopped))
+        self._services, self._udp = ServiceProbes(context), Prober(context, tell)
         self._actions: dict[type, Callable[[Any], Any]] = {
             steps.Progress: tell,
             steps.Now: lambda step: time.perf_counter(),
@@ -38,7 +34,7 @@ class StepRunner:
             steps.RunSweep: lambda step: self._udp.run(step, channel),
             steps.ReadLateAnswers: lambda step: self._udp.catch_up(),
             steps.ProbePorts: self._udp.follow_up,
-            steps.Trace: lambda step: trace(target, step.transport, step.port),
+            steps.Trace: lambda step: trace(context.target, step.transport, step.port),
             steps.Finish: self._finish,
         }
 

@@ -14,7 +14,6 @@ from ..core.errors import DecodeError
 from ..core.observation import Interceptor, Observation, Reply
 from ..core.plan import SIP_TLS, TURN_TLS, Transport
 from ..net import icmp_errors
-from ..net.connect import Target
 from ..packet import interceptor, x509
 from ..packet.printable import describe_reply
 from ..protocol import framing, http_proof, stun
@@ -41,9 +40,9 @@ _HELLO, _FRAME = slice(11, 43), slice(framing.LENGTH.size + 8, framing.LENGTH.si
 class ServiceProbes(PortProbes[Port]):
     """The ports that services hold, tried side by side. What the server saw of that is asked later."""
 
-    def __init__(self, target: Target, context: ProbeContext) -> None:
+    def __init__(self, context: ProbeContext) -> None:
         super().__init__(self._probe_service)
-        self._target, self._context = target, replace(context, tls=True)  # haproxy has TLS where our server has none
+        self._context = replace(context, tls=True)  # haproxy has a certificate where our server has none
         self._served: Mapping[Port, ServiceProtocol] = {}
         self._results: dict[Port, ServiceResult] = {}
 
@@ -60,26 +59,23 @@ class ServiceProbes(PortProbes[Port]):
     def _probe_service(self, port: Port, stopped: Callable[[], bool]) -> Observation:
         (transport, number), result = port, self._results[port]
         if transport is Transport.UDP:
-            return _probe_udp(self._target, self._context, number, result, stopped)
-        service = _TcpService(self._target, self._context, number, result)
+            return _probe_udp(number, self._context, stopped, result)
+        service = _TcpService(result)
         asks = {ServiceProtocol.HTTP: service.ask_http, ServiceProtocol.TLS: service.ask_tls}
         ask = asks.get(self._served[port], service.ask_framed)
-        return tcp.probe(self._target, number, self._context, stopped, ask)
+        return tcp.probe(number, self._context, stopped, ask)
 
 
 @dataclass
 class _TcpService:
     """The TCP port of a service, and in `result` what comes of it."""
 
-    target: Target
-    context: ProbeContext
-    port: int
     result: ServiceResult
 
     def ask_http(self, connection: Connection) -> Answer:
         answer = tcp.converse(connection, tcp.ask_http)
         self._record_try(connection, _TOKEN)
-        page = self._connect_again(self._ask_front_page).shown or "nothing"
+        page = _connect_again(connection, self._ask_front_page).shown or "nothing"
         self.result.shown = f"/ brings {page}; what Let's Encrypt asks for, {answer.shown or 'nothing'}"
         return replace(answer, last=any(attempt.began for attempt in self.result.tries))
 
@@ -95,21 +91,22 @@ class _TcpService:
         self._record_try(connection, _HELLO)
         certificate = connection.secure.certificate if connection.secure else None
         if certificate is not None:
+            host, plan = connection.context.host, connection.context.plan
             self.result.certificate = certificate
-            self.result.shown = interceptor.identify(b"", self.context.host, certificate).shown + _until(certificate)
-            row = self.context.plan and self.context.plan.row(Transport.TCP, self.port)
+            self.result.shown = interceptor.identify(b"", host, certificate).shown + _until(certificate)
+            row = plan.row(Transport.TCP, connection.port) if plan else None
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
-                self._signal()
+                self._signal(connection)
         return replace(answer, last=bool(connection.first_received))
 
-    def _signal(self) -> None:
+    def _signal(self, connection: Connection) -> None:
         """Note what comes back of a WebSocket's upgrade (RFC 6455, section 4.1) at the path of LiveKit's signalling."""
         upgrade = (b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Version: 13",
                    b"Sec-WebSocket-Key: " + base64.b64encode(os.urandom(16)))  # fmt: skip
         seen = []
         for path in SIGNALLING:
             then = partial(_ask_path, path=path, lines=upgrade)
-            seen.append(self._connect_again(partial(tcp.ask_tls, then=then)).shown or "")
+            seen.append(_connect_again(connection, partial(tcp.ask_tls, then=then)).shown or "")
             if seen[-1].startswith(LIVEKIT):
                 self.result.signalling = ""
                 return
@@ -121,36 +118,38 @@ class _TcpService:
         waits = answer.reply is Reply.MUTE and not connection.ended
         self._record_try(connection, _FRAME, asks=not waits)
         if waits:
-            return self._connect_again(self._ask_without_username)
+            return _connect_again(connection, self._ask_without_username)
         self.result.shown = answer.shown or "ends a connection that brings STUN, which LiveKit does not"
         return replace(answer, last=bool(connection.first_received) or connection.ended)
 
     def _ask_without_username(self, connection: Connection) -> Answer:
         """Send STUN without a USERNAME, which LiveKit does not take."""
         transaction = stun.make_transaction(0, os.urandom(stun.RANDOM_BYTES))
-        connection.send(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", self.context.key)))
+        connection.send(framing.frame(stun.encode(stun.Kind.REQUEST, transaction, b"", connection.context.key)))
         try:
-            answer = tcp.not_proof(connection.read(lambda _: None, stun.MAX_BYTES), self.context)
+            answer = tcp.not_proof(connection.read(lambda _: None, stun.MAX_BYTES), connection.context)
         finally:
             self._record_try(connection, _FRAME)
         self.result.shown = answer.shown or (
             "keeps a connection that brings STUN with a USERNAME, and ends one without, as LiveKit does")  # fmt: skip
         return Answer(answer.reply, last=True)
 
-    def _connect_again(self, ask: tcp.Ask) -> Answer:
-        """Use another connection to the port."""
-        with socket.socket(self.target.family, socket.SOCK_STREAM) as opened:
-            opened.settimeout(ANSWER_SECONDS)
-            try:
-                opened.connect(self.target.at(self.port))
-            except OSError:
-                return Answer(Reply.MUTE)
-            return tcp.converse(Connection(opened, self.port, self.context), ask)
-
     def _record_try(self, connection: Connection, mark: slice, asks: bool = True) -> None:
         if len(connection.first_sent) >= mark.stop:
             began = connection.first_received[:MAX_REPLY_BYTES]
             self.result.tries.append(Try(connection.first_sent[mark].hex(), began, connection.ended, asks))
+
+
+def _connect_again(connection: Connection, ask: tcp.Ask) -> Answer:
+    """Use another connection to the same port."""
+    target, port = connection.context.target, connection.port
+    with socket.socket(target.family, socket.SOCK_STREAM) as opened:
+        opened.settimeout(ANSWER_SECONDS)
+        try:
+            opened.connect(target.at(port))
+        except OSError:
+            return Answer(Reply.MUTE)
+        return tcp.converse(Connection(opened, port, connection.context), ask)
 
 
 def _ask_path(connection: Connection, path: str, lines: tuple[bytes, ...]) -> Answer:
@@ -169,14 +168,12 @@ def _until(certificate: bytes) -> str:
         return ""
 
 
-def _probe_udp(
-    target: Target, context: ProbeContext, port: int, result: ServiceResult, stopped: Callable[[], bool]
-) -> Observation:
+def _probe_udp(port: int, context: ProbeContext, stopped: Callable[[], bool], result: ServiceResult) -> Observation:
     seen = Observation(Transport.UDP, port, sent=0, reply=Reply.NOTHING, answered=0)
-    with socket.socket(target.family, socket.SOCK_DGRAM) as opened:
+    with socket.socket(context.target.family, socket.SOCK_DGRAM) as opened:
         icmp_errors.want_senders(opened, True)
         try:
-            opened.connect(target.at(port))
+            opened.connect(context.target.at(port))
         except OSError as error:
             return replace(seen, unsendable=error.strerror or str(error))
         for _ in range(UDP_TRIES):

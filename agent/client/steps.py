@@ -21,6 +21,9 @@ class Progress(NamedTuple):
     left: float | None = None
 
 
+Tell = Callable[[Progress], None]
+
+
 class Now:
     """Get the time in seconds, of the clock that the sweeps run by."""
 

@@ -46,6 +46,7 @@ _Proves = Callable[[bytes], Optional[bool]]
 class ProbeContext:
     """What the probes of a session need: its id and key, the server's name as dialled, whether it has TLS, its plan."""
 
+    target: Target
     id: str
     key: bytes
     host: str
@@ -226,9 +227,7 @@ def not_proof(answer: bytes, context: ProbeContext, certificate: bytes = b"", ou
     return Answer(Reply.FOREIGN, sender.shown, sender.kind)
 
 
-def probe(
-    target: Target, port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask = ask_server
-) -> Observation:
+def probe(port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask = ask_server) -> Observation:
     """Connect up to three times, until one brings our server's proof, or something else has answered twice.
 
     Return the most telling of their outcomes. Each connection is used by `ask`.
@@ -236,7 +235,7 @@ def probe(
     plain = context.protocol(port) is Protocol.TLS and not context.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
     foreign = 0
-    for attempt in race(target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
+    for attempt in race(context.target, [port] * CONNECTS, CONNECT_GAP, CONNECT_SECONDS, hurry=False):
         if attempt.local:
             seen = replace(seen, unsendable=attempt.local)
             continue

@@ -21,7 +21,8 @@ from ..sweep.repeated import RepeatedProbes
 from ..verdict.refusal import ports_to_ask
 from .control import ControlChannel
 from .probe_exchange import OnAnswer, ProbeExchange
-from .steps import ProbePorts, Progress, RunSweep, sweep_progress
+from .steps import ProbePorts, RunSweep, Tell, sweep_progress
+from .tcp import ProbeContext
 
 # How long the loop sleeps at most: it shows progress, and Windows notices ctrl-C only between two sleeps.
 TICK = 0.2
@@ -151,10 +152,10 @@ class Prober:
 
     _step: RunSweep
 
-    def __init__(self, target: Target, session: str, key: bytes, tell: Callable[[Progress], None]) -> None:
-        self._target, self._tell, self._told = target, tell, 0.0
-        self._exchange = ProbeExchange(target.text, session, key)
-        self._sockets = UdpSockets(target, self._exchange.on_icmp_error)
+    def __init__(self, context: ProbeContext, tell: Tell) -> None:
+        self._target, self._tell, self._told = context.target, tell, 0.0
+        self._exchange = ProbeExchange(context.target.text, context.id, context.key, os.urandom)
+        self._sockets = UdpSockets(context.target, self._exchange.on_icmp_error)
         self.unsendable = self._sockets.unsendable
         self.refusals, self.strangers = self._exchange.refusals, self._exchange.strangers
 
@@ -195,11 +196,11 @@ class Prober:
             silent = [port for run in port_ranges(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
         asked = [port for port in ports_to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
-        asked_by = {port: self._exchange.encode(self._new_transaction(), port) for port in asked}
+        sent = {port: self._exchange.new_probe(port) for port in asked}
         refusals = exchange(
-            {port: Request(self._target.family, self._target.at(port), probe) for port, probe in asked_by.items()},
+            {port: Request(self._target.family, self._target.at(port), probe) for port, probe in sent.items()},
             Schedule(ANSWER_SECONDS, spread=SPREAD),
-            lambda port, opened: _read_refusal(opened, asked_by[port]),
+            lambda port, opened: _read_refusal(opened, sent[port]),
             prepare=lambda opened: icmp_errors.want_senders(opened, True),
             first_decides=True,
         )
@@ -239,13 +240,9 @@ class Prober:
 
     def _send(self, due: Sequence[probes.Probe], on_answer: OnAnswer, large: bool) -> None:
         for probe in due:
-            transaction = self._new_transaction()
-            self._exchange.add(transaction, probe, on_answer)
-            data = self._exchange.encode(transaction, probe.port, stun.PADDING if large else 0)
+            data = self._exchange.new_probe(probe.port, stun.PADDING if large else 0)
+            self._exchange.add(data, probe, on_answer)
             self._sockets.send(data, probe.port, probe.socket, in_flow=large)
-
-    def _new_transaction(self) -> bytes:
-        return self._exchange.new_transaction(os.urandom(stun.RANDOM_BYTES))
 
     def _read(self, seconds: float) -> None:
         """Read what comes; the first of it in so many seconds, or in a tick, or nothing."""

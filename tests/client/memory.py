@@ -104,7 +104,10 @@ class MemoryCheck:
         assert self.control.welcome
         self.welcome = self.control.welcome
         self._key = self.control.secret.encode()
-        self._context = tcp.ProbeContext(self.welcome.session, self._key, "meet.example", self.welcome.tls, plan)
+        target = Target(socket.AF_INET, (str(SERVER), 0))
+        self._context = tcp.ProbeContext(
+            target, self.welcome.session, self._key, "meet.example", self.welcome.tls, plan
+        )
         self._transactions = itertools.count(1)
         self._pending: dict[bytes, tuple[int, Callable[[float], object]]] = {}
         self._arrivals: list[tuple[float, bytes, int]] = []
@@ -153,7 +156,7 @@ class MemoryCheck:
     # The control channel
 
     def _greet(self) -> None:
-        line = self.control.hello(self.clock)
+        line = self.control.ask(self.control.hello, self.clock)
         while line:
             line = self.control.receive(self._exchange(line), self.clock)
 
@@ -193,9 +196,8 @@ class MemoryCheck:
         return number
 
     def _probe_tcp(self, port: int) -> Observation:
-        target = Target(socket.AF_INET, (str(SERVER), 0))
         with mock.patch.object(tcp, "race", self._race):
-            return tcp.probe(target, port, self._context, lambda: False)
+            return tcp.probe(port, self._context, lambda: False)
 
     def _race(self, target: Target, ports: Sequence[int], *_: object, **__: object) -> Iterator[Attempt]:
         for port in ports:

@@ -21,7 +21,9 @@ from agent.core.ports import PortRange
 from agent.net.connect import Target
 from agent.protocol import first_bytes, http_proof
 
-CONTEXT = ProbeContext("0123456789abcdef", b"k" * 64, "meet.example", tls=True)
+CONTEXT = ProbeContext(
+    Target(socket.AF_INET, ("127.0.0.1", 0)), "0123456789abcdef", b"k" * 64, "meet.example", tls=True
+)
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n<html>"
 SSH = b"SSH-2.0-OpenSSH_9.6p1\r\n"
@@ -89,13 +91,13 @@ def test_a_stranger_who_keeps_the_connection(port: int, said: bytes, shown: str,
         said = b"SS"  # one byte may yet be a frame's length
         shown = "SS"
     with stranger(lambda data, number: said) as target:
-        seen = probe(target, port, CONTEXT, lambda: False)
+        seen = probe(port, replace(CONTEXT, target=target), lambda: False)
     assert (seen.reply, seen.sent, seen.shown, seen.interceptor) == (Reply.FOREIGN, 2, shown, kind)
 
 
 def test_a_stranger_who_refuses_tls() -> None:
     with stranger(lambda data, number: first_bytes.TLS_REFUSAL) as target:
-        seen = probe(target, 443, CONTEXT, lambda: False)
+        seen = probe(443, replace(CONTEXT, target=target), lambda: False)
     assert (seen.reply, seen.sent) == (Reply.FOREIGN, 2)
     assert (seen.shown or "").startswith("TLS fails: ")
     assert "handshake failure" in (seen.shown or "")
@@ -104,7 +106,7 @@ def test_a_stranger_who_refuses_tls() -> None:
 @pytest.mark.parametrize("port", [80, 443, 7881])
 def test_who_says_nothing_is_mute(port: int) -> None:
     with stranger(lambda data, number: b"", close=True) as target:
-        seen = probe(target, port, CONTEXT, lambda: False)
+        seen = probe(port, replace(CONTEXT, target=target), lambda: False)
     assert (seen.reply, seen.sent, seen.shown, seen.interceptor) == (Reply.MUTE, 3, None, None)
 
 
@@ -119,19 +121,19 @@ def proven(data: bytes) -> bytes:
 
 def test_one_strange_answer_does_not_end_it() -> None:
     with stranger(lambda data, number: SSH if number == 1 else proven(data)) as target:
-        seen = probe(target, 80, CONTEXT, lambda: False)
+        seen = probe(80, replace(CONTEXT, target=target), lambda: False)
     assert (seen.reply, seen.sent, seen.answered) == (Reply.PROOF, 2, 1)
     assert (seen.shown, seen.interceptor) == (None, None)
 
 
 def test_a_strange_answer_outweighs_silence() -> None:
     with stranger(lambda data, number: SSH if number == 1 else b"", close=True) as target:
-        seen = probe(target, 80, CONTEXT, lambda: False)
+        seen = probe(80, replace(CONTEXT, target=target), lambda: False)
     assert (seen.reply, seen.sent, seen.shown) == (Reply.FOREIGN, 3, "SSH-2.0-OpenSSH_9.6p1")
 
 
 def probes_of(target: Target) -> PortProbes[int]:
-    return PortProbes(lambda port, stopped: probe(target, port, CONTEXT, stopped))
+    return PortProbes(lambda port, stopped: probe(port, replace(CONTEXT, target=target), stopped))
 
 
 def test_a_port_that_proved_open_stays_so_when_it_is_stopped_later() -> None:
@@ -186,5 +188,5 @@ def test_what_the_plan_has_a_port_for_is_what_its_probe_speaks(purpose: str, pla
     row = Requirement(Transport.TCP, PortRange(8443, 8443), purpose, Need.REQUIRED)
     context = replace(CONTEXT, plan=Plan("installed", (row,)) if plan else None)
     with stranger(answer, close=True) as target:
-        probe(target, 8443, context, lambda: False)
+        probe(8443, replace(context, target=target), lambda: False)
     assert {one[: len(begins)] for one in said} == {begins}

@@ -16,6 +16,7 @@ import pytest
 
 from agent.client.probe_exchange import ProbeExchange
 from agent.client.steps import ProbePorts, RunSweep
+from agent.client.tcp import ProbeContext
 from agent.client.udp import Prober, UdpSockets
 from agent.core.address import parse_address
 from agent.core.observation import Refusal
@@ -33,7 +34,7 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tel
 
 
 def make_prober(sweep: Sweep, target: Target) -> Prober:
-    prober = Prober(target, "0" * 16, b"key", lambda _: None)
+    prober = Prober(ProbeContext(target, "0" * 16, b"key", "meet.example", tls=False), lambda _: None)
     prober.begin(RunSweep(sweep))
     return prober
 
@@ -259,7 +260,7 @@ def test_the_silent_neighbours_of_a_port_that_told_are_asked_again() -> None:
 
 
 def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_tried() -> None:
-    exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key")
+    exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key", bytes)
     exchange.tried = {9: 1, 10: 1}
     for port in (9, 9, 11):
         for text in (b"first", b"second"):
@@ -269,9 +270,10 @@ def test_of_strangers_one_answer_a_port_is_kept_and_none_of_ports_that_were_not_
 
 
 def test_only_an_answer_from_the_port_that_was_asked_is_proof() -> None:
-    exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key")
-    transaction = exchange.new_transaction(bytes(8))
-    exchange.add(transaction, Probe(3, 9, 0), lambda *_: None)
+    exchange = ProbeExchange("127.0.0.1", "0" * 16, b"key", bytes)
+    probe = exchange.new_probe(9)
+    transaction = probe[8:20]
+    exchange.add(probe, Probe(3, 9, 0), lambda *_: None)
     data = stun.encode_answer(transaction, parse_address("127.0.0.1"), 5, b"key")
     other = stun.encode_answer(transaction, parse_address("127.0.0.1"), 5, b"other key")
     cases = [(data, "127.0.0.1", 9), (data, "127.0.0.1", 10), (data, "127.0.0.2", 9), (other, "127.0.0.1", 9)]

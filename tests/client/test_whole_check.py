@@ -241,7 +241,7 @@ def test_the_report_is_handed_to_the_server() -> None:
 
 def test_what_is_said_in_the_clear_beside_the_challenge_is_not_taken_for_the_welcome() -> None:
     client = ControlClient(Peer(443), Greeting("0.2.0", Family.IPV4, KEY), b"n" * 16)
-    client.hello(0.0)
+    client.ask(client.hello, 0.0)
     forged = messages.encode(messages.Refusal("crowded", "forged", "by somebody"))
     with pytest.raises(ForeignAnswer):
         client.receive(messages.encode(messages.Challenge("2" * 32)) + forged, 0.0)
