@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.server.limits import UNPROVEN_ANSWERS, FlowQuota, ReplayWindow, SourceValidator, TokenBucket
+from agent.core.events import ClientLost, Event, EventsSuppressed, ReportReceived
+from agent.core.report import Report, Verdict
+from agent.server.limits import UNPROVEN_ANSWERS, FlowQuota, Notices, ReplayWindow, SourceValidator, TokenBucket
 from agent.sweep.flows import FlowBudgets
 from tests.core.values import ANY
 
@@ -19,6 +21,19 @@ def test_many_at_once_and_then_as_fast_as_the_rate_lets() -> None:
     assert [ration.consume(10.0) for _ in range(5)] == [True, True, True, False, False]
     assert [ration.consume(10.4), ration.consume(10.5), ration.consume(10.6)] == [False, True, False]
     assert [ration.consume(1000.0) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_of_too_many_events_the_operator_is_told_how_many_there_were() -> None:
+    told: list[Event] = []
+    notices, here = Notices(told.append), ipaddress.ip_address("192.0.2.1")
+    report = ReportReceived(here, Report("0.1.0", "2026-01-31T12:00:00Z", 3.2, "meet.example", "mine", Verdict.PASS))
+    assert sum(notices.admit(ClientLost(here), 1.0) for _ in range(153)) == 150
+    assert sum(notices.admit(report, 1.0) for _ in range(66)) == 64  # reports have room of their own
+    notices.emit_withheld(1.0)
+    assert told == []
+    for now in (1.2, 1.4):
+        notices.emit_withheld(now)
+    assert told == [EventsSuppressed(5)]
 
 
 # Limits, by their numbers: who changes one changes it here too.
