@@ -11,6 +11,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Callable, Generic, Mapping, Tuple, TypeVar
 
 from .address import MAX_ADDRESS, parse_address
@@ -22,7 +23,12 @@ Choices = TypeVar("Choices", bound=enum.Enum)
 
 
 class Codec(Generic[Value]):
-    """A kind of JSON value; `key` is the one that the value stands at, for messages."""
+    """A kind of JSON value; `key` is the one that the value stands at, for messages.
+
+    The keys of an `inline` one stand in the object of the value that has it.
+    """
+
+    inline = False
 
     def encode(self, value: Value) -> Any:
         """Return the value as plain JSON."""
@@ -31,6 +37,9 @@ class Codec(Generic[Value]):
     def decode(self, value: object, key: str = "") -> Value:
         """Return what the JSON says; DecodeError where it is of another type, or out of bounds."""
         raise NotImplementedError
+
+
+Members = Mapping[str, Codec[Any]]  # of a JSON object, in the order in which they are written
 
 
 @dataclass(frozen=True)
@@ -152,19 +161,6 @@ class ListOf(Codec[Tuple[Any, ...]]):
 
 
 @dataclass(frozen=True)
-class Inline(Codec[Any]):
-    """A value whose keys stand in the object of the value that has it."""
-
-    codec: Codec[Any]
-
-    def encode(self, value: Any) -> Any:
-        return self.codec.encode(value)
-
-    def decode(self, value: object, key: str = "") -> Any:
-        return self.codec.decode(value, key)
-
-
-@dataclass(frozen=True)
 class Derived(Codec[Any]):
     """What is written for readers and follows from the rest of the value, so that decoding leaves it out."""
 
@@ -182,18 +178,16 @@ class Record(Codec[Value]):
     """
 
     make: Callable[..., Value]
-    keys: Mapping[str, Codec[Any]]
+    keys: Members
     attributes: Mapping[str, str] = field(default_factory=dict)
     check: Callable[[Value], None] | None = None
+    inline: bool = False
 
     def encode(self, value: Value) -> dict[str, Any]:
         written: dict[str, Any] = {}
         for key, codec in self.keys.items():
-            if isinstance(codec, Derived):
-                written[key] = codec.encode(value)
-                continue
-            plain = codec.encode(getattr(value, self.attributes.get(key, key)))
-            written.update(plain if isinstance(codec, Inline) else {key: plain})
+            plain = codec.encode(value if isinstance(codec, Derived) else getattr(value, self.attributes.get(key, key)))
+            written.update(plain if codec.inline else {key: plain})
         return written
 
     def decode(self, value: object, key: str = "") -> Value:
@@ -203,19 +197,28 @@ class Record(Codec[Value]):
         for name, codec in self.keys.items():
             if isinstance(codec, Derived):
                 continue
-            if not isinstance(codec, Inline) and name not in value:
+            if not codec.inline and name not in value:
                 raise DecodeError(f"'{name}' is missing")
-            item = value if isinstance(codec, Inline) else value[name]
-            attributes[self.attributes.get(name, name)] = codec.decode(item, name)
+            attributes[self.attributes.get(name, name)] = codec.decode(value if codec.inline else value[name], name)
         decoded = self.make(**attributes)
         if self.check:
             self.check(decoded)
         return decoded
 
 
-def members(keys: Mapping[str, Codec[Any]]) -> Record[dict[str, Any]]:
+def members(keys: Members) -> Record[dict[str, Any]]:
     """Return the codec that reads these keys of an object into a dictionary."""
     return Record(dict, keys)
+
+
+class TupleOf(Record[Any]):
+    """A tuple, as a JSON object that has its items at these keys."""
+
+    def __init__(self, keys: Members) -> None:
+        super().__init__(lambda **items: tuple(items.values()), keys)
+
+    def encode(self, value: tuple[Any, ...]) -> dict[str, Any]:
+        return super().encode(SimpleNamespace(**dict(zip(self.keys, value))))
 
 
 @dataclass(frozen=True)
@@ -235,19 +238,12 @@ class Row(Codec[Value]):
         return self.record.decode(dict(zip(self.names, value)), key)
 
 
-class Ports(Codec[PortRange]):
-    """The keys `first` and `last` of a range of ports, in whatever object they stand."""
-
-    def encode(self, value: PortRange) -> dict[str, int]:
-        return {"first": value.first, "last": value.last}
-
-    def decode(self, value: object, key: str = "") -> PortRange:
-        ends = _ENDS.decode(value)
-        return PortRange(ends["first"], Integer(ends["first"], HIGHEST).decode(ends["last"]))
+def _make_ports(first: int, last: int) -> PortRange:
+    return PortRange(first, Integer(first, HIGHEST).decode(last))
 
 
-_ENDS = members({"first": Integer(LOWEST, HIGHEST), "last": Integer(LOWEST, HIGHEST)})
-PORTS = Inline(Ports())
+_PORT = Integer(LOWEST, HIGHEST)
+PORTS = Record(_make_ports, {"first": _PORT, "last": _PORT}, inline=True)
 
 
 # Digits of a whole number: no field needs more than 64 bits.

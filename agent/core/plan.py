@@ -131,11 +131,7 @@ PLANS = {
 ADDONS = {
     "rtmp": (_row(_TCP, 1935, 1935, RTMP),),
     "whip": (_row(_UDP, 7885, 7885, WHIP),),
-    "sip": (
-        _row(_TCP, 5060, 5061, SIP),
-        _row(_UDP, 5060, 5061, SIP),
-        _row(_UDP, 10000, 20000, SIP_MEDIA),
-    ),
+    "sip": (_row(_TCP, 5060, 5061, SIP), _row(_UDP, 5060, 5061, SIP), _row(_UDP, 10000, 20000, SIP_MEDIA)),
 }
 
 

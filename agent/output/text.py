@@ -9,17 +9,7 @@ from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import Need, Transport
 from ..core.ports import PortRange, list_ports, port_set
-from ..core.report import (
-    BLOCKED,
-    AddressReport,
-    Advice,
-    Finding,
-    Problem,
-    Report,
-    Rtt,
-    State,
-    Verdict,
-)
+from ..core.report import BLOCKED, AddressReport, Advice, Finding, Problem, Report, Rtt, State, Verdict
 from .style import Style
 
 # Runs of ports: more than that are the work of loss or a limit, not of rules that somebody wrote.

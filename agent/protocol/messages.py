@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass
-from typing import Any, Mapping, Tuple, Union
+from typing import Any, Mapping, Union
 
 from ..core.address import Family
 from ..core.codec import (
@@ -19,15 +19,15 @@ from ..core.codec import (
     Boolean,
     Choice,
     Codec,
-    Inline,
     Integer,
     ListOf,
+    Members,
     Nullable,
     Record,
     Row,
     Text,
+    TupleOf,
     load_object,
-    members,
 )
 from ..core.counters import MAX_COUNT, Counters, KernelStatus
 from ..core.errors import DecodeError
@@ -281,17 +281,14 @@ _WORD, _SENTENCE = Text(), Text(500)
 _BOOLEAN = Boolean()
 _TRANSPORT = Choice(Transport)
 _PORT = Integer(LOWEST, HIGHEST)
-_VERSION: Mapping[str, Codec[Any]] = {"protocol": Integer(0, MAX_COUNT), "program": _WORD}
+_VERSION: Members = {"protocol": Integer(0, MAX_COUNT), "program": _WORD}
 _COUNT = Nullable(Integer(0, MAX_COUNT))
 _NONCE = _hex(f"{{{2 * NONCE_BYTES}}}")
 _FINGERPRINT = Text(pattern="([0-9a-f]{64})?")
 _SOURCES = ListOf(AddressText(canonical=True), MAX_SOURCES)
 
 _REQUIREMENT = Row(
-    Record(
-        Requirement,
-        {"transport": _TRANSPORT, "ports": PORTS, "purpose": _WORD, "need": Choice(Need)},
-    ),
+    Record(Requirement, {"transport": _TRANSPORT, "ports": PORTS, "purpose": _WORD, "need": Choice(Need)}),
     ("transport", "first", "last", "purpose", "need"),
     "requirement",
 )
@@ -304,17 +301,7 @@ class _RowValue(Codec[Union[int, str]]):
         return (Text(MAX_TEXT) if isinstance(value, str) else Integer(0, MAX_COUNT)).decode(value)
 
 
-class _PortRow(Codec[Tuple[PortRange, Union[int, str]]]):
-    """Ports and their value: [first, last, value]."""
-
-    _row = Row(members({"ports": PORTS, "value": _RowValue()}), ("first", "last", "value"), "row")
-
-    def encode(self, value: tuple[PortRange, int | str]) -> list[int | str]:
-        return [value[0].first, value[0].last, value[1]]
-
-    def decode(self, value: object, key: str = "") -> tuple[PortRange, int | str]:
-        row = self._row.decode(value)
-        return row["ports"], row["value"]
+_PORT_ROW = Row(TupleOf({"ports": PORTS, "value": _RowValue()}), ("first", "last", "value"), "row")
 
 
 def _check_plan(plan: Plan) -> None:
@@ -331,84 +318,43 @@ def _check_rows(page: Rows) -> None:
         raise DecodeError("a next page behind one that is not full, or that does not ascend")
 
 
+_PLAN: Members = {"name": _WORD, "requirements": ListOf(_REQUIREMENT, MAX_REQUIREMENTS)}
+_COUNTERS = Record(Counters, dict.fromkeys(vars(Counters()), _COUNT), inline=True)
+_KERNEL: Members = {"free_flows": _COUNT, "rate": Nullable(Integer(1, MAX_COUNT)), "counters": _COUNTERS}
+_MARK = Text(pattern="([0-9a-f]{2}){8,32}")  # a STUN transaction, a token, or the random bytes of a hello
+
 # Each message by its type, with its keys in their order.
 CODECS: Mapping[str, Record[Any]] = {
     "hello": Record(Hello, {**_VERSION, "family": Choice(Family), "nonce": Nullable(_NONCE)}),
     "challenge": Record(Challenge, {"nonce": _NONCE}),
     "proof": Record(Proof, {"certificate": _FINGERPRINT}),
-    "welcome": Record(
-        Welcome,
-        {
-            **_VERSION,
-            "session": _hex("{16}"),
-            "secret": Nullable(_hex("{64}")),
-            "plan": Record(
-                Plan, {"name": _WORD, "requirements": ListOf(_REQUIREMENT, MAX_REQUIREMENTS)}, check=_check_plan
-            ),
-            "tls": _BOOLEAN,
-            "everywhere": _BOOLEAN,
-            "client": AddressText(canonical=True),
-            "capture": _BOOLEAN,
-            "flows": _COUNT,
-            "certificate": _FINGERPRINT,
-            "live": _BOOLEAN,
-        },
-        {"everywhere": "wildcard_bind"},
-    ),
+    "welcome": Record(Welcome, {
+        **_VERSION, "session": _hex("{16}"), "secret": Nullable(_hex("{64}")),
+        "plan": Record(Plan, _PLAN, check=_check_plan), "tls": _BOOLEAN, "everywhere": _BOOLEAN,
+        "client": AddressText(canonical=True), "capture": _BOOLEAN, "flows": _COUNT, "certificate": _FINGERPRINT,
+        "live": _BOOLEAN,
+    }, {"everywhere": "wildcard_bind"}),
     "refusal": Record(Refusal, {"code": _WORD, "message": _SENTENCE, "hint": _SENTENCE}),
     "ask": Record(AskRows, {"about": Choice(PortTable), "transport": _TRANSPORT, "start": _PORT}, {"about": "table"}),
-    "rows": Record(Rows, {"rows": ListOf(_PortRow(), MAX_ROWS), "next": Nullable(_PORT)}, check=_check_rows),
-    "ask-kernel": Record(
-        AskKernel,
-        {"mine": _SOURCES, "nonces": ListOf(Text(12, "[0-9a-f]{12}"), MAX_SOURCES)},
-        {"mine": "confirmed_sources"},
-    ),
-    "kernel": Record(
-        KernelReply,
-        {
-            "kernel": Inline(
-                Record(
-                    KernelStatus,
-                    {
-                        "free_flows": _COUNT,
-                        "rate": Nullable(Integer(1, MAX_COUNT)),
-                        "counters": Inline(Record(Counters, dict.fromkeys(vars(Counters()), _COUNT))),
-                    },
-                )
-            ),
-            "elsewhere": _SOURCES,
-        },
-        {"elsewhere": "other_sources"},
-    ),
+    "rows": Record(Rows, {"rows": ListOf(_PORT_ROW, MAX_ROWS), "next": Nullable(_PORT)}, check=_check_rows),
+    "ask-kernel": Record(AskKernel, {"mine": _SOURCES, "nonces": ListOf(Text(12, "[0-9a-f]{12}"), MAX_SOURCES)},
+                         {"mine": "confirmed_sources"}),
+    "kernel": Record(KernelReply, {"kernel": Record(KernelStatus, _KERNEL, inline=True), "elsewhere": _SOURCES},
+                     {"elsewhere": "other_sources"}),
     "take": Record(BindPartition, {"part": Integer(0, MAX_PARTITIONS - 1)}),
     "taken": Record(PartitionBound, {}),
-    "ask-service": Record(
-        AskService,
-        {
-            "transport": _TRANSPORT,
-            "port": _PORT,
-            "mark": Text(pattern="([0-9a-f]{2}){8,32}"),  # a STUN transaction, a token, or the random bytes of a hello
-            "certificate": _FINGERPRINT,
-        },
-    ),
-    "service": Record(
-        ServiceReply,
-        {
-            "arrived": _BOOLEAN,
-            "size": Integer(0, MAX_REPLY_BYTES),
-            "digest": _FINGERPRINT,
-            "closed": _BOOLEAN,
-            "on_disk": Nullable(_BOOLEAN),
-            "alive": _BOOLEAN,
-        },
-    ),
+    "ask-service": Record(AskService, {"transport": _TRANSPORT, "port": _PORT, "mark": _MARK,
+                                       "certificate": _FINGERPRINT}),
+    "service": Record(ServiceReply, {
+        "arrived": _BOOLEAN, "size": Integer(0, MAX_REPLY_BYTES), "digest": _FINGERPRINT, "closed": _BOOLEAN,
+        "on_disk": Nullable(_BOOLEAN), "alive": _BOOLEAN,
+    }),
     "report": Record(ReportPart, {"text": Text(MAX_REPORT_PART), "last": _BOOLEAN}),
     "received": Record(Received, {}),
     "bye": Record(Bye, {}),
-}
+}  # fmt: skip
 _TYPES = {codec.make: name for name, codec in CODECS.items()}
-_TYPE = members({"type": _WORD})
-_ANY_VERSION = members(_VERSION)
+_ANY_VERSION = TupleOf(_VERSION)
 
 
 def encode(message: Message) -> bytes:
@@ -421,13 +367,12 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Message:
     """Read a line without its end; DecodeError for anything that is no message."""
     value = load_object(line)
-    kind: str = _TYPE.decode(value)["type"]
-    if kind not in CODECS:
+    kind = value.get("type")
+    if not isinstance(kind, str) or kind not in CODECS:
         raise DecodeError("a message of no known type")
     if kind in ("hello", "welcome"):
         # Only the first two keys are for ever: the rest is this protocol's, and a peer of another one has to be told.
-        version = _ANY_VERSION.decode(value)
-        protocol, program = version["protocol"], version["program"]
+        protocol, program = _ANY_VERSION.decode(value)
         if protocol != PROTOCOL and kind == "hello":
             return Hello(protocol, program, Family.IPV4)
         if protocol != PROTOCOL:

@@ -20,7 +20,6 @@ LOWEST = 1
 
 FILE = build.ROOT / "agent/core/report.schema.json"
 
-_PORT = {"type": "integer", "minimum": LOWEST, "maximum": HIGHEST}
 _PORTS = {"type": "integer", "minimum": 0, "maximum": HIGHEST}
 # What is written and not read back: no codec knows its shape.
 _DERIVED = {
@@ -47,8 +46,8 @@ def derive(kind: codec.Codec[Any]) -> dict[str, Any]:
     if isinstance(kind, codec.Record):
         properties: dict[str, Any] = {}
         for key, inner in kind.keys.items():
-            if isinstance(inner, codec.Inline):
-                properties.update({"first": _PORT, "last": _PORT})  # the report has no other
+            if inner.inline:
+                properties.update(derive(inner)["properties"])
             else:
                 properties[key] = _DERIVED[key] if isinstance(inner, codec.Derived) else derive(inner)
         return {"type": "object", "required": list(properties), "properties": properties}

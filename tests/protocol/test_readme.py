@@ -10,7 +10,7 @@ import pytest
 
 import build
 from agent.core.address import Family
-from agent.core.codec import Codec, Inline, Record
+from agent.core.codec import Codec, Record
 from agent.protocol import framing, http_proof, messages, pairing, stun
 from agent.protocol.messages import Challenge, Hello, PortTable, Proof, ServiceProtocol
 
@@ -29,7 +29,7 @@ def words(text: str, head: str) -> list[str]:
 def keys(codec: Codec[Any]) -> Iterator[str]:
     assert isinstance(codec, Record)
     for key, inner in codec.keys.items():
-        yield from keys(inner.codec) if isinstance(inner, Inline) else (key,)
+        yield from keys(inner) if inner.inline else (key,)
 
 
 def test_every_message_is_there_and_no_other() -> None:
@@ -53,7 +53,7 @@ def test_the_words_that_can_be_asked_about() -> None:
 def test_every_code_of_a_refusal_is_there() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (build.ROOT / "agent").rglob("*.py")
                         if path.parent.name in ("server", "protocol"))  # fmt: skip
-    codes = set(re.findall(r"Refusal\(\s*\"([a-z-]+)\"", sources)) | {messages.INTERCEPTED}
+    codes = set(re.findall(r"(?:Refusal|_refuse)\(\s*\"([a-z-]+)\"", sources)) | {messages.INTERCEPTED}
     assert codes == set(words(SECTIONS["refusal"], "code"))
 
 
