@@ -206,11 +206,6 @@ class Record(Codec[Value]):
         return decoded
 
 
-def members(keys: Members) -> Record[dict[str, Any]]:
-    """Return the codec that reads these keys of an object into a dictionary."""
-    return Record(dict, keys)
-
-
 class TupleOf(Record[Any]):
     """A tuple, as a JSON object that has its items at these keys."""
 

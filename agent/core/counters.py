@@ -21,13 +21,7 @@ class Counters:
 
     def since(self, earlier: Counters) -> Counters:
         """Return what was dropped since an earlier reading."""
-        return Counters(
-            _difference(self.conntrack_drops, earlier.conntrack_drops),
-            _difference(self.receive_errors, earlier.receive_errors),
-            _difference(self.capture_drops, earlier.capture_drops),
-            _difference(self.listen_drops, earlier.listen_drops),
-            _difference(self.slow_turns, earlier.slow_turns),
-        )
+        return Counters(**{name: _difference(count, getattr(earlier, name)) for name, count in vars(self).items()})
 
 
 def _difference(now: int | None, earlier: int | None) -> int | None:

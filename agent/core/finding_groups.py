@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from .observation import Reason
 from .ports import PortRange
@@ -37,64 +38,53 @@ class FindingGroup:
         return sum(map(len, self.ports))
 
 
+_CAUSE = operator.attrgetter("transport", "state", "where", "by", "reason", "owner", "shown", "icmp", "interceptor")
+
+
 def group_findings(findings: Sequence[Finding]) -> list[FindingGroup]:
     """Group the findings that are not open by cause; blocked ones by their purpose too."""
     groups: dict[object, list[int]] = {}
     for number, finding in enumerate(findings):
         if finding.state is not State.OPEN:
             purpose = finding.purpose if finding.state in BLOCKED else None
-            why = (
-                finding.where,
-                finding.by,
-                finding.reason,
-                finding.owner,
-                finding.shown,
-                finding.icmp,
-                finding.interceptor,
-            )
-            cause = (finding.transport, purpose, finding.state, *why)
-            groups.setdefault(cause, []).append(number)
-    gaps = _Gaps(findings)
+            groups.setdefault((purpose, *_CAUSE(finding)), []).append(number)
+    before, beside = _find_gaps(findings)
     return [
-        FindingGroup(numbers[0], tuple(map(findings.__getitem__, numbers)), gaps.extent(numbers), gaps.beside(numbers))
+        FindingGroup(numbers[0], tuple(findings[number] for number in numbers), _extent(findings, numbers, before),
+                     not beside.isdisjoint(numbers))
         for numbers in groups.values()
-    ]
+    ]  # fmt: skip
 
 
-class _Gaps:
-    """What a sample left out among findings, or somebody holds, and between which others it lies."""
+def _find_gaps(findings: Sequence[Finding]) -> tuple[dict[int, int], set[int]]:
+    """Return for the number of each finding behind a gap that of the last one before it; and the numbers beside gaps.
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        self._findings = findings
-        self._before: dict[int, int] = {}  # by a finding's number, that of the last one before the gap
-        self._beside: set[int] = set()
-        tried: int | None = None
-        for number, finding in enumerate(findings):
-            neighbour = findings[number - 1] if number and _adjoin(findings[number - 1], finding) else None
-            if neighbour is None:
-                tried = None
-            elif finding.unsampled or neighbour.unsampled:
-                self._beside.update((number - 1, number))
-            if finding.unsampled or finding.reason is Reason.BUSY:
-                continue
-            if tried is not None:
-                self._before[number] = tried
-            tried = number if finding.state is not State.UNTESTED else None  # the server has told all of these
-
-    def extent(self, numbers: Sequence[int]) -> tuple[PortRange, ...]:
-        """Return the ports of these findings, joined over gaps."""
-        joined: list[PortRange] = []
-        for before, number in zip([-1, *numbers], numbers):
-            ports = self._findings[number].ports
-            if self._before.get(number) == before:
-                ports = PortRange(joined.pop().first, ports.last)
-            joined.append(ports)
-        return tuple(joined)
-
-    def beside(self, numbers: Sequence[int]) -> bool:
-        """Return whether one of these findings lies at a gap."""
-        return not self._beside.isdisjoint(numbers)
+    Gaps are what a sample left out, or somebody holds; only the first kind has a beside.
+    """
+    before: dict[int, int] = {}
+    beside: set[int] = set()
+    tried: int | None = None
+    for number, finding in enumerate(findings):
+        prior = findings[number - 1] if number else None
+        if prior is None or (prior.transport, prior.ports.last + 1) != (
+            finding.transport,
+            finding.ports.first,
+        ):
+            tried = None
+        elif finding.unsampled or prior.unsampled:
+            beside.update((number - 1, number))
+        if finding.unsampled or finding.reason is Reason.BUSY:
+            continue
+        if tried is not None:
+            before[number] = tried
+        tried = number if finding.state is not State.UNTESTED else None  # the server has told all of these
+    return before, beside
 
 
-def _adjoin(finding: Finding, other: Finding) -> bool:
-    return finding.transport is other.transport and finding.ports.last + 1 == other.ports.first
+def _extent(findings: Sequence[Finding], numbers: Sequence[int], before: Mapping[int, int]) -> tuple[PortRange, ...]:
+    """Return the ports of these findings, joined over gaps."""
+    joined: list[PortRange] = []
+    for last, number in zip([-1, *numbers], numbers):
+        ports = findings[number].ports
+        joined.append(PortRange(joined.pop().first, ports.last) if before.get(number) == last else ports)
+    return tuple(joined)

@@ -43,9 +43,6 @@ class Verdict(str, enum.Enum):
     INCONCLUSIVE = "inconclusive"
 
 
-_STATUS = {Verdict.PASS: Exit.PASS, Verdict.FAIL: Exit.FAIL, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
-
-
 @dataclass(frozen=True)
 class Evidence:
     """What a finding rests on, summed over its ports; None is 'not measured'."""
@@ -225,4 +222,4 @@ class Report:
     @property
     def status(self) -> Exit:
         """Return the exit status that says the same."""
-        return _STATUS[self.verdict]
+        return Exit[self.verdict.name]

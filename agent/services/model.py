@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Collection, Mapping, Tuple
+from typing import Any, Collection, Mapping
 
-from ..core.codec import MAX_DIGITS, Choice, Codec, Integer, ListOf, Number, Record, Text, load_object, members
+from ..core.codec import MAX_DIGITS, Choice, Integer, ListOf, Number, Record, Text, TupleOf, load_object
 from ..core.errors import DecodeError
 from ..core.events import Service, ServiceKind, ServiceTransition, Step
 from ..core.plan import Transport
@@ -114,25 +114,13 @@ def is_name(kind: ServiceKind, name: str) -> bool:
     return bool((_UNIT if kind is ServiceKind.UNIT else _CONTAINER).fullmatch(name))
 
 
-class _PortCodec(Codec[Tuple[Transport, int]]):
-    """A port of one transport, as an object."""
-
-    _keys = members({"transport": Choice(Transport), "port": Integer(LOWEST, HIGHEST)})
-
-    def encode(self, value: tuple[Transport, int]) -> dict[str, Any]:
-        return {"transport": value[0].value, "port": value[1]}
-
-    def decode(self, value: object, key: str = "") -> tuple[Transport, int]:
-        port = self._keys.decode(value)
-        return port["transport"], port["port"]
-
-
 def _check_names(service: Service) -> None:
     if not all(is_name(service.kind, name) for name in (service.name, *service.members)):
         raise DecodeError("a name that no service has")
 
 
 _NAME = Text(MAX_NAME)
+_PORT = TupleOf({"transport": Choice(Transport), "port": Integer(LOWEST, HIGHEST)})
 # The ports that are only shown are not on the list.
 _SERVICE = Record(
     Service,
@@ -140,7 +128,7 @@ _SERVICE = Record(
         "kind": Choice(ServiceKind),
         "name": _NAME,
         "members": ListOf(_NAME, MAX_MEMBERS),
-        "awaited": ListOf(_PortCodec(), MAX_PORTS),
+        "awaited": ListOf(_PORT, MAX_PORTS),
     },
     check=_check_names,
 )

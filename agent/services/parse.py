@@ -6,7 +6,7 @@ import posixpath
 import re
 from typing import Any, Iterable, Iterator
 
-from ..core.codec import Boolean, Text, load_object, members
+from ..core.codec import Boolean, Text, TupleOf, load_object
 from ..core.errors import DecodeError
 from ..core.events import ServiceKind
 from ..core.plan import Transport
@@ -28,7 +28,7 @@ INSPECT_FORMAT = (
     '{"id":{{json .Id}},"name":{{json .Name}},"labels":{{json .Config.Labels}},'
     '"ports":{{json .NetworkSettings.Ports}},"remove":{{json .HostConfig.AutoRemove}}}'
 )
-_INSPECTED = members({"id": Text(64), "name": Text(256), "remove": Boolean()})
+_INSPECTED = TupleOf({"id": Text(64), "name": Text(256), "remove": Boolean()})
 _COMPOSE = "com.docker.compose."
 
 
@@ -88,14 +88,14 @@ def containers(text: str) -> Iterator[Container]:
     for line in text.splitlines():
         try:
             value = load_object(line)
-            fields, labels = _INSPECTED.decode(value), value.get("labels") or {}
-            name = fields["name"].lstrip("/")
+            (identifier, path, remove), labels = _INSPECTED.decode(value), value.get("labels") or {}
+            name = path.lstrip("/")
             if not isinstance(labels, dict):
                 continue
             project, service, folder = (_label(labels, key) for key in ("project", "service", "project.working_dir"))
             if all(is_name(ServiceKind.CONTAINER, text) for text in (name, *filter(None, (project, service)))):
                 ports = tuple(_published(value.get("ports")))
-                yield Container(fields["id"], name, project, service, folder, fields["remove"], ports)
+                yield Container(identifier, name, project, service, folder, remove, ports)
         except DecodeError:
             continue
 
