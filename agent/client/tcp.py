@@ -73,7 +73,7 @@ class Connection:
     """A connection to a port of the server, and what its probe needs.
 
     It records how many bytes came, how these and those sent began, and whether the peer ended it. `secure` is its TLS,
-    if it has any. As a context it is closed in the end.
+    if it has any.
     """
 
     def __init__(self, opened: socket.socket, port: int, context: ProbeContext) -> None:
@@ -82,12 +82,6 @@ class Connection:
         self.secure: tls.ClientLayer | None = None
         self._unread = b""
         opened.settimeout(ANSWER_SECONDS)
-
-    def __enter__(self) -> Connection:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._opened.close()
 
     def send(self, data: bytes) -> None:
         """Send bytes, within TLS if there is any; OSError, TlsError."""
@@ -241,7 +235,8 @@ def probe(port: int, context: ProbeContext, stopped: Callable[[], bool], ask: As
             continue
         answer = Answer(attempt.reply)
         if attempt.socket:
-            with Connection(attempt.socket, port, context) as connection:
+            with attempt.socket as opened:
+                connection = Connection(opened, port, context)
                 answer = converse(connection, ask)
             seen = replace(seen, received=max(seen.received or 0, connection.received))
         elif attempt.reset:

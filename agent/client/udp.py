@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -54,12 +55,12 @@ class UdpSockets:
         self._target, self._on_error = target, on_error
         self.selector = selectors.DefaultSelector()
         self._sockets: dict[int, socket.socket] = {}
-        self._flows: dict[int, socket.socket] = {}  # by port, from which source port the first proof of it came
+        self.flows: dict[int, socket.socket] = {}  # by port, from which socket it was proven first
         self.unsendable: dict[int, str] = {}  # ports that this machine's own network refused, and what it said
 
     def send(self, data: bytes, port: int, source: int, in_flow: bool = False) -> None:
         """Send from a source port, or, `in_flow`, from the one that the port was proven from."""
-        flow = self._flows.get(port) if in_flow else None
+        flow = self.flows.get(port) if in_flow else None
         opened = flow if flow and flow.fileno() >= 0 else self.of(source)
         without_errors = 0
         for _ in range(1 + MAX_SENDS):
@@ -69,7 +70,10 @@ class UdpSockets:
             except OSError as error:
                 no_room = error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
                 if no_room or isinstance(error, ConnectionResetError):  # which is how Windows tells of an ICMP error
-                    self._wait_and_send(opened, data, port)
+                    opened.settimeout(SEND_SECONDS)
+                    with contextlib.suppress(OSError):  # lost, as on the path
+                        opened.sendto(data, self._target.at(port))
+                    opened.setblocking(False)
                     return
                 # No ICMP error is told as EPERM, which is what this computer's own rules say. Anything else may be one
                 # even where none was queued, as the queue was full; but not twice.
@@ -85,10 +89,6 @@ class UdpSockets:
                 self.close_oldest()
             self._sockets[source] = self._open()
         return self._sockets[source]
-
-    def keep_flow(self, port: int, opened: socket.socket) -> None:
-        """Note that a port was proven from this socket; the first counts."""
-        self._flows.setdefault(port, opened)
 
     def read(self, opened: socket.socket) -> Iterator[tuple[bytes, Any]]:
         """Read the datagrams, each with its source, and the errors that wait at a socket that is readable."""
@@ -121,23 +121,12 @@ class UdpSockets:
     def _open(self) -> socket.socket:
         opened = socket.socket(self._target.family, socket.SOCK_DGRAM)
         opened.setblocking(False)
-        try:
+        with contextlib.suppress(OSError):  # then the system's own buffer has to do
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        except OSError:  # then the system's own buffer has to do
-            pass
         icmp_errors.want_senders(opened, True)
         opened.bind(("::" if self._target.family == socket.AF_INET6 else "0.0.0.0", 0))
         self.selector.register(opened, selectors.EVENT_READ)
         return opened
-
-    def _wait_and_send(self, opened: socket.socket, data: bytes, port: int) -> None:
-        try:
-            opened.settimeout(SEND_SECONDS)
-            opened.sendto(data, self._target.at(port))
-        except OSError:  # lost, as on the path
-            pass
-        finally:
-            opened.setblocking(False)
 
     def _read_errors(self, opened: socket.socket) -> bool:
         """Read the errors that a socket got, where the system keeps them; return whether there were any."""
@@ -264,7 +253,7 @@ class Prober:
             proven = self._exchange.on_datagram(data, source)
             if proven:
                 probe, on_answer = proven
-                self._sockets.keep_flow(probe.port, opened)
+                self._sockets.flows.setdefault(probe.port, opened)
                 on_answer(probe.number, time.perf_counter())
                 if self._exchange.new_nonces:
                     self._step.sweep.hurry_ping()

@@ -332,5 +332,5 @@ class _Connection(socket.socket):
             raise socket.timeout
         return data
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
