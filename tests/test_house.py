@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[str, str]] = {
                   "__init__ model evaluate addresses certificates interfaces kernel"),
     "services": ("core system", "__init__ model parse plan"),
     "output": ("core", "*"),
-    "client": ("core net packet protocol sweep verdict", "__init__ control_client order probe_exchange questions "
+    "client": ("core net packet protocol sweep verdict", "__init__ control_client order probe_exchange "
                "service_records steps"),
     "server": ("config core firewall net packet preflight protocol system", "__init__ core commands state "
                "connection sessions probes limits packet_observer options"),

@@ -27,7 +27,7 @@ from .control_client import ControlLost, Greeting
 from .order import AddressCheck, Task
 from .service_records import ServiceResults
 from .services import ServiceProbes
-from .steps import Progress, Result, Steps, Tell, run_steps
+from .steps import Progress, Steps, Tell, run_steps
 from .tcp import PortProbes, ProbeContext, probe
 from .traceroute import trace
 from .udp import Prober
@@ -158,7 +158,7 @@ class _HostCheck:
         context = ProbeContext(target, welcome.session, channel.client.secret.encode(), host, welcome.tls, welcome.plan)
         task = Task(target.text, through.text, _family(target), self._options.rate, self._options.sample)
         order = AddressCheck(task, channel.client, welcome, random.Random())
-        self._checked[target] = StepRunner(context, channel, self._tell).run(order.run())
+        self._checked[target] = _carry_out(order.run(), context, channel, self._tell)
         if order.aborted:
             raise KeyboardInterrupt
 
@@ -217,53 +217,42 @@ def _unchecked(target: Target, error: Problem) -> AddressReport:
     return AddressReport(target.text, _family(target), Verdict.INCONCLUSIVE, error=error)
 
 
-class StepRunner:
-    """The sockets and threads of the check of one address, and what they have seen so far."""
+def _carry_out(
+    order: Steps[AddressReport], context: ProbeContext, channel: ControlChannel, tell: Tell
+) -> AddressReport:
+    """Carry out the steps of an address's check with sockets and threads, and return what they come to."""
+    tcp: PortProbes[int] = PortProbes(lambda port, stopped: probe(port, context, stopped))
+    services, udp = ServiceProbes(context), Prober(context, tell)
 
-    def __init__(self, context: ProbeContext, channel: ControlChannel, tell: Tell) -> None:
-        self._tcp: PortProbes[int] = PortProbes(lambda port, stopped: probe(port, context, stopped))
-        self._services, self._udp = ServiceProbes(context), Prober(context, tell)
-        self._actions: dict[type, Callable[[Any], Any]] = {
-            steps.Progress: tell,
-            steps.Now: lambda step: time.perf_counter(),
-            steps.Ask: lambda step: channel.ask(step.question, step.expected),
-            steps.StartTcp: lambda step: self._tcp.start(step.ports),
-            steps.WaitForTcp: self._wait_for_tcp,
-            steps.TryOpenTcp: lambda step: self._tcp.try_open(),
-            steps.StartServices: lambda step: self._services.start_services(step.served),
-            steps.WaitForServices: self._wait_for_services,
-            steps.RunSweep: lambda step: self._udp.run(step, channel),
-            steps.ReadLateAnswers: lambda step: self._udp.catch_up(),
-            steps.ProbePorts: self._udp.follow_up,
-            steps.Trace: lambda step: trace(context.target, step.transport, step.port),
-            steps.Finish: self._finish,
-        }
+    def stop() -> None:
+        tcp.stop()
+        services.stop()
+        udp.close()
 
-    def run(self, order: Steps[Result]) -> Result:
-        """Carry out all steps, and return what they come to."""
-        try:
-            return run_steps(order, lambda step: self._actions[type(step)](step))
-        finally:
-            self._close()
-
-    def _wait_for_tcp(self, step: steps.WaitForTcp) -> dict[int, Any]:
-        self._tcp.join(step.seconds)
-        return self._tcp.seen
-
-    def _wait_for_services(self, step: steps.WaitForServices) -> ServiceResults:
-        self._services.join()
-        return self._services.results()
-
-    def _finish(self, step: steps.Finish) -> tuple[UdpEvidence, TcpEvidence, ServiceResults]:
-        self._close()
-        udp, tcp = self._udp, self._tcp
+    def finish(_: steps.Finish) -> tuple[UdpEvidence, TcpEvidence, ServiceResults]:
+        stop()
         return (
             UdpEvidence(unsendable=udp.unsendable, refusals=udp.refusals, foreign=udp.strangers),
             TcpEvidence(tcp.seen, tuple(tcp.later.values())),
-            self._services.results(),
+            services.results(),
         )
 
-    def _close(self) -> None:
-        self._tcp.stop()
-        self._services.stop()
-        self._udp.close()
+    actions: dict[type, Callable[[Any], Any]] = {
+        steps.Progress: tell,
+        steps.Now: lambda step: time.perf_counter(),
+        steps.Ask: lambda step: channel.ask(step.question, step.expected),
+        steps.StartTcp: lambda step: tcp.start(step.ports),
+        steps.WaitForTcp: lambda step: tcp.join(step.seconds),
+        steps.TryOpenTcp: lambda step: tcp.try_open(),
+        steps.StartServices: lambda step: services.start_services(step.served),
+        steps.WaitForServices: lambda step: services.wait_for_results(),
+        steps.RunSweep: lambda step: udp.run(step, channel),
+        steps.ReadLateAnswers: lambda step: udp.read(0.0),
+        steps.ProbePorts: udp.follow_up,
+        steps.Trace: lambda step: trace(context.target, step.transport, step.port),
+        steps.Finish: finish,
+    }
+    try:
+        return run_steps(order, lambda step: actions[type(step)](step))
+    finally:
+        stop()

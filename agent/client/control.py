@@ -121,7 +121,7 @@ def _read(opened: socket.socket, client: ControlClient, ends: float) -> bytes:
 def greet(opened: socket.socket, port: int, greeting: Greeting) -> ControlChannel:
     """Begin a session on an open connection; OSError, ForeignAnswer, UserError."""
     certificate = opened.getpeercert(binary_form=True) if isinstance(opened, ssl.SSLSocket) else None
-    peer = Peer(port, isinstance(opened, ssl.SSLSocket), certificate or b"", opened.getsockname()[0])
+    peer = Peer(port, certificate or b"", opened.getsockname()[0])
     client = ControlClient(peer, greeting, os.urandom(pairing.NONCE_BYTES))
     line = client.ask(client.hello, time.perf_counter())
     while client.welcome is None:

@@ -45,10 +45,9 @@ class Greeting:
 
 @dataclass(frozen=True)
 class Peer:
-    """The TCP connection of a control channel: the server's port, its TLS and certificate (DER), our own address."""
+    """The TCP connection of a control channel: the server's port, its certificate (DER) if it has TLS, our address."""
 
     port: int
-    tls: bool = False
     certificate: bytes = b""
     local: str = ""
 
@@ -181,8 +180,7 @@ class ControlClient:
             self._keys = messages.session_keys(key, self.hello, answer)
             self._records = pairing.RecordAuthenticator(self._keys.client, self._keys.server)
             return self.ask(messages.Proof(pairing.fingerprint(self.peer.certificate)), now)
-        if self._keys:
-            self._refuse_interception(answer)
+        self._refuse_interception(answer)
         if isinstance(answer, messages.Refusal):
             raise UserError(answer.code, "The server refused this check", answer.message, answer.hint)
         if key and not self.paired:

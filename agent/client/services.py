@@ -51,6 +51,11 @@ class ServiceProbes(PortProbes[Port]):
         self._served, self._results = served, {port: ServiceResult() for port in served}
         self.start(list(served))
 
+    def wait_for_results(self) -> ServiceResults:
+        """Wait until they are through, and return what came."""
+        self.join()
+        return self.results()
+
     def results(self) -> ServiceResults:
         """Return what came up to now."""
         seen = self.seen

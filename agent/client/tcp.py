@@ -283,14 +283,15 @@ class PortProbes(Generic[Key]):
         for thread in more:
             thread.start()
 
-    def join(self, seconds: float | None = None) -> None:
-        """Wait until they are through, or the time for all of them is over, or so many seconds."""
+    def join(self, seconds: float | None = None) -> dict[Key, Observation]:
+        """Wait until they are through, or the time for all of them is over, or so many seconds; return `seen`."""
         began = now = time.perf_counter()
         most = self._left if seconds is None else min(self._left, seconds)
         while any(thread.is_alive() for thread in self._threads) and now - began < most:
             time.sleep(JOIN_SECONDS)
             now = time.perf_counter()
         self._left -= now - began
+        return self.seen
 
     def try_open(self) -> bool | None:
         """Return whether a port that proved open does so again; None where none did."""

@@ -83,10 +83,12 @@ class UdpSockets:
                     return
 
     def of(self, source: int) -> socket.socket:
-        """Return the socket of a source port."""
+        """Return the socket of a source port; where there are too many, the oldest port is given back."""
         if source not in self._sockets:
             if len(self._sockets) >= MAX_SOCKETS:
-                self.close_oldest()
+                oldest = self._sockets.pop(next(iter(self._sockets)))
+                self.selector.unregister(oldest)
+                oldest.close()
             self._sockets[source] = self._open()
         return self._sockets[source]
 
@@ -105,12 +107,6 @@ class UdpSockets:
             else:
                 yield data, source
             nothing_read = False
-
-    def close_oldest(self) -> None:
-        """Give the oldest source port back."""
-        oldest = self._sockets.pop(next(iter(self._sockets)))
-        self.selector.unregister(oldest)
-        oldest.close()
 
     def close(self) -> None:
         """Give all source ports back."""
@@ -168,10 +164,6 @@ class Prober:
         self._run(schedule, step.large)
         return schedule.silent
 
-    def catch_up(self) -> None:
-        """Read what a busy server answered late: once it has said what it saw, all of that is here."""
-        self._read(0.0)
-
     def ask_who_refuses(self) -> None:
         """Ask a few silent ports again once the sweep is done: does an ICMP error come back?
 
@@ -211,7 +203,7 @@ class Prober:
             self._send(due, on_answer, large)
             if channel:
                 self._on_turn(channel, now)
-            self._read(0.0 if due else schedule.next_timer(now) - now)
+            self.read(0.0 if due else schedule.next_timer(now) - now)
 
     def _on_turn(self, channel: ControlChannel, now: float) -> None:
         """Show progress and send a ping, where it is time for them."""
@@ -233,20 +225,17 @@ class Prober:
             self._exchange.add(data, probe, on_answer)
             self._sockets.send(data, probe.port, probe.socket, in_flow=large)
 
-    def _read(self, seconds: float) -> None:
+    def read(self, seconds: float) -> None:
         """Read what comes; the first of it in so many seconds, or in a tick, or nothing."""
         for key, _ in self._sockets.selector.select(min(max(seconds, 0.0), TICK)):
             if isinstance(key.fileobj, socket.socket):
                 self._read_socket(key.fileobj)
             elif isinstance(key.fileobj, ControlChannel):
-                self._read_pong(key.fileobj)
-
-    def _read_pong(self, channel: ControlChannel) -> None:
-        pong = channel.read_kernel()
-        if pong:
-            self._step.sweep.on_pong(time.perf_counter(), pong.free_flows, pong.rate)
-        if channel.client.to_confirm:
-            self._step.sweep.hurry_ping()
+                pong = key.fileobj.read_kernel()
+                if pong:
+                    self._step.sweep.on_pong(time.perf_counter(), pong.free_flows, pong.rate)
+                if key.fileobj.client.to_confirm:
+                    self._step.sweep.hurry_ping()
 
     def _read_socket(self, opened: socket.socket) -> None:
         for data, source in self._sockets.read(opened):

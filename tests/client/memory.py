@@ -97,7 +97,7 @@ class MemoryCheck:
         self._sent: dict[int, bytes] = {}  # what the server sent, by connection
         self.partitions: list[int] = []
         self.events: list[object] = []
-        peer = Peer(80, bool(certificate), certificate, str(CLIENT))
+        peer = Peer(80, certificate, str(CLIENT))
         self.control = ControlClient(peer, Greeting("0.2.0", Family.IPV4, key), self._random_bytes(16))
         self._control_number = self._connect(80, 40000)
         self._greet()

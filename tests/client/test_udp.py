@@ -83,7 +83,8 @@ def test_large_probes_follow_in_the_flow_that_proved_while_it_is_there() -> None
             assert len(data) < 100
             read(prober, 5)
             if not flow_is_there:
-                prober._sockets.close_oldest()
+                for number in range(100, 200):
+                    prober._sockets.of(number)
             assert prober.follow_up(ProbePorts([port], 0.01, RATE)) == {port}
             large = [server.recvfrom(2000) for _ in range(TRIES)]
             assert {len(data) for data, _ in large} == {1232}
