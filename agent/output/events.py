@@ -5,22 +5,9 @@ from __future__ import annotations
 import shlex
 from typing import Iterable
 
+from ..core import events
 from ..core.address import Address, Family
 from ..core.errors import UserError
-from ..core.events import (
-    ClientLost,
-    ClientRefused,
-    Event,
-    EventsSuppressed,
-    Listening,
-    Notes,
-    ServerStopped,
-    ServicesRestored,
-    ServiceTransition,
-    SessionStarted,
-    Step,
-    StopPlan,
-)
 from ..core.observation import Reason
 from ..core.plan import CONTROL_PORTS, Transport
 from ..core.ports import PortRange, list_ports
@@ -37,42 +24,45 @@ def error_text(error: UserError, style: Style) -> str:
     return "\n".join([*lines, *style.wrap(f"what to do: {error.hint}", 2)]) + "\n"
 
 
-def to_text(event: Event, style: Style) -> str:
+def to_text(event: events.Event, style: Style) -> str:
     """Return an event in words, with a newline at its end; empty for a report, which output.text renders."""
-    if isinstance(event, Listening):
-        return "\n".join((*_ports_in_words(event, style), *_access(event, style), *_next_step(event, style))) + "\n"
-    if isinstance(event, Notes):
-        return "".join(f"{line}\n" for line in _notes(event, style))
-    if isinstance(event, SessionStarted):
-        return f"{event.client} started a check.\n"
-    if isinstance(event, ClientRefused):
+    return "".join(f"{line}\n" for line in _lines(event, style))
+
+
+def _lines(event: events.Event, style: Style) -> Iterable[str]:
+    if isinstance(event, events.Listening):
+        return (*_ports_in_words(event, style), *_access(event, style), *_next_step(event, style))
+    if isinstance(event, events.Notes):
+        return _notes(event, style)
+    if isinstance(event, events.SessionStarted):
+        return [f"{event.client} started a check."]
+    if isinstance(event, events.ClientRefused):
         text = f"{event.client} was refused: {event.problem.message}. What to do: {event.problem.hint}."
-        return "\n".join(style.wrap(text, 0)) + "\n"
-    if isinstance(event, ClientLost):
-        return f"{event.client} disconnected during its check.\n"
-    if isinstance(event, EventsSuppressed):
-        return f"{event.count} more such lines were left out: too many at a time.\n"
-    if isinstance(event, StopPlan):
-        return "\n".join(_stop_plan(event, style)) + "\n"
-    if isinstance(event, ServiceTransition):
-        text = f"{event.service} {_STEPS[event.step]}" + (event.why and f": {event.why}")
-        return "\n".join(style.wrap(text, 2)) + "\n"
-    if isinstance(event, ServicesRestored):
-        return "Nothing to start: no service was left stopped.\n" if event == ServicesRestored((), ()) else ""
-    return f"Stopped: {event.why}.\n" if isinstance(event, ServerStopped) else ""
+        return style.wrap(text, 0)
+    if isinstance(event, events.ClientLost):
+        return [f"{event.client} disconnected during its check."]
+    if isinstance(event, events.EventsSuppressed):
+        return [f"{event.count} more such lines were left out: too many at a time."]
+    if isinstance(event, events.StopPlan):
+        return _stop_plan(event, style)
+    if isinstance(event, events.ServiceTransition):
+        return style.wrap(f"{event.service} {_STEPS[event.step]}" + (event.why and f": {event.why}"), 2)
+    if isinstance(event, events.ServerStopped):
+        return [f"Stopped: {event.why}."]
+    return ["Nothing to start: no service was left stopped."] if event == events.ServicesRestored((), ()) else []
 
 
 _STEPS = {
-    Step.STOPPING: "is being stopped",
-    Step.STOPPED: "is stopped",
-    Step.NOT_STOPPED: "did not stop",
-    Step.STARTING: "is being started",
-    Step.RUNNING: "runs again",
-    Step.FAILED: "does not run again",
+    events.Step.STOPPING: "is being stopped",
+    events.Step.STOPPED: "is stopped",
+    events.Step.NOT_STOPPED: "did not stop",
+    events.Step.STARTING: "is being started",
+    events.Step.RUNNING: "runs again",
+    events.Step.FAILED: "does not run again",
 }
 
 
-def _stop_plan(event: StopPlan, style: Style) -> Iterable[str]:
+def _stop_plan(event: events.StopPlan, style: Style) -> Iterable[str]:
     for service in event.services:
         names = ", ".join((service.name, *service.members))
         yield from style.wrap(f"will be stopped: {names} {_in_brackets(service.ports)}", 2)
@@ -98,7 +88,7 @@ def _in_brackets(ports: Iterable[tuple[Transport, PortRange]]) -> str:
     return f"({text})" if text else ""
 
 
-def _ports_in_words(event: Listening, style: Style) -> Iterable[str]:
+def _ports_in_words(event: events.Listening, style: Style) -> Iterable[str]:
     """Yield what the server listens on, and what it could not bind and why."""
     for transport in Transport:
         ports = list_ports([run for other, run in event.listening if other is transport], transport.value)
@@ -114,7 +104,7 @@ def _ports_in_words(event: Listening, style: Style) -> Iterable[str]:
     yield from _unavailable(event, style)
 
 
-def _unavailable(event: Listening, style: Style) -> Iterable[str]:
+def _unavailable(event: events.Listening, style: Style) -> Iterable[str]:
     groups: dict[tuple[Transport, Reason, str | None, Family | None], list[PortRange]] = {}
     for row in event.unavailable:
         groups.setdefault((row.transport, row.reason, row.owner, row.family), []).append(row.ports)
@@ -137,7 +127,7 @@ _WHY = {
 }
 
 
-def _access(event: Listening, style: Style) -> Iterable[str]:
+def _access(event: events.Listening, style: Style) -> Iterable[str]:
     """Yield who can start a check, and what the server cannot see or cannot give up."""
     channel = "with TLS" if event.tls else "not encrypted: there is no openssl program here"
     paired = ", only for clients with the key" if event.key else ""
@@ -149,7 +139,7 @@ def _access(event: Listening, style: Style) -> Iterable[str]:
         yield _warning(f"the process that reads from the network keeps the rights of {event.root}", style)
 
 
-def _next_step(event: Listening, style: Style) -> Iterable[str]:
+def _next_step(event: events.Listening, style: Style) -> Iterable[str]:
     yield from ("", "Now run this on a computer outside the firewall (on Windows: py, not python3):", "")
     yield from ("  " + style.paint(_command(event), "bold"), "")
     if event.key_known:
@@ -160,7 +150,7 @@ def _next_step(event: Listening, style: Style) -> Iterable[str]:
     yield f"The server stops after {_duration(event.seconds)}, or with ctrl-C."
 
 
-def _notes(event: Notes, style: Style) -> Iterable[str]:
+def _notes(event: events.Notes, style: Style) -> Iterable[str]:
     if event.problems:
         yield from ("", *style.wrap("Other problems on this server (they do not change the result):", 0))
     for note in event.problems:
@@ -177,14 +167,14 @@ def _warning(text: str, style: Style) -> str:
     return style.paint("\n".join(style.wrap(text, 2)), "yellow")
 
 
-def _command(event: Listening) -> str:
+def _command(event: events.Listening) -> str:
     control = "" if event.control in CONTROL_PORTS else f" --control {event.control}"
     public = _public(event)
     key = f" --key {shlex.quote(event.key)}" if event.key and not event.key_known else ""
     return f"python3 {ARCHIVE} client {public[0] if public else 'HOST'}{control}{key}"
 
 
-def _public(event: Listening) -> list[Address]:
+def _public(event: events.Listening) -> list[Address]:
     """Return the server's own addresses that the Internet routes, IPv4 first as they come."""
     return [address for address in event.own_addresses if address.is_global]
 

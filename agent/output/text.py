@@ -9,7 +9,7 @@ from ..core.finding_groups import FindingGroup, group_findings
 from ..core.observation import Interceptor, Reason, Where
 from ..core.plan import Need, Transport
 from ..core.ports import PortRange, list_ports, port_set
-from ..core.report import BLOCKED, AddressReport, Advice, Finding, Problem, Report, Rtt, State, Verdict
+from ..core.report import BLOCKED, AddressReport, Advice, Finding, Problem, Report, State, Verdict
 from .style import Style
 
 # Runs of ports: more than that are the work of loss or a limit, not of rules that somebody wrote.
@@ -98,8 +98,8 @@ def _meaning(report: Report) -> str:
         return f"{least}{blocked:,} required port{' is' if blocked == 1 else 's are'} blocked"
     if report.verdict is Verdict.INCONCLUSIVE:
         return _inconclusive(report, required)
-    warning = ", a recommended one is not" if any(map(_warns, findings)) else ""
-    return f"every required port is open{warning}"
+    warns = any(finding.need is Need.RECOMMENDED and finding.state is not State.OPEN for finding in findings)
+    return f"every required port is open{', a recommended one is not' if warns else ''}"
 
 
 def _inconclusive(report: Report, required: Sequence[Finding]) -> str:
@@ -119,10 +119,6 @@ def _left_out(findings: Iterable[Finding]) -> int:
 
 def _ports(findings: Iterable[Finding], states: AbstractSet[State]) -> int:
     return sum(len(finding.ports) for finding in findings if finding.state in states)
-
-
-def _warns(finding: Finding) -> bool:
-    return finding.need is Need.RECOMMENDED and finding.state is not State.OPEN
 
 
 def _problem(problem: Problem, style: Style) -> list[str]:
@@ -157,12 +153,13 @@ def _which(group: FindingGroup) -> str:
     if finding.unsampled:
         return f"{_count(len(group), finding.transport)}: {state} ({', '.join(['not in the sample', *purpose])})"
     if sum(map(len, group.extent)) > len(group):
-        within = list_ports(group.extent, transport)
-        return f"{len(group):,} ports within {within}: {state}{''.join(f' ({words})' for words in purpose)}"
-    if finding.state is State.UNKNOWN and _are_scattered(group.ports):
-        return f"{_count(len(group), finding.transport)}: {state}{''.join(f' ({words})' for words in purpose)}"
-    about = [*([f"{len(group):,} ports"] if len(group) > 1 else []), *purpose]
-    return f"{list_ports(group.ports, transport)}: {state} ({', '.join(about)})"
+        ports = f"{len(group):,} ports within {list_ports(group.extent, transport)}"
+    elif finding.state is State.UNKNOWN and _are_scattered(group.ports):
+        ports = _count(len(group), finding.transport)
+    else:
+        ports = list_ports(group.ports, transport)
+        purpose = [*([f"{len(group):,} ports"] if len(group) > 1 else []), *purpose]
+    return f"{ports}: {state}" + (f" ({', '.join(purpose)})" if purpose else "")
 
 
 def _are_scattered(ports: Sequence[PortRange]) -> bool:
@@ -270,12 +267,8 @@ def _measured(address: AddressReport) -> Iterable[str]:
         yield f"the client is behind NAT, its address is {mapped}"
     paired = "paired" if address.control.paired else "not paired"
     yield f"control channel on {address.control.port}/tcp {channel}, {paired}"
-    yield from _round_trip(address.rtt)
+    if address.rtt.median is not None and address.rtt.p95 is not None:
+        yield f"round trip {address.rtt.median:.1f} ms, 95 % under {address.rtt.p95:.1f} ms"
     both = address.loss.to_server, address.loss.to_client
     if None not in both:
         yield "no loss" if not any(both) else f"loss {both[0]:.1%} to the server, {both[1]:.1%} back"
-
-
-def _round_trip(rtt: Rtt) -> Iterable[str]:
-    if rtt.median is not None and rtt.p95 is not None:
-        yield f"round trip {rtt.median:.1f} ms, 95 % under {rtt.p95:.1f} ms"

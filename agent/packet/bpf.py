@@ -28,8 +28,8 @@ _RET = 0x06
 # As much of a packet as is read: a probe over IPv6, or the headers of TCP with all that may stand before them.
 SNAP = 1500
 _STUN = 8  # where it begins behind a UDP header
-# Where the addresses of IP's two versions begin, by their lengths.
-_SOURCES, _DESTINATIONS = {4: 12, 16: 8}, {4: 16, 16: 24}
+# Where the source and the destination begin, by the length of an address: of IP's two versions, and of nobody's.
+_ADDRESSES = {4: (12, 16), 16: (8, 24), 0: (0, 0)}
 _INSTRUCTION = struct.Struct("=HBBI")
 INSTRUCTION_BYTES = _INSTRUCTION.size
 
@@ -58,16 +58,13 @@ def probe_filter(tag: str) -> bytes:
 def _tagged(tag: str, load: int, stun: int) -> list[_Step | str]:
     """Go on where the message at this offset begins with the USERNAME of a session of the tag."""
     username = struct.pack("!HH", Attribute.USERNAME, 2 * TAG_DIGITS) + tag.encode()
-    words = (int.from_bytes(username[at : at + 4], "big") for at in range(0, len(username), 4))
-    return [step for at, word in enumerate(words)
-            for step in (_Step(load, stun + HEADER.size + 4 * at), _Step(_JEQ, word, "", "no"))]  # fmt: skip
+    return _compare(load, stun + HEADER.size, username)
 
 
-def _of_client(client: bytes, at: Mapping[int, int]) -> list[_Step | str]:
-    """Go on where the address at this offset, of the IP version that its length says, is this one."""
-    words = (int.from_bytes(client[n : n + 4], "big") for n in range(0, len(client), 4))
-    return [step for n, word in enumerate(words)
-            for step in (_Step(_LD_W, at[len(client)] + 4 * n), _Step(_JEQ, word, "", "no"))]  # fmt: skip
+def _compare(load: int, offset: int, data: bytes) -> list[_Step | str]:
+    """Go on where these bytes, a multiple of four, stand at this offset."""
+    return [step for at in range(0, len(data), 4) for step in (
+        _Step(load, offset + at), _Step(_JEQ, int.from_bytes(data[at : at + 4], "big"), "", "no"))]  # fmt: skip
 
 
 def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "", client: bytes | None = None) -> bytes:
@@ -83,8 +80,9 @@ def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "",
     out: list[_Step | str] = [_Step(_LD_B_X, 13), _Step(_JSET, SYN | RST | PSH, "", "no")]
     into: list[_Step | str] = [_Step(_LD_B_X, 13), _Step(_JSET, SYN | PSH, "", "no")]
     if client is not None:
-        out = _of_client(client, _DESTINATIONS) or [_Step(_JA, 0, "no")]
-        into = [_Step(_LD_B_X, 13), _Step(_JSET, SYN, "tcp to"), *(_of_client(client, _SOURCES) or out)]
+        source, destination = _ADDRESSES[len(client)]
+        out = _compare(_LD_W, destination, client) or [_Step(_JA, 0, "no")]
+        into = [_Step(_LD_B_X, 13), _Step(_JSET, SYN, "tcp to"), *(_compare(_LD_W, source, client) or out)]
     steps: list[_Step | str] = [
         _Step(_LD_B, _PACKET_TYPE), _Step(_ST),
         _Step(_LD_B), _Step(_RSH, 4), _Step(_JEQ, 4, "ipv4"), _Step(_JEQ, 6, "ipv6", "no"),

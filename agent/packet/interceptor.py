@@ -91,7 +91,10 @@ def identify(answer: bytes, host: str, certificate: bytes = b"", ours: bool = Fa
     """
     http, names = _read(answer), _names(certificate)
     whose = f"certificate for {names.subject or 'no name'}, issued by {names.issuer or 'no name'}" if names else ""
-    said = (_describe(http) if http else _alert(answer) or first_line(answer))[: MAX_SHOWN - len(whose) - 2]
+    alert = _TLS_ALERT.match(answer)
+    said = (_describe(http) if http else f"TLS alert {alert[1][0]}" if alert else first_line(answer))[
+        : MAX_SHOWN - len(whose) - 2
+    ]
     return Identity(_kind(http, names, host, ours), "; ".join(filter(None, (said, whose))) or "nothing to read")
 
 
@@ -180,11 +183,6 @@ def _place(location: str) -> str:
     path, *query = location.split("?")
     begin, *asked = path.split(http_proof.PATH)
     return f"{begin}{'/...' if asked else ''}{'?...' if query else ''}"
-
-
-def _alert(answer: bytes) -> str:
-    match = _TLS_ALERT.match(answer)
-    return f"TLS alert {match.group(1)[0]}" if match else ""
 
 
 def _names(certificate: bytes) -> x509.Names | None:

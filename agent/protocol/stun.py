@@ -167,15 +167,10 @@ def encode_request(request: Request, key: bytes) -> bytes:
 
     The port tells the server whether somebody on the way, a port forwarding say, changed it.
     """
-    username, transaction, port, padding = request
-    attributes = _PROBE.pack(
-        _USERNAME_HEAD, username.encode(), _PRIORITY_HEAD, port, _CONTROLLING_HEAD, transaction[:8]
-    )
-    return encode(Kind.REQUEST, transaction, attributes + _padding(padding), key)
-
-
-def _padding(size: int) -> bytes:
-    return encode_attribute(Attribute.PADDING, bytes(size)) if size else b""
+    username, transaction, port, size = request
+    parts = (_USERNAME_HEAD, username.encode(), _PRIORITY_HEAD, port, _CONTROLLING_HEAD, transaction[:8])
+    padding = encode_attribute(Attribute.PADDING, bytes(size)) if size else b""
+    return encode(Kind.REQUEST, transaction, _PROBE.pack(*parts) + padding, key)
 
 
 def has_tag(data: bytes, tag: str) -> bool:
@@ -220,7 +215,8 @@ def encode_answer(
     A `nonce`, where there is one, shows who hands it back to have got the answer.
     """
     mapped = _xor(struct.pack("!BBH", 0, 1 if address.version == 4 else 2, port) + address.packed, transaction)
-    more = _padding(padding) + (_NONCE_HEAD + nonce.encode() if nonce else b"")
+    more = encode_attribute(Attribute.PADDING, bytes(padding)) if padding else b""
+    more += _NONCE_HEAD + nonce.encode() if nonce else b""
     return _encode_answer(transaction, mapped, key, more)
 
 
