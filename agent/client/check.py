@@ -20,11 +20,11 @@ from ..net.resolve import resolve
 from ..protocol import messages
 from ..verdict import names
 from ..verdict.conclusion import worst
-from ..verdict.evidence import TcpEvidence, UdpEvidence
+from ..verdict.evidence import ControlEvidence, TcpEvidence, UdpEvidence
 from . import steps
 from .control import ControlChannel, NotPnmcheck, open_channel
 from .control_client import ControlLost, Greeting
-from .order import AddressCheck, Task
+from .order import AddressCheck
 from .service_records import ServiceResults
 from .services import ServiceProbes
 from .steps import Progress, Steps, Tell, run_steps
@@ -156,8 +156,9 @@ class _HostCheck:
         self._certificates[target.text] = welcome.certificate
         host = self._name(target).encode("idna").decode("ascii")  # as in a browser's Host header and TLS hello
         context = ProbeContext(target, welcome.session, channel.client.secret.encode(), host, welcome.tls, welcome.plan)
-        task = Task(target.text, through.text, _family(target), self._options.rate, self._options.sample)
-        order = AddressCheck(task, channel.client, welcome, random.Random())
+        route = ControlEvidence(target.text, _family(target), through.text)
+        rate, sample = self._options.rate, self._options.sample
+        order = AddressCheck(route, channel.client, welcome, random.Random(), rate, sample)
         self._checked[target] = _carry_out(order.run(), context, channel, self._tell)
         if order.aborted:
             raise KeyboardInterrupt

@@ -50,7 +50,7 @@ class ControlChannel:
         with contextlib.suppress(OSError):
             if not client.lost:
                 ends = time.perf_counter() + OVERDUE
-                while client.pings_unanswered and not client.lost:  # the server takes one question at a time
+                while None in client.unanswered and not client.lost:  # the server takes one question at a time
                     _read(self._socket, client, ends)
                 self._send(client.ask(message, time.perf_counter()), OVERDUE)
                 while (answer := client.take_answer(expected)) is None and not client.lost:

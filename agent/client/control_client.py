@@ -68,6 +68,7 @@ class ControlClient:
         self.confirmed: set[str] = set()
         self.welcome: messages.Welcome | None = None
         self.secret = ""  # 64 hex digits, of the session that the welcome began
+        self.unanswered: deque[float | None] = deque()  # when each question was asked; None for a ping
         self._greeting = greeting
         nonce_word = nonce.hex() if greeting.key else None
         self.hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family, nonce_word)
@@ -75,18 +76,17 @@ class ControlClient:
         self._records: pairing.RecordAuthenticator | None = None
         self._lines = framing.Lines()
         self._beginning = b""
-        self._questions: deque[float | None] = deque()  # when each was asked that has no answer; None for a ping
         self._answers: deque[bytes] = deque()
         self._kernel: KernelStatus | None = None
 
     def ask(self, message: messages.Message, now: float) -> bytes:
         """Return the line of a question whose answer `take_answer` will return."""
-        self._questions.append(now)
+        self.unanswered.append(now)
         return self._encode(message)
 
     def ping(self, nonces: tuple[str, ...]) -> bytes:
         """Return a small question that confirms `to_confirm` and `nonces`; `take_kernel` will return its answer."""
-        self._questions.append(None)
+        self.unanswered.append(None)
         line = self._encode(messages.AskKernel(self.to_confirm, nonces))
         self.confirmed.update(self.to_confirm)
         self.to_confirm = ()
@@ -111,11 +111,6 @@ class ControlClient:
                 raise self._foreign() from None
             self.lost = True
         return b""
-
-    @property
-    def pings_unanswered(self) -> int:
-        """Return how many pings have no answer yet."""
-        return self._questions.count(None)
 
     def take_answer(self, expected: type[Answer]) -> Answer | None:
         """Return the next answer, None where none has come; ControlLost where it is not of this type, as a refusal."""
@@ -153,8 +148,8 @@ class ControlClient:
             return line
 
     def _receive_line(self, line: bytes, now: float) -> None:
-        unasked = not self._questions
-        at = None if unasked else self._questions.popleft()
+        unasked = not self.unanswered
+        at = None if unasked else self.unanswered.popleft()
         if unasked and len(self._answers) >= MAX_UNASKED:
             raise DecodeError("answers that nobody asked for")
         if at is not None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Mapping, TypeVar
 
-from ..core.address import Family
 from ..core.observation import UNTESTED_REASONS, Hop, Observation, Reason, Reply, Where
 from ..core.plan import MEDIA, Transport
 from ..core.report import AddressReport, Control
@@ -40,24 +39,20 @@ _PLACES = {where.value: where for where in Where}
 _SERVICES = {protocol.value: protocol for protocol in ServiceProtocol}
 
 
-@dataclass(frozen=True)
-class Task:
-    """What to check: an address, `through` the one that the control channel leads to, and what the user wishes."""
-
-    address: str
-    through: str
-    family: Family
-    rate: float | None = None
-    sample: int | None = None
-
-
 class AddressCheck:
-    """The check of one address over an open control channel, to be run once."""
+    """The check of one address over an open control channel, to be run once.
 
-    def __init__(self, task: Task, control: ControlClient, welcome: messages.Welcome, rng: random.Random) -> None:
-        self._task, self._control, self._welcome, self._rng = task, control, welcome, rng
-        self._plan, self._is_own = welcome.plan, task.address == task.through
-        self._questions = ServerQuestions(control, welcome, self._is_own)
+    `route` says which address, and which one the channel leads through. `rate` is how many UDP probes a second the user
+    allows, `wanted` how many ports of each range are to stand for all.
+    """
+
+    def __init__(
+        self, route: ControlEvidence, control: ControlClient, welcome: messages.Welcome, rng: random.Random,
+        rate: float | None = None, wanted: int | None = None,
+    ) -> None:  # fmt: skip
+        self._route, self._control, self._welcome, self._rng = route, control, welcome, rng
+        self._rate, self._wanted, self._plan = rate, wanted, welcome.plan
+        self._questions = ServerQuestions(control, welcome, route.is_own)
         self._server = self._questions.records
         self._tcp: Mapping[int, Observation] = {}  # as the last wait for them showed it
         self._sample: Sample | None = None
@@ -87,13 +82,13 @@ class AddressCheck:
         return make_report(evidence, last_hop.with_last_hops(findings, hops))
 
     def _evidence(self, udp: UdpEvidence, tcp: TcpEvidence, services: ServiceResults) -> CheckEvidence:
-        task, control = self._task, self._control
+        control = self._control
         channel = Control(control.peer.port, bool(control.peer.certificate), control.paired)
         refusal = (control.refused.message, control.refused.hint) if control.refused else None
         return CheckEvidence(
             self._plan,
-            ControlEvidence(task.address, task.family, task.through, channel, control.peer.local, self._welcome.client,
-                            tuple(control.rtts), control.lost, control.moved, refusal),
+            replace(self._route, channel=channel, local=control.peer.local, mapped=self._welcome.client,
+                    rtts=tuple(control.rtts), lost=control.lost, moved=control.moved, refusal=refusal),
             self._server,
             replace(udp, sweeps=self._sweeps, follow_ups=self._follow_ups, sample=self._sample),
             replace(tcp, shut_out=self._shut_out),
@@ -106,8 +101,8 @@ class AddressCheck:
         yield from self._questions.ask_untested(*Transport)
         yield steps.StartTcp(self._to_probe(Transport.TCP))
         yield from self._start_services()
-        if self._task.sample:
-            self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._task.sample, self._rng)
+        if self._wanted:
+            self._sample = sample(self._plan, self._server.untested[Transport.UDP], self._wanted, self._rng)
         # Of a server's that leaves services running, it holds one part at a time.
         parts = (yield from self._questions.counts(PortTable.PARTITIONS, Transport.UDP)) if self._welcome.live else {}
         rtt = min(self._control.rtts)
@@ -142,7 +137,7 @@ class AddressCheck:
         planned = self._to_probe(Transport.TCP)
         if len(self._tcp) < len(planned):
             accepted = {port for port, seen in self._tcp.items() if seen.reply is Reply.PROOF}
-            if self._is_own:
+            if self._route.is_own:
                 accepted |= {self._control.peer.port} - set(planned)
             yield steps.StartTcp(sorted(accepted))
 
@@ -168,7 +163,7 @@ class AddressCheck:
     def _start_services(self) -> Steps[None]:
         """Begin with the ports that services hold, where the server can watch these."""
         welcome, untested = self._welcome, self._server.untested
-        if not welcome.live or not welcome.capture or not self._is_own:
+        if not welcome.live or not welcome.capture or not self._route.is_own:
             return
         served = {}
         for transport in Transport:
@@ -191,7 +186,7 @@ class AddressCheck:
         to_come = sum(parts.get(port, 0) > part for port in ports)
         ports = [port for port in ports if parts.get(port, 0) == part]
         sweep = Sweep(
-            ports, self._rng, rtt, (yield steps.Now()), free_flows=self._welcome.flows, max_rate=self._task.rate,
+            ports, self._rng, rtt, (yield steps.Now()), free_flows=self._welcome.flows, max_rate=self._rate,
             max_chance=max_chance, previous=self._sweeps[-1] if self._sweeps else None,
         )  # fmt: skip
         self._sweeps.append(sweep)
@@ -203,7 +198,7 @@ class AddressCheck:
         if not sweep.conclusive or _limits_more(sweep):  # more would tell of that alone
             return
         proven = [port for port, answers in sweep.answered.items() if answers]
-        rate = large.pace(self._task.rate, sweep.limit)
+        rate = large.pace(self._rate, sweep.limit)
         drawn = large.draw(proven, rate, self._rng)
         yield steps.Progress("trying large packets")
         silent: frozenset[int] = yield steps.ProbePorts(drawn, sweep.timeout, rate)
@@ -213,7 +208,7 @@ class AddressCheck:
         # Both together take no longer than one may.
         second = Sweep(
             proven, self._rng, min(self._control.rtts), (yield steps.Now()),
-            max_rate=large.pace(self._task.rate, None), deadline=sweep.deadline,
+            max_rate=large.pace(self._rate, None), deadline=sweep.deadline,
         )  # fmt: skip
         yield steps.RunSweep(second, large=True)
         earlier = list(self._follow_ups)
@@ -238,7 +233,7 @@ class AddressCheck:
         if not (busy and self._welcome.live and self._welcome.capture) or _limits_more(sweep):
             return
         yield steps.Progress("trying ports that are in use")
-        rate = large.pace(self._task.rate, sweep.limit)
+        rate = large.pace(self._rate, sweep.limit)
         yield steps.ProbePorts(busy, sweep.timeout, rate, large=False, tries=BUSY_TRIES)
         seen = yield from self._questions.counts(PortTable.AT_INTERFACE, Transport.UDP)
         self._server.busy_at_interface = {port: seen.get(port, 0) for port in busy}

@@ -96,10 +96,9 @@ class _TcpService:
         self._record_try(connection, _HELLO)
         certificate = connection.secure.certificate if connection.secure else None
         if certificate is not None:
-            host, plan = connection.context.host, connection.context.plan
+            host, row = connection.context.host, connection.context.plan.row(Transport.TCP, connection.port)
             self.result.certificate = certificate
             self.result.shown = interceptor.identify(b"", host, certificate).shown + _until(certificate)
-            row = plan.row(Transport.TCP, connection.port) if plan else None
             if not row or row.purpose not in (TURN_TLS, SIP_TLS):
                 self._signal(connection)
         return replace(answer, last=bool(connection.first_received))

@@ -51,11 +51,11 @@ class ProbeContext:
     key: bytes
     host: str
     tls: bool
-    plan: Plan | None = None
+    plan: Plan
 
     def protocol(self, port: int) -> Protocol:
         """Return the protocol that a TCP port's probe speaks."""
-        row = self.plan.row(Transport.TCP, port) if self.plan else None
+        row = self.plan.row(Transport.TCP, port)
         return protocol_of(Transport.TCP, port, row.purpose if row else None)
 
 

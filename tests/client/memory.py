@@ -18,7 +18,7 @@ from unittest import mock
 
 from agent.client import steps, tcp
 from agent.client.control_client import ControlClient, ControlLost, Greeting, Peer
-from agent.client.order import AddressCheck, Task
+from agent.client.order import AddressCheck
 from agent.client.steps import Step, run_steps
 from agent.core.address import Family
 from agent.core.counters import KernelStatus
@@ -33,7 +33,7 @@ from agent.server import commands
 from agent.server.core import ServerCore
 from agent.server.packet_observer import Progress
 from agent.server.state import Measurement, PortState, Settings
-from agent.verdict.evidence import TcpEvidence, UdpEvidence
+from agent.verdict.evidence import ControlEvidence, TcpEvidence, UdpEvidence
 from tests.packet import test_ip as packets
 
 SERVER, CLIENT, ROUTER = map(ipaddress.ip_address, ("198.51.100.9", "203.0.113.2", "192.0.2.77"))
@@ -120,8 +120,8 @@ class MemoryCheck:
 
     def run(self, through: str = str(SERVER), sample: int | None = None) -> AddressReport:
         """Return the report of the check."""
-        task = Task(str(SERVER), through, Family.IPV4, sample=sample)
-        self.order = AddressCheck(task, self.control, self.welcome, random.Random(11))
+        route = ControlEvidence(str(SERVER), Family.IPV4, through)
+        self.order = AddressCheck(route, self.control, self.welcome, random.Random(11), wanted=sample)
         return run_steps(self.order.run(), self._carry_out)
 
     # The steps

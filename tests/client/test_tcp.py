@@ -21,9 +21,8 @@ from agent.core.ports import PortRange
 from agent.net.connect import Target
 from agent.protocol import first_bytes, http_proof
 
-CONTEXT = ProbeContext(
-    Target(socket.AF_INET, ("127.0.0.1", 0)), "0123456789abcdef", b"k" * 64, "meet.example", tls=True
-)
+TARGET = Target(socket.AF_INET, ("127.0.0.1", 0))
+CONTEXT = ProbeContext(TARGET, "0123456789abcdef", b"k" * 64, "meet.example", True, Plan("", ()))
 REDIRECT = b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\n\r\n"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n<html>"
 SSH = b"SSH-2.0-OpenSSH_9.6p1\r\n"
@@ -186,7 +185,7 @@ def test_what_the_plan_has_a_port_for_is_what_its_probe_speaks(purpose: str, pla
         return SSH
 
     row = Requirement(Transport.TCP, PortRange(8443, 8443), purpose, Need.REQUIRED)
-    context = replace(CONTEXT, plan=Plan("installed", (row,)) if plan else None)
+    context = replace(CONTEXT, plan=Plan("installed", (row,) if plan else ()))
     with stranger(answer, close=True) as target:
         probe(8443, replace(context, target=target), lambda: False)
     assert {one[: len(begins)] for one in said} == {begins}

@@ -20,6 +20,7 @@ from agent.client.tcp import ProbeContext
 from agent.client.udp import Prober, UdpSockets
 from agent.core.address import parse_address
 from agent.core.observation import Refusal
+from agent.core.plan import Plan
 from agent.net import icmp_errors
 from agent.net.connect import Target
 from agent.protocol import stun
@@ -34,7 +35,7 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tel
 
 
 def make_prober(sweep: Sweep, target: Target) -> Prober:
-    prober = Prober(ProbeContext(target, "0" * 16, b"key", "meet.example", tls=False), lambda _: None)
+    prober = Prober(ProbeContext(target, "0" * 16, b"key", "meet.example", False, Plan("", ())), lambda _: None)
     prober.begin(RunSweep(sweep))
     return prober
 
