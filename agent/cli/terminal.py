@@ -79,11 +79,11 @@ class LiveLine:
 
     def show(self, progress: Progress) -> None:
         """Replace the line."""
-        from ..output.progress import render
+        from ..output.text import render_progress
 
         if self._enabled:
             style = style_of(self._stream, min_width=1)  # a line that wraps could not be replaced
-            self._replace(render(progress.doing, progress.done, progress.total, progress.left, style))
+            self._replace(render_progress(progress.doing, progress.done, progress.total, progress.left, style))
 
     def clear(self) -> None:
         """Remove the line."""

@@ -94,9 +94,7 @@ class Observation:
     answers_sent: int | None = None  # answers that the server saw leave by its network interface
     place: Where | None = None  # TCP: how far the client's packets came, as the server's interface showed it
     connections: int | None = None  # TCP: connections that the server accepted there from this client
-    accepted_before: bool = (
-        False  # TCP: it let this client in shortly before: for the control channel, or an earlier check
-    )
+    accepted_before: bool = False  # TCP: it let this client in shortly before: for this control channel, or a check
     received: int | None = None  # TCP: bytes that came over its connection; None where none was made
     redirected_to: int | None = None  # the server's port at which this port's probes came in, where it is another one
     shown: str | None = None  # what a foreign answer showed of itself

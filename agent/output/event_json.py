@@ -9,22 +9,16 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from ..core import events
-from ..core.address import Address, Family
+from ..core.address import Family
 from ..core.codec import PORTS, Choice, Codec, Derived, ListOf, Nullable, Record, TupleOf
 from ..core.observation import Reason
 from ..core.plan import Need, Requirement, Transport
 from ..core.report_json import PROBLEM, REPORT
 
-
-class _AddressCodec(Codec[Address]):
-    def encode(self, value: Address) -> str:
-        return str(value)
-
-
 _AS_IT_IS: Codec[Any] = Codec()
 _LIST = ListOf(_AS_IT_IS)
 _RUNS = ListOf(TupleOf({"transport": Choice(Transport), "ports": PORTS}))
-_CLIENT = {"client": _AddressCodec()}
+_CLIENT = {"client": Derived(lambda event: str(event.client))}
 _UNAVAILABLE = Record(events.Unavailable, {
     "transport": Choice(Transport), "ports": PORTS, "reason": Choice(Reason), "owner": _AS_IT_IS,
     "family": Nullable(Choice(Family)),

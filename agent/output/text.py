@@ -1,4 +1,4 @@
-"""Render a report as text: the verdict, then what is not open, then what is."""
+"""Render a report as text: the verdict, then what is not open, then what is; and the progress of a check."""
 
 from __future__ import annotations
 
@@ -272,3 +272,13 @@ def _measured(address: AddressReport) -> Iterable[str]:
     both = address.loss.to_server, address.loss.to_client
     if None not in both:
         yield "no loss" if not any(both) else f"loss {both[0]:.1%} to the server, {both[1]:.1%} back"
+
+
+def render_progress(doing: str, done: int, total: int, left: float | None, style: Style) -> str:
+    """Return what the client does, how far, and for how long still, in one line of the terminal."""
+    text = style.clean(doing)
+    if total:
+        text += f": {done:,} of {total:,} answered"
+    if left is not None:
+        text += f", about {max(1, round(left))} s left"
+    return text[: style.width - 1]

@@ -48,11 +48,9 @@ def names(certificate: bytes) -> Names:
     other), else whatever comes first. The issuer's organization tells more than what it calls one of its keys.
     """
     issuer, _validity, subject, _key, *more = _fields(certificate)
+    alternative = [name[:MAX_CHARACTERS] for name in _dns_names(more)]
     return Names(
-        _best(
-            _attributes(subject), (_COMMON_NAME, _ORGANIZATION), [name[:MAX_CHARACTERS] for name in _alternative(more)]
-        ),
-        _best(_attributes(issuer), (_ORGANIZATION, _COMMON_NAME), []),
+        _best(subject, (_COMMON_NAME, _ORGANIZATION), alternative), _best(issuer, (_ORGANIZATION, _COMMON_NAME), [])
     )
 
 
@@ -67,7 +65,7 @@ def validity(certificate: bytes) -> tuple[int, tuple[str, ...]]:
     if tag == 0x17:  # two digits of a year from 1950 on
         year += 1900 if year >= 50 else 2000
     try:
-        return calendar.timegm((year, *rest)), tuple(_alternative(more))
+        return calendar.timegm((year, *rest)), tuple(_dns_names(more))
     except ValueError:
         raise DecodeError("no day of any year") from None
 
@@ -82,32 +80,22 @@ def _fields(certificate: bytes) -> list[_Item]:
     return _some(content, 6 + has_version)[2 + has_version :]
 
 
-def _alternative(more: list[_Item]) -> list[str]:
-    return [name for tag, value in more if tag == _EXTENSIONS for name in _dns_names(value)]
-
-
-def _best(attributes: list[tuple[bytes, str]], order: tuple[bytes, ...], alternative: list[str]) -> str:
-    candidates = [text for wanted in order for kind, text in attributes if kind == wanted]
-    candidates += [*alternative, *(text for _, text in attributes)]
-    return next(filter(None, candidates), "")
-
-
-def _attributes(name: _Item) -> list[tuple[bytes, str]]:
-    """Return the attributes of a distinguished name: their types and texts."""
+def _best(name: _Item, order: tuple[bytes, ...], alternative: list[str]) -> str:
+    """Return the most telling attribute of a distinguished name, by the order of their types."""
     attributes = []
     for members in _items(_expect(name, _SEQUENCE)):
         for member in _items(_expect(members, _SET)):
-            kind, value, *_ = _some(_expect(member, _SEQUENCE), 2)
-            attributes.append((_expect(kind, _OID), _text(*value)))
-    return attributes
+            kind, (tag, value), *_ = _some(_expect(member, _SEQUENCE), 2)
+            text = value.decode(_STRINGS[tag], "replace").encode("ascii", "replace") if tag in _STRINGS else b""
+            attributes.append((_expect(kind, _OID), first_line(text)))
+    candidates = [text for wanted in order for kind, text in attributes if kind == wanted]
+    return next(filter(None, [*candidates, *alternative, *(text for _, text in attributes)]), "")
 
 
-def _text(tag: int, value: bytes) -> str:
-    return first_line(value.decode(_STRINGS[tag], "replace").encode("ascii", "replace")) if tag in _STRINGS else ""
-
-
-def _dns_names(extensions: bytes) -> Iterator[str]:
-    for extension in _items(_only(extensions, _SEQUENCE)):
+def _dns_names(fields: list[_Item]) -> Iterator[str]:
+    """Yield the DNS names in the extensions among some fields of a certificate."""
+    extensions = [item for tag, value in fields if tag == _EXTENSIONS for item in _items(_only(value, _SEQUENCE))]
+    for extension in extensions:
         kind, *values = _some(_expect(extension, _SEQUENCE), 2)
         if kind == (_OID, _ALTERNATIVE_NAME):
             for tag, name in _items(_only(_expect(values[-1], _OCTETS), _SEQUENCE)):

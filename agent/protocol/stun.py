@@ -132,8 +132,7 @@ def decode(data: bytes) -> Message:
         if offset > len(data):
             raise DecodeError("an attribute longer than its message")
         if attribute == Attribute.FINGERPRINT:
-            # It has to be the last (section 14.7).
-            if offset != len(data) or data[head:] != _fingerprint(data[:head]):
+            if offset != len(data) or data[head:] != _fingerprint(data[:head]):  # it is the last (section 14.7)
                 raise DecodeError("a wrong fingerprint")
         attributes.append((attribute, data[start : start + size]))
     return Message(kind, transaction, tuple(attributes), bytes(data))
@@ -233,10 +232,9 @@ def nonce_of(answer: bytes) -> str:
 def is_answer(data: bytes, transaction: bytes, key: bytes) -> bool:
     """Return whether the bytes are the answer to that probe, made with this key."""
     mapped = data[24:-32]
-    if len(mapped) in _MAPPED_HEADS:
-        # Here too: nearly always it is what `encode_answer` makes, to the byte.
-        if hmac.compare_digest(data, _encode_answer(transaction, mapped, key)):
-            return True
+    # Here too: nearly always it is what `encode_answer` makes, to the byte.
+    if len(mapped) in _MAPPED_HEADS and hmac.compare_digest(data, _encode_answer(transaction, mapped, key)):
+        return True
     try:
         message = decode(data)
     except DecodeError:

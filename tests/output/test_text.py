@@ -28,7 +28,7 @@ from agent.core.report import (
     State,
     Verdict,
 )
-from agent.output import progress, text
+from agent.output import text
 from agent.output.style import Style
 from agent.verdict.advice import advise
 from agent.verdict.conclusion import verdict_of, worst
@@ -497,13 +497,13 @@ def test_a_long_name_leaves_room_for_the_verdict() -> None:
     ],
 )
 def test_what_the_client_does_now(doing: str, done: int, total: int, left: float | None, line: str) -> None:
-    assert progress.render(doing, done, total, left, ASCII) == line
+    assert text.render_progress(doing, done, total, left, ASCII) == line
 
 
 @ANY
 @given(texts(), st.integers(0, 65535), st.integers(0, 65535), st.none() | st.floats(0, 1e6), st.integers(40, 80))
 def test_a_line_of_progress_never_wraps(doing: str, done: int, total: int, left: float | None, width: int) -> None:
-    line = progress.render(doing, done, total, left, Style(width))
+    line = text.render_progress(doing, done, total, left, Style(width))
     assert len(line) < width
     assert line.isprintable()
 
