@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Callable
 
 from .. import __version__
-from ..core import report as reports
 from ..core import report_json
 from ..core.address import Family, family_of, parse_address
 from ..core.errors import UserError
 from ..core.plan import CONTROL_PORTS
-from ..core.report import BLOCKED, AddressReport, Problem, Report, State, Verdict
+from ..core.report import BLOCKED, MAX_SENTENCE, AddressReport, Problem, Report, State, Verdict
 from ..net.connect import Target
 from ..net.resolve import resolve
 from ..protocol import messages
@@ -38,11 +37,7 @@ NO_SERVER_THERE = ("no-server", "not-pnmcheck")
 
 @dataclass(frozen=True)
 class Options:
-    """What to check, and how.
-
-    `hosts` are names and addresses of one server. `rate` is how many UDP probes a second are sent at most, `sample` how
-    many ports of each range of UDP ports are drawn to stand for all, `key` the pairing key.
-    """
+    """What to check and how: `rate` is UDP probes a second at most, `sample` ports of each range drawn for all."""
 
     hosts: tuple[str, ...]
     control: int | None = None
@@ -159,7 +154,7 @@ class _HostCheck:
         route = ControlEvidence(target.text, _family(target), through.text)
         rate, sample = self._options.rate, self._options.sample
         order = AddressCheck(route, channel.client, welcome, random.Random(), rate, sample)
-        self._checked[target] = _carry_out(order.run(), context, channel, self._tell)
+        self._checked[target] = _run(order.run(), context, channel, self._tell)
         if order.aborted:
             raise KeyboardInterrupt
 
@@ -178,7 +173,7 @@ class _HostCheck:
         checked = tuple(replace(self._checked.get(target) or _unchecked(target, _ABORTED), names=self._names(target))
                         for target in self._targets)  # fmt: skip
         if unresolved:
-            message = "; ".join(failure.message for failure in unresolved)[: reports.MAX_SENTENCE]
+            message = "; ".join(failure.message for failure in unresolved)[:MAX_SENTENCE]
             error = Problem(unresolved[0].code, message, unresolved[0].hint)
         elif not any(address.findings for address in checked):
             error = next((address.error for address in checked), _ABORTED)
@@ -218,9 +213,7 @@ def _unchecked(target: Target, error: Problem) -> AddressReport:
     return AddressReport(target.text, _family(target), Verdict.INCONCLUSIVE, error=error)
 
 
-def _carry_out(
-    order: Steps[AddressReport], context: ProbeContext, channel: ControlChannel, tell: Tell
-) -> AddressReport:
+def _run(order: Steps[AddressReport], context: ProbeContext, channel: ControlChannel, tell: Tell) -> AddressReport:
     """Carry out the steps of an address's check with sockets and threads, and return what they come to."""
     tcp: PortProbes[int] = PortProbes(lambda port, stopped: probe(port, context, stopped))
     services, udp = ServiceProbes(context), Prober(context, tell)
@@ -232,11 +225,8 @@ def _carry_out(
 
     def finish(_: steps.Finish) -> tuple[UdpEvidence, TcpEvidence, ServiceResults]:
         stop()
-        return (
-            UdpEvidence(unsendable=udp.unsendable, refusals=udp.refusals, foreign=udp.strangers),
-            TcpEvidence(tcp.seen, tuple(tcp.later.values())),
-            services.results(),
-        )
+        of_udp = UdpEvidence(unsendable=udp.unsendable, refusals=udp.refusals, foreign=udp.strangers)
+        return of_udp, TcpEvidence(tcp.seen, tuple(tcp.later.values())), services.results(services.seen)
 
     actions: dict[type, Callable[[Any], Any]] = {
         steps.Progress: tell,
@@ -246,7 +236,7 @@ def _carry_out(
         steps.WaitForTcp: lambda step: tcp.join(step.seconds),
         steps.TryOpenTcp: lambda step: tcp.try_open(),
         steps.StartServices: lambda step: services.start_services(step.served),
-        steps.WaitForServices: lambda step: services.wait_for_results(),
+        steps.WaitForServices: lambda step: services.results(services.join()),
         steps.RunSweep: lambda step: udp.run(step, channel),
         steps.ReadLateAnswers: lambda step: udp.read(0.0),
         steps.ProbePorts: udp.follow_up,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ..core.address import Family
 from ..core.counters import KernelStatus
@@ -34,8 +33,7 @@ class ForeignAnswer(Exception):
         self.cdn = cdn
 
 
-@dataclass(frozen=True)
-class Greeting:
+class Greeting(NamedTuple):
     """How a client begins: its program's version, the family of the address that it checks, its pairing key if any."""
 
     program: str
@@ -43,8 +41,7 @@ class Greeting:
     key: str | None = None
 
 
-@dataclass(frozen=True)
-class Peer:
+class Peer(NamedTuple):
     """The TCP connection of a control channel: the server's port, its certificate (DER) if it has TLS, our address."""
 
     port: int
@@ -72,7 +69,6 @@ class ControlClient:
         self._greeting = greeting
         nonce_word = nonce.hex() if greeting.key else None
         self.hello = messages.Hello(messages.PROTOCOL, greeting.program, greeting.family, nonce_word)
-        self._keys: pairing.Keys | None = None
         self._records: pairing.RecordAuthenticator | None = None
         self._lines = framing.Lines()
         self._beginning = b""
@@ -169,11 +165,11 @@ class ControlClient:
     def _greeted(self, answer: messages.Message, now: float) -> bytes:
         """Go on with the answer to the hello, or to the proof."""
         key = self._greeting.key
-        if key and self._keys is None and isinstance(answer, messages.Challenge):
+        if key and self._records is None and isinstance(answer, messages.Challenge):
             if self._answers:  # nothing verified them: they must not stand for what the server says after the proof
                 raise DecodeError("answers that nobody asked for")
-            self._keys = messages.session_keys(key, self.hello, answer)
-            self._records = pairing.RecordAuthenticator(self._keys.client, self._keys.server)
+            keys = messages.session_keys(key, self.hello, answer)
+            self.secret, self._records = keys.secret, pairing.RecordAuthenticator(keys.client, keys.server)
             return self.ask(messages.Proof(pairing.fingerprint(self.peer.certificate)), now)
         self._refuse_interception(answer)
         if isinstance(answer, messages.Refusal):
@@ -181,8 +177,8 @@ class ControlClient:
         if key and not self.paired:
             raise UserError("wrong-key", "What answers there does not know the pairing key", self._certificate_names(),
                             "check that address and key are those that the server shows")  # fmt: skip
-        secret = self._keys.secret if self._keys else answer.secret if isinstance(answer, messages.Welcome) else None
-        if not isinstance(answer, messages.Welcome) or secret is None:
+        secret = self.secret or (isinstance(answer, messages.Welcome) and answer.secret)
+        if not isinstance(answer, messages.Welcome) or not secret:
             raise ForeignAnswer("an answer that is no welcome")
         self.welcome, self.secret = answer, secret
         return b""

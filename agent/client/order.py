@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from typing import Mapping, TypeVar
+from typing import Mapping
 
 from ..core.observation import UNTESTED_REASONS, Hop, Observation, Reason, Reply, Where
 from ..core.plan import MEDIA, Transport
@@ -21,7 +21,7 @@ from ..verdict.address_report import find, make_report
 from ..verdict.evidence import CheckEvidence, ControlEvidence, FollowUp, ServerRecords, TcpEvidence, UdpEvidence
 from ..verdict.tcp_state import is_stopped, silent_by_chance
 from . import steps
-from .control_client import ControlClient, ControlLost
+from .control_client import Answer, ControlClient, ControlLost
 from .service_records import ServiceResults, service_evidence, service_questions
 from .steps import Steps
 
@@ -32,7 +32,6 @@ TCP_ROUND_TRIPS, TCP_SECONDS = 6, 0.1
 # Packets for each port that is in use: where one in five is lost, one of 25 ports loses both.
 BUSY_TRIES = 2
 
-Answer = TypeVar("Answer", bound=messages.Message)
 
 _REASONS = {reason.value: reason for reason in UNTESTED_REASONS}
 _PLACES = {where.value: where for where in Where}
@@ -40,11 +39,7 @@ _SERVICES = {protocol.value: protocol for protocol in ServiceProtocol}
 
 
 class AddressCheck:
-    """The check of one address over an open control channel, to be run once.
-
-    `route` says which address, and which one the channel leads through. `rate` is how many UDP probes a second the user
-    allows, `wanted` how many ports of each range are to stand for all.
-    """
+    """The check of an address, to be run once; `rate`: UDP probes a second at most, `wanted`: ports to draw of a range."""
 
     def __init__(
         self, route: ControlEvidence, control: ControlClient, welcome: messages.Welcome, rng: random.Random,
@@ -221,10 +216,7 @@ class AddressCheck:
             self._follow_ups = [*earlier, FollowUp(second, seen, silent)]
 
     def _probe_busy_ports(self, sweep: Sweep) -> Steps[None]:
-        """Try whether packets for media ports that are in use come as far as the server's network interface.
-
-        What has them does not answer others.
-        """
+        """Try whether packets for media ports in use reach the server's interface: what has them answers no others."""
         busy = [
             port
             for port, reason in self._server.untested[Transport.UDP].items()
@@ -245,11 +237,7 @@ def _limits_more(sweep: Sweep) -> bool:
 
 
 class ServerQuestions:
-    """The questions of one session, and in `records` what the server answered.
-
-    `is_own` says that the control channel leads to the address that is checked: else the server knows the TCP packets
-    of this client by another address of its own.
-    """
+    """The questions of one session, and in `records` what the server answered; `is_own` is as of ControlEvidence."""
 
     def __init__(self, control: ControlClient, welcome: messages.Welcome, is_own: bool) -> None:
         self._control, self._welcome, self._is_own = control, welcome, is_own
@@ -306,7 +294,14 @@ class ServerQuestions:
         self.records.add(seen, sweep.sent)
         if self._is_own:
             self.records.connections = yield from self.counts(PortTable.CONNECTIONS, Transport.TCP)
-            yield from self._ask_accepted_before(tcp)
+            # Which TCP ports let this client in before they were tried, where one is stopped now.
+            accepted: set[int] = set()
+            if any(map(is_stopped, tcp.values())):
+                counts = yield from self.counts(PortTable.ACCEPTED_BEFORE, Transport.TCP)
+                # What comes in elsewhere was not let in where the server has it.
+                elsewhere = self.records.redirected[Transport.TCP].values()
+                accepted = {self._control.peer.port, *(counts.keys() - elsewhere)}
+            self.records.accepted_before = accepted
 
     def udp_records(self) -> Steps[ServerRecords]:
         """Return what the server saw of UDP up to now."""
@@ -322,13 +317,3 @@ class ServerQuestions:
         seen.answers_sent = yield from self.counts(PortTable.ANSWERS_SENT, Transport.UDP)
         if self._welcome.capture:
             seen.at_interface[Transport.UDP] = yield from self.counts(PortTable.AT_INTERFACE, Transport.UDP)
-
-    def _ask_accepted_before(self, tcp: Mapping[int, Observation]) -> Steps[None]:
-        """Ask which TCP ports let this client in before they were tried, where one is stopped now."""
-        accepted: set[int] = set()
-        if any(map(is_stopped, tcp.values())):
-            counts = yield from self.counts(PortTable.ACCEPTED_BEFORE, Transport.TCP)
-            # What comes in elsewhere was not let in where the server has it.
-            elsewhere = self.records.redirected[Transport.TCP].values()
-            accepted = {self._control.peer.port, *(counts.keys() - elsewhere)}
-        self.records.accepted_before = accepted

@@ -17,29 +17,23 @@ MAX_SERVICE_TEXT = 200  # a text of the report has no more
 
 @dataclass(frozen=True)
 class Try:
-    """One connection or datagram: a mark that stood in what was sent, in hex digits, and how the answer began.
+    """One connection or datagram."""
 
-    `ended` says that the other side ended the connection. One that `asks` is answered; another only has to arrive.
-    """
-
-    mark: str
-    began: bytes = b""
-    ended: bool = False
-    asks: bool = True
+    mark: str  # which stood in what was sent, in hex digits
+    began: bytes = b""  # how the answer began
+    ended: bool = False  # by the other side
+    asks: bool = True  # and is answered; else it only has to arrive
 
 
 @dataclass
 class ServiceResult:
-    """What the client saw of a service's port: what came in all, what that showed, and its tries.
+    """What the client saw of a service's port."""
 
-    `certificate` is in DER; `signalling` is as ServiceEvidence has it, None where that was not asked.
-    """
-
-    observation: Observation | None = None
-    shown: str = ""
+    observation: Observation | None = None  # what came in all
+    shown: str = ""  # what that showed
     tries: list[Try] = field(default_factory=list)
-    certificate: bytes = b""
-    signalling: str | None = None
+    certificate: bytes = b""  # in DER
+    signalling: str | None = None  # as ServiceEvidence has it; None where that was not asked
 
 
 Port = Tuple[Transport, int]

@@ -51,14 +51,8 @@ class ServiceProbes(PortProbes[Port]):
         self._served, self._results = served, {port: ServiceResult() for port in served}
         self.start(list(served))
 
-    def wait_for_results(self) -> ServiceResults:
-        """Wait until they are through, and return what came."""
-        self.join()
-        return self.results()
-
-    def results(self) -> ServiceResults:
-        """Return what came up to now."""
-        seen = self.seen
+    def results(self, seen: Mapping[Port, Observation]) -> ServiceResults:
+        """Return what came up to now, where `seen` is that."""
         return {port: replace(result, observation=seen.get(port)) for port, result in self._results.items()}
 
     def _probe_service(self, port: Port, stopped: Callable[[], bool]) -> Observation:

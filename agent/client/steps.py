@@ -62,15 +62,12 @@ class WaitForServices:
 
 
 class RunSweep(NamedTuple):
-    """Run a sweep to its end, or until the control channel is lost; by `large` packets in the flows that it opened.
-
-    `earlier` sweeps and ports `to_come` are for the progress that users see.
-    """
+    """Run a sweep to its end, or until the control channel is lost."""
 
     sweep: Sweep
-    earlier: Sequence[Sweep] = ()
+    earlier: Sequence[Sweep] = ()  # for the progress that users see, as the ports `to_come`
     to_come: int = 0
-    large: bool = False
+    large: bool = False  # by large packets, in the flows that an earlier sweep opened
 
 
 class ReadLateAnswers:
@@ -78,15 +75,12 @@ class ReadLateAnswers:
 
 
 class ProbePorts(NamedTuple):
-    """Ask open ports again, by large packets in their flows or small ones in a new flow; get those that stay silent.
-
-    `timeout` are the seconds between two tries, `rate` is how many probes a second are sent at most.
-    """
+    """Ask open ports again, and get those that stay silent."""
 
     ports: Sequence[int]
-    timeout: float
-    rate: float
-    large: bool = True
+    timeout: float  # seconds between two tries
+    rate: float  # probes a second at most
+    large: bool = True  # by large packets in the ports' flows; else by small ones in a new flow
     tries: int = TRIES
 
 

@@ -70,16 +70,12 @@ class Answer:
 
 
 class Connection:
-    """A connection to a port of the server, and what its probe needs.
-
-    It records how many bytes came, how these and those sent began, and whether the peer ended it. `secure` is its TLS,
-    if it has any.
-    """
+    """A connection to a port; it records how many bytes came, how these and those sent began, if the peer ended it."""
 
     def __init__(self, opened: socket.socket, port: int, context: ProbeContext) -> None:
         self._opened, self.port, self.context = opened, port, context
         self.received, self.ended, self.first_received, self.first_sent = 0, False, b"", b""
-        self.secure: tls.ClientLayer | None = None
+        self.secure: tls.ClientLayer | None = None  # its TLS, if it has any
         self._unread = b""
         opened.settimeout(ANSWER_SECONDS)
 
@@ -222,10 +218,7 @@ def not_proof(answer: bytes, context: ProbeContext, certificate: bytes = b"", ou
 
 
 def probe(port: int, context: ProbeContext, stopped: Callable[[], bool], ask: Ask = ask_server) -> Observation:
-    """Connect up to three times, until one brings our server's proof, or something else has answered twice.
-
-    Return the most telling of their outcomes. Each connection is used by `ask`.
-    """
+    """Connect up to three times, until our server's proof or two foreign answers came; return what tells the most."""
     plain = context.protocol(port) is Protocol.TLS and not context.tls
     seen = Observation(Transport.TCP, port, sent=0, reply=Reply.NOTHING, answered=0, plain=plain)
     foreign = 0

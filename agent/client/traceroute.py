@@ -23,37 +23,28 @@ _HOPS = {socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
 
 
 def trace(target: Target, transport: Transport, port: int) -> Hop | None:
-    """Return the farthest hop that answers on the way to a port; None where none does, or the system does not say.
-
-    It takes SECONDS and sends MAX_HOPS packets, all of them to that port.
-    """
+    """Return the farthest hop that answers to MAX_HOPS packets for a port; None where none does or can be told."""
     if not icmp_errors.HAS_SENDERS:
         return None
     found: Hop | None = None
     # Of STUN a header alone: the server answers to nothing that does not prove whose it is.
     probe = stun.HEADER.pack(stun.Kind.REQUEST, 0, stun.MAGIC_COOKIE, os.urandom(stun.TRANSACTION_BYTES))
-    try:
-        with contextlib.ExitStack() as stack:
-            sent = [stack.enter_context(socket.socket(target.family, KINDS[transport])) for _ in range(MAX_HOPS)]
-            for distance, opened in enumerate(sent, 1):
-                _send(opened, target, port, distance, probe)
-            time.sleep(SECONDS[transport])
-            for distance, opened in enumerate(sent, 1):
-                for error in icmp_errors.errors(opened):
-                    # The kernel has found the connection by all its numbers, for TCP by the sequence number too.
-                    quoted = transport is Transport.TCP or (error and icmp_errors.is_of(error.quoted, probe))
-                    if error and quoted and words.is_expired(error.version, error.kind, error.code):
-                        found = Hop(error.by, distance)
-    except OSError:  # no more sockets, or none with these options: a walk is no verdict
-        pass
+    # Where there are no more sockets, or none with these options: a walk is no verdict.
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        sent = [stack.enter_context(socket.socket(target.family, KINDS[transport])) for _ in range(MAX_HOPS)]
+        for distance, opened in enumerate(sent, 1):
+            opened.setblocking(False)
+            icmp_errors.want_senders(opened, True)
+            opened.setsockopt(*_HOPS[target.family], distance)
+            with contextlib.suppress(OSError):  # a connect is under way; or nothing is sent, and nobody answers
+                opened.connect(target.at(port))
+                if transport is Transport.UDP:
+                    opened.send(probe)
+        time.sleep(SECONDS[transport])
+        for distance, opened in enumerate(sent, 1):
+            for error in icmp_errors.errors(opened):
+                # The kernel has found the connection by all its numbers, for TCP by the sequence number too.
+                quoted = transport is Transport.TCP or (error and icmp_errors.is_of(error.quoted, probe))
+                if error and quoted and words.is_expired(error.version, error.kind, error.code):
+                    found = Hop(error.by, distance)
     return found
-
-
-def _send(opened: socket.socket, target: Target, port: int, distance: int, probe: bytes) -> None:
-    opened.setblocking(False)
-    icmp_errors.want_senders(opened, True)
-    opened.setsockopt(*_HOPS[target.family], distance)
-    with contextlib.suppress(OSError):  # a connect is under way; or nothing is sent, and nobody answers
-        opened.connect(target.at(port))
-        if opened.type is socket.SOCK_DGRAM:
-            opened.send(probe)

@@ -46,10 +46,7 @@ _UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EA
 
 
 class UdpSockets:
-    """The sockets to one address, by the number of their source port; `selector` has all of them.
-
-    They are opened when a probe needs them. `on_error` takes each ICMP error that sending and reading meet.
-    """
+    """The sockets to one address by the number of their source port; `on_error` takes each ICMP error they meet."""
 
     def __init__(self, target: Target, on_error: Callable[[icmp_errors.Error], None]) -> None:
         self._target, self._on_error = target, on_error
@@ -144,13 +141,9 @@ class Prober:
         self.unsendable = self._sockets.unsendable
         self.refusals, self.strangers = self._exchange.refusals, self._exchange.strangers
 
-    def begin(self, step: RunSweep) -> None:
-        """Take what comes from now on for what comes of this sweep."""
-        self._step, self._exchange.tried = step, step.sweep.sent
-
     def run(self, step: RunSweep, channel: ControlChannel) -> None:
         """Probe until the sweep is done or the control channel is lost, then ask who refuses the first probes."""
-        self.begin(step)
+        self._step, self._exchange.tried = step, step.sweep.sent
         self._told = time.perf_counter()
         self._sockets.selector.register(channel, selectors.EVENT_READ)
         self._run(step.sweep, step.large, channel)

@@ -36,7 +36,7 @@ needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tel
 
 def make_prober(sweep: Sweep, target: Target) -> Prober:
     prober = Prober(ProbeContext(target, "0" * 16, b"key", "meet.example", False, Plan("", ())), lambda _: None)
-    prober.begin(RunSweep(sweep))
+    prober._step, prober._exchange.tried = RunSweep(sweep), sweep.sent
     return prober
 
 
