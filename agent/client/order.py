@@ -39,7 +39,7 @@ _SERVICES = {protocol.value: protocol for protocol in ServiceProtocol}
 
 
 class AddressCheck:
-    """The check of an address, to be run once; `rate`: UDP probes a second at most, `wanted`: ports to draw of a range."""
+    """The check of an address, to be run once; `rate`: most UDP probes a second, `wanted`: ports to draw of a range."""
 
     def __init__(
         self, route: ControlEvidence, control: ControlClient, welcome: messages.Welcome, rng: random.Random,
