@@ -144,16 +144,13 @@ class ServiceKind(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Service:
-    """A service to stop. `members` stop with it: sockets that would start a unit again, or a project's services.
-
-    `ports` are its ports as they are shown; `awaited` are those that it must hold again to count as running.
-    """
+    """A service to stop."""
 
     kind: ServiceKind
     name: str
-    members: tuple[str, ...] = ()
-    ports: tuple[tuple[Transport, PortRange], ...] = ()
-    awaited: tuple[tuple[Transport, int], ...] = ()
+    members: tuple[str, ...] = ()  # they stop with it: sockets that would start a unit again, or a project's services
+    ports: tuple[tuple[Transport, PortRange], ...] = ()  # as they are shown
+    awaited: tuple[tuple[Transport, int], ...] = ()  # those that it must hold again to count as running
 
 
 @dataclass(frozen=True)

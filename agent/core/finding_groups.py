@@ -13,16 +13,14 @@ from .report import BLOCKED, Finding, State
 
 @dataclass(frozen=True)
 class FindingGroup:
-    """Findings that are not open for one cause, and the number of the first of them.
+    """Findings that are not open for one cause."""
 
-    `extent` are their ports, joined over those between them that a sample left out or somebody holds; `sampled` says
-    that it left out neighbours of theirs, so that nobody knows how far this reaches.
-    """
-
-    number: int
+    number: int  # of the first of them
     findings: tuple[Finding, ...]
-    extent: tuple[PortRange, ...]
-    sampled: bool = False
+    extent: tuple[
+        PortRange, ...
+    ]  # their ports, joined over those between them that a sample left out, or somebody holds
+    sampled: bool = False  # a sample left out neighbours of theirs, so that nobody knows how far this reaches
 
     @property
     def first(self) -> Finding:

@@ -52,16 +52,13 @@ TURN_UDP, TURN_TLS = "TURN/UDP", "TURN/TLS"
 
 @dataclass(frozen=True)
 class Requirement:
-    """One row of a plan: a run of ports of one transport, what for, and how much it is needed.
-
-    `source` is the file and the key that it was read from; None where it is built in, or named by the user.
-    """
+    """One row of a plan: a run of ports of one transport, what for, and how much it is needed."""
 
     transport: Transport
     ports: PortRange
     purpose: str
     need: Need
-    source: str | None = None
+    source: str | None = None  # the file and key that it was read from; None: it is built in, or named by the user
 
 
 @dataclass(frozen=True)
@@ -93,13 +90,8 @@ class Plan:
         return {transport: {port: row for row in self.of(transport) for port in row.ports} for transport in Transport}
 
 
-_CARRIED = {
-    ACME: Protocol.HTTP,
-    HTTPS: Protocol.TLS,
-    SIP_TLS: Protocol.TLS,
-    TURN_TLS: Protocol.TLS,
-    ICE_TCP: Protocol.FRAMED_STUN,
-}
+_CARRIED = {ACME: Protocol.HTTP, **dict.fromkeys((HTTPS, SIP_TLS, TURN_TLS), Protocol.TLS),
+            ICE_TCP: Protocol.FRAMED_STUN}  # fmt: skip
 
 
 def protocol_of(transport: Transport, port: int, purpose: str | None = None) -> Protocol:

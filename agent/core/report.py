@@ -135,12 +135,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class Advice:
-    """What a finding, and those that are alike, mean for users, and the commands that help, in their order.
+    """What a finding, and those that are alike, mean for users, and the commands that help, in their order."""
 
-    `finding` is the number of the first of them.
-    """
-
-    finding: int
+    finding: int  # the number of the first of them
     text: str
     commands: tuple[str, ...] = ()
 

@@ -91,15 +91,12 @@ class ServiceProtocol(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Hello:
-    """The client's first line; `family` is that of the address that it is going to check.
-
-    `nonce`, 32 random hex digits, says that it has a pairing key.
-    """
+    """The client's first line."""
 
     protocol: int
     program: str
-    family: Family
-    nonce: str | None = None
+    family: Family  # of the address that it is going to check
+    nonce: str | None = None  # 32 random hex digits, which say that it has a pairing key
 
 
 @dataclass(frozen=True)
@@ -118,15 +115,12 @@ class Proof:
 
 @dataclass(frozen=True)
 class Welcome:
-    """A session begins: its id, 16 hex digits, its secret, 64 hex digits, the plan, and the server's own TLS.
-
-    Where the channel is paired, the secret comes from the key and is not sent.
-    """
+    """A session begins: its id and secret, the plan, and what the server can do."""
 
     protocol: int
     program: str
-    session: str
-    secret: str | None
+    session: str  # 16 hex digits
+    secret: str | None  # 64 hex digits; None where the channel is paired: then it comes from the key and is not sent
     plan: Plan
     tls: bool  # the server has a certificate, so that its 443/tcp speaks TLS
     wildcard_bind: bool  # it listens on every address of its machine
@@ -165,14 +159,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class AskKernel:
-    """Ask what the server's kernel has room for, and what it dropped since the session began; answer: KernelReply.
+    """Asks what the server's kernel has room for, and what it dropped since the session began."""
 
-    `confirmed_sources` are addresses that an earlier reply named: UDP probes of this client may come from there.
-    `nonces` are those that came with answers to such probes.
-    """
-
-    confirmed_sources: tuple[str, ...] = ()
-    nonces: tuple[str, ...] = ()
+    confirmed_sources: tuple[str, ...] = ()  # that an earlier reply named: this client's UDP probes may come from there
+    nonces: tuple[str, ...] = ()  # that came with answers to such probes
 
 
 @dataclass(frozen=True)
@@ -197,33 +187,24 @@ class PartitionBound:
 
 @dataclass(frozen=True)
 class AskService:
-    """Asks what passed the server's interface at a port that is SERVED, in the flow where the client's `mark` came.
-
-    `mark`, 16 to 64 random hex digits, are bytes that stood in what the client sent. `certificate` is the
-    fingerprint of the one that the service showed; empty where it showed none.
-    """
+    """Asks what passed the server's interface at a port that is SERVED, in the flow where the client's mark came."""
 
     transport: Transport
     port: int
-    mark: str
-    certificate: str = ""
+    mark: str  # 16 to 64 random hex digits: bytes that stood in what the client sent
+    certificate: str = ""  # the fingerprint of the one that the service showed; empty where it showed none
 
 
 @dataclass(frozen=True)
 class ServiceReply:
-    """Whether the mark came; and how the service's first packet of data that left then begins, if one left.
-
-    `digest` is the SHA-256 of its first `size` bytes in hex digits; `closed` whether the service ended the connection.
-    `on_disk` says whether the certificate is one of those that the server's disk has for services; None where that is
-    not known. `alive` is whether the service of a UDP port that was silent answers the server itself.
-    """
+    """Whether the mark came; and how the service's first packet of data that left then begins, if one left."""
 
     arrived: bool
     size: int = 0
-    digest: str = ""
-    closed: bool = False
-    on_disk: bool | None = None
-    alive: bool = False
+    digest: str = ""  # the SHA-256 of its first `size` bytes, in hex digits
+    closed: bool = False  # the service ended the connection
+    on_disk: bool | None = None  # whether the server's disk has this certificate for services; None: not known
+    alive: bool = False  # the service of a UDP port that was silent answers the server itself
 
 
 @dataclass(frozen=True)
@@ -265,12 +246,9 @@ def report_parts(text: str) -> list[ReportPart]:
 
 def version_refusal(server: int, server_program: str, client: int, client_program: str) -> Refusal:
     """Return what both sides say when they speak different protocols."""
-    return Refusal(
-        "version",
-        f"the server speaks protocol {server} (pnmcheck {server_program[:40]}), "
-        f"the client speaks protocol {client} (pnmcheck {client_program[:40]})",
-        "use the same pnmcheck.pyz on both sides",
-    )
+    what = (f"the server speaks protocol {server} (pnmcheck {server_program[:40]}), "
+            f"the client speaks protocol {client} (pnmcheck {client_program[:40]})")  # fmt: skip
+    return Refusal("version", what, "use the same pnmcheck.pyz on both sides")
 
 
 def _hex(digits: str) -> Text:

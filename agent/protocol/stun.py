@@ -91,15 +91,12 @@ class Message:
 
 
 class Request(NamedTuple):
-    """What a probe says: whose it is, by a session's id of 16 hex digits, and to which port it was sent.
+    """What a probe says: whose it is, and to which port it was sent."""
 
-    `padding` is how many bytes only make it larger, and its answer too; a multiple of four.
-    """
-
-    username: str
+    username: str  # a session's id, 16 hex digits
     transaction: bytes
     port: int
-    padding: int = 0
+    padding: int = 0  # bytes that only make it larger, and its answer too; a multiple of four
 
 
 def make_transaction(number: int, drawn: bytes) -> bytes:
