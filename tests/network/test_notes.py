@@ -288,6 +288,7 @@ def test_a_configuration_that_is_not_understood(far: Lab, archive: Path) -> None
             assert "not-to-be-told" not in repr(running.events)
 
 
+@pytest.mark.alone  # the client has to come within the 2 s for which the DNS is waited for
 def test_a_dns_that_hangs_keeps_nobody_waiting(far: Lab, archive: Path) -> None:
     resolver(far.server, far.client.ipv4)
     far.client.rules("input", "udp dport 53 drop")
