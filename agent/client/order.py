@@ -12,10 +12,9 @@ from ..core.report import AddressReport, Control
 from ..protocol import messages
 from ..protocol.messages import PortTable, ServiceProtocol
 from ..sweep import large
-from ..sweep.combined import CombinedSweep
 from ..sweep.loss import MAX_CHANCE
 from ..sweep.sample import Sample, sample
-from ..sweep.sweep import Sweep
+from ..sweep.sweep import CombinedSweep, Sweep
 from ..verdict import last_hop
 from ..verdict.address_report import find, make_report
 from ..verdict.evidence import CheckEvidence, ControlEvidence, FollowUp, ServerRecords, TcpEvidence, UdpEvidence

@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from dataclasses import dataclass
 
-from .rate import RateControl
-from .rounds import AnswerCount, Round
+from .rate import AnswerCount, RateControl
 
 ROUND_SECONDS = 0.025  # at least a round trip, so that a round is judged before many more are sent
+CATCH_UP = 0.02  # seconds: a Windows computer looks at its clock 64 times in one
 MIN_ROUND = 100  # probes: fewer tell a fallen share from chance too badly
+
+
+@dataclass
+class Round:
+    """A number of probes at one rate; `ports` stand for all ports, `canaries` go to ports known to be open."""
+
+    rate: float
+    started: float
+    size: int
+    ports: AnswerCount
+    canaries: AnswerCount
+    sent: int = 0
+    answered: int = 0
+    ended: float = math.inf
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether all of it has been sent."""
+        return self.sent >= self.size
+
+    def allowance(self, now: float, server_share: float) -> int:
+        """Return how many probes may be sent now."""
+        # What a busy computer held up is not sent in one burst.
+        self.started += max(0.0, now - self.next_send_time(server_share) - CATCH_UP)
+        due = math.floor((now - self.started) * min(self.rate, server_share)) + 1
+        return max(0, min(due, self.size) - self.sent)
+
+    def next_send_time(self, server_share: float) -> float:
+        """Return when the next probe may be sent."""
+        return self.started + self.sent / min(self.rate, server_share)
+
+    def on_sent(self, now: float, canary: bool, port: bool) -> None:
+        """Count a probe: to a canary, to a port that stands for all, or to another."""
+        self.sent += 1
+        self.canaries.sent += canary
+        self.ports.sent += port
+        if self.is_full:
+            self.ended = now
+
+    def on_answer(self, canary: bool, port: bool) -> None:
+        """Count an answer to such a probe."""
+        self.answered += 1
+        self.canaries.answered += canary
+        self.ports.answered += port
 
 
 class Pace:
@@ -69,19 +115,19 @@ class Pace:
             self._rounds[-1].ended = min(self._rounds[-1].ended, now)
         rate = self.control.floor if gently else self.rate
         size = gently or max(MIN_ROUND, int(rate * self._round_seconds))
-        begun = Round(len(self._rounds), rate, begins, size, AnswerCount(rate, now), AnswerCount(rate, now))
+        begun = Round(rate, begins, size, AnswerCount(rate, now), AnswerCount(rate, now))
         self._rounds.append(begun)
         self._unjudged.append(begun)
 
     def doubts_until(self, now: float) -> float:
         """Return until when to wait with the next round, since one looks fallen and its answers may only be late."""
-        fallen = (due for due in self._due(now) if self._is_fallen(due))
+        fallen = (due for due in self._due(now) if self.control.is_fallen(due.ports, due.canaries))
         return max((due.ended + self.patience for due in fallen), default=now)
 
     def judge(self, now: float) -> bool:
         """Learn from the rounds whose answers had time; return whether the path is shut to what is sent now."""
         for due in self._due(now):
-            if self._is_fallen(due) and due.ended + self.patience > now:
+            if self.control.is_fallen(due.ports, due.canaries) and due.ended + self.patience > now:
                 continue
             self._unjudged.remove(due)
             if due.started < self.control.since:
@@ -106,6 +152,3 @@ class Pace:
         """Return the rounds that are to be judged: their answers had time to come, or all have come."""
         return [sent for sent in self._unjudged
                 if sent.ended + (0 if sent.answered == sent.sent else self.wait) <= now]  # fmt: skip
-
-    def _is_fallen(self, sent: Round) -> bool:
-        return self.control.is_fallen(sent.ports, sent.canaries)

@@ -105,10 +105,8 @@ def plan_pass(
     silent: Sequence[int], open_ports: Sequence[int], ports: int, rng: random.Random
 ) -> list[tuple[int, bool]]:
     """Return the silent ports in this order, and canaries between them."""
-    wanted = min(max(ports // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES)
-    canaries = min(wanted, FLOWS_EACH * len(open_ports))
-    drawn = iter(spread(open_ports, canaries, rng) if open_ports else ())
-    rest = iter(silent)
+    canaries = min(max(ports // CANARY_SHARE, MIN_CANARIES), MAX_CANARIES, FLOWS_EACH * len(open_ports))
+    drawn, rest = iter(spread(open_ports, canaries, rng) if open_ports else ()), iter(silent)
     places = range(len(silent) + canaries)
     canary_places = set(rng.sample(places, canaries))
     return [(next(drawn), True) if place in canary_places else (next(rest), False) for place in places]

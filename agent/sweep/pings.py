@@ -22,7 +22,7 @@ class ControlPings:
 
     def __init__(self, rtt: float, now: float = 0.0) -> None:
         self._rtt, self._first, self._last = rtt, now + FIRST, -math.inf
-        self.hurried = False
+        self.hurried = False  # the next goes as soon as none is under way
         self._under_way: tuple[float, LossTally, int] | None = None
 
     def is_due(self, now: float, gap: float) -> bool:
@@ -32,10 +32,6 @@ class ControlPings:
     def on_sent(self, now: float, tally: LossTally) -> None:
         """Count one that is sent in this tally."""
         self._under_way, self.hurried = (now, tally, tally.on_sent()), False
-
-    def hurry(self) -> None:
-        """Send the next as soon as none is under way."""
-        self.hurried = True
 
     def is_overdue(self, now: float) -> bool:
         """Return whether one is under way for so long that none will come back."""
@@ -55,9 +51,7 @@ def gap(any_open: bool, waits_for_flows: bool, is_early: bool, shares_server: bo
     """Return the seconds between two pings; `is_early`: in a pass that has just begun."""
     if not any_open:
         return GAP
-    if waits_for_flows:
-        return BUDGET_GAP
     # Behind some NATs a part of the probes comes from an address that is not answered before it is confirmed.
-    if is_early:
+    if is_early and not waits_for_flows:
         return EARLY_GAP
-    return BUDGET_GAP if shares_server else KEEP_ALIVE
+    return BUDGET_GAP if waits_for_flows or shares_server else KEEP_ALIVE

@@ -10,7 +10,6 @@ import math
 from dataclasses import dataclass
 
 from .loss import lower_bound
-from .rounds import AnswerCount, ExpectedShare, is_no_better
 
 START_RATE = 1_000.0  # probes a second: a first round of 100 fits into every queue and most policers' bursts
 TOP_RATE = 20_000.0  # then ten thousand probes take half a second, and a small server keeps up
@@ -22,7 +21,57 @@ MIN_CANARIES = 50  # that are judged at a time: 20 % of loss each way hardly eve
 ALL_ANSWER = 0.95  # of the ports: less is a rule about ports, a limit or loss
 IN_VAIN = 2  # a burst that a limit let pass makes one slower round look no better
 FEW_MORE = 2  # answers that a round may have had by another chance
+SIGMAS = 3.0  # how far a share may lie below what is expected
+SHUT = 0.1  # of the answers that were to be expected: with fewer it is no matter of pace
+MIN_EXPECTED = 10.0  # answers: with fewer, chance makes a round look shut
 COMMON_SHARE, COMMON_WEIGHT = 0.65, 100  # of canaries, until a path has shown its own; it counts as so many of them
+
+
+@dataclass
+class AnswerCount:
+    """Probes of one kind, sent one after the other at one rate, and how many were answered."""
+
+    rate: float
+    started: float
+    sent: int = 0
+    answered: int = 0
+
+    @property
+    def share(self) -> float:
+        """Return the answered share of those sent, 0.0 to 1.0."""
+        return self.answered / self.sent
+
+
+@dataclass
+class ExpectedShare:
+    """The share of such probes that is answered, as `weight` of them showed."""
+
+    share: float = 0.0
+    weight: float = 0.0
+
+    def misses(self, count: AnswerCount) -> bool:
+        """Return whether less was answered than chance explains."""
+        if not (count.sent and self.weight):
+            return False
+        variance = self.share * (1 - self.share) * (1 / count.sent + 1 / self.weight)
+        return count.share < self.share - SIGMAS * math.sqrt(variance)
+
+    def is_shut(self, count: AnswerCount) -> bool:
+        """Return whether hardly anything was answered."""
+        expected = self.share * count.sent
+        return self.misses(count) and expected >= MIN_EXPECTED and count.answered < SHUT * expected
+
+    def learn(self, count: AnswerCount) -> None:
+        """Add probes that were not too fast; at first, one answered and one lost are added to them."""
+        answered = self.share * self.weight if self.weight else 1.0
+        self.weight = (self.weight or 2.0) + count.sent
+        self.share = (answered + count.answered) / self.weight
+
+
+def _is_no_better(count: AnswerCount, faster: AnswerCount, expected: ExpectedShare) -> bool:
+    """Return whether rather the same share was lost as of the faster ones than what a limit would have lost."""
+    limited = min(expected.share, faster.share * faster.rate / count.rate)
+    return count.share < (faster.share + limited) / 2
 
 
 @dataclass
@@ -58,11 +107,6 @@ class RateControl:
     def is_climbing(self) -> bool:
         """Return whether it still looks for the path's limit: then each round's answers are waited for."""
         return self._growth == FASTER and self.rate < self._top
-
-    @property
-    def shares_server(self) -> bool:
-        """Return whether the server shares its time among clients."""
-        return self.server_share != math.inf
 
     @property
     def wants_canaries(self) -> bool:
@@ -166,7 +210,7 @@ class RateControl:
             self._keep_beneath(count, expected, now)
             return
         if fall:
-            fall.in_vain += is_no_better(count, fall.by, expected)
+            fall.in_vain += _is_no_better(count, fall.by, expected)
         if fall and fall.in_vain >= IN_VAIN:
             self.rate, self._growth, self.since = fall.rate, FASTER, now
             self._fall, self.delivered, self.falls = None, None, 0

@@ -7,7 +7,7 @@ from typing import Sequence
 
 from .flows import FlowBudgets
 from .limit import Limit
-from .outage import GENTLER, GIVE_UP, GROUP, KNOWN_SECONDS, SOON, Kind, Outage
+from .outage import GENTLER, GROUP, KNOWN_SECONDS, SOON, Kind, Outage
 from .pace import Pace
 from .passes import spread
 from .probes import Probe, ProbeLog, SentProbe
@@ -29,18 +29,9 @@ class PathRecovery:
         self._pause_until = now
         self._resumed_until = now - 1.0  # what is sent up to this is right behind an outage
 
-    @property
-    def is_over(self) -> bool:
-        """Return whether there was an outage and new flows pass again."""
-        return self.outage is not None and self.outage.over
-
-    def is_hopeless(self, now: float) -> bool:
-        """Return whether the outage lasts too long."""
-        return self.outage is not None and now > self.outage.began + GIVE_UP
-
     def next_timer(self, now: float) -> float:
         """Return when to try the path, or to end the outage."""
-        return now if self.is_over else self._pause_until
+        return now if self.outage and self.outage.over else self._pause_until
 
     def begin(self, now: float) -> None:
         """Begin an outage."""

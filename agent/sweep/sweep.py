@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Iterable
+from typing import Iterable, Sequence, Union
 
 from ..core.observation import Reason
 from . import pings
 from .flows import FlowBudgets
 from .limit import Limit
 from .loss import MAX_CHANCE
+from .outage import GIVE_UP
 from .pace import Pace
 from .passes import Passes
 from .pings import ControlPings
@@ -57,15 +58,13 @@ class Sweep:
         max_chance: float = MAX_CHANCE,
         previous: Sweep | None = None,
     ) -> None:
-        self._max_chance = max_chance
-        self._log = ProbeLog(ports)
+        self._max_chance, self._log = max_chance, ProbeLog(ports)
         self.sent, self.answered, self.rtts = self._log.sent, self._log.answered, self._log.rtts
         self.done, self.conclusive = not self.sent, True
         self.timeout = min(max(3 * rtt, MIN_TIMEOUT), MAX_TIMEOUT)
         self._pace = Pace(now, rtt, 2 * rtt + SCHEDULER_SECONDS, self.timeout, max_rate)
         self._flow_budgets: FlowBudgets = previous._flow_budgets if previous else FlowBudgets(free_flows)
-        self._passes = Passes(len(self.sent))
-        budgets = self._flow_budgets
+        self._passes, budgets = Passes(len(self.sent)), self._flow_budgets
         self._sender = PassSender(self._log, self._passes, self._pace, budgets, rng, now)
         self._recovery = PathRecovery(self._log, self._sender, self._pace, budgets, rng, now)
         if previous:
@@ -119,13 +118,14 @@ class Sweep:
         """Return the probes to send now, a batch at most; none until `next_timer`, or until answers end the wait."""
         self._notice_stop(now)
         while not self.done:
+            outage = self._recovery.outage
             if now >= self.deadline or self._flow_budgets.is_zero:
                 self._finish(now, conclusive=not self._still_silent())
-            elif self._recovery.is_over:
+            elif outage and outage.over:
                 self._recovery.end(now)
-            elif self._recovery.is_hopeless(now):
+            elif outage and now > outage.began + GIVE_UP:
                 self._finish(now, conclusive=False)
-            elif self._recovery.outage:
+            elif outage:
                 return self._recovery.probes_to_send(now)
             elif now < self._pause_until or (now < self._sender.answers_until and not self._log.all_answered):
                 break
@@ -161,7 +161,8 @@ class Sweep:
     def wants_ping(self, now: float) -> bool:
         """Return whether to measure a round trip of the control channel now: `on_ping_sent`, and then `on_pong`."""
         is_early = now < self._passes.current.began + pings.EARLY
-        gap = pings.gap(bool(self.open), self.waits_for_flows(now), is_early, self._pace.control.shares_server)
+        shares_server = self._pace.control.server_share < math.inf
+        gap = pings.gap(bool(self.open), self.waits_for_flows(now), is_early, shares_server)
         # Where nothing passes a ping would wait for TCP to repeat it, longer and longer. But what waits to be confirmed
         # has just come in, and may be why nothing passes.
         return not self.done and (self._pings.hurried or not self.is_shut_out) and self._pings.is_due(now, gap)
@@ -172,13 +173,11 @@ class Sweep:
 
     def hurry_ping(self) -> None:
         """Ask for a ping at once: it confirms something without which probes are not answered."""
-        self._pings.hurry()
+        self._pings.hurried = True
 
     def on_pong(self, now: float, free_flows: int | None = None, rate: float | None = None) -> None:
-        """Take the control channel's answer: how many flows the server's connection tracking has free.
-
-        And how many probes a second the server has time for, where it shares that among clients.
-        """
+        """Take a pong: how many flows the server's connection tracking has free, and the `rate`, in probes a second,
+        that the server has time for, where it shares that among clients."""
         self._pings.on_answer(now)
         self._pace.control.server_share = rate or math.inf
         if free_flows is not None and self._log.probes and now > self._log.probes[-1].at + self.timeout:
@@ -194,8 +193,6 @@ class Sweep:
         sending = max(flows / self._pace.rate, self._flow_budgets.seconds_until(flows, now))
         gaps = PASS_GAP * max(0, self._passes.wanted(self.open) - self.passes if self.passes > 1 else 0)
         return min(sending + self.timeout + gaps, max(0.0, self.deadline - now))
-
-    # Rounds and passes
 
     def _still_silent(self) -> list[int]:
         return [port for port in self._silent if not self.answered[port]]
@@ -242,3 +239,30 @@ def _shuffled(ports: Iterable[int], rng: random.Random) -> list[int]:
     ordered = sorted(ports)
     rng.shuffle(ordered)
     return ordered
+
+
+def combined_chance(sweeps: Iterable[Sweep]) -> float | None:
+    """Return how many ports, expected, loss alone left silent in all; None where one with silent ports cannot tell."""
+    chances = [sweep.chance for sweep in sweeps if sweep.open < len(sweep.sent)]
+    measured = [chance for chance in chances if chance is not None]
+    return sum(measured) if measured and len(measured) == len(chances) else None
+
+
+class CombinedSweep:
+    """What one Sweep of all the ports would tell now; `limit` is rather that of one that is not conclusive."""
+
+    def __init__(self, sweeps: Sequence[Sweep]) -> None:
+        self.sent = {port: sent for sweep in sweeps for port, sent in sweep.sent.items()}
+        self.answered = {port: answers for sweep in sweeps for port, answers in sweep.answered.items()}
+        self.rtts = [rtt for sweep in sweeps for rtt in sweep.rtts]
+        self.open = sum(sweep.open for sweep in sweeps)
+        self.done = all(sweep.done for sweep in sweeps)
+        self.conclusive = all(sweep.conclusive for sweep in sweeps)
+        self.chance = combined_chance(sweeps)
+        self.loss = max((sweep.loss for sweep in sweeps), default=0.0)
+        limits = [sweep.limit for sweep in sorted(sweeps, key=lambda sweep: sweep.conclusive) if sweep.limit]
+        self.limit = limits[0] if limits else None
+        self.is_shut_out = any(sweep.is_shut_out for sweep in sweeps)
+
+
+AnySweep = Union[Sweep, CombinedSweep]

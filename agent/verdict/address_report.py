@@ -6,7 +6,7 @@ from typing import Sequence
 
 from ..core.plan import Transport
 from ..core.report import AddressReport, ClientAddress, Finding
-from ..sweep.combined import combined_chance
+from ..sweep.sweep import combined_chance
 from .advice import advise
 from .conclusion import verdict_of
 from .conditions import Conditions

@@ -12,10 +12,9 @@ from ..core.counters import Counters
 from ..core.observation import Observation, Reason, Refusal, Where
 from ..core.plan import Plan, Transport
 from ..core.report import Control
-from ..sweep.combined import CombinedSweep
 from ..sweep.passes import MIN_TRIES
 from ..sweep.sample import Sample
-from ..sweep.sweep import Sweep
+from ..sweep.sweep import CombinedSweep, Sweep
 
 PerPort = Mapping[int, int]
 

@@ -10,7 +10,7 @@ from ..core.observation import Reason
 from ..core.plan import Protocol, Transport, protocol_of
 from ..core.ports import list_ports, port_ranges
 from ..core.report import Finding
-from ..sweep.combined import AnySweep
+from ..sweep.sweep import AnySweep
 from .evidence import CheckEvidence, ControlEvidence, ServiceEvidence
 
 # Packets a second: what lets more of them pass hardly slows a check, nor would anybody else notice it.

@@ -9,7 +9,7 @@ from typing import Iterable, Mapping, Sequence
 from ..core.observation import Interceptor, Observation, Reason, Reply
 from ..core.plan import Transport
 from ..core.report import Loss, Rtt
-from ..sweep.combined import AnySweep
+from ..sweep.sweep import AnySweep
 from .evidence import CheckEvidence, PerPort, ServerRecords, UdpEvidence
 
 # Of the probes to ports that some reached: a path that loses more than that of one way is beyond 20 % by far.

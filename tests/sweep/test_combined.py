@@ -8,9 +8,8 @@ from typing import Collection, Sequence
 import pytest
 
 from agent.core.observation import Reason
-from agent.sweep.combined import CombinedSweep, combined_chance
 from agent.sweep.limit import Limit
-from agent.sweep.sweep import Sweep
+from agent.sweep.sweep import CombinedSweep, Sweep, combined_chance
 from tests.simulation.tables import FlowTable, Tracking
 
 # The limits, by their numbers.
