@@ -24,10 +24,7 @@ class Family(str, enum.Enum):
 
 
 def parse_address(text: str) -> Address:
-    """Return an address that the operating system wrote; IPv4 where a dual-stack socket showed ::ffff:a.b.c.d.
-
-    Raises ValueError where the text is no address.
-    """
+    """Return an address that the operating system wrote, IPv4 where a socket showed ::ffff:a.b.c.d; ValueError."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address

@@ -23,10 +23,7 @@ Choices = TypeVar("Choices", bound=enum.Enum)
 
 
 class Codec(Generic[Value]):
-    """A kind of JSON value; `key` is the one that the value stands at, for messages.
-
-    The keys of an `inline` one stand in the object of the value that has it.
-    """
+    """A kind of JSON value; the keys of an `inline` one stand in the object of the value that has it."""
 
     inline = False
 
@@ -35,7 +32,7 @@ class Codec(Generic[Value]):
         return value
 
     def decode(self, value: object, key: str = "") -> Value:
-        """Return what the JSON says; DecodeError where it is of another type, or out of bounds."""
+        """Return what the JSON at `key` says; DecodeError where it is of another type, or out of bounds."""
         raise NotImplementedError
 
 
@@ -251,10 +248,7 @@ _INNERMOST = re.compile(r"\[\]|\{\}")
 
 
 def load_object(text: str | bytes, max_length: int | None = None) -> dict[str, Any]:
-    """Return the JSON object that a text is; DecodeError for anything else, whatever is wrong with it.
-
-    `max_length`, of characters or bytes, is for those who have not bounded the text by reading it.
-    """
+    """Return the JSON object that a text, of `max_length` characters or bytes, is; DecodeError for anything else."""
     if max_length is not None and len(text) > max_length:
         raise DecodeError(f"longer than {max_length:,} characters")
     try:

@@ -16,11 +16,7 @@ class Exit(enum.IntEnum):
 
 
 class UserError(Exception):
-    """Something that the user has to know, in three short parts.
-
-    `code` is a stable word for programs (the JSON report's `error.code`), `what` and `why` are sentences, `hint` says
-    what to do next.
-    """
+    """What the user has to know: what happened, why, what to do next; `code` is the report's stable `error.code`."""
 
     status = Exit.INCONCLUSIVE
 

@@ -45,11 +45,7 @@ class PortRange:
 
 
 def parse_ports(text: str) -> tuple[PortRange, ...]:
-    """Read a list such as `80,443,7000-7010`, or `none`, into sorted runs.
-
-    Raises UsageError, which shows the offending piece, for anything else: an empty item, a port outside 1 to 65535, a
-    reversed range, a port that is named twice.
-    """
+    """Read a list such as `80,443,7000-7010`, or `none`, into sorted runs; UsageError shows what is wrong in it."""
     if text.strip() == "none":
         return ()
     items = text.split(",")

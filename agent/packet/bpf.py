@@ -73,9 +73,8 @@ def packet_filter(ports: Mapping[Transport, Sequence[PortRange]], tag: str = "",
     To them: STUN over UDP, with a tag that of its server's sessions alone; of TCP, what opens a connection or brings
     data. From them: STUN over UDP; of TCP, what accepts, refuses or brings data. With a `client`, whose packed address
     this is, of TCP all to and from it, since the pieces of what is long are not marked, and beside that only what
-    opens a connection; an empty one is nobody. No fragments; IPv6 packets with
-    extension headers all, since a program without loops cannot look behind them. The kernel takes 4,096 instructions;
-    a range needs three.
+    opens a connection; an empty one is nobody. No fragments; IPv6 packets with extension headers all, since a program
+    without loops cannot look behind them. The kernel takes 4,096 instructions; a range needs three.
     """
     out: list[_Step | str] = [_Step(_LD_B_X, 13), _Step(_JSET, SYN | RST | PSH, "", "no")]
     into: list[_Step | str] = [_Step(_LD_B_X, 13), _Step(_JSET, SYN | PSH, "", "no")]

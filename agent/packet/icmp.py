@@ -27,10 +27,7 @@ _EXPIRED = ((4, 11, 0), (6, 3, 0))
 
 
 def describe_refusal(version: int, kind: int, code: int) -> str | None:
-    """Describe an error that says that a packet was not delivered: "port unreachable (type 3, code 3)".
-
-    `version` is that of IP, 4 or 6. None for a message that refuses nothing.
-    """
+    """Describe an error of IPv4 or 6 that refuses a packet: "port unreachable (type 3, code 3)"; None for others."""
     codes, other = _NAMES.get((version, kind), ((), None))
     name = codes[code] if code < len(codes) else other
     return f"{name} (type {kind}, code {code})" if name else None

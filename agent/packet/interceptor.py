@@ -92,10 +92,9 @@ def identify(answer: bytes, host: str, certificate: bytes = b"", ours: bool = Fa
     http, names = _read(answer), _names(certificate)
     whose = f"certificate for {names.subject or 'no name'}, issued by {names.issuer or 'no name'}" if names else ""
     alert = _TLS_ALERT.match(answer)
-    said = (_describe(http) if http else f"TLS alert {alert[1][0]}" if alert else first_line(answer))[
-        : MAX_SHOWN - len(whose) - 2
-    ]
-    return Identity(_kind(http, names, host, ours), "; ".join(filter(None, (said, whose))) or "nothing to read")
+    said = _describe(http) if http else f"TLS alert {alert[1][0]}" if alert else first_line(answer)
+    shown = "; ".join(filter(None, (said[: MAX_SHOWN - len(whose) - 2], whose)))
+    return Identity(_kind(http, names, host, ours), shown or "nothing to read")
 
 
 def _kind(http: _Http | None, names: x509.Names | None, host: str, ours: bool) -> Interceptor:

@@ -62,10 +62,7 @@ def encode_request(host: str, token: Token) -> bytes:
 
 
 def decode_request(data: bytes) -> Token | None:
-    """Return the token that a whole request asks for; None while the request is not whole.
-
-    DecodeError where it asks for something else, or is longer than MAX_REQUEST.
-    """
+    """Return the token that a request asks for, None while it is not whole; DecodeError for another, or a long one."""
     head, end, _ = data.partition(_END)
     if len(head) > MAX_REQUEST:
         raise DecodeError("a request too long")

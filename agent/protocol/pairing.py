@@ -38,10 +38,7 @@ def make_key(random_bytes: bytes) -> str:
 
 
 def read_key(text: str) -> str:
-    """Return a key as typed or pasted, in the one form that both sides derive keys from.
-
-    DecodeError says what is wrong with it: a made key has a typing error, or one's own is too short or too long.
-    """
+    """Return a key as typed or pasted in the form that both sides derive keys from; DecodeError says what is wrong."""
     text = text.strip()
     digits = _BLANKS.sub("", text).lower().translate(_MISREAD)
     whole = len(digits) == _KEY_DIGITS + _CHECK_DIGITS and not digits.strip(_DIGITS)

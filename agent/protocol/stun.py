@@ -206,10 +206,7 @@ def decode_request(message: Message) -> Request:
 def encode_answer(
     transaction: bytes, address: Address, port: int, key: bytes, padding: int = 0, nonce: str = ""
 ) -> bytes:
-    """Return the answer to a probe from `address` and `port`; never longer than the probe with as much padding.
-
-    A `nonce`, where there is one, shows who hands it back to have got the answer.
-    """
+    """Return the answer to a probe, never longer than it with its padding; who hands the nonce back, got the answer."""
     mapped = _xor(struct.pack("!BBH", 0, 1 if address.version == 4 else 2, port) + address.packed, transaction)
     more = encode_attribute(Attribute.PADDING, bytes(padding)) if padding else b""
     more += _NONCE_HEAD + nonce.encode() if nonce else b""
