@@ -102,7 +102,13 @@ class _HostCheck:
 
     def _check_all(self) -> None:
         """Check each address over its own control channel; then those that have none over another's."""
-        self._resolve()
+        for host in self._options.hosts:
+            self._tell(Progress(f"looking up {host}"))
+            try:
+                for target in resolve(host, self._options.family):
+                    self._targets.setdefault(target, []).append(host)
+            except UserError as error:  # a name without an address does not keep the others unchecked
+                self._unresolved.append(error)
         without: dict[Target, UserError] = {}
         for target in self._targets:
             try:
@@ -124,16 +130,6 @@ class _HostCheck:
         findings = self._checked[target].findings if target in self._checked else ()
         if not any(finding.state is State.OPEN or finding.state in BLOCKED for finding in findings):
             self._checked[target] = _unchecked(target, _problem(error))  # that says more than that all is unknown
-
-    def _resolve(self) -> None:
-        """Look up the addresses of all names, each once; a name without any does not keep the others unchecked."""
-        for host in self._options.hosts:
-            self._tell(Progress(f"looking up {host}"))
-            try:
-                for target in resolve(host, self._options.family):
-                    self._targets.setdefault(target, []).append(host)
-            except UserError as error:
-                self._unresolved.append(error)
 
     def _names(self, target: Target) -> tuple[str, ...]:
         return tuple(host for host in self._targets[target] if not _is_address(host))

@@ -83,18 +83,17 @@ class Connection:
         """Send bytes, within TLS if there is any; OSError, TlsError."""
         self._send(self.secure.send(data) if self.secure else data)
 
-    def begin_tls(self) -> bool | None:
-        """Shake hands; return whether the other side speaks TLS; None where it falls silent. OSError, TlsError."""
+    def begin_tls(self) -> bool:
+        """Shake hands; return whether that came to its end. It is `secure` where TLS is spoken. OSError, TlsError."""
         # Not a TLS socket: that would not show what came where the other side speaks something else.
         secure = tls.ClientLayer(self.context.host)
         self._send(secure.receive(b"")[1])
         self._unread = self._receive()
-        if not first_bytes.is_tls(self._unread):
-            return False if self._unread else None
-        self.secure = secure
-        self._unread = self._decrypted(self._unread)  # from those who speak first
-        self._unread = self.read(lambda _: True if secure.certificate is not None else None, CHUNK)
-        return True if secure.certificate is not None else None
+        if first_bytes.is_tls(self._unread):
+            self.secure = secure
+            self._unread = self._decrypted(self._unread)  # from those who speak first
+            self._unread = self.read(lambda _: True if secure.certificate is not None else None, CHUNK)
+        return secure.certificate is not None
 
     def read(self, proves: _Proves, most: int, seconds: float | None = None) -> bytes:
         """Return what comes, until it proves our server or nothing more comes in time; OSError, TlsError.
@@ -192,10 +191,9 @@ def ask_tls(connection: Connection, then: Ask = ask_http) -> Answer:
     """Ask for proof over TLS, within it by `then`; OSError."""
     context = connection.context
     try:
-        speaks_tls = connection.begin_tls()
-        if speaks_tls is False:
-            return not_proof(connection.read(lambda _: False, http_proof.MAX_ANSWER), context)
-        return then(connection) if speaks_tls else Answer(Reply.MUTE)
+        if connection.begin_tls():
+            return then(connection)
+        return not_proof(b"" if connection.secure else connection.read(lambda _: False, http_proof.MAX_ANSWER), context)
     except tls.TlsError as error:
         certificate = connection.secure and connection.secure.certificate
         return not_proof(f"TLS fails: {error}".encode("ascii", "replace"), context, certificate or b"")

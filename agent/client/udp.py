@@ -81,13 +81,20 @@ class UdpSockets:
 
     def of(self, source: int) -> socket.socket:
         """Return the socket of a source port; where there are too many, the oldest port is given back."""
-        if source not in self._sockets:
-            if len(self._sockets) >= MAX_SOCKETS:
-                oldest = self._sockets.pop(next(iter(self._sockets)))
-                self.selector.unregister(oldest)
-                oldest.close()
-            self._sockets[source] = self._open()
-        return self._sockets[source]
+        if source in self._sockets:
+            return self._sockets[source]
+        if len(self._sockets) >= MAX_SOCKETS:
+            oldest = self._sockets.pop(next(iter(self._sockets)))
+            self.selector.unregister(oldest)
+            oldest.close()
+        self._sockets[source] = opened = socket.socket(self._target.family, socket.SOCK_DGRAM)
+        opened.setblocking(False)
+        with contextlib.suppress(OSError):  # then the system's own buffer has to do
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        icmp_errors.want_senders(opened, True)
+        opened.bind(("::" if self._target.family == socket.AF_INET6 else "0.0.0.0", 0))
+        self.selector.register(opened, selectors.EVENT_READ)
+        return opened
 
     def read(self, opened: socket.socket) -> Iterator[tuple[bytes, Any]]:
         """Read the datagrams, each with its source, and the errors that wait at a socket that is readable."""
@@ -110,16 +117,6 @@ class UdpSockets:
         for opened in self._sockets.values():
             opened.close()
         self.selector.close()
-
-    def _open(self) -> socket.socket:
-        opened = socket.socket(self._target.family, socket.SOCK_DGRAM)
-        opened.setblocking(False)
-        with contextlib.suppress(OSError):  # then the system's own buffer has to do
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        icmp_errors.want_senders(opened, True)
-        opened.bind(("::" if self._target.family == socket.AF_INET6 else "0.0.0.0", 0))
-        self.selector.register(opened, selectors.EVENT_READ)
-        return opened
 
     def _read_errors(self, opened: socket.socket) -> bool:
         """Read the errors that a socket got, where the system keeps them; return whether there were any."""
