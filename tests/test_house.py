@@ -27,7 +27,7 @@ ROOMS: dict[str, tuple[str, str]] = {
     "system": ("core", "__init__"),
     "sweep": ("core", "*"),
     "verdict": ("core sweep", "*"),
-    "firewall": ("core sweep system verdict", "__init__ model ruleset iptables nftables nft_conditions nft_text "
+    "firewall": ("core sweep system verdict", "__init__ model iptables nftables nft_conditions nft_text "
                  "evaluate chain_walk matching blocking_rules fixes common_mistakes provider_fixes operator_report"),
     "config": ("core system", "__init__ model document flat_yaml settings"),
     "preflight": ("config core packet protocol system",

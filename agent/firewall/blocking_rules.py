@@ -15,8 +15,7 @@ from ..core.ranges import RangeSet
 from ..core.report import BLOCKED, AddressReport, Report, State
 from .evaluate import evaluate
 from .matching import Flow
-from .model import BlockingRule, RuleLocation
-from .ruleset import Ruleset
+from .model import BlockingRule, RuleLocation, Ruleset
 
 
 def find_blocking_rules(

@@ -9,8 +9,7 @@ from typing import Generic, Iterator, NamedTuple, TypeVar
 from ..core.ports import port_ranges, port_set
 from ..core.ranges import Range, RangeSet
 from .matching import Flow, View, matches, planned_ports
-from .model import BlockingRule, Hook, RuleAction, RuleLocation, Tool
-from .ruleset import BaseChain, Chain, Rule, Table
+from .model import BaseChain, BlockingRule, Chain, Hook, Rule, RuleAction, RuleLocation, Table, Tool
 
 # Rules seen and runs of ports moved, for each base chain: ten times the longest rule set that is planned for takes
 # some two seconds, and one whose chains lead to each other without end no more.

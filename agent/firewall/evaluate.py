@@ -8,8 +8,7 @@ from typing import Iterable
 from ..core.address import Family
 from .chain_walk import INWARD, Candidate, ChainWalk, Tracking
 from .matching import Flow
-from .model import BlockingRule, Hook
-from .ruleset import BaseChain, Chain, Ruleset, Table
+from .model import BaseChain, BlockingRule, Chain, Hook, Ruleset, Table
 
 _OUTWARD = (Hook.OUTPUT, Hook.POSTROUTING)
 

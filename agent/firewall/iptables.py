@@ -7,27 +7,24 @@ from ipaddress import ip_network
 from typing import Callable, Iterator
 
 from ..core.address import Family
-from ..core.plan import Transport
 from ..core.ranges import RangeSet
-from .model import Hook, RuleAction, Tool
-from .ruleset import (
+from .model import (
     ADDRESSES,
     ANYTHING,
     NEVER,
     PORTS,
-    STATES,
     UNCLEAR,
     BaseChain,
     Chain,
+    Hook,
     InterfaceNames,
     Match,
     Rule,
+    RuleAction,
     Ruleset,
     Table,
-    TcpFlags,
+    Tool,
     UnreadableRules,
-    intersect,
-    to_local,
 )
 
 # include/uapi/linux/netfilter_ipv4.h; nat's chains that change the destination stand apart from the others.
@@ -35,7 +32,6 @@ _PRIORITIES = {"raw": -300, "mangle": -150, "filter": 0, "security": 50, "nat": 
 _NAT_SOURCE = 100
 _HOOKS = {hook.value.upper(): hook for hook in Hook}
 
-_TRANSPORTS = {"tcp": Transport.TCP, "6": Transport.TCP, "udp": Transport.UDP, "17": Transport.UDP}
 _VERDICTS = {name: RuleAction[name] for name in ("ACCEPT", "DROP", "NOTRACK", "REJECT", "RETURN")}
 _VERDICTS.update(DNAT=RuleAction.REDIRECT, TPROXY=RuleAction.REDIRECT)
 # Targets after which the next rule comes, and those that change the source alone, in chains that answers do not see.
@@ -104,24 +100,25 @@ def _rule(number: int, text: str, words: list[tuple[str, bool]], family: Family,
         negated = words[at] == ("!", False) and at + 1 < len(words)
         at += negated
         option, quoted = words[at]
+        option = "" if quoted else option
         at += 1
-        if option in ("-j", "-g") and not quoted and at < len(words):
-            action, target = _target(option, [word for word, _ in words[at:]], chains)
-            return Rule(number, text, match, action, target)
-        if option == "-m" and not quoted and at < len(words):
-            module = words[at][0]
+        values = [word for word, _ in words[at : at + 2]]
+        if option in ("-j", "-g") and values:
+            return Rule(number, text, match, *_target(option, [word for word, _ in words[at:]], chains))
+        if option == "-m" and values:
+            module = values[0]
             at += 1
-            match = intersect(match, NEVER if module in _HEADERS else ANYTHING if module in _MODULES else UNCLEAR)
+            match &= NEVER if module in _HEADERS else ANYTHING if module in _MODULES else UNCLEAR
             continue
-        reader = None if quoted else _BASIC.get(option) or _OPTIONS.get((module, option))
+        reader = _BASIC.get(option) or _OPTIONS.get((module, option))
         count = 0 if option in _ALONE else 2 if option == "--tcp-flags" else 1
-        if reader is None or at + count > len(words):
-            match = intersect(match, UNCLEAR)
+        if reader is None or len(values) < count:
+            match &= UNCLEAR
             continue
         try:
-            match = intersect(match, reader([word for word, _ in words[at : at + count]], negated, family))
+            match &= reader(values[:count], negated, family)
         except ValueError:
-            match = intersect(match, UNCLEAR)
+            match &= UNCLEAR
         at += count
     return Rule(number, text, match)
 
@@ -137,104 +134,76 @@ def _target(option: str, words: list[str], chains: dict[str, list[Rule]]) -> tup
     return (RuleAction.CONTINUE if name in _HARMLESS else _VERDICTS.get(name, RuleAction.UNKNOWN)), ""
 
 
-_Reader = Callable[["list[str]", bool, Family], Match]
-
-
-def _protocol(values: list[str], negated: bool, _: Family) -> Match:
-    name = values[0]
-    if name in ("all", "0"):
+def _protocol(values: list[str], negated: bool, family: Family) -> Match:
+    if values[0] in ("all", "0"):
         return NEVER if negated else ANYTHING
-    named = frozenset((_TRANSPORTS[name],)) if name in _TRANSPORTS else frozenset()
-    return Match(transports=frozenset(Transport) - named if negated else named)
+    return Match.of_transports(values, negated)
 
 
-def _networks(text: str, negated: bool, family: Family) -> RangeSet:
-    network = ip_network(text, strict=False)
-    if "." in text.partition("/")[2]:  # a mask with holes, which would be taken for another thing
-        raise ValueError(text)
+def _networks(values: list[str], negated: bool, family: Family) -> RangeSet:
+    network = ip_network(values[0], strict=False)
+    if "." in values[0].partition("/")[2]:  # a mask with holes, which would be taken for another thing
+        raise ValueError(values[0])
     if network.version != (4 if family is Family.IPV4 else 6):
-        raise ValueError(text)
+        raise ValueError(values[0])
     addresses = RangeSet([(int(network[0]), int(network[-1]))])
     return ADDRESSES[family] - addresses if negated else addresses
 
 
-def _names(name: str, negated: bool) -> tuple[InterfaceNames]:
-    if name.endswith("+"):
-        return (InterfaceNames(prefixes=(name[:-1],), negated=negated),)
-    return (InterfaceNames(frozenset((name,)), negated=negated),)
-
-
-def _ports(text: str, negated: bool) -> RangeSet:
+def _ports(values: list[str], negated: bool) -> RangeSet:
     """Read a list of ports and of ranges with a colon, either end of which may be left out."""
     ranges = []
-    for item in text.split(","):
+    for item in values[0].split(","):
         first, colon, last = item.partition(":")
-        low, high = (end or default for end, default in ((first, "0"), (last if colon else first, "65535")))
+        low, high = first or "0", (last if colon else first) or "65535"
         if not _NUMBER.fullmatch(low) or not _NUMBER.fullmatch(high) or not item:
             raise ValueError(item)
         ranges.append((max(1, int(low)), min(65535, int(high))))
     return PORTS - RangeSet(ranges) if negated else RangeSet(ranges)
 
 
-def _destination_ports(values: list[str], negated: bool, _: Family) -> Match:
-    return Match(ports=_ports(values[0], negated))
+def _destination_ports(values: list[str], negated: bool, family: Family) -> Match:
+    return Match(ports=_ports(values, negated))
 
 
-def _source_ports(values: list[str], negated: bool, _: Family) -> Match:
-    return Match(source_ports=_ports(values[0], negated))
+def _source_ports(values: list[str], negated: bool, family: Family) -> Match:
+    return Match(source_ports=_ports(values, negated))
 
 
-def _states(values: list[str], negated: bool, _: Family) -> Match:
-    """Read states; packets that no rule has changed are never in DNAT or SNAT."""
-    named = frozenset(values[0].lower().split(","))
-    if named - STATES - {"dnat", "snat"}:
-        raise ValueError(values[0])
-    return Match(states=STATES - named if negated else STATES & named)
+def _states(values: list[str], negated: bool, family: Family) -> Match:
+    return Match.of_states(_listed(values[0]), negated)
 
 
-def _to_local(values: list[str], negated: bool, _: Family) -> Match:
-    return to_local(frozenset(values[0].lower().split(",")), negated)
+def _flags(values: list[str], negated: bool, family: Family = Family.IPV4) -> Match:
+    mask, value = (_listed(text.replace("ALL", "fin,syn,rst,psh,ack,urg")) - {"none"} for text in values)
+    return Match.of_flags(mask, value, negated)
 
 
-def _kind(values: list[str], negated: bool, _: Family) -> Match:
-    if values[0] not in ("unicast", "broadcast", "multicast"):
-        raise ValueError(values[0])
-    return ANYTHING if (values[0] == "unicast") is not negated else NEVER
+def _listed(text: str) -> frozenset[str]:
+    return frozenset(text.lower().split(","))
 
 
-def _flags(values: list[str], negated: bool, _: Family) -> Match:
-    every = frozenset(("fin", "syn", "rst", "psh", "ack", "urg"))
-    mask, value = (every if text == "ALL" else frozenset(text.lower().split(",")) - {"none"} for text in values)
-    if not value | mask <= every:
-        raise ValueError(values[0])
-    return Match(flags=(TcpFlags(mask, value, negated),))
-
-
-def _syn(_: list[str], negated: bool, family: Family) -> Match:
-    return _flags(["FIN,SYN,RST,ACK", "SYN"], negated, family)
-
-
-_BASIC: dict[str, _Reader] = {
+_BASIC: dict[str, Callable[[list[str], bool, Family], Match]] = {
     "-p": _protocol,
-    "-s": lambda values, negated, family: Match(family, sources=_networks(values[0], negated, family)),
-    "-d": lambda values, negated, family: Match(family, destinations=_networks(values[0], negated, family)),
-    "-i": lambda values, negated, _: Match(incoming=_names(values[0], negated)),
-    "-o": lambda values, negated, _: Match(outgoing=_names(values[0], negated)),
+    "-s": lambda values, negated, family: Match(family, sources=_networks(values, negated, family)),
+    "-d": lambda values, negated, family: Match(family, destinations=_networks(values, negated, family)),
+    "-i": lambda values, negated, _: Match(incoming=(InterfaceNames.of(values, "+", negated),)),
+    "-o": lambda values, negated, _: Match(outgoing=(InterfaceNames.of(values, "+", negated),)),
     "-f": lambda _, negated, __: ANYTHING if negated else NEVER,  # a later fragment, which ours have not
 }
-_OPTIONS: dict[tuple[str, str], _Reader] = {
+_OPTIONS: dict[tuple[str, str], Callable[[list[str], bool, Family], Match]] = {
     ("tcp", "--dport"): _destination_ports,
     ("tcp", "--sport"): _source_ports,
     ("tcp", "--tcp-flags"): _flags,
-    ("tcp", "--syn"): _syn,
+    ("tcp", "--syn"): lambda _, negated, __: _flags(["FIN,SYN,RST,ACK", "SYN"], negated),
     ("udp", "--dport"): _destination_ports,
     ("udp", "--sport"): _source_ports,
     ("multiport", "--dports"): _destination_ports,
     ("multiport", "--sports"): _source_ports,
     ("conntrack", "--ctstate"): _states,
     ("state", "--state"): _states,
-    ("addrtype", "--dst-type"): _to_local,
-    ("pkttype", "--pkt-type"): _kind,
+    ("addrtype", "--dst-type"): lambda values, negated, _: Match.of_destinations(_listed(values[0]), negated),
+    ("pkttype", "--pkt-type"): lambda values, negated, _: Match.of_packets(frozenset(values), negated),
     ("comment", "--comment"): lambda *_: ANYTHING,
     ("icmp", "--icmp-type"): lambda *_: ANYTHING,  # its -p leaves ours out
     ("icmp6", "--icmpv6-type"): lambda *_: ANYTHING,

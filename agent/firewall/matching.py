@@ -9,7 +9,7 @@ from ..core.address import Address, Family
 from ..core.plan import Transport
 from ..core.ports import HIGHEST, PortRange
 from ..core.ranges import RangeSet
-from .ruleset import ADDRESSES, InterfaceNames, Match, TcpFlags
+from .model import ADDRESSES, InterfaceNames, Match, TcpFlags
 
 # A client's source port, before and behind any NAT: the ports below stay those of servers (RFC 4787, REQ-3).
 CLIENT_PORTS = RangeSet([(1024, HIGHEST)])

@@ -8,11 +8,22 @@ from itertools import islice
 from typing import Any, Dict, Iterator, Tuple
 
 from ..core.address import Family
-from ..core.plan import Transport
-from .model import Hook, RuleAction, Tool
+from .model import (
+    ANYTHING,
+    UNCLEAR,
+    BaseChain,
+    Chain,
+    Hook,
+    Match,
+    Rule,
+    RuleAction,
+    Ruleset,
+    Table,
+    Tool,
+    UnreadableRules,
+)
 from .nft_conditions import SHAPE_ERRORS, read_condition, unclear_condition
 from .nft_text import Listing, parse_listing, rule_texts
-from .ruleset import ANYTHING, UNCLEAR, BaseChain, Chain, Match, Rule, Ruleset, Table, UnreadableRules, intersect
 
 _FAMILIES = {"ip": (Family.IPV4,), "ip6": (Family.IPV6,), "inet": tuple(Family)}
 _HOOKS = {hook.value: hook for hook in Hook}
@@ -44,7 +55,7 @@ def read(text: str, quotes: str = "") -> Ruleset:
     """
     try:
         items = json.loads(text, parse_int=_parse_int)["nftables"]
-        return _Items([pair for item in items for pair in item.items()]).ruleset(parse_listing(quotes))
+        return _ruleset([pair for item in items for pair in item.items()], parse_listing(quotes))
     except SHAPE_ERRORS as error:
         raise UnreadableRules("no listing of rules in JSON") from error
 
@@ -55,56 +66,46 @@ def _parse_int(digits: str) -> int:
     return int(digits)
 
 
-class _Items:
-    """The items of a listing, by what they are of."""
-
-    def __init__(self, items: list[tuple[str, _Item]]) -> None:
-        self._chains: dict[tuple[_TableKey, str], _Item] = {}
-        self._rules: dict[tuple[_TableKey, str], list[_Item]] = defaultdict(list)
-        self._sets: dict[_TableKey, _Item] = defaultdict(dict)
-        self._dormant: set[_TableKey] = set()
-        self._not_evaluated: list[str] = []
-        for kind, item in items:
-            table = (item.get("family", ""), item.get("table", ""))
-            if kind == "table":
-                self._add_table((item["family"], item["name"]), item.get("flags") or [])
-            elif kind in ("set", "map"):
-                self._sets[table][item["name"]] = item.get("elem", [])
-            elif kind == "chain":
-                self._chains[table, item["name"]] = item
-            elif kind == "rule":
-                self._rules[table, item["chain"]].append(item)
-
-    def _add_table(self, table: _TableKey, flags: Any) -> None:
-        flags = frozenset(flags if isinstance(flags, list) else [flags])
-        if "dormant" in flags:
-            self._dormant.add(table)
-        elif flags - _TABLE_FLAGS:
-            self._not_evaluated.append(f"table {' '.join(table)}")
-
-    def ruleset(self, listing: Listing) -> Ruleset:
-        """Return the tables that are in force, their rules quoted from a plain listing."""
-        tables: dict[_TableKey, list[Chain]] = defaultdict(list)
-        readers = {table: _RuleReader(self._sets[table]) for table, _ in self._chains}
-        left = MAX_RULES
-        for (table, name), item in self._chains.items():
-            rules = self._rules[table, name]
-            if table in self._dormant:
-                continue
-            if item.get("hook") == "ingress" and table[0] in ("netdev", "inet"):
-                if item.get("policy") == "drop" or any(map(_may_stop, rules)):
-                    self._not_evaluated.append(f"table {' '.join(table)}, chain {name} (ingress)")
-            elif table[0] in _FAMILIES:
-                texts = rule_texts(rules, listing.get((" ".join(table), name)))
-                read_rules = readers[table].chain(rules, texts)
-                tables[table].append(Chain(name, tuple(islice(read_rules, left + 1)), _base(item)))
-                left -= len(tables[table][-1].rules)
-                if left < 0:
-                    raise ValueError("more rules than are followed")
-        return Ruleset(
-            tuple(Table(Tool.NFT, " ".join(key), _FAMILIES[key[0]], tuple(chains)) for key, chains in tables.items()),
-            tuple(self._not_evaluated),
-        )
+def _ruleset(items: list[tuple[str, _Item]], listing: Listing) -> Ruleset:
+    """Return the tables that are in force, their rules quoted from a plain listing."""
+    chains: dict[tuple[_TableKey, str], _Item] = {}
+    rules: dict[tuple[_TableKey, str], list[_Item]] = defaultdict(list)
+    sets: dict[_TableKey, _Item] = defaultdict(dict)
+    tables: dict[_TableKey, list[Chain]] = defaultdict(list)
+    dormant: set[_TableKey] = set()
+    not_evaluated: list[str] = []
+    for kind, item in items:
+        key = (item.get("family", ""), item.get("table", ""))
+        if kind == "table":
+            key, flags = (item["family"], item["name"]), item.get("flags") or []
+            flags = frozenset(flags if isinstance(flags, list) else [flags])
+            if "dormant" in flags:
+                dormant.add(key)
+            elif flags - _TABLE_FLAGS:
+                not_evaluated.append(f"table {' '.join(key)}")
+        elif kind in ("set", "map"):
+            sets[key][item["name"]] = item.get("elem", [])
+        elif kind == "chain":
+            chains[key, item["name"]] = item
+        elif kind == "rule":
+            rules[key, item["chain"]].append(item)
+    readers = {table: _RuleReader(sets[table]) for table, _ in chains if table not in dormant}
+    left = MAX_RULES
+    for (table, name), item in chains.items():
+        family, own = table[0], rules[table, name]
+        if table not in readers:
+            continue
+        if item.get("hook") == "ingress" and family in ("netdev", "inet"):
+            if item.get("policy") == "drop" or any(map(_may_stop, own)):
+                not_evaluated.append(f"table {' '.join(table)}, chain {name} (ingress)")
+        elif family in _FAMILIES:
+            read_rules = readers[table].chain(own, rule_texts(own, listing.get((" ".join(table), name))))
+            tables[table].append(Chain(name, tuple(islice(read_rules, left + 1)), _base(item)))
+            left -= len(tables[table][-1].rules)
+            if left < 0:
+                raise ValueError("more rules than are followed")
+    read_tables = (Table(Tool.NFT, " ".join(key), _FAMILIES[key[0]], tuple(own)) for key, own in tables.items())
+    return Ruleset(tuple(read_tables), tuple(not_evaluated))
 
 
 def _may_stop(rule: _Item) -> bool:
@@ -139,21 +140,21 @@ class _RuleReader:
         for statement in rule["expr"]:
             ((name, value),) = statement.items()
             if name == "match":
-                match = intersect(match, self._match(value))
+                match &= self._match(value)
             elif name == "vmap":
                 for key, action, target in self._map(value):
-                    yield Rule(number, text, intersect(match, key), action, target, handle)
+                    yield Rule(number, text, match & key, action, target, handle)
                 return
             elif name in _VERDICTS or name == "redirect":
                 action, implied = _verdict(name, value)
                 target = value["target"] if action in (RuleAction.JUMP, RuleAction.GOTO) else ""
-                yield Rule(number, text, intersect(match, implied), action, target, handle)
+                yield Rule(number, text, match & implied, action, target, handle)
                 if action is not RuleAction.NOTRACK:
                     return
             elif name == "mangle" and ("meta" in value["key"] or "ct" in value["key"]):
                 continue
             elif name not in _HARMLESS:
-                match = intersect(match, UNCLEAR)
+                match &= UNCLEAR
                 known = name in _CONDITIONS or (name == "xt" and value and value.get("type") == "match")
                 unknown = unknown or not known
         yield Rule(number, text, match, RuleAction.UNKNOWN if unknown else RuleAction.CONTINUE, "", handle)
@@ -197,5 +198,5 @@ def _verdict(name: str, value: Any) -> tuple[RuleAction, Match]:
         return RuleAction.REDIRECT, match
     kind = value.get("type", "") if name == "reject" and value else ""
     if kind == "tcp reset":
-        return RuleAction.REJECT, Match(transports=frozenset((Transport.TCP,)))
+        return RuleAction.REJECT, Match.of_transports(["tcp"], False)
     return _VERDICTS[name], Match({"icmp": Family.IPV4, "icmpv6": Family.IPV6}.get(kind))

@@ -10,8 +10,7 @@ from ..system.commands import run_tool
 from ..system.files import read_text
 from ..system.interfaces import read_interfaces
 from . import iptables, nftables
-from .model import Tool
-from .ruleset import Ruleset, Table, UnreadableRules
+from .model import Ruleset, Table, Tool, UnreadableRules
 
 _COMMANDS = {Family.IPV4: "iptables", Family.IPV6: "ip6tables"}
 _NFT_NAMES = {Family.IPV4: "ip", Family.IPV6: "ip6"}

@@ -21,8 +21,8 @@ from typing import Any, Callable, Collection, NamedTuple, Sequence
 from ..core.address import Address, Family
 from ..core.plan import Plan, Transport
 from ..firewall.managers import ManagerReadings, read_managers
+from ..firewall.model import Ruleset
 from ..firewall.read import read_ruleset, read_xdp
-from ..firewall.ruleset import Ruleset
 from ..preflight.collect import read_machine
 from ..preflight.model import Machine
 from ..system import commands

@@ -13,8 +13,19 @@ from agent.core.plan import Need, Plan, Requirement, Transport
 from agent.core.ports import PortRange
 from agent.core.report import AddressReport, ClientAddress, Finding, Report, State, Verdict
 from agent.firewall.blocking_rules import find_blocking_rules
-from agent.firewall.model import BlockingRule, Hook, RuleAction, Tool
-from agent.firewall.ruleset import BaseChain, Chain, InterfaceNames, Match, Rule, Ruleset, Table
+from agent.firewall.model import (
+    BaseChain,
+    BlockingRule,
+    Chain,
+    Hook,
+    InterfaceNames,
+    Match,
+    Rule,
+    RuleAction,
+    Ruleset,
+    Table,
+    Tool,
+)
 from tests.firewall.values import packets
 
 UDP = Transport.UDP

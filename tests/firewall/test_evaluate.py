@@ -19,21 +19,24 @@ from agent.core.ranges import RangeSet
 from agent.firewall import chain_walk
 from agent.firewall.evaluate import evaluate
 from agent.firewall.matching import Flow
-from agent.firewall.model import BlockingRule, Hook, RuleAction, RuleLocation, Tool
-from agent.firewall.ruleset import (
+from agent.firewall.model import (
     ADDRESSES,
     ANYTHING,
     NEVER,
     UNCLEAR,
     BaseChain,
+    BlockingRule,
     Chain,
+    Hook,
     InterfaceNames,
     Match,
     Rule,
+    RuleAction,
+    RuleLocation,
     Ruleset,
     Table,
     TcpFlags,
-    intersect,
+    Tool,
 )
 from tests.core.values import ANY
 from tests.firewall.values import packets
@@ -144,7 +147,7 @@ SYN = frozenset(("syn",))
         (packets(transports=frozenset((UDP,))), FLOW, True),
         (packets(Family.IPV6), FLOW, False),
         (UNCLEAR, FLOW, None),
-        (intersect(UNCLEAR, NEVER), FLOW, False),
+        (UNCLEAR & NEVER, FLOW, False),
         (packets(states=frozenset(("new",))), FLOW, True),
         (packets(states=frozenset(("established", "related"))), FLOW, False),
         (packets(to_local=True), FLOW, True),
@@ -154,7 +157,7 @@ SYN = frozenset(("syn",))
         (packets(source_ports=((5000, 6000),)), FLOW, None),
         (NET, FLOW, None),
         (NET, CLIENT, True),
-        (intersect(NET, UNCLEAR), CLIENT, None),
+        (NET & UNCLEAR, CLIENT, None),
         (NET, replace(CLIENT, client=ip_address("192.0.3.0")), False),
         (LOOPBACK, FLOW, False),
         (packets(Family.IPV4, sources=ADDRESSES[Family.IPV4]), FLOW, True),
@@ -217,9 +220,7 @@ def test_what_is_not_tracked_has_no_sure_state() -> None:
 
 
 def test_doubt_is_of_the_ports_that_it_may_concern() -> None:
-    table = ruleset(
-        chain("in", (intersect(UNCLEAR, TO_MEDIA), RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE)
-    )
+    table = ruleset(chain("in", (UNCLEAR & TO_MEDIA, RuleAction.ACCEPT), (ANYTHING, RuleAction.DROP), base=BASE))
     assert told(evaluate(table, FLOW)) == [("in 2", "443", None), ("in 2", "50000-60000", "in 1")]
     assert told(evaluate(table, FLOW, blocked=True)) == [("in 2", "443", None), ("in 2", "50000-60000", None)]
 
@@ -308,12 +309,12 @@ def test_many_rules_that_lead_to_many_end_in_doubt(monkeypatch: pytest.MonkeyPat
 
 def test_both_is_what_both_match() -> None:
     one = packets(Family.IPV4, frozenset((TCP,)), ports=((1, 5),), states=frozenset(("new",)))
-    assert intersect(one, ANYTHING) == intersect(ANYTHING, one) == one
-    assert intersect(one, packets(Family.IPV6)) == NEVER
-    assert intersect(packets(to_local=True), packets(to_local=False)) == NEVER
-    met = intersect(one, packets(transports=frozenset(Transport), ports=((5, 9),), to_local=True, unclear=True))
+    assert one & ANYTHING == ANYTHING & one == one
+    assert one & packets(Family.IPV6) == NEVER
+    assert packets(to_local=True) & packets(to_local=False) == NEVER
+    met = one & packets(transports=frozenset(Transport), ports=((5, 9),), to_local=True, unclear=True)
     assert met == replace(one, ports=RangeSet([(5, 5)]), to_local=True, unclear=True)
-    assert intersect(met, packets(to_local=True)).to_local
+    assert (met & packets(to_local=True)).to_local
 
 
 # Random rules for ports 1 to 8: a rule's match may be unclear, and its jump leads to a later chain.

@@ -16,19 +16,20 @@ from agent.core.ports import PortRange
 from agent.firewall import iptables
 from agent.firewall.evaluate import evaluate
 from agent.firewall.matching import Flow
-from agent.firewall.model import Hook, RuleAction, Tool
-from agent.firewall.ruleset import (
+from agent.firewall.model import (
     ANYTHING,
     NEVER,
     STATES,
     UNCLEAR,
     BaseChain,
+    Hook,
     InterfaceNames,
     Match,
     Rule,
+    RuleAction,
     TcpFlags,
+    Tool,
     UnreadableRules,
-    intersect,
 )
 from tests.core.values import ANY
 from tests.firewall.goldens import golden
@@ -85,7 +86,7 @@ def test_both_variants_say_the_same() -> None:
         ("-p tcp -m multiport --dports 80,443,7000:7010",
          packets(transports=TCP, ports=((80, 80), (443, 443), (7000, 7010)))),
         ("-p tcp -m multiport ! --sports 1:65535", packets(transports=TCP, source_ports=())),
-        ("-p tcp -m multiport --ports 80", intersect(packets(transports=TCP), UNCLEAR)),
+        ("-p tcp -m multiport --ports 80", packets(transports=TCP, unclear=True)),
         ("! -p tcp", packets(transports=UDP)),
         ("-p 17", packets(transports=UDP)),
         ("-p icmp -m icmp --icmp-type 8", NEVER),

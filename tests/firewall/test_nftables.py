@@ -17,21 +17,23 @@ from agent.core.ports import PortRange
 from agent.firewall import nftables
 from agent.firewall.evaluate import evaluate
 from agent.firewall.matching import Flow
-from agent.firewall.model import Hook, RuleAction, Tool
-from agent.firewall.nft_text import parse_listing
-from agent.firewall.ruleset import (
+from agent.firewall.model import (
     ANYTHING,
     NEVER,
     STATES,
     UNCLEAR,
     BaseChain,
+    Hook,
     InterfaceNames,
     Match,
     Rule,
+    RuleAction,
     Ruleset,
     TcpFlags,
+    Tool,
     UnreadableRules,
 )
+from agent.firewall.nft_text import parse_listing
 from tests.core.values import ANY
 from tests.firewall.goldens import golden
 from tests.firewall.values import packets
@@ -329,7 +331,8 @@ def test_a_map_in_every_rule_does_not_fill_the_memory(monkeypatch: pytest.Monkey
     "text",
     ["", "Error: syntax", "{}", "[]", '{"nftables": 5}', '{"nftables": [[]]}', '{"nftables": [{"rule": {}}]}',
      "[" * 10**5, '{"nftables": [{"chain": {"name": []}}]}', listing(prio="x"),
-     '{"nftables": [' + "9" * 10**6],
+     '{"nftables": [' + "9" * 10**6, '{"nftables": [{"table": {"name": "t"}}]}',
+     '{"nftables": [{"table": {"family": "ip"}}]}'],
 )  # fmt: skip
 def test_what_is_no_listing(text: str) -> None:
     with pytest.raises(UnreadableRules):

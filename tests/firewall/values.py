@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.core.ranges import RangeSet
-from agent.firewall.ruleset import Match
+from agent.firewall.model import Match
 
 _RANGES = ("ports", "source_ports", "sources", "destinations")
 

@@ -19,9 +19,8 @@ from agent.core.report import Report
 from agent.firewall import iptables, managers, nft_text, nftables, ufw
 from agent.firewall.evaluate import evaluate
 from agent.firewall.matching import Flow
-from agent.firewall.model import HostFacts
+from agent.firewall.model import HostFacts, UnreadableRules
 from agent.firewall.operator_report import add_operator_advice
-from agent.firewall.ruleset import UnreadableRules
 from agent.output import event_json, events, text
 from agent.output.style import Style
 from agent.packet import icmp, interceptor, ip, printable, x509
