@@ -48,11 +48,14 @@ def read_machine(certificates: Iterable[str]) -> Machine:
 def _certificates(paths: Iterable[str], errors: dict[str, str]) -> Iterator[Certificate]:
     for path in paths:
         try:
-            names = sorted(os.listdir(path))[:MAX_FILES] if os.path.isdir(path) else [""]
+            names = sorted(os.listdir(path)) if os.path.isdir(path) else [""]
         except OSError as error:
             errors[path] = str(error.strerror)
             continue
-        for file in (os.path.join(path, name) if name else path for name in names if not name.endswith(_BESIDE)):
+        files = [os.path.join(path, name) if name else path for name in names if not name.endswith(_BESIDE)]
+        if len(files) > MAX_FILES:
+            errors[path] = f"only the first {MAX_FILES} of its {len(files)} files were read"
+        for file in files[:MAX_FILES]:
             yield from _certificate(file, errors)
 
 

@@ -74,6 +74,21 @@ def test_the_certificates_of_a_directory(folder: Path) -> None:
     assert key.splitlines()[1] not in repr(machine)
 
 
+def test_keys_take_no_certificates_place_and_too_many_files_are_told(folder: Path) -> None:
+    make_certificate(folder, "0.pem", 90, "meet.example")
+    content = (folder / "0.pem").read_text(encoding="ascii")
+    for number in range(1, 50):
+        (folder / f"{number}.pem").write_text(content, encoding="ascii")
+    for number in range(50):
+        (folder / f"{number}.pem.key").write_text("no certificate", encoding="ascii")
+    machine = collect.read_machine([str(folder)])
+    assert (len(machine.certificates), machine.errors.get(str(folder))) == (50, None)
+    (folder / "50.pem").write_text(content, encoding="ascii")
+    machine = collect.read_machine([str(folder)])
+    assert len(machine.certificates) == 50
+    assert machine.errors[str(folder)] == "only the first 50 of its 51 files were read"
+
+
 def test_a_certificate_that_a_link_leads_to(folder: Path) -> None:
     make_certificate(folder, "meet.pem", 90, "meet.example")
     (folder.parent / "link").symlink_to(folder / "meet.pem")
