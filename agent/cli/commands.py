@@ -8,15 +8,13 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Callable
 
-from ..core.errors import Exit, UsageError, UserError
-from ..core.plan import PLANS, Plan, Transport, build_plan
-from ..core.ports import parse_ports
+from ..core.errors import DecodeError, Exit, UsageError, UserError
+from ..core.plan import PLANS, Transport, build_plan
 from .parser import INSTALLED
 from .terminal import LiveLine, internal_error, style_of, write, write_error, write_json
 
 if TYPE_CHECKING:
     from ..client.check import Options as ClientOptions
-    from ..config.model import Installed
     from ..core.events import Event
     from ..server.options import Options as ServerOptions
 
@@ -29,12 +27,6 @@ _KEY_VARIABLE = "PNMCHECK_KEY"
 _RUN_SECONDS, _STOP_SECONDS = 3600.0, 600.0
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run the command that was parsed and return its exit status."""
-    command: Callable[[argparse.Namespace], int] = _COMMANDS[arguments.command]
-    return command(arguments)
-
-
 def _server(arguments: argparse.Namespace) -> int:
     if arguments.guardian:
         from ..services.guardian import guard
@@ -44,8 +36,9 @@ def _server(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     except UserError as error:
         if arguments.json and not isinstance(error, UsageError):
-            problem = {"code": error.code, "message": error.message, "hint": error.hint}
-            write_json({"event": "stopped", "error": problem})
+            write_json(
+                {"event": "stopped", "error": {"code": error.code, "message": error.message, "hint": error.hint}}
+            )
         raise
 
 
@@ -56,73 +49,50 @@ def _serve(arguments: argparse.Namespace) -> int:
     options = _server_options(arguments)
     # From here to the end of the server nothing may be imported: without root this archive may be unreadable.
     show = _event_writer(arguments.json)
-
-    def serve() -> Exit:
-        return Server(options, show).run()
-
     if arguments.stop_services or arguments.restore:
         from ..services import pause, restore
 
         if arguments.restore:
             return restore.restore_left_stopped(show)
-        confirm = _is_confirmed if not arguments.yes else lambda: True
-        return pause.serve_while_paused(options.plan, options.seconds, show, confirm, serve)
+        return pause.serve_while_paused(
+            options.plan,
+            options.seconds,
+            show,
+            lambda: arguments.yes or _confirm(),
+            lambda: Server(options, show).run(),
+        )
     error = state_file.find_error()
     if error:
         write_error(error)
-    return serve()
+    return Server(options, show).run()
 
 
 def _server_options(arguments: argparse.Namespace) -> ServerOptions:
-    from ..config.installed import find_installed
+    from ..config.installed import find_installed, read_installed, read_livekit
     from ..protocol import pairing
     from ..server.options import Options
 
-    config, unread = _read_config(arguments.plan), ""
-    plan = _build_plan(arguments, config)
+    name, _, file = arguments.plan.partition(":")
+    config = None if name in PLANS else read_installed() if name == INSTALLED else read_livekit(file)
+    requirements = config.requirements if config else None
+    plan = build_plan(name, arguments.addons, arguments.tcp, arguments.udp, read=requirements)
+    if not arguments.control and not plan.of(Transport.TCP):
+        raise UsageError("no TCP port for the control channel", "the plan has none", "choose one with --control PORT")
     given = _read_key(arguments.key or None)
     key = pairing.make_key(os.urandom(pairing.KEY_BYTES)) if arguments.key == "" and not given else given
     stops = arguments.stop_services
     if stops and not arguments.yes and not sys.stdin.isatty():
         raise UsageError("--stop-services", "there is no terminal to ask at", "add --yes to stop services unasked")
-    installed = config
-    if not config:
-        installed, unread = find_installed()
+    installed, unread = (config, "") if config else find_installed()
     return Options(
-        plan,
-        arguments.bind,
-        arguments.control,
+        plan, arguments.bind, arguments.control,
         once=arguments.once or stops,
         seconds=arguments.seconds or (_STOP_SECONDS if stops else _RUN_SECONDS),
-        key=key,
-        key_known=bool(given and not arguments.key),
+        key=key, key_known=bool(given and not arguments.key),
         drop_privileges=True,
-        notes=config.notes if config else (),
-        installed=installed,
-        unread=unread,
-        prechecks=sys.platform == "linux",
-        offline=arguments.offline,
-        live=arguments.live,
-    )
-
-
-def _read_config(plan: str) -> Installed | None:
-    """Return the configuration that a plan is read from; None for a built-in plan."""
-    from ..config.installed import read_installed, read_livekit
-
-    if plan in PLANS:
-        return None
-    return read_installed() if plan == INSTALLED else read_livekit(plan.partition(":")[2])
-
-
-def _build_plan(arguments: argparse.Namespace, config: Installed | None) -> Plan:
-    tcp = None if arguments.tcp is None else parse_ports(arguments.tcp)
-    udp = None if arguments.udp is None else parse_ports(arguments.udp)
-    requirements = config.requirements if config else None
-    plan = build_plan(arguments.plan.partition(":")[0], arguments.addons, tcp, udp, read=requirements)
-    if not arguments.control and not plan.of(Transport.TCP):
-        raise UsageError("no TCP port for the control channel", "the plan has none", "choose one with --control PORT")
-    return plan
+        notes=config.notes if config else (), installed=installed, unread=unread,
+        prechecks=sys.platform == "linux", offline=arguments.offline, live=arguments.live,
+    )  # fmt: skip
 
 
 def _event_writer(as_json: bool) -> Callable[[Event], None]:
@@ -141,24 +111,20 @@ def _event_writer(as_json: bool) -> Callable[[Event], None]:
     return show
 
 
-def _is_confirmed() -> bool:
+def _confirm() -> bool:
     write("Stop these services now? [y/N] ", sys.stderr)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _read_key(argument: str | None) -> str | None:
     """Return the pairing key of the command line, else of the environment, else None."""
-    from ..core.errors import DecodeError
     from ..protocol import pairing
 
     # An empty --key is an error, as from a misspelt shell variable: the user wanted a key.
-    text = (os.environ.get(_KEY_VARIABLE) or None) if argument is None else argument
-    if text is None:
-        return None
+    name, text = (_KEY_VARIABLE, os.environ.get(_KEY_VARIABLE) or None) if argument is None else ("--key", argument)
     try:
-        return pairing.read_key(text)
+        return None if text is None else pairing.read_key(text)
     except DecodeError as error:  # does not quote the key: terminals and logs keep what they show
-        name = _KEY_VARIABLE if argument is None else "--key"
         hint = "copy the whole key as the server shows it, or choose a longer one"
         raise UsageError(f"{name} is no pairing key", str(error), hint) from None
 
@@ -188,7 +154,7 @@ def _check(options: ClientOptions, as_json: bool, notes: tuple[str, ...] = ()) -
     from ..core import report_json
     from ..output import text
 
-    line = LiveLine(sys.stderr)
+    line = LiveLine()
     try:
         report, interrupted = check(options, line.show)
     except Exception as error:  # noqa: BLE001 - with --json there is JSON on stdout whatever happens
@@ -207,4 +173,5 @@ def _check(options: ClientOptions, as_json: bool, notes: tuple[str, ...] = ()) -
     return Exit.INTERRUPTED if interrupted else report.status
 
 
-_COMMANDS = {"server": _server, "client": _client, "selftest": _selftest}
+# Each takes its options, and returns its exit status.
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {"server": _server, "client": _client, "selftest": _selftest}

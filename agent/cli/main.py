@@ -14,28 +14,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, by default the process's own, and return the exit status (see core.errors.Exit)."""
     try:
         arguments = parse(argv)
-        from . import terminal  # not before: `--help` needs none of what commands import
+        from . import commands, terminal  # not before: `--help` needs none of what commands import
 
         terminal.catch_signals()
-        from . import commands
-
-        return commands.run(arguments)
-    except UserError as error:
-        return _show(error)
+        return commands.COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader of our output is gone; without this the interpreter fails when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.INCONCLUSIVE
-    except Exception as error:  # noqa: BLE001 - the last net: no traceback reaches a user
-        from .terminal import internal_error
+    except Exception as exception:  # noqa: BLE001 - the last net: no traceback reaches a user
+        from . import terminal
 
-        return _show(internal_error(error))
-
-
-def _show(error: UserError) -> int:
-    from .terminal import write_error
-
-    write_error(error)
-    return error.status
+        error = exception if isinstance(exception, UserError) else terminal.internal_error(exception)
+        terminal.write_error(error)
+        return error.status

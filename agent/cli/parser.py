@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import re
+from functools import partial
 from typing import Any, NoReturn, Sequence
 
 from .. import __version__
 from ..core.address import Address, Family
 from ..core.errors import UsageError
 from ..core.plan import ADDONS, PLANS
-from ..core.ports import HIGHEST, LOWEST
+from ..core.ports import HIGHEST, LOWEST, parse_ports
 
 # Plans that are read from this machine's configuration.
 INSTALLED, LIVEKIT = "installed", "livekit"
@@ -58,46 +60,34 @@ def _build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     _add_server(commands)
     _add_client(commands)
-    selftest = commands.add_parser(
-        "selftest", help="test that this file works here", description="Run both sides on this machine over loopback."
-    )
+    description = "Run both sides on this machine over loopback."
+    selftest = commands.add_parser("selftest", help="test that this file works here", description=description)
     selftest.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
 
 def _add_server(commands: Any) -> None:
-    server = commands.add_parser(
-        "server",
-        help="run this on the server",
-        description="Listen on every planned port, answer the client's probes, and show its report.",
-    )
+    description = "Listen on every planned port, answer the client's probes, and show its report."
+    server = commands.add_parser("server", help="run this on the server", description=description)
     add = server.add_argument
-    add(
-        "--plan", metavar="PLAN", type=_plan, default="plugnmeet",
+    add("--plan", metavar="PLAN", type=_plan, default="plugnmeet",
         help="which ports to check. plugnmeet (default): the documented ones; installed: those in the configuration of "
-        "the plugNmeet on this machine; livekit:FILE: those in a LiveKit configuration file",
-    )  # fmt: skip
-    add(
-        "--with", dest="addons", action="append", default=[], choices=sorted(ADDONS),
-        help="also check the ports of an optional service; can be repeated",
-    )  # fmt: skip
-    add("--tcp", metavar="PORTS", help="check these TCP ports instead of the plan's: 80,443,7881, or none")
-    add("--udp", metavar="PORTS", help="check these UDP ports instead of the plan's: 50000-60000, or none")
+        "the plugNmeet on this machine; livekit:FILE: those in a LiveKit configuration file")  # fmt: skip
+    add("--with", dest="addons", action="append", default=[], choices=sorted(ADDONS),
+        help="also check the ports of an optional service; can be repeated")  # fmt: skip
+    add("--tcp", metavar="PORTS", type=parse_ports,
+        help="check these TCP ports instead of the plan's: 80,443,7881, or none")  # fmt: skip
+    add("--udp", metavar="PORTS", type=parse_ports,
+        help="check these UDP ports instead of the plan's: 50000-60000, or none")  # fmt: skip
     add("--bind", metavar="ADDR", type=_address, help="listen on this address only")
     add("--control", metavar="PORT", type=_port, help="TCP port of the control channel")
-    add(
-        "--key", metavar="KEY", nargs="?", const="",
-        help="accept only clients with this key; without a value: make one. PNMCHECK_KEY works too",
-    )  # fmt: skip
-    services = server.add_mutually_exclusive_group()
-    services.add_argument(
-        "--live", action="store_true",
-        help="leave services running; bind only free media ports, half of them at a time",
-    )  # fmt: skip
-    services.add_argument(
-        "--stop-services", action="store_true",
-        help="stop the services that use the ports, run one check (within 10m), start them again",
-    )  # fmt: skip
+    add("--key", metavar="KEY", nargs="?", const="",
+        help="accept only clients with this key; without a value: make one. PNMCHECK_KEY works too")  # fmt: skip
+    add_either = server.add_mutually_exclusive_group().add_argument
+    add_either("--live", action="store_true",
+               help="leave services running; bind only free media ports, half of them at a time")  # fmt: skip
+    add_either("--stop-services", action="store_true",
+               help="stop the services that use the ports, run one check (within 10m), start them again")  # fmt: skip
     add("--once", action="store_true", help="stop after the first finished check")
     add("--for", dest="seconds", metavar="TIME", type=_seconds, help="how long to run: 90s, 10m, 1h (default)")
     add("--offline", action="store_true", help="send nothing to LiveKit's STUN servers or to DNS servers")
@@ -108,23 +98,19 @@ def _add_server(commands: Any) -> None:
 
 
 def _add_client(commands: Any) -> None:
-    client = commands.add_parser(
-        "client",
-        help="run this on a computer outside the server's firewall",
-        description="Check every planned port of a server and report what blocks it.",
-    )
+    description = "Check every planned port of a server and report what blocks it."
+    text = "run this on a computer outside the server's firewall"
+    client = commands.add_parser("client", help=text, description=description)
     add = client.add_argument
     add("hosts", metavar="HOST", nargs="+", type=_host, help="name or address of the server; up to 8 names")
     add("--control", metavar="PORT", type=_port, help="the server's --control port")
     add("--key", metavar="KEY", help="the server's key; PNMCHECK_KEY works too")
-    family = client.add_mutually_exclusive_group()
-    family.add_argument("-4", dest="family", action="store_const", const=Family.IPV4, help="use IPv4 only")
-    family.add_argument("-6", dest="family", action="store_const", const=Family.IPV6, help="use IPv6 only")
-    add("--rate", metavar="N", type=_rate, help="send at most N UDP probes per second")
-    add(
-        "--sample", metavar="N", type=_sample,
-        help="of each range of UDP ports, check only N random ones and both ends",
-    )  # fmt: skip
+    add_either = client.add_mutually_exclusive_group().add_argument
+    add_either("-4", dest="family", action="store_const", const=Family.IPV4, help="use IPv4 only")
+    add_either("-6", dest="family", action="store_const", const=Family.IPV6, help="use IPv6 only")
+    add("--rate", metavar="N", type=partial(_count, "--rate", 2000), help="send at most N UDP probes per second")
+    add("--sample", metavar="N", type=partial(_count, "--sample", 300),
+        help="of each range of UDP ports, check only N random ones and both ends")  # fmt: skip
     add("--json", action="store_true", help="print the report as JSON")
 
 
@@ -137,8 +123,6 @@ def _plan(text: str) -> str:
 
 
 def _address(text: str) -> Address:
-    import ipaddress
-
     try:
         return ipaddress.ip_address(text)
     except ValueError:
@@ -159,17 +143,10 @@ def _seconds(text: str) -> float:
     return float(seconds)
 
 
-def _rate(text: str) -> float:
-    return float(_count("--rate", text, "write --rate 2000"))
-
-
-def _sample(text: str) -> int:
-    return _count("--sample", text, "write --sample 300")
-
-
-def _count(option: str, text: str, hint: str) -> int:
+def _count(option: str, example: int, text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= _MAX_COUNT:
-        raise UsageError(f"{option} {text}", f"this is not a whole number from 1 to {_MAX_COUNT:,}", hint)
+        why = f"this is not a whole number from 1 to {_MAX_COUNT:,}"
+        raise UsageError(f"{option} {text}", why, f"write {option} {example}")
     return int(text)
 
 

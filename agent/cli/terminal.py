@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from typing import IO, TYPE_CHECKING, Iterator
+from typing import IO, TYPE_CHECKING
 
 from ..core.errors import UserError
 from ..output.style import MAX_WIDTH, MIN_WIDTH, Style
@@ -22,30 +22,33 @@ _CHUNK = 1000
 
 def style_of(stream: IO[str], min_width: int = MIN_WIDTH) -> Style:
     """Return how to write to a stream: `min_width` columns at least, colour and Unicode where it shows them."""
-    is_terminal = stream.isatty()
-    columns = min(_columns(stream), MAX_WIDTH) if is_terminal else MAX_WIDTH
+    columns, is_terminal = MAX_WIDTH, stream.isatty()
+    if is_terminal:
+        with contextlib.suppress(OSError, ValueError):  # of this stream: the others may be files
+            columns = min(os.get_terminal_size(stream.fileno()).columns or MAX_WIDTH, MAX_WIDTH)
     colour = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and os.name != "nt"
     unicode = (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
     return Style(max(min_width, columns), unicode, colour)
 
 
-def _columns(stream: IO[str]) -> int:
-    # Of this stream: the others may be files.
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or MAX_WIDTH
-    except (OSError, ValueError):
-        return MAX_WIDTH
-
-
 def write(text: str, stream: IO[str] | None = None) -> None:
-    """Write a text to a stream, stdout by default, whole also where a signal comes meanwhile."""
+    """Write a text to a stream, stdout by default, whole also where a signal comes meanwhile.
+
+    Not where a second one comes: perhaps nobody reads the text.
+    """
     stream = stream or sys.stdout
     encoding = getattr(stream, "encoding", None) or "ascii"
     text = text.encode(encoding, "replace").decode(encoding)
-    with _delayed_signal():
+    _Output.busy = True
+    try:
         for start in range(0, len(text), _CHUNK):
             stream.write(text[start : start + _CHUNK])
         stream.flush()
+    finally:
+        _Output.busy = False
+    if _Output.interrupted:
+        _Output.interrupted = False
+        raise KeyboardInterrupt
 
 
 def write_json(value: object) -> None:
@@ -62,19 +65,15 @@ def write_error(error: UserError) -> None:
 
 def internal_error(error: Exception) -> UserError:
     """Return the error to show for an exception that nothing else handled."""
-    return UserError(
-        "internal",
-        "an error inside pnmcheck",
-        f"{type(error).__name__}: {error}",
-        "run it again; if it happens again, report it with the line above",
-    )
+    hint = "run it again; if it happens again, report it with the line above"
+    return UserError("internal", "an error inside pnmcheck", f"{type(error).__name__}: {error}", hint)
 
 
 class LiveLine:
-    """One line on a terminal that says what is going on; nothing where the stream is no terminal."""
+    """One line on stderr that says what is going on; nothing where that is no terminal."""
 
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream, self._enabled = stream, stream.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self) -> None:
+        self._enabled = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._length = 0  # of what stands there now
 
     def show(self, progress: Progress) -> None:
@@ -82,20 +81,18 @@ class LiveLine:
         from ..output.text import render_progress
 
         if self._enabled:
-            style = style_of(self._stream, min_width=1)  # a line that wraps could not be replaced
-            self._replace(render_progress(progress.doing, progress.done, progress.total, progress.left, style))
+            # A line that wraps could not be replaced.
+            self._replace(render_progress(*progress, style_of(sys.stderr, min_width=1)))
 
     def clear(self) -> None:
         """Remove the line."""
         if self._length:
-            self._replace("")
-            self._stream.write("\r")
-            self._stream.flush()
+            self._replace("", "\r")
 
-    def _replace(self, line: str) -> None:
+    def _replace(self, line: str, end: str = "") -> None:
         # Spaces overwrite the rest of a longer line: not every terminal on Windows can clear a line.
-        self._stream.write("\r" + line.ljust(self._length))
-        self._stream.flush()
+        sys.stderr.write("\r" + line.ljust(self._length) + end)
+        sys.stderr.flush()
         self._length = len(line)
 
 
@@ -105,23 +102,9 @@ class _Output:
     busy = interrupted = False
 
 
-@contextlib.contextmanager
-def _delayed_signal() -> Iterator[None]:
-    """Delay the first signal until a text is written whole; a second is not delayed: perhaps nobody reads the text."""
-    _Output.busy = True
-    try:
-        yield
-    finally:
-        _Output.busy = False
-    if _Output.interrupted:
-        _Output.interrupted = False
-        raise KeyboardInterrupt
-
-
 def catch_signals() -> None:
     """Turn the first SIGINT, SIGTERM or SIGHUP into KeyboardInterrupt; ignore those that come during the cleanup."""
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [getattr(signal, name) for name in names]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
     def interrupt(number: int, frame: object) -> None:
         if _Output.busy and not _Output.interrupted:

@@ -14,8 +14,8 @@ from ..core.address import Family, family_of, parse_address
 from ..core.errors import UserError
 from ..core.plan import CONTROL_PORTS
 from ..core.report import BLOCKED, MAX_SENTENCE, AddressReport, Problem, Report, State, Verdict
+from ..net.addresses import resolve
 from ..net.connect import Target
-from ..net.resolve import resolve
 from ..protocol import messages
 from ..verdict import names
 from ..verdict.conclusion import worst

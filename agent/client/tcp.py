@@ -75,7 +75,7 @@ class Connection:
     def __init__(self, opened: socket.socket, port: int, context: ProbeContext) -> None:
         self._opened, self.port, self.context = opened, port, context
         self.received, self.ended, self.first_received, self.first_sent = 0, False, b"", b""
-        self.secure: tls.ClientLayer | None = None  # its TLS, if it has any
+        self.secure: tls.Layer | None = None  # its TLS, if it has any
         self._unread = b""
         opened.settimeout(ANSWER_SECONDS)
 
@@ -86,7 +86,7 @@ class Connection:
     def begin_tls(self) -> bool:
         """Shake hands; return whether that came to its end. It is `secure` where TLS is spoken. OSError, TlsError."""
         # Not a TLS socket: that would not show what came where the other side speaks something else.
-        secure = tls.ClientLayer(self.context.host)
+        secure = tls.Layer(tls.client_context(), name=tls.server_name(self.context.host))
         self._send(secure.receive(b"")[1])
         self._unread = self._receive()
         if first_bytes.is_tls(self._unread):

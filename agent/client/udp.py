@@ -15,7 +15,7 @@ from ..core.observation import Refusal
 from ..core.ports import port_ranges
 from ..net import icmp_errors
 from ..net.connect import Target
-from ..net.request import Request, Schedule, exchange
+from ..net.request import Request, exchange
 from ..protocol import stun
 from ..sweep import probes
 from ..sweep.repeated import RepeatedProbes
@@ -167,15 +167,15 @@ class Prober:
             silent = [port for run in port_ranges(silent) if not self.refusals.keys().isdisjoint(run) for port in run]
         asked = [port for port in ports_to_ask(silent) if port not in self.refusals]
         random.shuffle(asked)  # where errors are limited, those that come first must be no others than by chance
-        sent = {port: self._exchange.new_probe(port) for port in asked}
-        refusals = exchange(
-            {port: Request(self._target.family, self._target.at(port), probe) for port, probe in sent.items()},
-            Schedule(ANSWER_SECONDS, spread=SPREAD),
-            lambda port, opened: _read_refusal(opened, sent[port]),
-            prepare=lambda opened: icmp_errors.want_senders(opened, True),
-            first_decides=True,
-        )
-        self.refusals.update(refusals)
+        requests = {
+            port: Request(self._target.family, self._target.at(port), self._exchange.new_probe(port), want_senders=True)
+            for port in asked
+        }
+
+        def read(port: int, opened: socket.socket) -> Refusal | None:
+            return _read_refusal(opened, requests[port].data)
+
+        self.refusals.update(exchange(requests, read, ANSWER_SECONDS, spread=SPREAD, first_decides=True))
 
     def close(self) -> None:
         """Give the source ports back, and the memory of what is under way."""

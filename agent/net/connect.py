@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
@@ -54,65 +55,48 @@ def race(target: Target, ports: Sequence[int], gap: float, patience: float, hurr
     seconds counts as silent. The caller owns the sockets that it is given, and may stop at any time.
     """
     waiting = list(ports)
-    pending: dict[socket.socket, int] = {}
-    ends = time.monotonic() + patience
     starts = time.monotonic()
-    selector = selectors.DefaultSelector()
-    try:
-        while waiting or pending:
-            now = time.monotonic()
-            if now >= ends:
-                break
-            if waiting and (now >= starts or (hurry and not pending)):
-                port, starts = waiting.pop(0), now + gap
-                opened, failed = _start(target, port)
-                if opened:
-                    selector.register(opened, selectors.EVENT_WRITE)
-                    pending[opened] = port
-                elif failed:
-                    yield failed
-                continue
-            until = min(ends, starts) if waiting else ends
-            for key, _ in selector.select(min(max(0.0, until - now), 0.5)) if pending else _sleep(until - now):
-                opened = key.fileobj  # type: ignore[assignment]
-                assert isinstance(opened, socket.socket)
-                selector.unregister(opened)
-                paused = time.monotonic()
-                yield _outcome(opened, pending.pop(opened), target)
-                ends += time.monotonic() - paused  # what the caller does with a socket is not the others' time
-        for port in [*pending.values(), *waiting]:
-            yield Attempt(port, None, Reply.NOTHING)
-    finally:
-        for opened in pending:
-            opened.close()
-        selector.close()
+    ends = starts + patience
+    with selectors.DefaultSelector() as selector:
+        pending = selector.get_map()
+        try:
+            while (waiting or pending) and (now := time.monotonic()) < ends:
+                if waiting and (now >= starts or (hurry and not pending)):
+                    port, starts = waiting.pop(0), now + gap
+                    started = _start(target, port)
+                    if isinstance(started, Attempt):
+                        yield started
+                    else:
+                        selector.register(started, selectors.EVENT_WRITE, (started, port))
+                    continue
+                seconds = (min(ends, starts) if waiting else ends) - now
+                if not pending:  # select() of no sockets is an error on Windows
+                    time.sleep(seconds)
+                    continue
+                for key, _ in selector.select(min(seconds, 0.5)):
+                    opened, port = key.data
+                    selector.unregister(opened)
+                    paused = time.monotonic()
+                    yield _outcome(opened, port, target)
+                    ends += time.monotonic() - paused  # what the caller does with a socket is not the others' time
+            for port in [*(key.data[1] for key in pending.values()), *waiting]:
+                yield Attempt(port, None, Reply.NOTHING)
+        finally:
+            for key in pending.values():
+                key.data[0].close()
 
 
-def _sleep(seconds: float) -> tuple[()]:
-    # select() of no sockets is an error on Windows.
-    time.sleep(max(0.0, seconds))
-    return ()
-
-
-def _start(target: Target, port: int) -> tuple[socket.socket | None, Attempt | None]:
+def _start(target: Target, port: int) -> socket.socket | Attempt:
     opened = socket.socket(target.family, socket.SOCK_STREAM)
     opened.setblocking(False)
     icmp_errors.want_senders(opened, True)
     code = opened.connect_ex(target.at(port))
     if code in _PENDING:
-        return opened, None
+        return opened
     opened.close()
     if code in _REFUSED:
-        return None, Attempt(port, None, Reply.REFUSED)
-    return None, Attempt(port, None, Reply.UNREACHABLE, local=os.strerror(code))
-
-
-def _is_connected(opened: socket.socket) -> bool:
-    try:
-        opened.getpeername()
-    except OSError:
-        return False
-    return True
+        return Attempt(port, None, Reply.REFUSED)
+    return Attempt(port, None, Reply.UNREACHABLE, local=os.strerror(code))
 
 
 def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
@@ -120,9 +104,10 @@ def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
     own = opened.getsockname()[0]
     error = next((error for error in icmp_errors.errors(opened) if error and error.refusal), None)
     # An ICMP error stands in the queue a moment before the socket has it: no error yet is not yet a connection.
-    if not code and _is_connected(opened):
-        icmp_errors.want_senders(opened, False)
-        return Attempt(port, opened, Reply.MUTE)
+    with contextlib.suppress(OSError):
+        if not code and opened.getpeername():
+            icmp_errors.want_senders(opened, False)
+            return Attempt(port, opened, Reply.MUTE)
     opened.close()
     if code == errno.ETIMEDOUT:
         return Attempt(port, None, Reply.NOTHING)
@@ -130,7 +115,6 @@ def _outcome(opened: socket.socket, port: int, target: Target) -> Attempt:
         # A RST: who sent it does not show in the address that it claims, which is the one that was dialled.
         by = target.text if icmp_errors.HAS_SENDERS else None
         return Attempt(port, None, Reply.REFUSED, by, reset=code == errno.ECONNRESET)
-    by, words = (error.by, error.refusal) if error else (None, None)
-    if by == own != target.text:  # this computer's own rules refuse
-        return Attempt(port, None, Reply.UNREACHABLE, local=words)
-    return Attempt(port, None, Reply.UNREACHABLE, by, words)
+    if error and error.by == own != target.text:  # this computer's own rules refuse
+        return Attempt(port, None, Reply.UNREACHABLE, local=error.refusal)
+    return Attempt(port, None, Reply.UNREACHABLE, error and error.by, error and error.refusal)

@@ -19,29 +19,17 @@ def find_free_run(transport: Transport, host: str, count: int) -> PortRange | No
 
     The search begins at a random port, so that two programs that search at once seldom find the same ones.
     """
-    longest: PortRange | None = None
-    for first, last in ((random.randrange(_FIRST, _LAST - count), _LAST), (_FIRST, _LAST), (_FIRST, _HIGHEST)):
-        run = _first_run(transport, host, range(first, last + 1), count)
-        if run and (longest is None or len(run) > len(longest)):
-            longest = run
-        if longest and len(longest) == count:
-            break
-    return longest
-
-
-def _first_run(transport: Transport, host: str, ports: range, count: int) -> PortRange | None:
-    """Return the first run of `count` free ports among `ports`, else the longest."""
-    longest: PortRange | None = None
-    first = ports.start
-    for port in ports:
-        if not _is_free(transport, host, port):
-            first = port + 1
-            continue
-        if longest is None or port - first >= len(longest):
-            longest = PortRange(first, port)
-        if port - first + 1 == count:
-            break
-    return longest
+    longest = range(0)
+    for ports in (range(random.randrange(_FIRST, _LAST - count), _LAST + 1), range(_FIRST, _HIGHEST + 1)):
+        first = ports.start
+        for port in ports:
+            if not _is_free(transport, host, port):
+                first = port + 1
+            elif port + 1 - first > len(longest):
+                longest = range(first, port + 1)
+            if len(longest) == count:
+                return PortRange(longest[0], longest[-1])
+    return PortRange(longest[0], longest[-1]) if longest else None
 
 
 def _is_free(transport: Transport, host: str, port: int) -> bool:

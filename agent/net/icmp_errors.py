@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -15,7 +16,7 @@ _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IP
 # struct sock_extended_err: errno, origin, type, code, padding, info, data (linux/errqueue.h).
 _EXTENDED = struct.Struct("=IBBBBII")
 # The sender's struct sockaddr_in or sockaddr_in6 follows: where the address stands in it.
-_SENDER = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
+_SENDER = {_RECVERR[socket.AF_INET]: slice(4, 8), _RECVERR[socket.AF_INET6]: slice(8, 24)}
 _FROM_ICMP = (2, 3)  # SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6
 _QUOTED = 64  # bytes of the quoted packet's content: more than a STUN header or a TCP one
 MAX_ERRORS = 1024  # read at a time: so many that a sweep's receive buffer is emptied, so few that answers do not wait
@@ -52,20 +53,19 @@ def is_of(quoted: bytes, probe: bytes) -> bool:
     return quoted[: len(probe)] == probe[: len(quoted)]
 
 
-if sys.platform == "linux":
+def want_senders(opened: socket.socket, want: bool) -> None:
+    """Have the kernel keep the ICMP errors for this socket, or no more, where it can.
 
-    def want_senders(opened: socket.socket, want: bool) -> None:
-        """Have the kernel keep the ICMP errors for this socket, or no more.
-
-        While it does, an error ends a TCP connection that it would otherwise survive.
-        """
-        try:
+    While it does, an error ends a TCP connection that it would otherwise survive.
+    """
+    if HAS_SENDERS:
+        with contextlib.suppress(OSError):  # then no sender is known
             opened.setsockopt(*_RECVERR[socket.AddressFamily(opened.family)], int(want))
-        except OSError:  # then no sender is known
-            pass
 
-    def errors(opened: socket.socket) -> Iterator[Error | None]:
-        """Take the errors out of a socket's queue, MAX_ERRORS at most; None for one that did not come by ICMP."""
+
+def errors(opened: socket.socket) -> Iterator[Error | None]:
+    """Take the errors out of a socket's queue, MAX_ERRORS at most; None for one that did not come by ICMP."""
+    if sys.platform == "linux":
         for _ in range(MAX_ERRORS):
             try:
                 quoted, ancillary, _, to = opened.recvmsg(_QUOTED, 512, socket.MSG_ERRQUEUE)
@@ -73,22 +73,14 @@ if sys.platform == "linux":
                 return
             yield _read(quoted, ancillary, to)
 
-    def _read(quoted: bytes, ancillary: list[tuple[int, int, bytes]], to: object) -> Error | None:
-        for level, option, data in ancillary:
-            family = next((family for family, known in _RECVERR.items() if known == (level, option)), None)
-            if family is None or len(data) < _EXTENDED.size:
-                continue
-            _, origin, kind, code, *_ = _EXTENDED.unpack_from(data)
-            address = data[_EXTENDED.size :][_SENDER[family]]
-            if origin in _FROM_ICMP and len(address) in (4, 16):
-                whereto = (str(to[0]), int(to[1])) if isinstance(to, tuple) else ("", 0)
-                return Error(str(ipaddress.ip_address(address)), kind, code, whereto, quoted)
-        return None
-else:
 
-    def want_senders(opened: socket.socket, want: bool) -> None:
-        """Do nothing: only Linux reports who sent an ICMP error."""
-
-    def errors(opened: socket.socket) -> Iterator[Error | None]:
-        """Return nothing: only Linux reports who sent an ICMP error."""
-        return iter(())
+def _read(quoted: bytes, ancillary: list[tuple[int, int, bytes]], to: object) -> Error | None:
+    for level, option, data in ancillary:
+        if (level, option) not in _SENDER or len(data) < _EXTENDED.size:
+            continue
+        _, origin, kind, code, *_ = _EXTENDED.unpack_from(data)
+        address = data[_EXTENDED.size :][_SENDER[level, option]]
+        if origin in _FROM_ICMP and len(address) in (4, 16):
+            whereto = (str(to[0]), int(to[1])) if isinstance(to, tuple) else ("", 0)
+            return Error(str(ipaddress.ip_address(address)), kind, code, whereto, quoted)
+    return None

@@ -39,8 +39,8 @@ def server_tls(pem: bytes) -> ServerTls | None:
                 file.write(pem)
             context.load_cert_chain(path)
         text = pem.decode("ascii")
-        begin = text.index("-----BEGIN CERTIFICATE-----")
-        return ServerTls(context, ssl.PEM_cert_to_DER_cert(text[begin:].strip()))
+        certificate = text[text.index("-----BEGIN CERTIFICATE-----") :]
+        return ServerTls(context, ssl.PEM_cert_to_DER_cert(certificate.strip()))
     except (OSError, ValueError):  # ssl.SSLError is an OSError
         return None
 
@@ -63,10 +63,13 @@ def server_name(host: str) -> str | None:
     return None
 
 
-class _Layer:
-    """One end of one connection: ciphertext and plaintext as bytes, no socket."""
+class Layer:
+    """One end of one connection: ciphertext and plaintext as bytes, no socket.
 
-    def __init__(self, context: ssl.SSLContext, server_side: bool, name: str | None = None) -> None:
+    A client's hello, which may have the server's `name`, is what it has to send after receiving nothing.
+    """
+
+    def __init__(self, context: ssl.SSLContext, server_side: bool = False, name: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, name)
         self._shaken = False
@@ -79,10 +82,7 @@ class _Layer:
             if not self._shaken:
                 self._tls.do_handshake()
                 self._shaken = True
-            while True:
-                chunk = self._tls.read(_CHUNK)
-                if not chunk:
-                    break
+            while chunk := self._tls.read(_CHUNK):
                 plain += chunk
         except ssl.SSLWantReadError:
             pass
@@ -98,20 +98,6 @@ class _Layer:
             return self._outgoing.read()
         except OSError as error:
             raise TlsError(b"", error) from None
-
-
-class ServerLayer(_Layer):
-    """The server's end."""
-
-    def __init__(self, tls: ServerTls) -> None:
-        super().__init__(tls.context, server_side=True)
-
-
-class ClientLayer(_Layer):
-    """The client's end: its hello is what it has to send after receiving nothing."""
-
-    def __init__(self, host: str) -> None:
-        super().__init__(client_context(), False, server_name(host))
 
     @property
     def certificate(self) -> bytes | None:

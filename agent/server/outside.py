@@ -12,9 +12,9 @@ from typing import Any, Iterable, Mapping, Sequence
 from ..core.address import Address, Family, family_of, parse_address
 from ..core.errors import DecodeError, UserError
 from ..net import addresses
+from ..net.addresses import resolve
 from ..net.connect import Target
-from ..net.request import Request, Schedule, exchange
-from ..net.resolve import resolve
+from ..net.request import Request, exchange
 from ..preflight.model import OutsideAnswers
 from ..protocol import stun
 from .local_stun import plain_request
@@ -109,5 +109,5 @@ def _mapped(servers: Sequence[tuple[int, Any]]) -> dict[Family, Address]:
     def enough(answers: Mapping[int, Address]) -> bool:
         return {servers[number][0] for number in answers} == {family for family, _ in servers}
 
-    answers: dict[int, Address] = exchange(requests, Schedule(TRY_SECONDS, TRIES), read, enough=enough)
+    answers: dict[int, Address] = exchange(requests, read, TRY_SECONDS, TRIES, enough=enough)
     return {family_of(answers[number]): answers[number] for number in sorted(answers, reverse=True)}

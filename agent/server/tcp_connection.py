@@ -17,7 +17,7 @@ class TcpConnection:
     def __init__(self, number: int, opened: socket.socket, secure: tls.ServerTls | None) -> None:
         self.number, self.socket = number, opened
         self._secure = secure
-        self._layer: tls.ServerLayer | None = None
+        self._layer: tls.Layer | None = None
         self._unsent = b""
         self._ended = False
         self.bytes_read = self.bytes_written = 0
@@ -47,7 +47,7 @@ class TcpConnection:
                 return None
         except DecodeError:
             return None
-        self._layer = tls.ServerLayer(self._secure)
+        self._layer = tls.Layer(self._secure.context, server_side=True)
         return self._secure.certificate
 
     def decrypt(self, data: bytes) -> bytes:
