@@ -63,8 +63,9 @@ class TcpConnection:
         return plain
 
     def queue(self, data: bytes) -> None:
-        """Have data in the clear sent when the peer takes it."""
-        self._unsent += self._layer.send(data) if self._layer else data
+        """Have data in the clear sent when the peer takes it; nothing where all is said, or where TLS broke."""
+        if not self._ended:
+            self._unsent += self._layer.send(data) if self._layer else data
 
     def end(self) -> None:
         """Have nothing more sent after what is queued."""
