@@ -170,10 +170,6 @@ def _source_ports(values: list[str], negated: bool, family: Family) -> Match:
     return Match(source_ports=_ports(values, negated))
 
 
-def _states(values: list[str], negated: bool, family: Family) -> Match:
-    return Match.of_states(_listed(values[0]), negated)
-
-
 def _flags(values: list[str], negated: bool, family: Family = Family.IPV4) -> Match:
     mask, value = (_listed(text.replace("ALL", "fin,syn,rst,psh,ack,urg")) - {"none"} for text in values)
     return Match.of_flags(mask, value, negated)
@@ -200,8 +196,11 @@ _OPTIONS: dict[tuple[str, str], Callable[[list[str], bool, Family], Match]] = {
     ("udp", "--sport"): _source_ports,
     ("multiport", "--dports"): _destination_ports,
     ("multiport", "--sports"): _source_ports,
-    ("conntrack", "--ctstate"): _states,
-    ("state", "--state"): _states,
+    # In two of its states packets that no rule has changed never are.
+    ("conntrack", "--ctstate"): lambda values, negated, _: Match.of_states(
+        _listed(values[0]) - {"dnat", "snat"}, negated
+    ),
+    ("state", "--state"): lambda values, negated, _: Match.of_states(_listed(values[0]), negated),
     ("addrtype", "--dst-type"): lambda values, negated, _: Match.of_destinations(_listed(values[0]), negated),
     ("pkttype", "--pkt-type"): lambda values, negated, _: Match.of_packets(frozenset(values), negated),
     ("comment", "--comment"): lambda *_: ANYTHING,

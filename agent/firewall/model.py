@@ -112,9 +112,9 @@ class Match:
     @staticmethod
     def of_states(named: AbstractSet[str], negated: bool) -> Match:
         """Return the condition that the state of connection tracking is one of these; ValueError for unknown ones."""
-        if named - STATES - {"dnat", "snat"}:  # in these, packets that no rule has changed never are
+        if not named <= STATES:
             raise ValueError("another state")
-        return Match(states=STATES - named if negated else STATES & named)
+        return Match(states=STATES - named if negated else frozenset(named))
 
     @staticmethod
     def of_flags(mask: AbstractSet[str], value: AbstractSet[str], negated: bool) -> Match:
@@ -127,11 +127,9 @@ class Match:
     @staticmethod
     def of_destinations(kinds: AbstractSet[str], negated: bool) -> Match:
         """Return the condition that the destination is of one of these types (fib, addrtype); ValueError for others."""
-        if "local" in kinds:
-            return Match(to_local=not negated)
-        if kinds - {"broadcast", "multicast", "anycast"}:
+        if kinds - {"local", "broadcast", "multicast", "anycast"}:
             raise ValueError("another type")
-        return ANYTHING if negated else NEVER
+        return Match(to_local=not negated) if "local" in kinds else ANYTHING if negated else NEVER
 
     @staticmethod
     def of_packets(kinds: AbstractSet[str], negated: bool) -> Match:

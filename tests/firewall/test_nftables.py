@@ -241,6 +241,15 @@ def test_verdict_maps_that_are_not_understood_may_do_anything(vmap: Any) -> None
         ([match({"meta": {"key": "nfproto"}}, "ipv4", "!="), {"drop": None}], packets(V6), RuleAction.DROP),
         ([match({"meta": {"key": "l4proto"}}, {"range": [1, 20]}), {"drop": None}], UNCLEAR, RuleAction.DROP),
         ([match({"meta": {"key": "pkttype"}}, "host"), {"drop": None}], ANYTHING, RuleAction.DROP),
+        ([match({"ct": {"key": "state"}}, "odd"), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        ([match({"ct": {"key": "state"}}, "dnat"), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        ([match({"ct": {"key": "state"}}, ["new", "snat"], "in"), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        ([match({"&": [field("tcp", "flags"), ["syn", "odd"]]}, "syn"), {"drop": None}], UNCLEAR, RuleAction.DROP),
+        (
+            [match({"fib": {"result": "type", "flags": ["daddr"]}}, {"set": ["local", "unicast"]}), {"drop": None}],
+            UNCLEAR,
+            RuleAction.DROP,
+        ),
         (
             [
                 match({"fib": {"result": "type", "flags": ["daddr"]}}, {"set": ["local", "multicast"]}, "!="),
